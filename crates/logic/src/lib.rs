@@ -1,0 +1,8 @@
+//! Every decision of Muster, pure: the caller passes the time and a seed, outputs and reasons come back as data.
+//!
+//! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
+
+pub mod limits;
+pub mod machine;
+pub mod seed;
+pub mod time;

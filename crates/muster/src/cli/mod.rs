@@ -1,0 +1,100 @@
+//! The command line: what was typed becomes one value here; each command has a file of its own that acts on it.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 cell not reached,
+//! 4 Muster's fault; see `Exit`.
+
+mod apply;
+mod check;
+mod cluster;
+mod demo;
+mod explain;
+mod generate;
+mod hidden;
+mod node;
+mod run;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Several servers act as one.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a running cluster on this machine, with console; needs nothing else
+    Demo(demo::Args),
+    /// Run this node's part of a cell: manager, agent, router
+    Run(run::Args),
+    /// Say whether a configuration file is right, and what is wrong with it
+    Check(check::Args),
+    /// Change a running cell to a new configuration, in place
+    Apply(apply::Args),
+    /// Show nodes, routers, clusters and members
+    Status(status::Args),
+    /// Say which route, cluster and member a request would go to, and why
+    Explain(explain::Args),
+    /// Start, stop, drain or restart a cluster or one of its members
+    Cluster(cluster::Args),
+    /// Show the nodes of the cell
+    Node(node::Args),
+    /// Print the JSON schema of the configuration
+    Schema(generate::SchemaArgs),
+    /// Print the reference page of the configuration, as Markdown
+    #[command(hide = true)]
+    Reference(generate::ReferenceArgs),
+    /// Print shell completions
+    Completions(generate::CompletionsArgs),
+    /// Print the manual page
+    Man(generate::ManArgs),
+    /// A small application to try a cluster with
+    SampleApp(crate::sample_app::Args),
+    /// Runs one member for an agent
+    #[command(hide = true)]
+    Keeper(hidden::KeeperArgs),
+    /// Becomes a member's own program
+    #[command(hide = true)]
+    MemberExec(hidden::MemberExecArgs),
+}
+
+/// How a command ends; scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Yes = 0,
+    No = 1,
+    WrongUse = 2,
+    CellNotReached = 3,
+    OurFault = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+pub fn main() -> ExitCode {
+    let exit = match CommandLine::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Apply(args) => apply::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Cluster(args) => cluster::run(args),
+        Command::Node(args) => node::run(args),
+        Command::Schema(args) => generate::schema(args),
+        Command::Reference(args) => generate::reference(args),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
+        Command::SampleApp(args) => crate::sample_app::run(args),
+        Command::Keeper(args) => hidden::keeper(args),
+        Command::MemberExec(args) => hidden::member_exec(args),
+    };
+    exit.into()
+}

@@ -1,0 +1,169 @@
+//! The stream between a manager and a role: frames of JSON, and the role's side that reconnects for ever.
+//!
+//! Promise: a role hears `Connected` before any message of that connection, and `Lost` when it ends.
+//! A manager of a lower generation than one already seen is refused here. Not here: what messages mean.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::{io, path::PathBuf, time::Duration};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use wire::link::{
+    FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
+};
+
+/// Messages that may wait either way. 256: bursts of views; the sender waits beyond.
+const QUEUE_MAX: usize = 256;
+const RECONNECT_MIN_MS: u64 = 20;
+/// A manager that is back shall be found within half a second.
+const RECONNECT_MAX_MS: u64 = 500;
+
+/// What a role hears from its link.
+#[derive(Debug)]
+pub enum LinkEvent {
+    Connected { generation: u64 },
+    Message(FromManager),
+    Lost { reason: String },
+}
+
+/// A role's end of the link. Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Link {
+    pub to_manager: mpsc::Sender<ToManager>,
+    pub events: mpsc::Receiver<LinkEvent>,
+}
+
+/// Writes one frame.
+pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
+    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).ok().filter(|length| *length <= FRAME_MAX_BYTES);
+    let length =
+        length.ok_or_else(|| io::Error::other(format!("frame of {} bytes is too long", body.len())))?;
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&body);
+    stream.write_all(&frame).await
+}
+
+/// Reads one frame; fails on end, silence, excess length and what does not parse. Not safe to cancel: a reader
+/// that needs to do something else meanwhile reads in a task of its own.
+pub async fn read_frame<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let silence = Duration::from_millis(SILENCE_MAX_MS);
+    let read = async {
+        let length = stream.read_u32().await?;
+        if length > FRAME_MAX_BYTES {
+            return Err(io::Error::other(format!("frame of {length} bytes is too long")));
+        }
+        let mut body = vec![0; length as usize];
+        stream.read_exact(&mut body).await?;
+        serde_json::from_slice(&body).map_err(io::Error::other)
+    };
+    tokio::time::timeout(silence, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Keeps a connection to the manager at `socket` until `stop` turns true or the returned `Link` is dropped.
+/// Must be called within a `LocalSet`; the task ends with either.
+pub fn follow(socket: PathBuf, role: Role, mut stop: watch::Receiver<bool>) -> Link {
+    let (to_manager, mut outbox) = mpsc::channel(QUEUE_MAX);
+    let (events_in, events) = mpsc::channel(QUEUE_MAX);
+    tokio::task::spawn_local(async move {
+        let mut highest_generation = 0;
+        let mut pause_ms = RECONNECT_MIN_MS;
+        loop {
+            // Cancelling a connection half way only closes it, which is what stopping means.
+            let ended = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                ended = connection(&socket, &role, &mut highest_generation, &mut outbox, &events_in) => ended,
+            };
+            let was_connected = matches!(ended, Ended::AfterWelcome(_));
+            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason)) = ended;
+            if was_connected {
+                pause_ms = RECONNECT_MIN_MS;
+                if events_in.send(LinkEvent::Lost { reason }).await.is_err() {
+                    return;
+                }
+            } else {
+                tracing::debug!(socket = %socket.display(), reason, "manager not reached");
+            }
+            if events_in.is_closed() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            pause_ms = (pause_ms * 2).min(RECONNECT_MAX_MS);
+        }
+    });
+    Link { to_manager, events }
+}
+
+enum Ended {
+    BeforeWelcome(String),
+    AfterWelcome(String),
+}
+
+async fn connection(
+    socket: &PathBuf,
+    role: &Role,
+    highest_generation: &mut u64,
+    outbox: &mut mpsc::Receiver<ToManager>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Ended {
+    let mut stream = match UnixStream::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) => return Ended::BeforeWelcome(error.to_string()),
+    };
+    let hello = ToManager::Hello { version: LINK_VERSION, role: role.clone() };
+    if let Err(error) = write_frame(&mut stream, &hello).await {
+        return Ended::BeforeWelcome(error.to_string());
+    }
+    match read_frame(&mut stream).await {
+        Ok(FromManager::Welcome { generation, .. }) if generation >= *highest_generation => {
+            *highest_generation = generation;
+            if events.send(LinkEvent::Connected { generation }).await.is_err() {
+                return Ended::AfterWelcome("nobody listens".into());
+            }
+        }
+        Ok(FromManager::Welcome { generation, .. }) => {
+            return Ended::BeforeWelcome(format!(
+                "generation {generation} is older than {highest_generation}"
+            ));
+        }
+        Ok(FromManager::Refused { reason }) => return Ended::BeforeWelcome(reason),
+        Ok(_) => return Ended::BeforeWelcome("no welcome".into()),
+        Err(error) => return Ended::BeforeWelcome(error.to_string()),
+    }
+    let (mut reader, mut writer) = stream.into_split();
+    // Both branches hold their own half; whichever ends first ends the connection, so a lost half frame is harmless.
+    let reason = tokio::select! {
+        error = receive(&mut reader, events) => error,
+        error = send(&mut writer, outbox) => error,
+    };
+    Ended::AfterWelcome(reason)
+}
+
+async fn receive(reader: &mut (impl AsyncRead + Unpin), events: &mpsc::Sender<LinkEvent>) -> String {
+    loop {
+        match read_frame(reader).await {
+            Ok(FromManager::KeepAlive) => {}
+            Ok(message) => {
+                if events.send(LinkEvent::Message(message)).await.is_err() {
+                    return "nobody listens".into();
+                }
+            }
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+async fn send(writer: &mut (impl AsyncWrite + Unpin), outbox: &mut mpsc::Receiver<ToManager>) -> String {
+    loop {
+        let keep_alive = Duration::from_millis(KEEP_ALIVE_MS);
+        let message = match tokio::time::timeout(keep_alive, outbox.recv()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return "the role ended".into(),
+            Err(_) => ToManager::KeepAlive,
+        };
+        if let Err(error) = write_frame(writer, &message).await {
+            return error.to_string();
+        }
+    }
+}

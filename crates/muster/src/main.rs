@@ -1,0 +1,17 @@
+//! The one binary. Only hands over: what to do is in `cli`, how each role works in its own module.
+
+mod agent;
+mod cli;
+mod clock;
+mod config;
+mod console;
+mod driver;
+mod link;
+mod manager;
+mod roles;
+mod router;
+mod sample_app;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,1 @@
+//! A simulated cell, its faults and its checkers. Never shipped.

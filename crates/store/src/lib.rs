@@ -1,0 +1,1 @@
+//! One storage primitive on real engines: read, commit, watch.

@@ -1,0 +1,13 @@
+//! Everything that leaves a Muster process or outlives it: ids, messages, records, error codes.
+//!
+//! Depends on serde only. Nothing here decides anything; fields are public and have no setters.
+//! Durations are milliseconds and say so in their names; sizes are bytes.
+
+pub mod agent;
+pub mod error_code;
+pub mod id;
+pub mod link;
+pub mod router;
+pub mod settings;
+pub mod status;
+pub mod view;

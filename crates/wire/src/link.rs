@@ -1,0 +1,66 @@
+//! Messages between a manager and the roles that follow it, on one long-lived stream each.
+//!
+//! A frame is a 4-byte big-endian length and that many bytes of JSON. Either side closes on a frame longer than
+//! `FRAME_MAX_BYTES`, on one that does not parse, and on silence longer than `SILENCE_MAX_MS`.
+
+use crate::agent::{Assignment, Report};
+use crate::id::{NodeName, RouterName};
+use crate::router::{RouterReport, RouterSettings};
+use crate::view::View;
+use serde::{Deserialize, Serialize};
+
+/// Longest frame. 16 MiB: views of 10,000 members with room to spare, and small enough to refuse nonsense.
+pub const FRAME_MAX_BYTES: u32 = 16 << 20;
+/// Each side sends something at least this often.
+pub const KEEP_ALIVE_MS: u64 = 1_000;
+/// Ten missed keep-alives: a paused machine is not a lost one.
+pub const SILENCE_MAX_MS: u64 = 10_000;
+/// Raised when a message changes its meaning; the other side is refused with both numbers named.
+pub const LINK_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToManager {
+    Hello { version: u32, role: Role },
+    Agent(Report),
+    Router(RouterReport),
+    KeepAlive,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Agent { node: NodeName },
+    Router { node: NodeName, router: RouterName },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromManager {
+    /// First answer to an accepted hello. `generation` orders managers: a role never obeys a lower one than it has seen.
+    Welcome {
+        version: u32,
+        generation: u64,
+    },
+    Refused {
+        reason: String,
+    },
+    /// To agents: everything it shall look after.
+    Assignments {
+        generation: u64,
+        assignments: Vec<Assignment>,
+    },
+    /// To routers.
+    Settings {
+        generation: u64,
+        settings: RouterSettings,
+    },
+    /// To routers: whole views of the clusters that changed.
+    Views(Vec<View>),
+    /// To routers: forget every cluster that is not named here.
+    Clusters {
+        generation: u64,
+        names: Vec<crate::id::ClusterName>,
+    },
+    KeepAlive,
+}

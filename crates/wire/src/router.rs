@@ -1,0 +1,110 @@
+//! What a router is told to do, and what it reports.
+
+use crate::id::{ClusterName, Epoch, MemberName, RouterName};
+use crate::settings::{AccessLog, RouteSettings};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Everything a router needs besides views. Kept on its disk so that it can serve without a manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterSettings {
+    pub name: RouterName,
+    pub listen: Vec<SocketAddr>,
+    /// Threads of the data plane; 0 means one for each processor.
+    pub threads: u32,
+    pub routes: Vec<RouteSettings>,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    pub retry: RetrySettings,
+    pub access_log: AccessLog,
+    /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// A TCP connection to a member.
+    pub connect_ms: u64,
+    /// From the first byte of a request head to its last.
+    pub head_ms: u64,
+    /// A client connection on which no request is under way.
+    pub idle_ms: u64,
+    /// From the request's last byte to the first byte of the answer; also the longest pause within a body.
+    pub response_ms: u64,
+    /// From the first byte of a request to the last byte of its answer; 0 means no bound.
+    pub request_ms: u64,
+    /// A tunnel (WebSocket) on which nothing moves.
+    pub tunnel_idle_ms: u64,
+    /// An unused connection to a member.
+    pub pool_idle_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub head_size_max_bytes: u32,
+    pub header_count_max: u32,
+    /// 0 means no bound; bodies are streamed in any case.
+    pub body_size_max_bytes: u64,
+    pub connections_max: u32,
+    /// Idle connections kept to one member, per thread.
+    pub pool_size_max: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetrySettings {
+    /// Further attempts at one request.
+    pub attempts_max: u32,
+    /// Retries allowed per hundred requests, over ten seconds.
+    pub budget_percent: u32,
+    /// Retries allowed per second whatever the traffic, so that a quiet router can retry too.
+    pub budget_floor_per_second: u32,
+    /// Request body kept for another attempt; a longer one is never sent twice.
+    pub replay_max_bytes: u32,
+}
+
+/// Sent by a router about once a second and whenever a member stops having requests in flight while it is not Up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterReport {
+    pub router: RouterName,
+    /// Addresses on which it listens; differs from the settings where port 0 was asked for.
+    pub listening: Vec<SocketAddr>,
+    pub connections: u64,
+    pub clusters: Vec<ClusterTraffic>,
+    /// Counters since the router's start.
+    pub totals: Totals,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub requests: u64,
+    /// Answers that the router had to make itself because no member gave one.
+    pub failed: u64,
+    pub retried: u64,
+    /// Malformed or over-long requests, never forwarded.
+    pub refused: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterTraffic {
+    pub cluster: ClusterName,
+    /// The epoch that every thread of this router now uses.
+    pub applied: Epoch,
+    pub members: Vec<MemberTraffic>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberTraffic {
+    pub member: MemberName,
+    /// Since the router's start.
+    pub requests: u64,
+    pub failed: u64,
+    pub in_flight: u64,
+    pub requests_per_second: f64,
+    /// Estimate of distinct sessions seen in the last five minutes.
+    pub sessions: u64,
+    /// Median and 99th percentile from request sent to first byte of the answer, of the last seconds.
+    pub latency_p50_us: u64,
+    pub latency_p99_us: u64,
+}

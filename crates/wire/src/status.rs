@@ -1,0 +1,115 @@
+//! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
+
+use crate::agent::ProcessState;
+use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
+use crate::router::Totals;
+use crate::view::{Policy, RunState};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellStatus {
+    pub cell: String,
+    pub version: String,
+    /// Of the manager that answers.
+    pub generation: u64,
+    /// Number of the configuration in force, counted from 1.
+    pub config_revision: u64,
+    pub now_ms: u64,
+    pub nodes: Vec<NodeStatus>,
+    pub routers: Vec<RouterStatus>,
+    pub clusters: Vec<ClusterStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub node: NodeName,
+    pub connected: bool,
+    /// When its agent last spoke; None if never.
+    pub heard_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterStatus {
+    pub router: RouterName,
+    pub node: NodeName,
+    pub connected: bool,
+    pub heard_ms: Option<u64>,
+    pub listening: Vec<SocketAddr>,
+    pub connections: u64,
+    pub requests_per_second: f64,
+    pub totals: Totals,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    pub cluster: ClusterName,
+    pub epoch: Epoch,
+    pub policy: Policy,
+    /// What is being done to the cluster, e.g. `restarting shop-2 (2 of 3)`; None when nothing is.
+    pub operation: Option<String>,
+    pub members: Vec<MemberStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    pub member: MemberName,
+    pub node: NodeName,
+    pub clone_id: String,
+    pub address: Option<SocketAddr>,
+    pub state: RunState,
+    pub since_ms: u64,
+    pub reason: String,
+    pub weight: u32,
+    pub process: Option<ProcessState>,
+    pub restarts: u32,
+    pub requests: u64,
+    pub failed: u64,
+    pub in_flight: u64,
+    pub requests_per_second: f64,
+    pub sessions: u64,
+    pub latency_p50_us: u64,
+    pub latency_p99_us: u64,
+}
+
+/// Something that happened and that a person may want to know. Shown as alerts, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up within the history of the cell.
+    pub number: u64,
+    pub at_ms: u64,
+    pub severity: Severity,
+    /// Stable name of the kind of event, e.g. `member-up`.
+    pub kind: String,
+    pub cluster: Option<ClusterName>,
+    pub member: Option<MemberName>,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+}
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    Start,
+    Stop,
+    Drain,
+    Restart,
+}
+
+/// A refusal as the API and `--json` show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// E.g. `M1003`; see docs/errors.
+    pub code: String,
+    pub message: String,
+    /// Whether the same call may simply be made again.
+    pub retry: bool,
+}

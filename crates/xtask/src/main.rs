@@ -1,0 +1,3 @@
+//! The project's own tool: test, tidy, bench. Never shipped.
+
+fn main() {}
