@@ -113,3 +113,31 @@ pub struct ErrorBody {
     /// Whether the same call may simply be made again.
     pub retry: bool,
 }
+
+/// What an accepted configuration changed, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub revision: u64,
+    pub changes: Vec<String>,
+}
+
+/// One entry of the configuration's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigRevision {
+    pub revision: u64,
+    pub at_ms: u64,
+    pub who: String,
+    pub changes: Vec<String>,
+}
+
+/// Where a request would go, and why: the sentences are in the order of the decisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub url: String,
+    pub route: Option<String>,
+    pub cluster: Option<ClusterName>,
+    /// None where there is none, or where chance or rotation decides among `candidates`.
+    pub member: Option<MemberName>,
+    pub candidates: Vec<MemberName>,
+    pub why: Vec<String>,
+}

@@ -1,1 +1,3 @@
-//! Placeholder until its first commit.
+//! The manager's shell: holds configuration and run state, tells routers and agents.
+
+pub mod handle;

@@ -1,0 +1,71 @@
+//! How the rest of this process talks to the manager: one cheap handle, one bounded inbox.
+//!
+//! The manager's own task answers every request; the console and the API use nothing else.
+
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::id::{ClusterName, MemberName};
+use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation};
+
+/// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
+pub const REQUESTS_MAX: usize = 64;
+
+/// One question or wish, with the place for its answer.
+#[derive(Debug)]
+pub enum Request {
+    Status {
+        reply: oneshot::Sender<CellStatus>,
+    },
+    /// At most `most` events with a number above `after`, oldest first; without `after` the newest ones.
+    Events {
+        after: Option<u64>,
+        most: usize,
+        reply: oneshot::Sender<Vec<Event>>,
+    },
+    Act {
+        who: String,
+        cluster: ClusterName,
+        member: Option<MemberName>,
+        act: Act,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// A new configuration as text; with `dry_run` only the differences are told.
+    Apply {
+        who: String,
+        text: String,
+        dry_run: bool,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    },
+    /// The configuration in force: its revision and its text.
+    Config {
+        reply: oneshot::Sender<(u64, String)>,
+    },
+    History {
+        reply: oneshot::Sender<Vec<ConfigRevision>>,
+    },
+    Explain {
+        url: String,
+        cookie: Option<String>,
+        reply: oneshot::Sender<Result<Explanation, ErrorBody>>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct ManagerHandle {
+    pub requests: mpsc::Sender<Request>,
+    /// Raised whenever something that `Status` or `Events` shows has changed.
+    pub changed: watch::Receiver<u64>,
+}
+
+/// The manager's task is gone; state is what was committed last, and a retry after its return is safe.
+#[derive(Debug, thiserror::Error)]
+#[error("the manager has stopped")]
+pub struct ManagerGone;
+
+impl ManagerHandle {
+    /// Sends the request that `make` builds around a reply place, and waits for the answer.
+    pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ManagerGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(make(reply)).await.map_err(|_| ManagerGone)?;
+        answer.await.map_err(|_| ManagerGone)
+    }
+}
