@@ -2,3 +2,24 @@
 
 /// Members of one cluster. 1,024: ten times the largest WebSphere cluster, and an index still fits 16 bits.
 pub const CLUSTER_MEMBERS_MAX: usize = 1024;
+
+// Routing.
+
+/// Members that one request may try. 15: with its count it fits 32 bytes, and who has seen 15 members fail
+/// should hear so rather than wait for the next.
+pub const REQUEST_TRIES_MAX: usize = 15;
+/// First pause after a member did not answer a router. One second: the cell's probe has judged it by then.
+pub const MARK_PAUSE_MIN_MS: u64 = 1_000;
+/// Longest such pause. Ten seconds: a member that only this router cannot reach costs one request in that time.
+pub const MARK_PAUSE_MAX_MS: u64 = 10_000;
+/// Clone ids looked at in one request. 16: an id is added by each member that took the session over; nobody
+/// honest has more, and a hostile cookie must not cost a long search.
+pub const CLONE_IDS_MAX: usize = 16;
+/// Seconds over which retries are weighed against requests. Ten: long enough that one burst is not a trend.
+pub const RETRY_WINDOW_S: usize = 10;
+/// Registers of a session sketch. 512: the estimate errs by 4.6 % in the mean, half a kilobyte each.
+pub const SKETCH_REGISTERS: usize = 512;
+/// Windows of a session count, the running one included, and how long each is. The count covers between
+/// 300 and 400 seconds: five minutes, and the running window.
+pub const SESSION_WINDOWS: usize = 4;
+pub const SESSION_WINDOW_MS: u64 = 100_000;
