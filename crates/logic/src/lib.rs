@@ -2,7 +2,10 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod agent;
 pub mod limits;
 pub mod machine;
+pub mod probe;
 pub mod seed;
+pub mod supervision;
 pub mod time;
