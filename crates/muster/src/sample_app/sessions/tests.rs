@@ -39,7 +39,7 @@ fn a_cookie_does_not_grow_without_end() {
 
 #[test]
 fn foreign_cookies_start_a_new_session() {
-    for foreign in ["", ":", "0000:c1", "0000short:c1", "000", "é0000000000000000000000000:c1", "no colon"] {
+    for foreign in ["", ":", "0000:c1", "0000short:c1", "000", "0000éBCDEFGHIJKLMNOPQRSTU:c1", "no colon"] {
         let visit = Sessions::default().visit(Some(foreign), "c1", random());
         assert_eq!(visit.new_cookie, Some(format!("0000{ID}:c1")), "{foreign:?}");
     }
