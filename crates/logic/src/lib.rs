@@ -3,11 +3,14 @@
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
 pub mod affinity;
+pub mod agent;
 pub mod balance;
 pub mod limits;
 pub mod machine;
+pub mod probe;
 pub mod retry;
 pub mod route;
 pub mod seed;
 pub mod sessions;
+pub mod supervision;
 pub mod time;
