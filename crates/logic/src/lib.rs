@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod agent;
 pub mod balance;
+pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod probe;

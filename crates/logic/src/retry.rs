@@ -2,7 +2,8 @@
 //!
 //! Promise: a request whose method is not idempotent is never sent to a member after a byte of it reached one, and
 //! nothing is sent again after a byte of the answer reached the client. One table (`Fault::answer`) turns every
-//! failure into a status and a code. Not here: which member comes next (see `balance`), how the answer looks.
+//! failure into a status and a code; where several attempts failed, `Fault::worse` says which one the client is told
+//! of. Not here: which member comes next (see `balance`), how the answer looks.
 
 mod budget;
 mod fault;

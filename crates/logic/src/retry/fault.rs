@@ -1,23 +1,20 @@
 //! Everything that can go wrong with a request, and the one table of what the client is told.
 //!
+//! Promise: 503 and 404 mean that no member has seen the request; after 502 and 504 one may have carried it out.
 //! Texts for the client never name members, addresses or causes inside the cell; the log does.
 
 use super::Side;
-use wire::error_code::ErrorCode;
+use crate::http::refusal::Refusal;
+use wire::error_code::{self, ErrorCode};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The request breaks the rules of HTTP.
-    RequestMalformed,
-    /// Head longer, or of more headers, than the settings allow.
-    RequestHeadTooLarge,
-    RequestBodyTooLarge,
-    /// The head did not come in time.
-    RequestHeadTimeout,
-    /// The body stopped coming.
-    RequestBodyTimeout,
-    /// A method, version or expectation that the router does not serve.
-    RequestUnsupported,
+    /// The request, or its body later on, breaks a rule or a bound.
+    RequestRefused {
+        why: Refusal,
+    },
+    /// The head did not come in time, or the body stopped coming.
+    RequestTimeout,
     /// The client went away; the answer is for the log alone.
     ClientGone,
     NoRoute,
@@ -36,9 +33,10 @@ pub enum Fault {
     MemberClosed,
     /// Silent for longer than the settings allow.
     MemberTimeout,
-    /// The answer breaks the rules of HTTP.
-    AnswerMalformed,
-    AnswerHeadTooLarge,
+    /// The answer breaks a rule or a bound.
+    AnswerRefused {
+        why: Refusal,
+    },
 }
 
 /// What the client is told.
@@ -53,45 +51,19 @@ pub struct Answer {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 18] = [
-        Fault::RequestMalformed,
-        Fault::RequestHeadTooLarge,
-        Fault::RequestBodyTooLarge,
-        Fault::RequestHeadTimeout,
-        Fault::RequestBodyTimeout,
-        Fault::RequestUnsupported,
-        Fault::ClientGone,
-        Fault::NoRoute,
-        Fault::NoMember,
-        Fault::Overloaded,
-        Fault::DeadlinePassed,
-        Fault::Internal,
-        Fault::ConnectFailed,
-        Fault::ConnectTimeout,
-        Fault::MemberClosed,
-        Fault::MemberTimeout,
-        Fault::AnswerMalformed,
-        Fault::AnswerHeadTooLarge,
-    ];
-
     /// Whether another member, or another connection, may do better.
     pub fn is_transient(self) -> bool {
         match self {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::MemberClosed | Fault::MemberTimeout => true,
-            Fault::RequestMalformed
-            | Fault::RequestHeadTooLarge
-            | Fault::RequestBodyTooLarge
-            | Fault::RequestHeadTimeout
-            | Fault::RequestBodyTimeout
-            | Fault::RequestUnsupported
+            Fault::RequestRefused { .. }
+            | Fault::RequestTimeout
             | Fault::ClientGone
             | Fault::NoRoute
             | Fault::NoMember
             | Fault::Overloaded
             | Fault::DeadlinePassed
             | Fault::Internal
-            | Fault::AnswerMalformed
-            | Fault::AnswerHeadTooLarge => false,
+            | Fault::AnswerRefused { .. } => false,
         }
     }
 
@@ -101,47 +73,65 @@ impl Fault {
         matches!(self, Fault::ConnectFailed | Fault::ConnectTimeout | Fault::MemberClosed)
     }
 
+    /// Which of two attempts' faults the client is told of: the later one, unless only the earlier member may have
+    /// carried the request out. To say then that nobody has seen it would be wrong.
+    pub fn worse(earlier: Option<Fault>, later: Fault) -> Fault {
+        match earlier {
+            Some(earlier @ (Fault::MemberClosed | Fault::MemberTimeout)) if later.answer().status == 503 => {
+                earlier
+            }
+            Some(_) | None => later,
+        }
+    }
+
     /// The table: status, code and text of every failure.
     pub fn answer(self) -> Answer {
+        use error_code as code;
         let row = |side, status, code, text| Answer {
             side,
             status,
-            code: ErrorCode(code),
+            code,
             text,
             retry_after_s: (status == 503).then_some(1),
         };
+        let (client, us, member) = (Side::Client, Side::Us, Side::Member);
         match self {
-            Fault::RequestMalformed => row(Side::Client, 400, "M4001", "The request is malformed."),
-            Fault::RequestHeadTooLarge => row(Side::Client, 431, "M4002", "The request's head is too large."),
-            Fault::RequestBodyTooLarge => row(Side::Client, 413, "M4003", "The request's body is too large."),
-            Fault::RequestHeadTimeout => {
-                row(Side::Client, 408, "M4004", "The request's head came too slowly.")
+            Fault::RequestRefused { why } => refused(why),
+            Fault::RequestTimeout => {
+                row(client, 408, code::REQUEST_TIMED_OUT, "The request came too slowly.")
             }
-            Fault::RequestBodyTimeout => {
-                row(Side::Client, 408, "M4005", "The request's body came too slowly.")
-            }
-            Fault::RequestUnsupported => {
-                row(Side::Client, 501, "M4006", "The request asks for something unsupported.")
-            }
-            // The status that access logs of other routers use for it; nobody is there to read it.
-            Fault::ClientGone => row(Side::Client, 499, "M4007", "The client closed the connection."),
-            Fault::NoRoute => row(Side::Us, 404, "M4101", "Nothing is served at this address."),
-            Fault::NoMember => row(Side::Us, 503, "M4102", "The service is not available at the moment."),
-            Fault::Overloaded => row(Side::Us, 503, "M4103", "The service is busy at the moment."),
-            Fault::DeadlinePassed => row(Side::Us, 504, "M4104", "The request took too long."),
-            Fault::Internal => row(Side::Us, 500, "M4105", "The request could not be served."),
-            Fault::ConnectFailed => row(Side::Member, 502, "M4201", "The service could not be reached."),
-            Fault::ConnectTimeout => {
-                row(Side::Member, 504, "M4202", "The service could not be reached in time.")
+            // The status that other routers write in their logs for it; nobody is there to read it.
+            Fault::ClientGone => row(client, 499, code::CLIENT_GONE, "The client closed the connection."),
+            Fault::NoRoute => row(us, 404, code::NO_ROUTE, "Nothing is served at this address."),
+            Fault::NoMember => row(us, 503, code::NO_MEMBER_AVAILABLE, "The service is not available."),
+            Fault::Overloaded => row(us, 503, code::TOO_MANY_CONNECTIONS, "The service is busy."),
+            Fault::DeadlinePassed => row(us, 504, code::MEMBER_TIMED_OUT, "The request took too long."),
+            Fault::Internal => row(us, 500, code::ROUTER_AT_FAULT, "The request could not be served."),
+            Fault::ConnectFailed | Fault::ConnectTimeout => {
+                row(member, 503, code::NO_MEMBER_AVAILABLE, "The service could not be reached.")
             }
             Fault::MemberClosed => {
-                row(Side::Member, 502, "M4203", "The service broke off before its answer.")
+                row(member, 502, code::MEMBER_FAILED, "The service broke off before its answer was complete.")
             }
-            Fault::MemberTimeout => row(Side::Member, 504, "M4204", "The service did not answer in time."),
-            Fault::AnswerMalformed => row(Side::Member, 502, "M4205", "The service gave a malformed answer."),
-            Fault::AnswerHeadTooLarge => {
-                row(Side::Member, 502, "M4206", "The service gave an answer with too large a head.")
+            Fault::MemberTimeout => {
+                row(member, 504, code::MEMBER_TIMED_OUT, "The service did not answer in time.")
+            }
+            Fault::AnswerRefused { .. } => {
+                row(member, 502, code::MEMBER_FAILED, "The service gave an answer that cannot be passed on.")
             }
         }
     }
+}
+
+/// The status is the refusal's own; the code follows from it.
+fn refused(why: Refusal) -> Answer {
+    let status = why.status();
+    let (code, text) = match status {
+        413 => (error_code::BODY_TOO_LARGE, "The request's body is too large."),
+        417 => (error_code::EXPECTATION_FAILED, "The request expects something that is not offered."),
+        431 => (error_code::HEAD_TOO_LARGE, "The request's head is too large."),
+        405 | 501 => (error_code::NOT_SUPPORTED, "The request asks for something that is not supported."),
+        _ => (error_code::BAD_REQUEST, "The request is malformed."),
+    };
+    Answer { side: Side::Client, status, code, text, retry_after_s: None }
 }
