@@ -2,7 +2,11 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod cell;
 pub mod limits;
 pub mod machine;
+pub mod rollout;
+pub mod run_state;
 pub mod seed;
 pub mod time;
+pub mod view;
