@@ -3,6 +3,7 @@
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
 pub mod cell;
+pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod rollout;
