@@ -40,13 +40,6 @@ use wire::settings::CellSettings;
 use wire::status::{Act, Severity};
 use wire::view::View;
 
-/// No such cluster.
-pub const NO_SUCH_CLUSTER: ErrorCode = ErrorCode("M2003");
-/// No such member in that cluster.
-pub const NO_SUCH_MEMBER: ErrorCode = ErrorCode("M2004");
-/// The act makes no sense in the present state.
-pub const NOT_NOW: ErrorCode = ErrorCode("M2005");
-
 /// What a cell is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {

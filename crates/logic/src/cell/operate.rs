@@ -2,12 +2,12 @@
 
 use super::cluster::Cluster;
 use super::settle::begin;
-use super::{Cell, NO_SUCH_CLUSTER, NO_SUCH_MEMBER, NOT_NOW, Output, Refusal};
+use super::{Cell, Output, Refusal};
 use crate::rollout::{Cause, Choice, Goal, Phase, Rollout, choose};
 use crate::run_state::Wish;
 use crate::time::Time;
 use wire::agent::Want;
-use wire::error_code::ErrorCode;
+use wire::error_code::{ACT_MAKES_NO_SENSE, ErrorCode, NO_SUCH_CLUSTER, NO_SUCH_MEMBER};
 use wire::id::{ClusterName, MemberName};
 use wire::status::{Act, Severity};
 use wire::view::RunState;
@@ -26,7 +26,7 @@ impl Cell {
             return Err(refuse(NO_SUCH_CLUSTER, format!("there is no cluster {cluster}; there is {names}")));
         };
         if self.clusters[position].is_leaving {
-            return Err(refuse(NOT_NOW, format!("cluster {cluster} is being removed")));
+            return Err(refuse(ACT_MAKES_NO_SENSE, format!("cluster {cluster} is being removed")));
         }
         // Taken out so that the rest of the cell can be read meanwhile; nothing in between returns early.
         let mut taken = self.clusters.remove(position);
@@ -63,7 +63,7 @@ impl Cell {
             return Err(refuse(NO_SUCH_MEMBER, message));
         };
         if cluster.members[position].is_leaving {
-            return Err(refuse(NOT_NOW, format!("{}/{name} is being removed", cluster.name)));
+            return Err(refuse(ACT_MAKES_NO_SENSE, format!("{}/{name} is being removed", cluster.name)));
         }
         match act {
             Act::Start => Ok(self.start(cluster, position)),
@@ -102,18 +102,21 @@ impl Cell {
         let member = &cluster.members[position];
         let name = format!("{}/{}", cluster.name, member.settings.name);
         if member.is_external() {
-            return Err(refuse(NOT_NOW, format!("{name} runs elsewhere; Muster cannot restart it")));
+            return Err(refuse(
+                ACT_MAKES_NO_SENSE,
+                format!("{name} runs elsewhere; Muster cannot restart it"),
+            ));
         }
         if member.wish == Wish::Stop {
-            return Err(refuse(NOT_NOW, format!("{name} is stopped; start it instead")));
+            return Err(refuse(ACT_MAKES_NO_SENSE, format!("{name} is stopped; start it instead")));
         }
         if !self.is_connected(&member.settings.node) {
             let message = format!("the agent of node {} is not connected", member.settings.node);
-            return Err(Refusal { code: NOT_NOW, message, retry: true });
+            return Err(Refusal { code: ACT_MAKES_NO_SENSE, message, retry: true });
         }
         if member.phase != Phase::Steady {
             let message = format!("{name} is being restarted already");
-            return Err(Refusal { code: NOT_NOW, message, retry: true });
+            return Err(Refusal { code: ACT_MAKES_NO_SENSE, message, retry: true });
         }
         if let Some(rollout) = &mut cluster.rollout {
             rollout.left.retain(|left| *left != cluster.members[position].settings.name);
@@ -128,7 +131,7 @@ impl Cell {
             (0..cluster.members.len()).filter(|position| !cluster.members[*position].is_leaving).collect();
         let count = positions.len();
         if count == 0 {
-            return Err(refuse(NOT_NOW, format!("cluster {} has no members", cluster.name)));
+            return Err(refuse(ACT_MAKES_NO_SENSE, format!("cluster {} has no members", cluster.name)));
         }
         match act {
             Act::Start => {
@@ -148,7 +151,7 @@ impl Cell {
                 let drained = positions.into_iter().filter(|at| drain(cluster, *at).is_ok()).count();
                 if drained == 0 {
                     return Err(refuse(
-                        NOT_NOW,
+                        ACT_MAKES_NO_SENSE,
                         format!("all members of cluster {} are stopped", cluster.name),
                     ));
                 }
@@ -162,7 +165,7 @@ impl Cell {
     fn restart_cluster(&mut self, cluster: &mut Cluster) -> Result<String, Refusal> {
         if let Some(rollout) = &cluster.rollout {
             return Err(Refusal {
-                code: NOT_NOW,
+                code: ACT_MAKES_NO_SENSE,
                 message: format!("{}: {rollout}", cluster.name),
                 retry: true,
             });
@@ -172,14 +175,14 @@ impl Cell {
         let left: Vec<_> = ours.map(|member| member.settings.name.clone()).collect();
         if left.is_empty() {
             let message = format!("cluster {} has no running member that Muster could restart", cluster.name);
-            return Err(refuse(NOT_NOW, message));
+            return Err(refuse(ACT_MAKES_NO_SENSE, message));
         }
         let candidates: Vec<_> =
             staying().map(|member| member.candidate(left.contains(&member.settings.name))).collect();
         if let Choice::Stop(reason) = choose(Cause::Operator, &candidates) {
             let message =
                 format!("{reason}; restart the member itself to accept that requests fail meanwhile");
-            return Err(refuse(NOT_NOW, message));
+            return Err(refuse(ACT_MAKES_NO_SENSE, message));
         }
         let total = left.len();
         cluster.setback = None;
@@ -207,7 +210,7 @@ fn drain(cluster: &mut Cluster, position: usize) -> Result<String, Refusal> {
     let member = &mut cluster.members[position];
     let name = format!("{}/{}", cluster.name, member.settings.name);
     match member.wish {
-        Wish::Stop => Err(refuse(NOT_NOW, format!("{name} is stopped and has nothing to drain"))),
+        Wish::Stop => Err(refuse(ACT_MAKES_NO_SENSE, format!("{name} is stopped and has nothing to drain"))),
         Wish::Drain => Ok(format!("{name} is draining already")),
         Wish::Run => {
             member.wish = Wish::Drain;
