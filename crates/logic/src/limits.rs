@@ -44,3 +44,18 @@ pub const SHUTDOWN_KILL_WAIT_MS: u64 = 5_000;
 /// Longest piece of foreign text (last line of output, answer to a probe) within a reason.
 /// 200: two lines on a terminal.
 pub const FOREIGN_TEXT_MAX_CHARS: usize = 200;
+
+// The manager.
+
+/// How long a manager that has just started waits for agents before it publishes views from what it remembers.
+/// An agent that is there finds its manager within half a second; four times that, and a paused machine is not missed.
+pub const SETTLE_MS: u64 = 2_000;
+/// How long a router that is away is believed to route by its old view and to come back. As for agents: half a second
+/// to find the manager, four times over. Longer would hold up every stop in a cell with a broken router.
+pub const ROUTER_RETURN_MS: u64 = 2_000;
+/// How long requests under way to a member that runs elsewhere may take once it is removed or its address changes.
+/// As long as common load balancers give: nobody tells us a stop grace for it.
+pub const EXTERNAL_GRACE_MS: u64 = 10_000;
+/// Times that one input may move a cluster's operations. Each member moves at most four times (drain, out, goal,
+/// gone) and a rollout twice; twice that means a mistake in our own rules.
+pub const SETTLE_PASSES_MAX: u32 = 16;
