@@ -162,7 +162,7 @@ impl Subscriber {
             return None;
         }
         match waited {
-            Err(_) => return Some((Bytes::from_static(b": still here\n\n"), self)),
+            Err(_) => return Some((Bytes::from_static(b": still here\nevent: beat\ndata: {}\n\n"), self)),
             Ok(Err(_)) => return None,
             Ok(Ok(())) => {}
         }
