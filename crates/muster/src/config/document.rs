@@ -116,6 +116,11 @@ impl<'a> Document<'a> {
         self.nearest(path).0.map(|span| place(self.text, span.start).0)
     }
 
+    /// Whether `path` itself is written.
+    pub fn has(&self, path: &KeyPath) -> bool {
+        self.nearest(path).2
+    }
+
     fn nearest(&self, path: &KeyPath) -> (Option<Range<usize>>, Option<&Value>, bool) {
         let mut table = Some(&self.root);
         let mut found: (Option<Range<usize>>, Option<&Value>) = (None, None);

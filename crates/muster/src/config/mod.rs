@@ -8,16 +8,20 @@ mod conflicts;
 mod definition;
 mod definitions;
 mod document;
+mod environment;
 mod kind;
 mod members;
 mod problem;
 mod reader;
+pub mod reference;
+pub mod schema;
 mod settings;
 mod shape;
 mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 
 use document::Document;
@@ -101,4 +105,13 @@ fn default_state_dir() -> Option<String> {
     }
     let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'))?;
     Some(format!("{}/.local/state/muster", home.trim_end_matches('/')))
+}
+
+/// The answer to a node on the command line that the file does not have.
+pub fn no_such_node(settings: &CellSettings, file_name: &str, node: &wire::id::NodeName) -> Problem {
+    let known: Vec<&str> = settings.nodes.iter().map(|node| node.0.as_str()).collect();
+    let near = suggest::nearest(&node.0, known.iter().copied()).map(|name| format!("`{name}`"));
+    let message = format!("there is no node `{node}` in this file");
+    let problem = Problem::of_file(error_code::NO_SUCH_NODE, file_name, message);
+    problem.allowing(known.join(", ")).suggesting(near)
 }
