@@ -167,3 +167,6 @@ fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
 fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,3 +66,6 @@ pub fn man(args: ManArgs) -> Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,17 @@ fn base_with(section: &Section, line: &str) -> String {
     text
 }
 
+/// A default as it would stand in the file; None where no fixed value does it.
+fn literal(preset: Preset) -> Option<String> {
+    match preset {
+        Preset::Integer(number) => Some(number.to_string()),
+        Preset::Boolean(flag) => Some(flag.to_string()),
+        Preset::Text(text) => Some(format!("{text:?}")),
+        Preset::EmptyList => Some("[]".to_owned()),
+        Preset::Required | Preset::Else(_) => None,
+    }
+}
+
 fn codes(text: &str) -> Vec<ErrorCode> {
     let document = Document::read(text, "t").unwrap_or_else(|problem| panic!("{problem}\nin\n{text}"));
     shape::check(&document).list.iter().map(|problem| problem.code).collect()
@@ -113,8 +124,8 @@ fn every_default_written_out_gives_the_same_settings() {
     let base = settings(BASE);
     let mut all = BASE.to_owned();
     for (section, definition) in everything() {
-        let Some(literal) = definition.preset.literal() else { continue };
-        let line = format!("{} = {literal}", definition.name);
+        let Some(value) = literal(definition.preset) else { continue };
+        let line = format!("{} = {value}", definition.name);
         let wanted = header(section);
         let start = all.find(&format!("{wanted}\n")).expect("BASE has every table") + wanted.len() + 1;
         let table = &all[start..start + all[start..].find("\n[").unwrap_or(all.len() - start)];
@@ -180,7 +191,7 @@ fn every_definition_is_documented_and_named_as_the_rules_say() {
         assert!(definition.doc.ends_with('.'), "{name}: {}", definition.doc);
         assert!(!definition.example.is_empty(), "{name} has no example");
         assert_ne!(
-            definition.preset.literal().as_deref(),
+            literal(definition.preset).as_deref(),
             Some(definition.example),
             "{name} shows its default"
         );

@@ -72,37 +72,42 @@ fn keys_and_tables_given_twice() {
     check_added(
         "[clusters.shop]\npolicy = \"random\"\ndrain_ms = 1\npolicy = \"random\"",
         expect![[r#"
-        muster.toml:12:1: M1005: `policy` is given twice; the first is in line 10
-          value:   policy = "random"
-          allowed: each key and each table once"#]],
+            muster.toml:12:1: M1005: `policy` is given twice; the first is in line 10
+              key:     policy
+              value:   policy = "random"
+              allowed: each key and each table once"#]],
     );
     check_added(
         "[clusters.shop.members.one]\nweight = 1",
         expect![[r#"
-        muster.toml:9:24: M1005: `one` is given twice; the first is in line 4
-          value:   [clusters.shop.members.one]
-          allowed: each key and each table once"#]],
+            muster.toml:9:24: M1005: `one` is given twice; the first is in line 4
+              key:     one
+              value:   [clusters.shop.members.one]
+              allowed: each key and each table once"#]],
     );
     check(
         "[cell]\nname = \"a\"\n[cell]\n",
         expect![[r#"
-        muster.toml:3:2: M1005: `cell` is given twice; the first is in line 1
-          value:   [cell]
-          allowed: each key and each table once"#]],
+            muster.toml:3:2: M1005: `cell` is given twice; the first is in line 1
+              key:     cell
+              value:   [cell]
+              allowed: each key and each table once"#]],
     );
     check_added(
         "[clusters.shop.members.two.environment]\nA = \"1\"\nA = \"2\"",
         expect![[r#"
-        muster.toml:11:1: M1005: `A` is given twice; the first is in line 10
-          value:   A = "2"
-          allowed: each key and each table once"#]],
+            muster.toml:11:1: M1005: `A` is given twice; the first is in line 10
+              key:     A
+              value:   A = "2"
+              allowed: each key and each table once"#]],
     );
     check(
         "[nodes]\na = { b = 1, b = 2 }",
         expect![[r#"
-        muster.toml:2:14: M1005: `b` is given twice in the same table
-          value:   a = { b = 1, b = 2 }
-          allowed: each key and each table once"#]],
+            muster.toml:2:14: M1005: `b` is given twice in the same table
+              key:     b
+              value:   a = { b = 1, b = 2 }
+              allowed: each key and each table once"#]],
     );
 }
 
@@ -193,19 +198,19 @@ fn values_of_the_wrong_type() {
     check_added(
         "[clusters.shop.members.three]\ncommand = \"./serve --port {port}\"",
         expect![[r#"
-        muster.toml:10:11: M1003: this is text, but must be a list of texts in brackets
-          key:     clusters.shop.members.three.command
-          value:   "./serve --port {port}"
-          allowed: 1 to 1000 texts, each any text
-          did you mean `["./serve", "--port", "{port}"]`?"#]],
+            muster.toml:10:11: M1003: this is text, but must be a list of texts in brackets
+              key:     clusters.shop.members.three.command
+              value:   "./serve --port {port}"
+              allowed: 1 to 1000 texts
+              did you mean `["./serve", "--port", "{port}"]`?"#]],
     );
     check_added(
         "[clusters.shop.members.three]\ncommand = [\"serve\", 80]",
         expect![[r#"
-        muster.toml:10:21: M1003: this is an integer, but must be text in quotes
-          key:     clusters.shop.members.three.command[1]
-          value:   80
-          allowed: 1 to 1000 texts, each any text"#]],
+            muster.toml:10:21: M1003: this is an integer, but must be text in quotes
+              key:     clusters.shop.members.three.command[1]
+              value:   80
+              allowed: 1 to 1000 texts"#]],
     );
     check_added(
         "[clusters.shop.members.two.environment]\nPORT = 80",
@@ -310,11 +315,10 @@ fn words_that_are_no_choice() {
     check_added(
         "[clusters.shop.affinity]\nseparator = \"!\"",
         expect![[r#"
-        muster.toml:10:13: M1004: there is no such choice
-          key:     clusters.shop.affinity.separator
-          value:   "!"
-          allowed: ":", "+"
-          did you mean `":"`?"#]],
+            muster.toml:10:13: M1004: there is no such choice
+              key:     clusters.shop.affinity.separator
+              value:   "!"
+              allowed: ":", "+""#]],
     );
 }
 
@@ -747,10 +751,10 @@ fn keys_without_effect() {
     check_added(
         "[clusters.shop.probe]\nkind = \"process\"",
         expect![[r#"
-        muster.toml:10:8: M1008: member `one` runs elsewhere, so nobody sees its process
-          key:     clusters.shop.probe.kind
-          value:   "process"
-          allowed: "tcp" or "http" for a member with `address`, under its own [....probe]"#]],
+            muster.toml:10:8: M1008: member `one` runs elsewhere, so nobody sees its process
+              key:     clusters.shop.probe.kind
+              value:   "process"
+              allowed: "tcp" or "http" for it, in [clusters.shop.members.one.probe]"#]],
     );
     check_added(
         "[clusters.shop.probe]\nkind = \"http\"\nstatus_min = 500",
@@ -831,17 +835,17 @@ fn files_that_cannot_be_read() {
         problems.to_string().replace(&scratch.display().to_string(), "FILE")
     };
     expect![[r#"
-        FILE:2:1: M1009: is not UTF-8 text
+        FILE:2:9: M1009: the file is not UTF-8 text
           allowed: UTF-8 text"#]]
     .assert_eq(&told(b"[cell]\nname = \"\xff\""));
     expect![[r#"
-        FILE: M1009: is too large for a configuration
+        FILE: M1009: the file is too large for a configuration
           allowed: at most 4194304 bytes"#]]
     .assert_eq(&told(&vec![b'#'; SIZE_MAX_BYTES + 1]));
     std::fs::remove_file(&scratch).expect("the file was just written");
     let missing = load(&scratch).expect_err("the file is gone").to_string();
     assert!(
-        missing.ends_with("M1009: cannot be opened: No such file or directory (os error 2)"),
+        missing.ends_with("M1009: the file cannot be opened: No such file or directory (os error 2)"),
         "{missing}"
     );
 }
