@@ -6,6 +6,7 @@ pub mod cell;
 pub mod http;
 pub mod limits;
 pub mod machine;
+pub mod model;
 pub mod rollout;
 pub mod run_state;
 pub mod seed;
