@@ -9,6 +9,7 @@ pub mod cell;
 pub mod http;
 pub mod limits;
 pub mod machine;
+pub mod model;
 pub mod probe;
 pub mod retry;
 pub mod rollout;
