@@ -1,1 +1,4 @@
-//! Placeholder until its first commit.
+//! The agent's shell: runs and probes members as `logic::agent` says.
+
+pub mod keeper;
+mod readable;
