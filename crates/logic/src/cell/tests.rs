@@ -2,6 +2,7 @@
 
 mod story;
 
+use super::*;
 use expect_test::expect;
 use story::{Story, check};
 
@@ -36,23 +37,23 @@ fn members_are_started_and_appear_as_they_come_up() {
         600 report b s2=up x=down
         ",
         expect![[r#"
-               0 clusters all: shop
-              10 event info node-connected: the agent of node a is connected
-              10 assign a: s1 running 1
-              20 event info node-connected: the agent of node b is connected
-              20 assign b: s2 running 1, x running 1
-              30 settings edge
-              30 clusters edge: shop
-              30 event info router-connected: router edge is connected
-             100 event info member-starting: shop/s1 is starting: has not passed its probe yet
-             110 event info member-starting: shop/s2 is starting: has not passed its probe yet
-             110 event info member-up: shop/x is up: passes its probe
-             110 view shop 7.1: s1 starting, s2 starting, x up
-             500 event info member-up: shop/s1 is up: passes its probe
-             500 view shop 7.2: s1 up, s2 starting, x up
-             600 event info member-up: shop/s2 is up: passes its probe
-             600 event warning member-down: shop/x is down: fails its probe
-             600 view shop 7.3: s1 up, s2 up, x down
+            0 clusters all: shop
+            10 event info node-connected: the agent of node a is connected
+            10 assign a: s1 running 1
+            20 event info node-connected: the agent of node b is connected
+            20 assign b: s2 running 1, x running 1
+            30 settings edge
+            30 clusters edge: shop
+            30 event info router-connected: router edge is connected
+            100 event info member-starting: shop/s1 is starting: has not passed its probe yet
+            110 event info member-starting: shop/s2 is starting: has not passed its probe yet
+            110 event info member-up: shop/x is up: passes its probe
+            110 view shop 7.1: s1 starting, s2 starting, x up
+            500 event info member-up: shop/s1 is up: passes its probe
+            500 view shop 7.2: s1 up, s2 starting, x up
+            600 event info member-up: shop/s2 is up: passes its probe
+            600 event warning member-down: shop/x is down: fails its probe
+            600 view shop 7.3: s1 up, s2 up, x down
         "#]],
     );
 }
@@ -68,13 +69,13 @@ fn agent_that_never_reports_holds_views_up_only_for_a_while() {
         5000 tick
         ",
         expect![[r#"
-               0 clusters all: shop
-              10 event info node-connected: the agent of node a is connected
-              10 assign a: s1 running 1
-              20 settings edge
-              20 clusters edge: shop
-              20 event info router-connected: router edge is connected
-              30 event info member-up: shop/s1 is up: passes its probe
+            0 clusters all: shop
+            10 event info node-connected: the agent of node a is connected
+            10 assign a: s1 running 1
+            20 settings edge
+            20 clusters edge: shop
+            20 event info router-connected: router edge is connected
+            30 event info member-up: shop/s1 is up: passes its probe
             2000 view shop 7.1: s1 up, s2 unknown
         "#]],
     );
@@ -209,19 +210,19 @@ fn stop_lets_conversations_end_where_time_is_given_for_them() {
         4000 restart shop/s2
         ",
         expect![[r#"
-               0 clusters all: shop
-               0 event info node-connected: the agent of node a is connected
-               0 assign a: s1 running 1, s2 running 1
-               0 settings edge
-               0 clusters edge: shop
-               0 event info router-connected: router edge is connected
-             100 event info member-up: shop/s1 is up: passes its probe
-             100 event info member-up: shop/s2 is up: passes its probe
-             100 view shop 7.1: s1 up, s2 up
-             200 event info operator: ann asked to stop shop/s1
-             200 event info member-draining: shop/s1 is draining: conversations may end before it is stopped
-             200 view shop 7.2: s1 draining, s2 up
-             200 answer: shop/s1 is being stopped
+            0 clusters all: shop
+            0 event info node-connected: the agent of node a is connected
+            0 assign a: s1 running 1, s2 running 1
+            0 settings edge
+            0 clusters edge: shop
+            0 event info router-connected: router edge is connected
+            100 event info member-up: shop/s1 is up: passes its probe
+            100 event info member-up: shop/s2 is up: passes its probe
+            100 view shop 7.1: s1 up, s2 up
+            200 event info operator: ann asked to stop shop/s1
+            200 event info member-draining: shop/s1 is draining: conversations may end before it is stopped
+            200 view shop 7.2: s1 draining, s2 up
+            200 answer: shop/s1 is being stopped
             3500 event info member-down: shop/s1 is down: is being stopped
             3500 view shop 7.3: s1 down, s2 up
             3600 assign a: s1 stopped 1, s2 running 1
@@ -414,28 +415,28 @@ fn acts_that_make_no_sense_are_refused_and_change_nothing() {
         209 restart shop/s1
         ",
         expect![[r#"
-               0 clusters all: shop
-               0 event info node-connected: the agent of node a is connected
-               0 assign a: s1 running 1, x running 1
-             100 event info member-up: shop/s1 is up: passes its probe
-             100 event info member-up: shop/x is up: passes its probe
-             100 view shop 7.1: s1 up, x up
-             200 refused M2003: there is no cluster nope; there is shop
-             201 refused M2004: there is no member nope in cluster shop; there is s1 and x
-             202 refused M2005: shop/x runs elsewhere; Muster cannot restart it
-             203 event info operator: ann asked to stop shop/s1
-             203 event info member-down: shop/s1 is down: is being stopped
-             203 view shop 7.2: s1 down, x up
-             203 answer: shop/s1 is being stopped
-             204 refused M2005: shop/s1 is stopped and has nothing to drain
-             205 refused M2005: shop/s1 is stopped; start it instead
-             206 refused M2005: cluster shop has no running member that Muster could restart
-             207 event warning node-lost: the agent of node a is not connected; its members keep their last state
-             208 event info operator: ann asked to start shop/s1
-             208 event info member-up: shop/s1 is up: passes its probe (last known: its agent is not connected)
-             208 view shop 7.3: s1 up, x up
-             208 answer: shop/s1 is no longer being stopped
-             209 refused M2005 retry: the agent of node a is not connected
+            0 clusters all: shop
+            0 event info node-connected: the agent of node a is connected
+            0 assign a: s1 running 1, x running 1
+            100 event info member-up: shop/s1 is up: passes its probe
+            100 event info member-up: shop/x is up: passes its probe
+            100 view shop 7.1: s1 up, x up
+            200 refused M2003: there is no cluster nope; there is shop
+            201 refused M2004: there is no member nope in cluster shop; there is s1 and x
+            202 refused M2005: shop/x runs elsewhere; Muster cannot restart it
+            203 event info operator: ann asked to stop shop/s1
+            203 event info member-down: shop/s1 is down: is being stopped
+            203 view shop 7.2: s1 down, x up
+            203 answer: shop/s1 is being stopped
+            204 refused M2005: shop/s1 is stopped and has nothing to drain
+            205 refused M2005: shop/s1 is stopped; start it instead
+            206 refused M2005: cluster shop has no running member that Muster could restart
+            207 event warning node-lost: the agent of node a is not connected; its members keep their last state
+            208 event info operator: ann asked to start shop/s1
+            208 event info member-up: shop/s1 is up: passes its probe (last known: its agent is not connected)
+            208 view shop 7.3: s1 up, x up
+            208 answer: shop/s1 is no longer being stopped
+            209 refused M2005 retry: the agent of node a is not connected
         "#]],
     );
 }
@@ -453,23 +454,23 @@ fn external_member_is_only_taken_out_of_rotation() {
         400 start shop/x
         ",
         expect![[r#"
-               0 clusters all: shop
-               0 event info node-connected: the agent of node a is connected
-               0 assign a: x running 1, y running 1
-               0 settings edge
-               0 clusters edge: shop
-               0 event info router-connected: router edge is connected
-             100 event info member-up: shop/x is up: passes its probe
-             100 event info member-up: shop/y is up: passes its probe
-             100 view shop 7.1: x up, y up
-             200 event info operator: ann asked to stop shop/x
-             200 event info member-down: shop/x is down: is being stopped
-             200 view shop 7.2: x down, y up
-             200 answer: shop/x is being stopped
-             400 event info operator: ann asked to start shop/x
-             400 event info member-up: shop/x is up: passes its probe
-             400 view shop 7.3: x up, y up
-             400 answer: shop/x takes requests again
+            0 clusters all: shop
+            0 event info node-connected: the agent of node a is connected
+            0 assign a: x running 1, y running 1
+            0 settings edge
+            0 clusters edge: shop
+            0 event info router-connected: router edge is connected
+            100 event info member-up: shop/x is up: passes its probe
+            100 event info member-up: shop/y is up: passes its probe
+            100 view shop 7.1: x up, y up
+            200 event info operator: ann asked to stop shop/x
+            200 event info member-down: shop/x is down: is being stopped
+            200 view shop 7.2: x down, y up
+            200 answer: shop/x is being stopped
+            400 event info operator: ann asked to start shop/x
+            400 event info member-up: shop/x is up: passes its probe
+            400 view shop 7.3: x up, y up
+            400 answer: shop/x takes requests again
         "#]],
     );
 }
@@ -628,10 +629,10 @@ fn next_manager_keeps_wishes_instances_and_what_was_seen() {
         ",
     );
     story.compare(&expect![[r#"
-           0 clusters all: shop
-         500 settings edge
-         500 clusters edge: shop
-         500 event info router-connected: router edge is connected
+        0 clusters all: shop
+        500 settings edge
+        500 clusters edge: shop
+        500 event info router-connected: router edge is connected
         2000 view shop 8.1: s1 down, s2 draining, s3 up
         5000 event info node-connected: the agent of node a is connected
         5000 assign a: s1 stopped 1, s2 running 1, s3 running 2
@@ -655,14 +656,14 @@ fn stop_that_a_manager_did_not_finish_is_finished_by_the_next() {
         ",
     );
     story.compare(&expect![[r#"
-           0 clusters all: shop
-         100 event info node-connected: the agent of node a is connected
-         100 assign a: s1 running 1, s2 running 1, s3 running 1
-         110 settings edge
-         110 clusters edge: shop
-         110 event info router-connected: router edge is connected
-         200 view shop 8.1: s1 down, s2 up, s3 up
-         300 assign a: s1 stopped 1, s2 running 1, s3 running 1
+        0 clusters all: shop
+        100 event info node-connected: the agent of node a is connected
+        100 assign a: s1 running 1, s2 running 1, s3 running 1
+        110 settings edge
+        110 clusters edge: shop
+        110 event info router-connected: router edge is connected
+        200 view shop 8.1: s1 down, s2 up, s3 up
+        300 assign a: s1 stopped 1, s2 running 1, s3 running 1
     "#]]);
 }
 
@@ -683,18 +684,18 @@ fn restarts_that_a_manager_did_not_finish_are_finished_by_the_next() {
         ",
     );
     story.compare(&expect![[r#"
-           0 clusters all: shop
-         100 event info node-connected: the agent of node a is connected
-         100 assign a: s1 running 1 :new, s2 running 1 :new, s3 running 1 :new
-         110 settings edge
-         110 clusters edge: shop
-         110 event info router-connected: router edge is connected
-         200 view shop 8.1: s1 up, s2 up, s3 up
-         200 event info member-down: shop/s1 is down: is being restarted
-         200 view shop 8.2: s1 down, s2 up, s3 up
-         300 event info member-starting: shop/s1 is starting: its agent has been told to start it
-         300 view shop 8.3: s1 starting, s2 up, s3 up
-         300 assign a: s1 running 2 :new, s2 running 1 :new, s3 running 1 :new
+        0 clusters all: shop
+        100 event info node-connected: the agent of node a is connected
+        100 assign a: s1 running 1 :new, s2 running 1 :new, s3 running 1 :new
+        110 settings edge
+        110 clusters edge: shop
+        110 event info router-connected: router edge is connected
+        200 view shop 8.1: s1 up, s2 up, s3 up
+        200 event info member-down: shop/s1 is down: is being restarted
+        200 view shop 8.2: s1 down, s2 up, s3 up
+        300 event info member-starting: shop/s1 is starting: its agent has been told to start it
+        300 view shop 8.3: s1 starting, s2 up, s3 up
+        300 assign a: s1 running 2 :new, s2 running 1 :new, s3 running 1 :new
     "#]]);
 }
 
@@ -716,4 +717,121 @@ fn instance_that_was_not_remembered_is_learned_from_the_agent() {
             1200 assign a: s1 running 10, s2 running 1, s3 running 1
         "#]],
     );
+}
+
+#[test]
+fn new_configuration_is_told_in_sentences() {
+    let old = story::settings(&["shop=s1@a,s2@a,x@b!", "old=o@a!"]);
+    let new = story::settings(&["shop=s1@b*3,s2@a:new,s4@a", "new=n@a!", "drain=500"]);
+    assert_eq!(changes(&old, &old), [""; 0]);
+    expect![[r#"
+        router edge: */new goes to cluster new
+        router edge: */old is no longer routed
+        cluster shop: drain_ms changes from 0 to 500
+        shop/s1: weight changes from 1 to 3
+        shop/s1: is restarted, because what it runs changes
+        shop/s2: is restarted, because what it runs changes
+        shop/s4 is added on node a
+        shop/x is removed
+        cluster new is added with 1 members
+        cluster old is removed; its members are stopped
+    "#]]
+    .assert_eq(&(changes(&old, &new).join("\n") + "\n"));
+}
+
+#[test]
+fn every_difference_of_two_configurations_is_told() {
+    let base = || story::settings(&["shop=s1@a,s2@a", "other=o@a!"]);
+    type Change = fn(&mut wire::settings::CellSettings);
+    let differences: &[(&str, Change)] = &[
+        ("name", |settings| settings.name = "x".into()),
+        ("state_dir", |settings| settings.state_dir = "x".into()),
+        ("nodes", |settings| settings.nodes.push("c".into())),
+        ("console", |settings| settings.console.listen = ([127, 0, 0, 1], 1).into()),
+        ("router", |settings| settings.routers[0].name = "x".into()),
+        ("router listen", |settings| settings.routers[0].listen.clear()),
+        ("router threads", |settings| settings.routers[0].threads = 9),
+        ("router timeouts", |settings| settings.routers[0].timeouts.idle_ms = 9),
+        ("router limits", |settings| settings.routers[0].limits.connections_max = 9),
+        ("router retry", |settings| settings.routers[0].retry.attempts_max = 9),
+        ("router log", |settings| settings.routers[0].access_log.path = "x".into()),
+        ("router trust", |settings| settings.routers[0].trusted_proxies.push([1, 2, 3, 4].into())),
+        ("router node", |settings| settings.routers[0].node = "b".into()),
+        ("cluster order", |settings| settings.clusters.reverse()),
+        ("policy", |settings| settings.clusters[0].policy = wire::view::Policy::Random),
+        ("member order", |settings| settings.clusters[0].members.reverse()),
+        ("clone id", |settings| settings.clusters[0].members[0].clone_id = "x".into()),
+        ("probe", |settings| settings.clusters[0].members[0].probe.rise = 9),
+        ("stop signal", |settings| match &mut settings.clusters[0].members[0].run {
+            wire::agent::Run::Managed(launch) => launch.stop_signal = "INT".into(),
+            wire::agent::Run::External { .. } => panic!("the agent starts it"),
+        }),
+    ];
+    for (what, change) in differences {
+        let mut new = base();
+        change(&mut new);
+        assert!(!changes(&base(), &new).is_empty(), "{what} is not told");
+    }
+}
+
+#[test]
+fn traffic_of_routers_is_added_up_for_people() {
+    let mut story = Story::default();
+    story.tell(THREE);
+    story.tell("200 edge shop s1=3/7");
+    let summary = story.summary();
+    let s1 = &summary.clusters[0].members[0];
+    assert_eq!((s1.in_flight, s1.sessions, s1.requests), (3, 7, 10));
+    assert_eq!((s1.latency_p50_us, s1.latency_p99_us), (100, 200));
+    assert_eq!(s1.since_ms, 1_000_100, "it is up since the report at 100");
+    assert_eq!(summary.routers[0].requests_per_second, 3.0);
+    story.tell("300 gone edge");
+    let summary = story.summary();
+    let s1 = &summary.clusters[0].members[0];
+    assert_eq!((s1.in_flight, s1.requests_per_second), (0, 0.0), "what is gone does nothing");
+    assert_eq!(s1.requests, 10, "what was done stays done");
+    assert!(!summary.routers[0].connected);
+}
+
+#[test]
+fn only_configured_roles_may_join() {
+    let mut story = Story::default();
+    story.tell("0 configure shop=s1@a");
+    let agent = |node: &str| Role::Agent { node: node.into() };
+    let router = |node: &str, router: &str| Role::Router { node: node.into(), router: router.into() };
+    assert_eq!(story.admits(&agent("a")), Ok(()));
+    assert_eq!(story.admits(&agent("z")), Err("node z is not in the configuration".into()));
+    assert_eq!(story.admits(&router("a", "edge")), Ok(()));
+    assert_eq!(
+        story.admits(&router("b", "edge")),
+        Err("router edge is configured on node a, not on b".into())
+    );
+    assert_eq!(story.admits(&router("a", "x")), Err("router x is not in the configuration".into()));
+}
+
+#[test]
+fn what_is_remembered_can_be_read_by_people_and_back() {
+    let mut story = Story::default();
+    story.tell(THREE);
+    story.tell("200 drain shop/s2");
+    expect![[r#"
+        member/shop/s1: wish=run want=running instance=1 launched=472e6bbd28502e2b
+        member/shop/s2: wish=drain want=running instance=1 launched=ee53413bf25d329e
+        member/shop/s3: wish=run want=running instance=1 launched=a07e2b75c0844069
+        seen/shop/s1: state=up address=127.0.0.1:8080
+        seen/shop/s2: state=up address=127.0.0.1:8080
+        seen/shop/s3: state=up address=127.0.0.1:8080
+    "#]]
+    .assert_eq(&story.remembered_text());
+    for damaged in [
+        "",
+        "wish=run",
+        "wish=fly want=running instance=1 launched=0",
+        "wish=run want=running instance=x launched=0",
+    ] {
+        assert_eq!(record::Record::parse(damaged), None, "{damaged}");
+    }
+    for damaged in ["", "state=up", "state=odd address=unknown", "state=up address=nowhere"] {
+        assert_eq!(record::Seen::parse(damaged), None, "{damaged}");
+    }
 }

@@ -63,6 +63,19 @@ impl Story {
         self.views.clear();
     }
 
+    /// What people would see; wall clock is a million milliseconds ahead.
+    pub fn summary(&self) -> crate::cell::Summary {
+        self.cell.summary(&|time| time.0 + 1_000_000)
+    }
+
+    pub fn admits(&self, role: &wire::link::Role) -> Result<(), String> {
+        self.cell.admits(role)
+    }
+
+    pub fn remembered_text(&self) -> String {
+        self.remembered.iter().map(|(key, value)| format!("{key}: {value}\n")).collect()
+    }
+
     pub fn tell(&mut self, story: &str) {
         for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (time, sentence) = line.split_once(' ').expect("a time and a sentence");
@@ -83,7 +96,7 @@ impl Story {
         }
         for output in outputs {
             if let Some(line) = self.hear(output) {
-                self.trace += &format!("{:>4} {line}\n", now.0);
+                self.trace += &format!("{} {line}\n", now.0);
             }
         }
     }
