@@ -52,6 +52,8 @@ enum State {
     /// Ordered; nobody has said yet whether there is a process.
     Starting {
         start: StartNumber,
+        /// When it counts as a failed start unless it has passed its probe.
+        deadline: Time,
     },
     Running {
         start: StartNumber,
@@ -74,7 +76,7 @@ enum State {
 /// What the probe says of the running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fitness {
-    /// Has not passed yet; counts as a failed start at the deadline.
+    /// Has not passed yet; see the deadline of `Starting`.
     Untried {
         deadline: Time,
     },
@@ -157,13 +159,13 @@ impl Supervision {
         self.failures = 0;
         match (&mut self.state, goal) {
             (State::Resting | State::BackingOff { .. } | State::GaveUp, Goal::Run { .. }) => {
-                Some(self.start(fresh))
+                Some(self.start(now, fresh))
             }
             (State::Resting | State::BackingOff { .. } | State::GaveUp, Goal::Rest) => {
                 self.rest(format!("stopped: {why}"));
                 None
             }
-            (State::Starting { start }, _) => {
+            (State::Starting { start, .. }, _) => {
                 let start = *start;
                 Some(self.stop(now, start, None, StopCause::Asked, format!("stopping: {why}")))
             }
@@ -180,10 +182,10 @@ impl Supervision {
     }
 
     /// News: the process is there. Says whether that was expected.
-    pub fn started(&mut self, now: Time, start: StartNumber, pid: u32, address: SocketAddr) -> bool {
+    pub fn started(&mut self, start: StartNumber, pid: u32, address: SocketAddr) -> bool {
         match &mut self.state {
-            State::Starting { start: awaited } if *awaited == start => {
-                let deadline = now + self.rules.restart.start_timeout_ms;
+            State::Starting { start: awaited, deadline } if *awaited == start => {
+                let deadline = *deadline;
                 self.state = State::Running { start, pid, address, fitness: Fitness::Untried { deadline } };
                 self.reason = "started; has not answered its probe yet".into();
                 true
@@ -204,7 +206,7 @@ impl Supervision {
     /// News: the process is gone, or never came to be. `why` is what people read, e.g. `exited with status 1`.
     pub fn ended(&mut self, now: Time, start: StartNumber, why: &str, fresh: StartNumber) -> Option<Order> {
         match &self.state {
-            State::Starting { start: awaited } if *awaited == start => {
+            State::Starting { start: awaited, .. } if *awaited == start => {
                 self.fail(now, why);
                 None
             }
@@ -220,12 +222,9 @@ impl Supervision {
                     self.rest(format!("stopped: {why}"));
                     None
                 }
-                (StopCause::Asked, Goal::Run { .. }) => Some(self.start(fresh)),
+                (StopCause::Asked, Goal::Run { .. }) => Some(self.start(now, fresh)),
                 (StopCause::StartTimeout, Goal::Run { .. }) => {
-                    let why = format!(
-                        "did not pass its probe within {} ms of its start",
-                        self.rules.restart.start_timeout_ms
-                    );
+                    let why = format!("{}, and {why}", self.timeout_text());
                     self.fail(now, &why);
                     None
                 }
@@ -254,14 +253,14 @@ impl Supervision {
     /// Time has passed.
     pub fn tick(&mut self, now: Time, fresh: StartNumber) -> Option<Order> {
         match &mut self.state {
-            State::BackingOff { until } if *until <= now => Some(self.start(fresh)),
+            State::BackingOff { until } if *until <= now => Some(self.start(now, fresh)),
+            State::Starting { start, deadline } if *deadline <= now => {
+                let start = *start;
+                Some(self.time_out(now, start, None))
+            }
             State::Running { start, pid, fitness: Fitness::Untried { deadline }, .. } if *deadline <= now => {
                 let (start, pid) = (*start, *pid);
-                let reason = format!(
-                    "stopping: did not pass its probe within {} ms of its start",
-                    self.rules.restart.start_timeout_ms
-                );
-                Some(self.stop(now, start, Some(pid), StopCause::StartTimeout, reason))
+                Some(self.time_out(now, start, Some(pid)))
             }
             State::Running { fitness, .. } if fitness.is_proven(now, &self.rules.restart) => {
                 self.failures = 0;
@@ -284,21 +283,19 @@ impl Supervision {
     pub fn wake_at(&self) -> Option<Time> {
         match &self.state {
             State::BackingOff { until } => Some(*until),
-            State::Running { fitness: Fitness::Untried { deadline }, .. } => Some(*deadline),
+            State::Starting { deadline, .. }
+            | State::Running { fitness: Fitness::Untried { deadline }, .. } => Some(*deadline),
             State::Running { fitness: Fitness::Healthy { since }, .. } if self.failures > 0 => {
                 Some(*since + self.rules.restart.reset_after_ms)
             }
             State::Stopping { kill: Kill::At(at), .. } => Some(*at),
-            State::Resting
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Stopping { .. }
-            | State::GaveUp => None,
+            State::Resting | State::Running { .. } | State::Stopping { .. } | State::GaveUp => None,
         }
     }
 
-    fn start(&mut self, fresh: StartNumber) -> Order {
-        self.state = State::Starting { start: fresh };
+    fn start(&mut self, now: Time, fresh: StartNumber) -> Order {
+        let deadline = now + self.rules.restart.start_timeout_ms;
+        self.state = State::Starting { start: fresh, deadline };
         self.starts = self.starts.saturating_add(1);
         self.reason = "starting".into();
         Order::Start(fresh)
@@ -316,6 +313,15 @@ impl Supervision {
         self.state = State::Stopping { start, pid, cause, kill };
         self.reason = reason;
         Order::Stop(start)
+    }
+
+    fn time_out(&mut self, now: Time, start: StartNumber, pid: Option<u32>) -> Order {
+        let reason = format!("stopping: {}", self.timeout_text());
+        self.stop(now, start, pid, StopCause::StartTimeout, reason)
+    }
+
+    fn timeout_text(&self) -> String {
+        format!("did not pass its probe within {} ms of its start", self.rules.restart.start_timeout_ms)
     }
 
     fn rest(&mut self, reason: String) {

@@ -48,6 +48,9 @@ pub struct ClusterStatus {
     pub policy: Policy,
     /// What is being done to the cluster, e.g. `restarting shop-2 (2 of 3)`; None when nothing is.
     pub operation: Option<String>,
+    /// Why the last operation ended early; None when it did not, or a new one has begun.
+    #[serde(default)]
+    pub setback: Option<String>,
     pub members: Vec<MemberStatus>,
 }
 
@@ -140,4 +143,17 @@ pub struct Explanation {
     pub member: Option<MemberName>,
     pub candidates: Vec<MemberName>,
     pub why: Vec<String>,
+}
+
+/// The answer to an accepted act: what is now being done, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    pub text: String,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigText {
+    pub revision: u64,
+    pub text: String,
 }

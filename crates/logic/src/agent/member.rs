@@ -96,7 +96,7 @@ impl Member {
     }
 
     pub fn started(&mut self, now: Time, start: StartNumber, pid: u32, address: SocketAddr) -> Vec<Output> {
-        if !self.supervision.started(now, start, pid, address) {
+        if !self.supervision.started(start, pid, address) {
             return Vec::new();
         }
         self.log_trouble = None;

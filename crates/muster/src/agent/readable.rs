@@ -58,3 +58,47 @@ impl AsFd for Readable {
         self.0.as_fd()
     }
 }
+
+/// Lines that come through a descriptor. `next` may be cancelled: what has been read stays here.
+#[derive(Debug)]
+pub struct Lines {
+    file: Readable,
+    read: Vec<u8>,
+    line_max_bytes: usize,
+}
+
+impl Lines {
+    pub fn new(file: OwnedFd, line_max_bytes: usize) -> io::Result<Self> {
+        Ok(Self { file: Readable::new(file)?, read: Vec::new(), line_max_bytes })
+    }
+
+    /// The next line; None at the end, and after a line that is too long.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.next_now() {
+                Ok(line) => return Some(line),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.file.ready().await,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next line if it is there already, else `WouldBlock`.
+    pub fn next_now(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                return Ok(self.read.drain(..=end).collect());
+            }
+            if self.read.len() > self.line_max_bytes {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut buffer = [0; 4096];
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -2,7 +2,11 @@
 
 use super::Exit;
 use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
+use crate::agent::{self, AgentOptions};
+use crate::roles::{RoleHandle, manager_socket};
 use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::id::NodeName;
 
 /// Orders come on stdin, see `agent::keeper::message`.
 #[derive(Debug, clap::Args)]
@@ -42,4 +46,49 @@ pub fn member_exec(args: MemberExecArgs) -> Exit {
         command: args.command,
     });
     Exit::OurFault
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    /// Name of this node
+    #[arg(long)]
+    node: String,
+    #[arg(long)]
+    state_dir: PathBuf,
+    /// Where the manager listens [default: manager.sock in the state directory]
+    #[arg(long)]
+    manager_socket: Option<PathBuf>,
+}
+
+/// An agent in a process of its own, until TERM or INT: members then go on when the manager's process ends.
+pub fn agent(args: AgentArgs) -> Exit {
+    let to_stderr = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    // Fails only where logging is set up already, which is as good.
+    let _ = to_stderr.with_env_filter("info").try_init();
+    let manager_socket = args.manager_socket.unwrap_or_else(|| manager_socket(&args.state_dir));
+    let options = AgentOptions { node: NodeName(args.node), state_dir: args.state_dir, manager_socket };
+    match agent::start(options).map_err(Into::into).and_then(run_until_signalled) {
+        Ok(()) => Exit::Yes,
+        Err(error) => {
+            let source = error.source().map(|source| format!(": {source}"));
+            eprintln!("muster agent: {error}{}", source.unwrap_or_default());
+            Exit::WrongUse
+        }
+    }
+}
+
+fn run_until_signalled(role: RoleHandle) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Either means the same; losing one of two is harmless.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok::<(), std::io::Error>(())
+    })?;
+    role.stop.send_replace(true);
+    role.thread.join().map_err(|_| "the agent panicked".into())
 }

@@ -5,7 +5,7 @@ use super::log::Log;
 use super::message::{LINE_MAX_BYTES, News, Order, Start};
 use super::output::Output;
 use super::{cgroup, descendants, signal};
-use crate::agent::readable::Readable;
+use crate::agent::readable::{Lines, Readable};
 use crate::cli::Exit;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
@@ -62,8 +62,9 @@ async fn live() -> Result<(), KeeperError> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
         drop(tokio::signal::unix::signal(kind).map_err(KeeperError::Setup)?);
     }
-    let mut orders = Orders::new()?;
-    let Some(Order::Start(start)) = orders.next().await else { return Err(KeeperError::NoStart) };
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(KeeperError::Stdin)?;
+    let mut orders = Lines::new(stdin, LINE_MAX_BYTES).map_err(KeeperError::Stdin)?;
+    let Some(Order::Start(start)) = next_order(&mut orders).await else { return Err(KeeperError::NoStart) };
     match Keeper::begin(*start) {
         Ok(keeper) => keeper.run(orders).await.map_err(KeeperError::Setup),
         Err(why) => {
@@ -73,39 +74,9 @@ async fn live() -> Result<(), KeeperError> {
     }
 }
 
-/// Lines from the agent. `next` may be cancelled: what has been read stays here.
-struct Orders {
-    stdin: Readable,
-    read: Vec<u8>,
-}
-
-impl Orders {
-    fn new() -> Result<Self, KeeperError> {
-        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(KeeperError::Stdin)?;
-        let stdin = Readable::new(stdin).map_err(KeeperError::Stdin)?;
-        Ok(Self { stdin, read: Vec::new() })
-    }
-
-    /// None when the agent is gone or talks nonsense, which is as bad.
-    async fn next(&mut self) -> Option<Order> {
-        loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=end).collect();
-                return serde_json::from_slice(&line).ok();
-            }
-            if self.read.len() > LINE_MAX_BYTES {
-                return None;
-            }
-            self.stdin.ready().await;
-            let mut buffer = [0; 4096];
-            match self.stdin.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(count) => self.read.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
-            }
-        }
-    }
+/// The next order; None when the agent is gone or talks nonsense, which is as bad. May be cancelled.
+async fn next_order(orders: &mut Lines) -> Option<Order> {
+    serde_json::from_slice(&orders.next().await?).ok()
 }
 
 /// Whether the member's own program has been reached.
@@ -164,7 +135,7 @@ impl Keeper {
         })
     }
 
-    async fn run(mut self, mut orders: Orders) -> io::Result<()> {
+    async fn run(mut self, mut orders: Lines) -> io::Result<()> {
         // Watched beside stdin: a process that inherited the agent's end of it must not keep us waiting.
         let mut agent = rustix::process::getppid()
             .and_then(|agent| pidfd_open(agent, PidfdFlags::NONBLOCK).ok())
@@ -174,11 +145,11 @@ impl Keeper {
         let mut has_agent = true;
         loop {
             self.tell_trouble();
-            // All branches only wait for readiness, except `next` and `recv`, which keep what they have.
+            // All branches only wait for readiness, except `next_order` and `recv`, which lose nothing.
             let turn = tokio::select! {
                 biased;
                 () = self.pidfd.ready() => Turn::Exited,
-                order = orders.next(), if has_agent => Turn::Order(order),
+                order = next_order(&mut orders), if has_agent => Turn::Order(order),
                 () = ready(agent.as_ref()), if has_agent => Turn::AgentGone,
                 () = way_back_ready(&self.progress) => Turn::Progress,
                 () = ready(self.pipe.as_ref()) => Turn::Output,

@@ -1,0 +1,213 @@
+//! A manager that is not one: answers every request from a status made up by the test, over the real handle.
+
+use crate::manager::handle::{ManagerHandle, REQUESTS_MAX, Request};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, watch};
+use wire::agent::ProcessState;
+use wire::id::Epoch;
+use wire::router::Totals;
+use wire::status::{
+    Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
+    NodeStatus, RouterStatus, Severity,
+};
+use wire::view::{Policy, RunState};
+
+/// What the made-up manager knows and has been asked to do.
+#[derive(Debug)]
+pub struct World {
+    pub status: CellStatus,
+    pub events: Vec<Event>,
+    /// One line for each act and each configuration that came.
+    pub asked: Vec<String>,
+}
+
+/// The handle of the test: changes the world as if something had happened.
+#[derive(Debug, Clone)]
+pub struct FakeManager {
+    pub world: Arc<Mutex<World>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl FakeManager {
+    /// Starts the manager on a thread of its own; it ends when the last handle is gone.
+    pub fn start(status: CellStatus, events: Vec<Event>) -> (Self, ManagerHandle) {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (changed, receiver) = watch::channel(0);
+        let world = Arc::new(Mutex::new(World { status, events, asked: Vec::new() }));
+        let fake = Self { world, changed: Arc::new(changed) };
+        let answering = fake.clone();
+        std::thread::spawn(move || answering.answer(inbox));
+        (fake, ManagerHandle { requests, changed: receiver })
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world.lock().expect("no test panics while it holds the world"));
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    fn answer(&self, mut inbox: mpsc::Receiver<Request>) {
+        while let Some(request) = inbox.blocking_recv() {
+            let acted = matches!(request, Request::Act { .. });
+            self.answer_one(request);
+            if acted {
+                self.changed.send_modify(|number| *number += 1);
+            }
+        }
+    }
+
+    fn answer_one(&self, request: Request) {
+        let mut world = self.world.lock().expect("no test panics while it holds the world");
+        // A caller that did not wait for its answer is no concern of a manager's.
+        match request {
+            Request::Status { reply } => drop(reply.send(world.status.clone())),
+            Request::Events { after: Some(after), most, reply } => {
+                let events = world.events.iter().filter(|event| event.number > after).take(most);
+                drop(reply.send(events.cloned().collect()));
+            }
+            Request::Events { after: None, most, reply } => {
+                let skip = world.events.len().saturating_sub(most);
+                drop(reply.send(world.events[skip..].to_vec()));
+            }
+            Request::Act { who, cluster, member, act, reply } => {
+                let name = member.as_ref().map_or(String::new(), |member| format!("/{member}"));
+                world.asked.push(format!("{act:?} {cluster}{name} {who}"));
+                let known = world.status.clusters.iter_mut().find(|known| known.cluster == cluster);
+                let Some(known) = known else {
+                    let message = format!("There is no cluster `{cluster}`.");
+                    let error = ErrorBody { code: "M2003".into(), message, retry: false };
+                    return drop(reply.send(Err(error)));
+                };
+                for one in known.members.iter_mut() {
+                    if member.as_ref().is_none_or(|member| *member == one.member) {
+                        (one.state, one.reason) = act_on(act);
+                    }
+                }
+                drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
+            }
+            Request::Apply { who, text, dry_run, reply } => {
+                world.asked.push(format!("Apply {} bytes dry_run={dry_run} {who}", text.len()));
+                let answer = if text.contains("wrong") {
+                    let message = "muster.toml:1: `wrong` is not a key here".into();
+                    Err(ErrorBody { code: "M1003".into(), message, retry: false })
+                } else {
+                    Ok(Applied { revision: 2, changes: vec!["weight of shop/shop-1: 1 -> 2".into()] })
+                };
+                drop(reply.send(answer));
+            }
+            Request::Config { reply } => drop(reply.send((1, "[cell]\nname = \"test\"\n".into()))),
+            Request::History { reply } => {
+                let first = ConfigRevision { revision: 1, at_ms: 5, who: "start".into(), changes: vec![] };
+                drop(reply.send(vec![first]));
+            }
+            Request::Explain { url, cookie, reply } => {
+                let why = vec![format!("The cookie is {cookie:?}.")];
+                let explanation = Explanation {
+                    url,
+                    route: Some("*/".into()),
+                    cluster: Some("shop".into()),
+                    member: None,
+                    candidates: vec!["shop-1".into()],
+                    why,
+                };
+                drop(reply.send(Ok(explanation)));
+            }
+        }
+    }
+}
+
+fn act_on(act: Act) -> (RunState, String) {
+    match act {
+        Act::Start => (RunState::Starting, "an operator asked for it".into()),
+        Act::Stop => (RunState::Down, "stopped by an operator".into()),
+        Act::Drain => (RunState::Draining, "drained by an operator".into()),
+        Act::Restart => (RunState::Starting, "restarted by an operator".into()),
+    }
+}
+
+/// A directory of a test's own, removed with all it holds.
+#[derive(Debug)]
+pub struct Directory(pub std::path::PathBuf);
+
+impl Directory {
+    pub fn new() -> Self {
+        let name = super::token::new_secret().expect("this system has random numbers");
+        let path = std::env::temp_dir().join(format!("muster-test-{name}"));
+        std::fs::create_dir(&path).expect("a new name in a directory for such things");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What stays behind lies in the system's directory for temporary things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A cell of one router and two members, one of which is down.
+pub fn sample_status() -> CellStatus {
+    let up = sample_member("shop-1", RunState::Up, "passes its probe: status 200");
+    let mut down = sample_member("shop-2", RunState::Down, "exited with \"status\" 1\nand said \\o/");
+    (down.requests_per_second, down.in_flight, down.address) = (0.0, 0, None);
+    let totals = Totals { requests: 2_001, failed: 1, retried: 2, refused: 3, bytes_in: 4, bytes_out: 5 };
+    CellStatus {
+        cell: "test".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        generation: 7,
+        config_revision: 3,
+        now_ms: 1_700_000_100_000,
+        nodes: vec![NodeStatus { node: "one".into(), connected: true, heard_ms: Some(1_700_000_099_900) }],
+        routers: vec![RouterStatus {
+            router: "front".into(),
+            node: "one".into(),
+            connected: true,
+            heard_ms: Some(1_700_000_099_500),
+            listening: vec![([127, 0, 0, 1], 8080).into()],
+            connections: 64,
+            requests_per_second: 120.5,
+            totals,
+        }],
+        clusters: vec![ClusterStatus {
+            cluster: "shop".into(),
+            epoch: Epoch { generation: 7, number: 2 },
+            policy: Policy::RoundRobin,
+            operation: None,
+            setback: None,
+            members: vec![up, down],
+        }],
+    }
+}
+
+pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus {
+    MemberStatus {
+        member: name.into(),
+        node: "one".into(),
+        clone_id: name.into(),
+        address: Some(([127, 0, 0, 1], 9001).into()),
+        state,
+        since_ms: 1_700_000_000_000,
+        reason: reason.into(),
+        weight: 2,
+        process: Some(ProcessState::Running { pid: 42 }),
+        restarts: 1,
+        requests: 1_000,
+        failed: 1,
+        in_flight: 3,
+        requests_per_second: 120.5,
+        sessions: 17,
+        latency_p50_us: 1_250,
+        latency_p99_us: 20_000,
+    }
+}
+
+pub fn sample_event(number: u64, text: &str) -> Event {
+    Event {
+        number,
+        at_ms: 1_700_000_000_000 + number,
+        severity: Severity::Info,
+        kind: "member-up".into(),
+        cluster: Some("shop".into()),
+        member: None,
+        text: text.into(),
+    }
+}
