@@ -44,6 +44,7 @@ pub struct Verdict {
 
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
+    pub machine: String,
     pub versions: BTreeMap<Kind, String>,
     pub cells: Vec<Cell>,
     pub memory: Vec<Memory>,
@@ -86,6 +87,7 @@ fn verdict(bar: String, found: f64, at_most: f64) -> Verdict {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.machine)?;
         for (kind, version) in &self.versions {
             writeln!(out, "{:>8}: {version}", kind.text())?;
         }
