@@ -141,3 +141,16 @@ pub struct Explanation {
     pub candidates: Vec<MemberName>,
     pub why: Vec<String>,
 }
+
+/// The answer to an accepted act: what is now being done, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    pub text: String,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigText {
+    pub revision: u64,
+    pub text: String,
+}

@@ -1,1 +1,104 @@
-//! Placeholder until its first commit.
+//! Configuration: one TOML file for the whole cell, turned into settings that nobody has to check again.
+//!
+//! Two steps: `document` reads exactly what was written, `shape` holds it against `definitions`, and `settings` makes
+//! the settings. Promise: a file with a problem gives no settings, and every problem names file, line, key, value and
+//! what is allowed. `parse` and `load` change nothing; only `environment` looks at this machine.
+
+mod conflicts;
+mod definition;
+mod definitions;
+mod document;
+mod kind;
+mod members;
+mod problem;
+mod reader;
+mod settings;
+mod shape;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+pub use problem::Problems;
+
+use document::Document;
+use problem::Problem;
+use std::path::{Path, PathBuf};
+use wire::error_code;
+use wire::settings::CellSettings;
+
+/// Largest file. 4 MiB: a thousand times what people write, and quickly read.
+pub const SIZE_MAX_BYTES: usize = 4 << 20;
+
+/// Settings from the text of a file; `file_name` is only for messages.
+pub fn parse(text: &str, file_name: &str) -> Result<CellSettings, Problems> {
+    parse_with(text, file_name, default_state_dir())
+}
+
+fn parse_with(
+    text: &str,
+    file_name: &str,
+    default_state_dir: Option<String>,
+) -> Result<CellSettings, Problems> {
+    if text.len() > SIZE_MAX_BYTES {
+        return Err(too_large(file_name).into());
+    }
+    let document = Document::read(text, file_name)?;
+    let mut problems = shape::check(&document);
+    if problems.is_empty() {
+        match settings::build(&document, default_state_dir) {
+            Ok(settings) => return Ok(settings),
+            Err(found) => problems = found,
+        }
+    }
+    problems.sort();
+    Err(problems)
+}
+
+/// Settings from a file, and its text.
+pub fn load(path: &Path) -> Result<(CellSettings, String), Problems> {
+    let text = read(path)?;
+    let settings = parse(&text, &path.display().to_string())?;
+    Ok((settings, text))
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    use std::io::Read as _;
+    let name = path.display().to_string();
+    let unreadable = |message: String| Problem::of_file(error_code::CONFIG_UNREADABLE, &name, message);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(format!("cannot be opened: {error}")))?;
+    let bound = SIZE_MAX_BYTES as u64 + 1;
+    file.take(bound)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    if bytes.len() > SIZE_MAX_BYTES {
+        return Err(too_large(&name));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+        let mut problem = unreadable("is not UTF-8 text".to_owned());
+        (problem.line, problem.column) = (Some(line), Some(1));
+        problem.allowing("UTF-8 text")
+    })
+}
+
+fn too_large(file_name: &str) -> Problem {
+    let message = "is too large for a configuration".to_owned();
+    let problem = Problem::of_file(error_code::CONFIG_UNREADABLE, file_name, message);
+    problem.allowing(format!("at most {SIZE_MAX_BYTES} bytes"))
+}
+
+/// The file that is meant when none is named.
+pub fn default_path() -> PathBuf {
+    let here = PathBuf::from("./muster.toml");
+    if here.exists() { here } else { PathBuf::from("/etc/muster/muster.toml") }
+}
+
+/// Where state goes when the file does not say; None when there is no home directory.
+fn default_state_dir() -> Option<String> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/muster".to_owned());
+    }
+    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'))?;
+    Some(format!("{}/.local/state/muster", home.trim_end_matches('/')))
+}

@@ -1,1 +1,108 @@
-//! Placeholder until its first commit.
+//! The console and the HTTP API of a manager: one thread, one port, nothing without a credential.
+//!
+//! Promises: every connection, body, wait and session has a bound (below); a slow or hostile caller costs one
+//! connection and never the manager. Everything is asked through `ManagerHandle`. Not here: decisions about the cell.
+
+mod answer;
+mod api;
+mod auth;
+mod metrics;
+mod page;
+mod routes;
+mod server;
+mod stream;
+mod token;
+
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use crate::manager::handle::ManagerHandle;
+use crate::roles::RoleHandle;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use tokio::sync::watch;
+use wire::error_code::ErrorCode;
+
+/// The file in the state directory that holds the console's address, for commands of this machine when the
+/// configuration leaves the port open.
+pub const ADDRESS_FILE: &str = "console-address";
+/// The file in the state directory that holds the administrator's token.
+pub const TOKEN_FILE: &str = "admin-token";
+
+/// What the console needs to run.
+#[derive(Debug)]
+pub struct ConsoleOptions {
+    /// Port 0 lets the system choose; `start` returns what it became.
+    pub listen: SocketAddr,
+    pub state_dir: PathBuf,
+    pub manager: ManagerHandle,
+}
+
+/// Why the console did not start. Nothing runs after any of these; all may be retried once the cause is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The address is taken, not ours, or not allowed. Nothing was changed.
+    #[error(
+        "{}: the console cannot listen on {address}; choose another address with `listen` in [console]",
+        self.code()
+    )]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The token file cannot be read or written. Nothing was changed.
+    #[error("{}: the console cannot use its token file {}", self.code(), path.display())]
+    Token {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system gave no thread or runtime. A token file may have been written; it will be used next time.
+    #[error("{}: the console's thread cannot start", self.code())]
+    Thread {
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ConsoleError {
+    /// The code under which docs/errors explains this.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ConsoleError::Listen { .. } => answer::LISTEN_FAILED,
+            ConsoleError::Token { .. } => answer::TOKEN_UNUSABLE,
+            ConsoleError::Thread { .. } => answer::OUR_FAULT,
+        }
+    }
+}
+
+/// Starts the console. When this returns `Ok`, connections are accepted at the returned address.
+pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), ConsoleError> {
+    let ConsoleOptions { listen, state_dir, manager } = options;
+    let refused = |source| ConsoleError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).map_err(refused)?;
+    listener.set_nonblocking(true).map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+
+    let path = state_dir.join(TOKEN_FILE);
+    let token = token::read_or_create(&path).map_err(|source| ConsoleError::Token { path, source })?;
+    let path = state_dir.join(ADDRESS_FILE);
+    token::write_private(&path, &format!("{address}\n"))
+        .map_err(|source| ConsoleError::Token { path, source })?;
+
+    let (stop, stopping) = watch::channel(false);
+    let failed = |source| ConsoleError::Thread { source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let thread = std::thread::Builder::new()
+        .name("console".into())
+        .spawn(move || {
+            tracing::info!(%address, "console listens");
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, server::serve(listener, token, manager, stopping));
+        })
+        .map_err(failed)?;
+    Ok((RoleHandle { name: "console", stop, thread }, address))
+}

@@ -1,0 +1,552 @@
+//! Every key of the configuration: type, default, range, meaning and an example. The only place that says so.
+//!
+//! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
+
+use super::definition::{Definition, Preset, Repeats, Section};
+use super::kind::{Form, Kind};
+use logic::limits::CLUSTER_MEMBERS_MAX;
+
+/// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
+const NODES_MAX: usize = 1000;
+/// Routers of a cell. 1,000: one on each node.
+const ROUTERS_MAX: usize = 1000;
+/// Clusters of a cell. 1,000: each has a view that every router holds.
+const CLUSTERS_MAX: usize = 1000;
+/// Routes of a router. 1,000: the table is looked through for each request and stays in the processor's cache.
+const ROUTES_MAX: usize = 1000;
+/// Longest duration. One day: what is longer is a mistake in the unit.
+const DAY_MS: u64 = 24 * 3_600_000;
+/// Longest duration that people wait for something to end or to begin.
+const HOUR_MS: u64 = 3_600_000;
+const MIB: u64 = 1 << 20;
+
+/// Signals that ask a process to end; the others would stop it without ending it, or mean an error.
+const STOP_SIGNALS: &[&str] = &["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"];
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    preset: Preset,
+    example: &'static str,
+    doc: &'static str,
+) -> Definition {
+    Definition { name, kind, preset, doc, example }
+}
+
+const fn integer(
+    name: &'static str,
+    least: u64,
+    most: u64,
+    preset: u64,
+    example: &'static str,
+    doc: &'static str,
+) -> Definition {
+    key(name, Kind::Integer { least, most }, Preset::Integer(preset), example, doc)
+}
+
+/// In the order of the reference. Tables come before those within them.
+pub const SECTIONS: &[Section] = &[
+    Section { path: "", repeats: Repeats::Once, doc: "The file itself has only tables.", keys: &[] },
+    Section {
+        path: "cell",
+        repeats: Repeats::Once,
+        doc: "The cell: all that one manager looks after.",
+        keys: &[CELL],
+    },
+    Section {
+        path: "console",
+        repeats: Repeats::Once,
+        doc: "The console and the HTTP API. Both need a login.",
+        keys: &[CONSOLE],
+    },
+    Section {
+        path: "nodes.*",
+        repeats: Repeats::Named { most: NODES_MAX },
+        doc: "The machines of the cell. Without any there is one, called `local`. A node has no keys of its own.",
+        keys: &[],
+    },
+    Section {
+        path: "routers.*",
+        repeats: Repeats::Named { most: ROUTERS_MAX },
+        doc: "A router takes requests and sends each to a member of a cluster. At least one is needed.",
+        keys: &[ROUTER],
+    },
+    Section {
+        path: "routers.*.timeouts",
+        repeats: Repeats::Once,
+        doc: "How long the router waits for what.",
+        keys: &[TIMEOUTS],
+    },
+    Section {
+        path: "routers.*.limits",
+        repeats: Repeats::Once,
+        doc: "What the router takes at most.",
+        keys: &[LIMITS],
+    },
+    Section {
+        path: "routers.*.retry",
+        repeats: Repeats::Once,
+        doc: "When a request goes to another member after a failure. A request of which a member may have seen \
+              something is only repeated if its method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS, TRACE).",
+        keys: &[RETRY],
+    },
+    Section {
+        path: "routers.*.access_log",
+        repeats: Repeats::Once,
+        doc: "One line for each request.",
+        keys: &[ACCESS_LOG],
+    },
+    Section {
+        path: "routers.*.routes",
+        repeats: Repeats::Listed { most: ROUTES_MAX },
+        doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
+              order in the file plays no part. A file with exactly one cluster needs no routes: everything goes to it.",
+        keys: &[ROUTE],
+    },
+    Section {
+        path: "clusters.*",
+        repeats: Repeats::Named { most: CLUSTERS_MAX },
+        doc: "A cluster: members that run the same application. At least one is needed.",
+        keys: &[CLUSTER],
+    },
+    Section {
+        path: "clusters.*.affinity",
+        repeats: Repeats::Once,
+        doc: "Keeps a conversation with its member, by the clone id at the end of a session id. The table is enough \
+              to switch it on; without it there is no affinity.",
+        keys: &[AFFINITY],
+    },
+    Section {
+        path: "clusters.*.probe",
+        repeats: Repeats::Once,
+        doc: "How to find out whether a member works, for all members that do not say it themselves.",
+        keys: &[PROBE],
+    },
+    Section {
+        path: "clusters.*.defaults",
+        repeats: Repeats::Once,
+        doc: "Keys of members, used where a member does not say it itself. Environments are put together, variable \
+              by variable.",
+        keys: &[MEMBER, LAUNCH],
+    },
+    Section {
+        path: "clusters.*.defaults.log",
+        repeats: Repeats::Once,
+        doc: "The log, where a member does not say it itself.",
+        keys: &[LOG],
+    },
+    Section {
+        path: "clusters.*.defaults.restart",
+        repeats: Repeats::Once,
+        doc: "Restarts, where a member does not say it itself.",
+        keys: &[RESTART],
+    },
+    Section {
+        path: "clusters.*.members.*",
+        repeats: Repeats::Named { most: CLUSTER_MEMBERS_MAX },
+        doc: "A member of the cluster; at least one is needed. The order in the file is the order of round robin. A \
+              member has either `command`, and is started by the agent of its node, or `address`, and runs \
+              elsewhere. Keys that a member lacks come from `[clusters.CLUSTER.defaults]`.",
+        keys: &[MEMBER, MEMBER_ALONE, LAUNCH],
+    },
+    Section {
+        path: "clusters.*.members.*.log",
+        repeats: Repeats::Once,
+        doc: "Where the output of a member goes that the agent starts.",
+        keys: &[LOG],
+    },
+    Section {
+        path: "clusters.*.members.*.restart",
+        repeats: Repeats::Once,
+        doc: "What happens when a member that the agent starts ends by itself, or does not become healthy.",
+        keys: &[RESTART],
+    },
+    Section {
+        path: "clusters.*.members.*.probe",
+        repeats: Repeats::Once,
+        doc: "The probe of this member; keys that it lacks come from `[clusters.CLUSTER.probe]`.",
+        keys: &[PROBE],
+    },
+];
+
+const CELL: &[Definition] = &[
+    key("name", Kind::Text(Form::Name), Preset::Text("cell"), "\"shop\"", "Name of the cell, for people."),
+    key(
+        "state_dir",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("`/var/lib/muster` for root, otherwise `$HOME/.local/state/muster`"),
+        "\"/var/lib/muster\"",
+        "Directory for the store, the last views, logs and tokens. It is created if it is missing.",
+    ),
+];
+
+const CONSOLE: &[Definition] = &[key(
+    "listen",
+    Kind::Text(Form::ListenAddress),
+    Preset::Text("127.0.0.1:29003"),
+    "\"127.0.0.1:29003\"",
+    "Where the console and the API listen.",
+)];
+
+const ROUTER: &[Definition] = &[
+    key(
+        "listen",
+        Kind::List { of: Form::ListenAddress, least: 1, most: 64 },
+        Preset::Required,
+        "[\"0.0.0.0:8080\"]",
+        "Addresses on which the router takes requests.",
+    ),
+    key(
+        "node",
+        Kind::Text(Form::Name),
+        Preset::Else("the only node of the file"),
+        "\"local\"",
+        "The node on which it runs.",
+    ),
+    integer("threads", 0, 256, 0, "2", "Threads that pass on requests; 0 means one for each processor."),
+    key(
+        "trusted_proxies",
+        Kind::List { of: Form::IpAddress, least: 0, most: 256 },
+        Preset::EmptyList,
+        "[\"10.0.0.1\"]",
+        "Callers whose X-Forwarded-For, -Proto, -Host and Forwarded headers are believed and continued. From anybody \
+         else they are replaced.",
+    ),
+];
+
+const TIMEOUTS: &[Definition] = &[
+    integer("connect_ms", 1, HOUR_MS, 1000, "500", "To make a TCP connection to a member."),
+    integer("head_ms", 1, HOUR_MS, 10_000, "5000", "From the first byte of a request's head to its last."),
+    integer(
+        "idle_ms",
+        1,
+        DAY_MS,
+        75_000,
+        "30000",
+        "For a client connection on which no request is under way.",
+    ),
+    integer(
+        "response_ms",
+        1,
+        DAY_MS,
+        60_000,
+        "120000",
+        "From the last byte of a request to the first byte of the answer; also the longest pause within a body.",
+    ),
+    integer(
+        "request_ms",
+        0,
+        DAY_MS,
+        0,
+        "300000",
+        "From the first byte of a request to the last byte of its answer; 0 means no bound.",
+    ),
+    integer(
+        "tunnel_idle_ms",
+        1,
+        DAY_MS,
+        3_600_000,
+        "600000",
+        "For a tunnel (WebSocket) on which nothing moves.",
+    ),
+    integer("pool_idle_ms", 1, DAY_MS, 60_000, "30000", "For an unused connection to a member."),
+];
+
+const LIMITS: &[Definition] = &[
+    integer("head_size_max_bytes", 1024, MIB, 32_768, "65536", "Largest head of a request or answer."),
+    integer("header_count_max", 8, 1000, 100, "200", "Most header lines of a request or answer."),
+    integer(
+        "body_size_max_bytes",
+        0,
+        1 << 50,
+        0,
+        "10485760",
+        "Largest body of a request; 0 means no bound. Bodies are never held whole in memory.",
+    ),
+    integer("connections_max", 1, 1_000_000, 20_000, "50000", "Most client connections at once."),
+    integer("pool_size_max", 0, 65_536, 256, "64", "Most unused connections kept to one member, per thread."),
+];
+
+const RETRY: &[Definition] = &[
+    integer("attempts_max", 0, 10, 3, "1", "Further attempts at one request; 0 means none."),
+    integer(
+        "budget_percent",
+        0,
+        100,
+        20,
+        "10",
+        "Retries per hundred requests, over ten seconds, so that retries never multiply an overload.",
+    ),
+    integer(
+        "budget_floor_per_second",
+        0,
+        100_000,
+        10,
+        "5",
+        "Retries per second that are allowed whatever the traffic is.",
+    ),
+    integer(
+        "replay_max_bytes",
+        0,
+        16 * MIB,
+        65_536,
+        "16384",
+        "Body of a request that is kept for another attempt; a request with a longer one is never sent twice.",
+    ),
+];
+
+const ACCESS_LOG: &[Definition] = &[
+    key(
+        "format",
+        Kind::Choice(&["off", "common", "json"]),
+        Preset::Text("off"),
+        "\"json\"",
+        "`common` is the format that web servers have in common, `json` one object a line with times and member.",
+    ),
+    key(
+        "path",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("standard output"),
+        "\"/var/log/muster/access.log\"",
+        "The file to which lines are added.",
+    ),
+];
+
+const ROUTE: &[Definition] = &[
+    key(
+        "host",
+        Kind::Text(Form::RouteHost),
+        Preset::Text("*"),
+        "\"shop.example\"",
+        "Host of the request, without port; upper and lower case are the same. `*` is any.",
+    ),
+    key(
+        "path",
+        Kind::Text(Form::RoutePath),
+        Preset::Text("/"),
+        "\"/shop\"",
+        "`/shop` is for `/shop` and `/shop/...`, not for `/shopping`.",
+    ),
+    key(
+        "cluster",
+        Kind::Text(Form::Name),
+        Preset::Else("the only cluster of the file"),
+        "\"shop\"",
+        "The cluster to which such requests go.",
+    ),
+];
+
+const CLUSTER: &[Definition] = &[
+    key(
+        "policy",
+        Kind::Choice(&["round-robin", "random"]),
+        Preset::Text("round-robin"),
+        "\"random\"",
+        "How a request without affinity finds its member: `round-robin` by weight, `random` with equal chances.",
+    ),
+    integer(
+        "drain_ms",
+        0,
+        DAY_MS,
+        30_000,
+        "60000",
+        "Longest wait for conversations to end when a member is stopped or restarted.",
+    ),
+];
+
+const AFFINITY: &[Definition] = &[
+    key(
+        "cookie",
+        Kind::Text(Form::CookieName),
+        Preset::Text("JSESSIONID"),
+        "\"SESSION\"",
+        "Cookie whose value ends in the separator and one or more clone ids: `JSESSIONID=0000abc:one`.",
+    ),
+    key(
+        "url_identifier",
+        Kind::Text(Form::PathParameter),
+        Preset::Text("jsessionid"),
+        "\"\"",
+        "Path parameter with the same value, for clients without cookies: `/cart;jsessionid=0000abc:one`. Empty \
+         means none.",
+    ),
+    key(
+        "separator",
+        Kind::Choice(&[":", "+"]),
+        Preset::Text(":"),
+        "\"+\"",
+        "What stands between the session id and the clone ids.",
+    ),
+    key(
+        "lowers_weight",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "Whether a request that affinity brings to a member counts in its share of round robin.",
+    ),
+];
+
+const PROBE: &[Definition] = &[
+    key(
+        "kind",
+        Kind::Choice(&["process", "tcp", "http"]),
+        Preset::Else("`\"http\"` where `path` is given, otherwise `\"tcp\"`"),
+        "\"http\"",
+        "`process`: being there is enough (only for members that the agent starts); `tcp`: it takes connections; \
+         `http`: GET answers with a status in the range.",
+    ),
+    key(
+        "path",
+        Kind::Text(Form::RequestTarget),
+        Preset::Else("`\"/\"` for `http`"),
+        "\"/health\"",
+        "What an HTTP probe asks for.",
+    ),
+    key(
+        "host",
+        Kind::Text(Form::HostHeader),
+        Preset::Else("the member's address"),
+        "\"shop.example\"",
+        "Host header of an HTTP probe.",
+    ),
+    integer("status_min", 100, 599, 200, "200", "Lowest status with which an HTTP probe is passed."),
+    integer("status_max", 100, 599, 399, "299", "Highest status with which an HTTP probe is passed."),
+    integer("interval_ms", 10, HOUR_MS, 1000, "500", "Time between two probes."),
+    integer("timeout_ms", 1, HOUR_MS, 1000, "300", "A probe without an answer after this time has failed."),
+    integer("rise", 1, 100, 2, "1", "Probes passed in a row that make a member healthy."),
+    integer("fall", 1, 100, 2, "3", "Probes failed in a row that make a member unhealthy."),
+];
+
+/// Of every member, and of `defaults`.
+const MEMBER: &[Definition] = &[
+    key(
+        "node",
+        Kind::Text(Form::Name),
+        Preset::Else("the only node of the file"),
+        "\"local\"",
+        "The node whose agent starts or probes it.",
+    ),
+    integer("weight", 0, 1000, 2, "5", "Its share of round robin. 0: no new conversations come to it."),
+];
+
+/// Of one member only: two cannot have the same.
+const MEMBER_ALONE: &[Definition] = &[
+    key(
+        "clone_id",
+        Kind::Text(Form::Name),
+        Preset::Else("the member's name"),
+        "\"one\"",
+        "What session ids carry to name this member.",
+    ),
+    key(
+        "address",
+        Kind::Text(Form::PeerAddress),
+        Preset::Else("none: the agent starts it"),
+        "\"10.0.0.5:8080\"",
+        "Where a member listens that runs elsewhere. Host names are not looked up.",
+    ),
+];
+
+/// Of members that the agent starts, and of `defaults`.
+const LAUNCH: &[Definition] = &[
+    key(
+        "command",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none: it runs elsewhere"),
+        "[\"./server\", \"--port\", \"{port}\"]",
+        "Program and arguments; no shell reads them. `{port}`, `{member}`, `{cluster}` and `{clone_id}` are \
+         replaced. A program with `/` in it is relative to `directory`, one without is looked for in `PATH`.",
+    ),
+    integer(
+        "port",
+        0,
+        65_535,
+        0,
+        "9101",
+        "The port on which it listens at 127.0.0.1. 0: the agent picks a free one and keeps it for this member.",
+    ),
+    key(
+        "environment",
+        Kind::Environment,
+        Preset::Else("none"),
+        "{ MODE = \"production\", PORT = \"{port}\" }",
+        "Variables added to the environment of `muster`. The same words in braces are replaced.",
+    ),
+    key(
+        "directory",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("that of `muster`"),
+        "\"/srv/shop\"",
+        "Working directory. `{member}`, `{cluster}` and `{clone_id}` are replaced.",
+    ),
+    key(
+        "user",
+        Kind::Text(Form::UserName),
+        Preset::Else("that of `muster`"),
+        "\"www-data\"",
+        "The user as whom it runs; needs `muster` to run as root.",
+    ),
+    key(
+        "stop_signal",
+        Kind::Choice(STOP_SIGNALS),
+        Preset::Text("TERM"),
+        "\"QUIT\"",
+        "The signal that asks it to end.",
+    ),
+    integer(
+        "stop_grace_ms",
+        0,
+        HOUR_MS,
+        10_000,
+        "5000",
+        "Time to end after the signal; then all its processes are killed.",
+    ),
+];
+
+const LOG: &[Definition] = &[
+    key(
+        "path",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("`log/CLUSTER.MEMBER.log` in `state_dir`"),
+        "\"/var/log/muster/{member}.log\"",
+        "The file for its output. `{member}`, `{cluster}` and `{clone_id}` are replaced.",
+    ),
+    integer(
+        "size_max_bytes",
+        4096,
+        1 << 40,
+        10 * MIB,
+        "1048576",
+        "A file that grows beyond this is put aside.",
+    ),
+    integer("files_max", 0, 1000, 5, "3", "Older files kept beside the current one."),
+];
+
+const RESTART: &[Definition] = &[
+    integer(
+        "delay_ms",
+        0,
+        HOUR_MS,
+        200,
+        "500",
+        "Wait before the first restart; it doubles with each failure in a row.",
+    ),
+    integer("delay_max_ms", 0, HOUR_MS, 30_000, "60000", "Longest wait before a restart."),
+    integer("attempts_max", 1, 1000, 10, "5", "Failed starts in a row before the agent gives up."),
+    integer(
+        "reset_after_ms",
+        1,
+        DAY_MS,
+        30_000,
+        "60000",
+        "A member that was healthy for this long has made up for all earlier failures.",
+    ),
+    integer(
+        "start_timeout_ms",
+        1,
+        HOUR_MS,
+        60_000,
+        "120000",
+        "A member that has not become healthy this long after its start counts as a failed start.",
+    ),
+];

@@ -1,0 +1,279 @@
+//! Turns a file whose keys are right into the settings of a cell, and finds what takes more than one key to judge.
+//!
+//! Pure. Promise: `CellSettings` that come out need no further check; all problems are told at once.
+//! Not here: what two things may not share (see `conflicts`), and members (see `members`).
+
+use super::conflicts;
+use super::document::{At, Data, Document, Table};
+use super::members;
+use super::problem::{KeyPath, Problems};
+use super::reader::Reader;
+use super::suggest;
+use wire::error_code::{self, ErrorCode};
+use wire::id::{ClusterName, NodeName, RouterName};
+use wire::router::{Limits, RetrySettings, Timeouts};
+use wire::settings::{
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, RouteSettings, RouterPlace,
+};
+use wire::view::{Affinity, Policy};
+
+/// The node of a file that names none.
+const ONLY_NODE: &str = "local";
+
+/// `default_state_dir` is what the user's environment gives; None where it gives nothing.
+pub fn build(document: &Document<'_>, default_state_dir: Option<String>) -> Result<CellSettings, Problems> {
+    let mut builder = Builder::new(document);
+    let settings = builder.cell(default_state_dir);
+    conflicts::check(&settings, &mut builder);
+    if builder.problems.is_empty() { Ok(settings) } else { Err(builder.problems) }
+}
+
+/// What all parts need while they read: the file, the names in it, and what was found wrong so far.
+pub struct Builder<'a> {
+    pub document: &'a Document<'a>,
+    pub problems: Problems,
+    nodes: Vec<NodeName>,
+    clusters: Vec<ClusterName>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(document: &'a Document<'a>) -> Self {
+        let names = |key| named(&document.root, key).into_iter().map(|(name, _)| name);
+        let mut nodes: Vec<NodeName> = names("nodes").map(NodeName::from).collect();
+        if nodes.is_empty() {
+            nodes.push(ONLY_NODE.into());
+        }
+        let clusters = names("clusters").map(ClusterName::from).collect();
+        Self { document, problems: Problems::default(), nodes, clusters }
+    }
+
+    /// A reader of one table that nothing stands in for.
+    fn reader(&self, section: &str, path: KeyPath, table: Option<&'a Table>) -> Reader<'a> {
+        Reader::new(section, vec![(path, table)])
+    }
+
+    /// Notes a problem; what is built further is thrown away in the end.
+    pub fn refuse(&mut self, code: ErrorCode, path: &KeyPath, at: At, message: String, allowed: &str) {
+        let problem = self.document.problem(code, path, at, message);
+        self.problems.push(problem.allowing(allowed));
+    }
+
+    fn cell(&mut self, default_state_dir: Option<String>) -> CellSettings {
+        let root = &self.document.root;
+        let cell = self.reader("cell", KeyPath::of(&["cell"]), root.table("cell"));
+        let console = self.reader("console", KeyPath::of(&["console"]), root.table("console"));
+        let state_dir = cell.text_if_any("state_dir").or(default_state_dir);
+        if state_dir.is_none() {
+            let message =
+                "`state_dir` is missing, and HOME is not set, from which it would follow".to_owned();
+            let path = KeyPath::of(&["cell", "state_dir"]);
+            self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, "a path that starts with `/`");
+        }
+        self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
+        self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
+        let routers =
+            named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
+        let clusters =
+            named(root, "clusters").into_iter().map(|(name, table)| self.cluster(name, table)).collect();
+        CellSettings {
+            name: cell.text("name"),
+            state_dir: state_dir.unwrap_or_default(),
+            nodes: self.nodes.clone(),
+            console: ConsoleSettings { listen: address(&console.text("listen")) },
+            routers,
+            clusters,
+        }
+    }
+
+    fn demand_tables(&mut self, key: &str, why: &str) {
+        if named(&self.document.root, key).is_empty() {
+            let message = format!("there are no {key}");
+            self.refuse(error_code::CONFIG_MISSING, &KeyPath::of(&[key]), At::Key, message, why);
+        }
+    }
+
+    fn router(&mut self, name: &str, table: &'a Table) -> RouterPlace {
+        let path = KeyPath::of(&["routers", name]);
+        let inner =
+            |key: &str| Reader::new(&format!("routers.*.{key}"), vec![(path.with(key), table.table(key))]);
+        let (timeouts, limits, retry) = (inner("timeouts"), inner("limits"), inner("retry"));
+        let access_log = self.access_log(&inner("access_log"));
+        let router = self.reader("routers.*", path.clone(), Some(table));
+        let ip = |text: &String| text.parse().expect("addresses are checked with the definitions");
+        RouterPlace {
+            name: RouterName::from(name),
+            node: self.node(&router),
+            listen: router.list("listen").iter().map(|text| address(text)).collect(),
+            threads: router.small_integer("threads"),
+            routes: self.routes(&path, table),
+            timeouts: Timeouts {
+                connect_ms: timeouts.integer("connect_ms"),
+                head_ms: timeouts.integer("head_ms"),
+                idle_ms: timeouts.integer("idle_ms"),
+                response_ms: timeouts.integer("response_ms"),
+                request_ms: timeouts.integer("request_ms"),
+                tunnel_idle_ms: timeouts.integer("tunnel_idle_ms"),
+                pool_idle_ms: timeouts.integer("pool_idle_ms"),
+            },
+            limits: Limits {
+                head_size_max_bytes: limits.small_integer("head_size_max_bytes"),
+                header_count_max: limits.small_integer("header_count_max"),
+                body_size_max_bytes: limits.integer("body_size_max_bytes"),
+                connections_max: limits.small_integer("connections_max"),
+                pool_size_max: limits.small_integer("pool_size_max"),
+            },
+            retry: RetrySettings {
+                attempts_max: retry.small_integer("attempts_max"),
+                budget_percent: retry.small_integer("budget_percent"),
+                budget_floor_per_second: retry.small_integer("budget_floor_per_second"),
+                replay_max_bytes: retry.small_integer("replay_max_bytes"),
+            },
+            access_log,
+            trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
+        }
+    }
+
+    fn access_log(&mut self, reader: &Reader<'_>) -> AccessLog {
+        if reader.says("path") && !reader.says("format") {
+            let message =
+                "`path` has no effect, because `format` is not given and no log is written".to_owned();
+            let allowed = "`format = \"common\"` or `format = \"json\"` beside it";
+            self.refuse(error_code::CONFIG_CONTRADICTION, &reader.path("path"), At::Key, message, allowed);
+        }
+        let format = match reader.text("format").as_str() {
+            "common" => AccessLogFormat::Common,
+            "json" => AccessLogFormat::Json,
+            _ => AccessLogFormat::Off,
+        };
+        AccessLog { format, path: reader.text_if_any("path").unwrap_or_default() }
+    }
+
+    fn routes(&mut self, router: &KeyPath, table: &'a Table) -> Vec<RouteSettings> {
+        let path = router.with("routes");
+        let written = match table.get("routes") {
+            Some(Data::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        if written.is_empty() {
+            if let [cluster] = self.clusters.as_slice() {
+                return vec![RouteSettings { host: "*".into(), path: "/".into(), cluster: cluster.clone() }];
+            }
+            if !self.clusters.is_empty() {
+                let message =
+                    "there are no routes, and more than one cluster to which requests could go".to_owned();
+                let allowed = format!("[[{path}]] with `host`, `path` and `cluster`");
+                self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
+            }
+            return Vec::new();
+        }
+        let mut routes = Vec::new();
+        for (index, item) in written.iter().enumerate() {
+            let Data::Table(route) = &item.data else { continue };
+            let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
+            routes.push(RouteSettings {
+                host: reader.text("host").to_ascii_lowercase(),
+                path: reader.text("path"),
+                cluster: self.cluster_of_route(&reader),
+            });
+        }
+        routes
+    }
+
+    fn cluster_of_route(&mut self, route: &Reader<'_>) -> ClusterName {
+        let path = route.path("cluster");
+        match (route.text_if_any("cluster"), self.clusters.as_slice()) {
+            (None, [only]) => only.clone(),
+            (None, _) => {
+                let message = "the route does not say to which cluster it leads".to_owned();
+                let allowed = listed(self.clusters.iter().map(|name| name.0.as_str()));
+                self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
+                ClusterName::from("")
+            }
+            (Some(name), clusters) => {
+                let name = ClusterName(name);
+                if !clusters.contains(&name) {
+                    let known: Vec<String> = clusters.iter().map(|name| name.0.clone()).collect();
+                    self.unknown_name(&path, "cluster", &name.0, &known);
+                }
+                name
+            }
+        }
+    }
+
+    /// The node that a router or member names, or the only one.
+    pub fn node(&mut self, reader: &Reader<'_>) -> NodeName {
+        let path = reader.path("node");
+        match (reader.text_if_any("node"), self.nodes.as_slice()) {
+            (None, [only]) => only.clone(),
+            (None, _) => {
+                let message = "`node` is missing, and the file has more than one".to_owned();
+                let allowed = listed(self.nodes.iter().map(|name| name.0.as_str()));
+                self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
+                self.nodes[0].clone()
+            }
+            (Some(name), nodes) => {
+                let name = NodeName(name);
+                if !nodes.contains(&name) {
+                    let known: Vec<String> = nodes.iter().map(|name| name.0.clone()).collect();
+                    self.unknown_name(&path, "node", &name.0, &known);
+                }
+                name
+            }
+        }
+    }
+
+    fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {
+        let message = format!("there is no {what} `{name}` in this file");
+        let near = suggest::nearest(name, known.iter().map(String::as_str)).map(|name| format!("`{name:?}`"));
+        let problem = self.document.problem(error_code::CONFIG_UNKNOWN_NAME, path, At::Value, message);
+        let allowed = listed(known.iter().map(String::as_str));
+        self.problems.push(problem.allowing(allowed).suggesting(near));
+    }
+
+    fn cluster(&mut self, name: &str, table: &'a Table) -> ClusterSettings {
+        let path = KeyPath::of(&["clusters", name]);
+        let cluster = self.reader("clusters.*", path.clone(), Some(table));
+        let affinity = table.table("affinity").map(|inner| {
+            let reader = self.reader("clusters.*.affinity", path.with("affinity"), Some(inner));
+            Affinity {
+                cookie: reader.text("cookie"),
+                url_identifier: reader.text("url_identifier"),
+                separator: if reader.text("separator") == "+" { '+' } else { ':' },
+                lowers_weight: reader.boolean("lowers_weight"),
+            }
+        });
+        if named(table, "members").is_empty() {
+            let message = format!("cluster `{name}` has no members");
+            let allowed = format!("at least one [{path}.members.NAME]");
+            self.refuse(error_code::CONFIG_MISSING, &path.with("members"), At::Key, message, &allowed);
+        }
+        let policy = if cluster.text("policy") == "random" { Policy::Random } else { Policy::RoundRobin };
+        ClusterSettings {
+            name: ClusterName::from(name),
+            policy,
+            affinity,
+            drain_ms: cluster.integer("drain_ms"),
+            members: members::read(self, name, table),
+        }
+    }
+}
+
+/// The tables `[key.NAME]` right below `table`, in the order of the file.
+pub fn named<'t>(table: &'t Table, key: &str) -> Vec<(&'t str, &'t Table)> {
+    let Some(names) = table.table(key) else { return Vec::new() };
+    let tables = names.0.iter().filter_map(|entry| match &entry.value.data {
+        Data::Table(inner) => Some((entry.key.as_str(), inner)),
+        _ => None,
+    });
+    tables.collect()
+}
+
+pub fn address(text: &str) -> std::net::SocketAddr {
+    text.parse().expect("addresses are checked with the definitions")
+}
+
+/// Names for a message.
+fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("{name:?}")).collect();
+    quoted.join(", ")
+}

@@ -1,0 +1,293 @@
+//! Carries out proven calls: takes them apart, asks the manager, writes the answer.
+
+use super::answer::{self, Answer, AnswerBody};
+use super::auth::Caller;
+use super::routes::{Call, parameters};
+use super::server::{Proven, SESSION_COOKIE, Shared, is_same_origin, session_cookie, turn_away};
+use super::stream::{EventStream, Subscription};
+use super::{auth, metrics, page, token};
+use crate::manager::handle::Request as Ask;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use wire::error_code::ErrorCode;
+use wire::id::{ClusterName, MemberName};
+use wire::status::{Act, Acted, ConfigText, ErrorBody};
+
+/// Longest configuration. 1 MiB: ten thousand members with room to spare.
+const CONFIG_SIZE_MAX_BYTES: usize = 1 << 20;
+/// A login holds one token.
+const LOGIN_SIZE_MAX_BYTES: usize = 4 << 10;
+/// From a request's head to the end of its body.
+const BODY_MAX_MS: u64 = 15_000;
+/// Longest wait for the manager; a change of the configuration waits for a disk.
+const MANAGER_MAX_MS: u64 = 30_000;
+/// Events in one answer, and how many come when nobody says.
+const EVENTS_MAX: usize = 1_000;
+const EVENTS_DEFAULT: usize = 100;
+
+const OPENAPI: &str = include_str!("assets/openapi.json");
+
+type Outcome = Result<Answer, Answer>;
+
+/// What a page gets for a token: the other half of its session (see `auth`).
+#[derive(Debug, Serialize)]
+struct LoggedIn {
+    key: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    token: String,
+}
+
+/// The answer to a call of somebody who may make it.
+pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
+    let outcome = match call {
+        Call::Page => show_page(shared).await,
+        Call::LoginPage | Call::Login | Call::Asset(_) => {
+            unreachable!("the server answers what needs no proof")
+        }
+        Call::Logout => Ok(logout(shared, &proven.request)),
+        Call::Status => status(shared, &proven).await,
+        Call::Events => events(shared, &proven).await,
+        Call::Stream => stream(shared, proven),
+        Call::ActCluster { cluster, act } => carry_out_act(shared, &proven, cluster, None, act).await,
+        Call::ActMember { cluster, member, act } => {
+            carry_out_act(shared, &proven, cluster, Some(member), act).await
+        }
+        Call::Config => config(shared, &proven).await,
+        Call::Apply => apply(shared, proven).await,
+        Call::History => history(shared, &proven).await,
+        Call::Explain => explain(shared, &proven).await,
+        Call::OpenApi => Ok(answer::text(StatusCode::OK, "application/json", OPENAPI)),
+        Call::Metrics => show_metrics(shared).await,
+    };
+    outcome.unwrap_or_else(|refusal| refusal)
+}
+
+/// Opens a browser's session for the right token.
+pub async fn login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    match try_login(shared, peer, request).await {
+        Ok(answer) | Err(answer) => answer,
+    }
+}
+
+async fn try_login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Outcome {
+    // Another site must not log a browser in either.
+    if !is_same_origin(request.headers()) {
+        return Err(turn_away(auth::Refusal::CrossSite));
+    }
+    let body = read_body(request, LOGIN_SIZE_MAX_BYTES).await?;
+    let login: Login = serde_json::from_str(&body)
+        .map_err(|error| bad_request(format!("A login is {{\"token\": \"...\"}}: {error}.")))?;
+    let checked = shared.auth.borrow_mut().check_token(shared.now_ms(), peer.ip(), login.token.trim());
+    if let Err(refusal) = checked {
+        tracing::warn!(%peer, ?refusal, "a login was refused");
+        return Err(turn_away(refusal));
+    }
+    let secret = || token::new_secret().map_err(|error| our_fault(&error.to_string()));
+    let (cookie, key) = (secret()?, secret()?);
+    let life_s = auth::SESSION_LIFE_MS / 1_000;
+    let value = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={life_s}");
+    shared.auth.borrow_mut().open_session(shared.now_ms(), cookie, key.clone());
+    tracing::info!(%peer, "somebody logged in to the console");
+    let mut answer = answer::json(StatusCode::OK, &LoggedIn { key });
+    let value = HeaderValue::from_str(&value).expect("a cookie of hexadecimal digits is plain text");
+    answer.headers_mut().insert(header::SET_COOKIE, value);
+    Ok(answer)
+}
+
+fn logout(shared: &Shared, request: &Request<Incoming>) -> Answer {
+    if let Some(cookie) = session_cookie(request.headers()) {
+        shared.auth.borrow_mut().close_session(cookie);
+    }
+    let mut answer = answer::text(StatusCode::NO_CONTENT, "text/plain; charset=utf-8", "");
+    let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let gone = HeaderValue::from_str(&gone).expect("a cookie without a value is plain text");
+    answer.headers_mut().insert(header::SET_COOKIE, gone);
+    answer
+}
+
+async fn show_page(shared: &Shared) -> Outcome {
+    let status = ask(shared, |reply| Ask::Status { reply }).await?;
+    Ok(page::console(&status))
+}
+
+async fn show_metrics(shared: &Shared) -> Outcome {
+    let status = ask(shared, |reply| Ask::Status { reply }).await?;
+    Ok(answer::text(StatusCode::OK, metrics::CONTENT_TYPE, metrics::text(&status)))
+}
+
+async fn status(shared: &Shared, proven: &Proven) -> Outcome {
+    let [] = query(proven, [])?;
+    let status = ask(shared, |reply| Ask::Status { reply }).await?;
+    Ok(answer::json(StatusCode::OK, &status))
+}
+
+async fn events(shared: &Shared, proven: &Proven) -> Outcome {
+    let [after, most] = query(proven, ["after", "most"])?;
+    let after = number("after", after, u64::MAX)?;
+    let most = number("most", most, EVENTS_MAX as u64)?.map_or(EVENTS_DEFAULT, |most| most as usize);
+    let events = ask(shared, |reply| Ask::Events { after, most, reply }).await?;
+    Ok(answer::json(StatusCode::OK, &events))
+}
+
+fn stream(shared: &Shared, proven: Proven) -> Outcome {
+    let [after] = query(&proven, ["after"])?;
+    // A browser that comes back says in a header what it has; the address is still that of its first time.
+    let resumed = proven.request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let resumed = resumed.and_then(|id| id.trim().parse().ok());
+    let seen = resumed.or(number("after", after, u64::MAX)?);
+    let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
+        let text = "Too many streams of events are open. Close a window of the console and try again.";
+        return Err(answer::refuse(StatusCode::SERVICE_UNAVAILABLE, answer::BUSY, text, true));
+    };
+    let subscription = Subscription {
+        manager: shared.manager.clone(),
+        auth: shared.auth.clone(),
+        caller: proven.caller,
+        start: shared.start,
+        seen,
+        permit,
+    };
+    let stream = EventStream::new(&shared.hub, subscription);
+    Ok(answer::of(StatusCode::OK, "text/event-stream", AnswerBody::Stream(stream)))
+}
+
+async fn carry_out_act(
+    shared: &Shared,
+    proven: &Proven,
+    cluster: ClusterName,
+    member: Option<MemberName>,
+    act: Act,
+) -> Outcome {
+    let [] = query(proven, [])?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::Act { who, cluster, member, act, reply }).await?;
+    let text = done.map_err(|error| answer::refuse_as_manager(&error))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn config(shared: &Shared, proven: &Proven) -> Outcome {
+    let [] = query(proven, [])?;
+    let (revision, text) = ask(shared, |reply| Ask::Config { reply }).await?;
+    Ok(answer::json(StatusCode::OK, &ConfigText { revision, text }))
+}
+
+async fn apply(shared: &Shared, proven: Proven) -> Outcome {
+    let [dry_run] = query(&proven, ["dry_run"])?;
+    let dry_run = match dry_run.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            return Err(bad_request(format!("`dry_run` is `{other}`; allowed: true, false.")));
+        }
+    };
+    let who = who(&proven);
+    let text = read_body(proven.request, CONFIG_SIZE_MAX_BYTES).await?;
+    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, reply }).await?;
+    let applied = applied.map_err(|error| answer::refuse_as_manager(&error))?;
+    Ok(answer::json(StatusCode::OK, &applied))
+}
+
+async fn history(shared: &Shared, proven: &Proven) -> Outcome {
+    let [] = query(proven, [])?;
+    let history = ask(shared, |reply| Ask::History { reply }).await?;
+    Ok(answer::json(StatusCode::OK, &history))
+}
+
+async fn explain(shared: &Shared, proven: &Proven) -> Outcome {
+    let [url, cookie] = query(proven, ["url", "cookie"])?;
+    let url = url.filter(|url| !url.is_empty());
+    let url = url.ok_or_else(|| bad_request("`url` is missing: say which request to explain.".into()))?;
+    let explained = ask(shared, |reply| Ask::Explain { url, cookie, reply }).await?;
+    let explained = explained.map_err(|error| answer::refuse_as_manager(&error))?;
+    Ok(answer::json(StatusCode::OK, &explained))
+}
+
+/// Asks the manager; a manager that is gone or does not answer becomes an answer that says so.
+async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Answer> {
+    let unavailable =
+        |text: &str, code: ErrorCode| answer::refuse(StatusCode::SERVICE_UNAVAILABLE, code, text, true);
+    match tokio::time::timeout(Duration::from_millis(MANAGER_MAX_MS), shared.manager.ask(make)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(gone)) => {
+            tracing::debug!(error = %gone, "a call found no manager");
+            Err(unavailable(
+                "The manager has stopped. Routers and members go on without it.",
+                answer::MANAGER_GONE,
+            ))
+        }
+        Err(_) => Err(unavailable(
+            "The manager did not answer in time; it may still do what was asked.",
+            answer::BUSY,
+        )),
+    }
+}
+
+/// Who did it, for the history.
+fn who(proven: &Proven) -> String {
+    let way = match proven.caller {
+        Caller::Token => "by API",
+        Caller::Session { .. } => "by console",
+    };
+    format!("admin {way} from {}", proven.peer.ip())
+}
+
+async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Answer> {
+    let reading = Limited::new(request.into_body(), size_max_bytes).collect();
+    let read = tokio::time::timeout(Duration::from_millis(BODY_MAX_MS), reading).await;
+    let bytes = match read {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("The body is longer than {size_max_bytes} bytes.");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            let mut answer = answer::refuse(status, answer::TOO_LARGE, text, false);
+            // What is left of the body is not read, so nothing can follow on this connection.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Err(answer);
+        }
+        Ok(Err(error)) => return Err(bad_request(format!("The body broke off: {error}."))),
+        Err(_) => {
+            let text = "The body did not come in time.";
+            return Err(answer::refuse(StatusCode::REQUEST_TIMEOUT, answer::BAD_REQUEST, text, true));
+        }
+    };
+    String::from_utf8(bytes.into()).map_err(|error| {
+        bad_request(format!("The body is not UTF-8 from byte {} on.", error.utf8_error().valid_up_to()))
+    })
+}
+
+fn query<const N: usize>(proven: &Proven, allowed: [&str; N]) -> Result<[Option<String>; N], Answer> {
+    parameters(proven.request.uri().query().unwrap_or_default(), allowed)
+        .map_err(|error| bad_request(format!("{error}.")))
+}
+
+fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Answer> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if number <= most => Ok(Some(number)),
+        _ => Err(bad_request(format!("`{name}` is `{text}`; allowed: 0 to {most}."))),
+    }
+}
+
+fn bad_request(text: String) -> Answer {
+    answer::refuse(StatusCode::BAD_REQUEST, answer::BAD_REQUEST, text, false)
+}
+
+fn our_fault(detail: &str) -> Answer {
+    let error = ErrorBody {
+        code: answer::OUR_FAULT.to_string(),
+        message: "Muster could not do this.".into(),
+        retry: true,
+    };
+    tracing::error!(detail, "the console failed");
+    answer::json(StatusCode::INTERNAL_SERVER_ERROR, &error)
+}

@@ -1,0 +1,127 @@
+// How the console says things: numbers, times, states, and which act makes sense when. No page is touched here.
+
+export const STATES = ["up", "starting", "draining", "down", "failed", "unknown"];
+export const ACTS = ["start", "drain", "restart", "stop"];
+
+/** Milliseconds to add to this machine's clock to get the manager's. */
+let clockOffset = 0;
+export function setClock(managerNow) { clockOffset = managerNow - Date.now(); }
+export function now() { return Date.now() + clockOffset; }
+
+export function capital(text) { return text.charAt(0).toUpperCase() + text.slice(1); }
+
+export function count(number) {
+  if (number < 10_000) return Math.round(number).toLocaleString("en");
+  if (number < 1e6) return `${(number / 1e3).toFixed(number < 1e5 ? 1 : 0)}k`;
+  if (number < 1e9) return `${(number / 1e6).toFixed(1)}M`;
+  return `${(number / 1e9).toFixed(1)}G`;
+}
+
+export function rate(number) {
+  if (number > 0 && number < 9.95) return number.toFixed(1);
+  return count(number);
+}
+
+export function latency(micros) {
+  if (micros === 0) return "–";
+  if (micros < 1_000) return "<1 ms";
+  if (micros < 10_000) return `${(micros / 1e3).toFixed(1)} ms`;
+  if (micros < 1e6) return `${Math.round(micros / 1e3)} ms`;
+  return `${(micros / 1e6).toFixed(1)} s`;
+}
+
+export function duration(millis) {
+  const seconds = Math.max(0, Math.floor(millis / 1_000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`;
+}
+
+export function clock(unixMillis) {
+  return new Date(unixMillis).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+}
+
+export function day(unixMillis) {
+  const date = new Date(unixMillis);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? "" : date.toLocaleDateString([], { day: "numeric", month: "short" });
+}
+
+export function policy(word) {
+  return { "round-robin": "weighted round robin", random: "random" }[word] ?? word;
+}
+
+export function members(number) { return number === 1 ? "1 member" : `${number} members`; }
+
+export function isExternal(member) { return member.process === "external"; }
+
+/** Why an act makes no sense for this member now, or null when it does. */
+export function senseless(act, member) {
+  const { state } = member;
+  const isStopped = member.process === "stopped" || (isExternal(member) && state === "down");
+  if (act === "start" && (state === "up" || state === "starting")) return `It is ${state} already.`;
+  if (act === "drain" && state !== "up" && state !== "starting") return `It is ${state}: there is nothing to drain.`;
+  if (act === "restart" && isExternal(member)) return "It runs elsewhere: Muster cannot restart it.";
+  if (act === "restart" && isStopped) return "It is stopped: start it instead.";
+  if (act === "stop" && isStopped) return "It is stopped already.";
+  return null;
+}
+
+/** Why an act makes no sense for the whole cluster: it does when it does for one member. */
+export function senselessForCluster(act, cluster) {
+  if (cluster.members.length === 0) return "It has no members.";
+  const reasons = cluster.members.map((member) => senseless(act, member));
+  return reasons.includes(null) ? null : "There is no member for which this makes sense now.";
+}
+
+/** What to ask before an act, or null when it can be done at once. */
+export function question(act, cluster, member) {
+  const others = cluster.members.filter((other) => other.state === "up" && other.member !== member?.member);
+  const isLast = member && member.state === "up" && others.length === 0;
+  const last = `No other member of ${cluster.cluster} is up, so new requests will be refused meanwhile.`;
+  if (!member) {
+    const all = `${members(cluster.members.length)} of ${cluster.cluster}`;
+    if (act === "restart") {
+      return { title: `Restart ${cluster.cluster}?`, text: `The ${all} are drained and restarted one after the other, so that the cluster goes on serving.` };
+    }
+    if (act === "stop" || act === "drain") {
+      const text = act === "stop" ? `All ${all} are drained and stopped.` : `All ${all} go on with their conversations and take no new ones.`;
+      return { title: `${capital(act)} ${cluster.cluster}?`, text: `${text} New requests will be refused until a member is started.` };
+    }
+    return null;
+  }
+  const sessions = member.sessions > 0 ? ` Its ${count(member.sessions)} sessions are given time to end.` : "";
+  const rest = isLast ? last : "Its new requests go to the other members.";
+  if (act === "stop") return { title: `Stop ${member.member}?`, text: `It takes no new conversations and is then stopped.${sessions} ${rest}` };
+  if (act === "restart") return { title: `Restart ${member.member}?`, text: `It is drained, stopped and started again.${sessions} ${rest}` };
+  if (act === "drain" && isLast) return { title: `Drain ${member.member}?`, text: last };
+  return null;
+}
+
+/** The cell in one sentence, one more for what needs attention, and a mood. */
+export function headline(status) {
+  const all = status.clusters.flatMap((cluster) => cluster.members);
+  const up = all.filter((member) => member.state === "up");
+  const lostRouter = status.routers.find((router) => !router.connected);
+  const trouble = all.filter((member) => ["down", "failed", "unknown"].includes(member.state));
+  if (all.length === 0) return { title: "No members are configured.", text: "Add a cluster to the configuration and apply it.", mood: "calm" };
+  const deadCluster = status.clusters.find((cluster) => cluster.members.length > 0 && cluster.members.every((member) => !["up", "draining"].includes(member.state)));
+  let title = `${up.length} of ${members(all.length)} ${up.length === 1 ? "is" : "are"} up.`;
+  if (up.length === all.length) title = all.length === 1 ? "The one member is up." : `All ${all.length} members are up.`;
+  if (up.length === 0) title = "No member is up.";
+  const parts = [];
+  if (lostRouter) parts.push(`The manager does not hear ${lostRouter.router}; it goes on with what it knew last.`);
+  if (deadCluster) parts.push(`Requests for ${deadCluster.cluster} are refused.`);
+  for (const member of trouble.slice(0, 2)) parts.push(`${member.member} is ${member.state}: ${sentence(member.reason)}`);
+  if (trouble.length > 2) parts.push(`${trouble.length - 2} more need attention.`);
+  if (parts.length === 0) {
+    const busy = all.filter((member) => member.state !== "up");
+    if (busy.length > 0) parts.push(`${busy[0].member} is ${busy[0].state}: ${sentence(busy[0].reason)}`);
+    else parts.push("Nothing needs attention.");
+  }
+  const mood = deadCluster || up.length === 0 ? "bad" : trouble.length > 0 || lostRouter ? "worried" : "calm";
+  return { title, text: parts.join(" "), mood };
+}
+
+export function sentence(text) { return /[.!?]$/.test(text) ? text : `${text}.`; }

@@ -1,0 +1,208 @@
+//! Every route of the console, and how a path and a query are taken apart.
+//!
+//! The table is the one truth: requests are matched by it, `Allow` is made from it, and a test holds the OpenAPI
+//! description to it. Paths are matched by whole segments; names in them need no percent-encoding (see `wire::id`).
+
+use hyper::Method;
+use wire::id::{ClusterName, MemberName, is_valid_name};
+use wire::status::Act;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    Page,
+    LoginPage,
+    Login,
+    Logout,
+    Asset(&'static Asset),
+    Status,
+    Events,
+    Stream,
+    ActCluster { cluster: ClusterName, act: Act },
+    ActMember { cluster: ClusterName, member: MemberName, act: Act },
+    Config,
+    Apply,
+    History,
+    Explain,
+    OpenApi,
+    Metrics,
+}
+
+/// A file of the console's own, served to everybody: it holds no data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Asset {
+    pub path: &'static str,
+    pub content_type: &'static str,
+    pub text: &'static str,
+}
+
+/// One row of the table. Segments in braces take a name.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    make: fn(&Names) -> Option<Call>,
+}
+
+/// What stood where the path has braces, in order.
+type Names<'a> = Vec<&'a str>;
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+pub const ASSETS: &[Asset] = &[
+    Asset {
+        path: "/assets/style.css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("assets/style.css"),
+    },
+    Asset {
+        path: "/assets/cards.css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("assets/cards.css"),
+    },
+    Asset { path: "/assets/console.js", content_type: SCRIPT, text: include_str!("assets/console.js") },
+    Asset { path: "/assets/picture.js", content_type: SCRIPT, text: include_str!("assets/picture.js") },
+    Asset { path: "/assets/cards.js", content_type: SCRIPT, text: include_str!("assets/cards.js") },
+    Asset { path: "/assets/words.js", content_type: SCRIPT, text: include_str!("assets/words.js") },
+    Asset { path: "/assets/login.js", content_type: SCRIPT, text: include_str!("assets/login.js") },
+    Asset { path: "/assets/icon.svg", content_type: "image/svg+xml", text: include_str!("assets/icon.svg") },
+];
+
+pub const ROUTES: &[Route] = &[
+    Route { method: Method::GET, path: "/", make: |_| Some(Call::Page) },
+    Route { method: Method::GET, path: "/login", make: |_| Some(Call::LoginPage) },
+    Route { method: Method::POST, path: "/login", make: |_| Some(Call::Login) },
+    Route { method: Method::POST, path: "/logout", make: |_| Some(Call::Logout) },
+    Route { method: Method::GET, path: "/metrics", make: |_| Some(Call::Metrics) },
+    Route { method: Method::GET, path: "/api/v1/status", make: |_| Some(Call::Status) },
+    Route { method: Method::GET, path: "/api/v1/events", make: |_| Some(Call::Events) },
+    Route { method: Method::GET, path: "/api/v1/stream", make: |_| Some(Call::Stream) },
+    Route { method: Method::POST, path: "/api/v1/clusters/{cluster}/{act}", make: act_cluster },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/clusters/{cluster}/members/{member}/{act}",
+        make: act_member,
+    },
+    Route { method: Method::GET, path: "/api/v1/config", make: |_| Some(Call::Config) },
+    Route { method: Method::POST, path: "/api/v1/config", make: |_| Some(Call::Apply) },
+    Route { method: Method::GET, path: "/api/v1/config/history", make: |_| Some(Call::History) },
+    Route { method: Method::GET, path: "/api/v1/explain", make: |_| Some(Call::Explain) },
+    Route { method: Method::GET, path: "/api/v1/openapi.json", make: |_| Some(Call::OpenApi) },
+];
+
+/// What the table says of a method and a path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    Call(Call),
+    /// The path exists for these methods.
+    OtherMethods(String),
+    Nothing,
+}
+
+/// HEAD is answered as GET; the server leaves the body away.
+pub fn find(method: &Method, path: &str) -> Found {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let mut allowed: Vec<&str> = Vec::new();
+    for route in ROUTES {
+        let Some(call) = names_in(route.path, path).and_then(|names| (route.make)(&names)) else { continue };
+        if route.method == method {
+            return Found::Call(call);
+        }
+        allowed.push(route.method.as_str());
+    }
+    if let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) {
+        if method == Method::GET {
+            return Found::Call(Call::Asset(asset));
+        }
+        allowed.push("GET");
+    }
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    if allowed.is_empty() { Found::Nothing } else { Found::OtherMethods(allowed.join(", ")) }
+}
+
+fn names_in<'a>(pattern: &str, path: &'a str) -> Option<Names<'a>> {
+    if pattern.split('/').count() != path.split('/').count() {
+        return None;
+    }
+    let mut names = Vec::new();
+    for (wanted, given) in pattern.split('/').zip(path.split('/')) {
+        match wanted.starts_with('{') {
+            true if is_valid_name(given) => names.push(given),
+            false if wanted == given => {}
+            true | false => return None,
+        }
+    }
+    Some(names)
+}
+
+fn act_cluster(names: &Names) -> Option<Call> {
+    let [cluster, act] = names[..] else { return None };
+    Some(Call::ActCluster { cluster: cluster.into(), act: act_of(act)? })
+}
+
+fn act_member(names: &Names) -> Option<Call> {
+    let [cluster, member, act] = names[..] else { return None };
+    Some(Call::ActMember { cluster: cluster.into(), member: member.into(), act: act_of(act)? })
+}
+
+fn act_of(word: &str) -> Option<Act> {
+    match word {
+        "start" => Some(Act::Start),
+        "stop" => Some(Act::Stop),
+        "drain" => Some(Act::Drain),
+        "restart" => Some(Act::Restart),
+        _ => None,
+    }
+}
+
+/// Why a query was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error("`{0}` is not a parameter here; allowed: {1}")]
+    Unknown(String, String),
+    #[error("`{0}` is given twice")]
+    Twice(String),
+    #[error("`{0}` has a broken percent-encoding or is not UTF-8")]
+    Encoding(String),
+}
+
+/// The parameters of a query, decoded, in the order of `allowed`. Unknown and repeated ones are errors: a mistyped
+/// `dry_run` must not become a change.
+pub fn parameters<const N: usize>(
+    query: &str,
+    allowed: [&str; N],
+) -> Result<[Option<String>; N], QueryError> {
+    let mut values = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some(index) = allowed.iter().position(|known| *known == name) else {
+            let known = if N == 0 { "none".into() } else { allowed.join(", ") };
+            return Err(QueryError::Unknown(name.to_owned(), known));
+        };
+        let value = decode(value).ok_or_else(|| QueryError::Encoding(name.to_owned()))?;
+        if values[index].replace(value).is_some() {
+            return Err(QueryError::Twice(name.to_owned()));
+        }
+    }
+    Ok(values)
+}
+
+/// Undoes percent-encoding, and `+` for a space.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                u8::try_from(high * 16 + low).expect("two hexadecimal digits fit a byte")
+            }
+            plain => plain,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}

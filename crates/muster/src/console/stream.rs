@@ -1,0 +1,197 @@
+//! Tells every open console what changes, by server-sent events.
+//!
+//! One `Hub` asks the manager after each change, at most five times a second and only while somebody listens; each
+//! subscriber sends the newest status when its connection can take it, so a slow reader misses statuses that were
+//! overtaken, and never an event. Nothing is queued: a subscriber holds one chunk at most.
+
+use super::auth::{Auth, Caller};
+use crate::manager::handle::{ManagerGone, ManagerHandle, Request};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+use wire::status::Event;
+
+/// Least time between two statuses. 200 ms: a person sees that as at once.
+const STATUS_INTERVAL_MS: u64 = 200;
+/// A comment is sent when there was nothing else for this long, so that both sides notice a dead connection.
+const HEARTBEAT_MS: u64 = 10_000;
+/// Events sent to a page that comes without having seen any.
+const FIRST_EVENTS_MAX: usize = 50;
+/// Events asked for at once; what is missing comes with the next chunk.
+const EVENTS_MAX: usize = 200;
+/// How long a browser waits before it tries again.
+const RETRY_MS: u64 = 1_000;
+
+/// What the newest answer of the manager was.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    status: Bytes,
+    event_number: u64,
+}
+
+#[derive(Debug, Clone)]
+enum News {
+    /// Nobody has listened, so nobody has asked.
+    None,
+    Known(Snapshot),
+    ManagerGone,
+}
+
+/// Asks the manager once for all subscribers.
+#[derive(Debug)]
+pub struct Hub {
+    newest: watch::Sender<News>,
+    wanted: Notify,
+}
+
+impl Hub {
+    pub fn new() -> Self {
+        Self { newest: watch::Sender::new(News::None), wanted: Notify::new() }
+    }
+
+    /// Runs until the manager is gone; subscribers then end.
+    pub async fn run(&self, mut manager: ManagerHandle) {
+        let mut event_number = 0;
+        loop {
+            if self.newest.receiver_count() == 0 {
+                self.wanted.notified().await;
+            }
+            manager.changed.mark_unchanged();
+            let Ok(snapshot) = ask(&manager, event_number).await else { break };
+            event_number = snapshot.event_number;
+            self.newest.send_replace(News::Known(snapshot));
+            tokio::time::sleep(Duration::from_millis(STATUS_INTERVAL_MS)).await;
+            // A new subscriber need not wait for a change. Both branches lose nothing when cancelled.
+            tokio::select! {
+                changed = manager.changed.changed() => if changed.is_err() { break },
+                () = self.wanted.notified() => {}
+            }
+        }
+        self.newest.send_replace(News::ManagerGone);
+    }
+
+    fn subscribe(&self) -> watch::Receiver<News> {
+        let mut newest = self.newest.subscribe();
+        if matches!(*newest.borrow(), News::ManagerGone) {
+            newest.mark_changed();
+        }
+        self.wanted.notify_one();
+        newest
+    }
+}
+
+async fn ask(manager: &ManagerHandle, after: u64) -> Result<Snapshot, ManagerGone> {
+    let status = manager.ask(|reply| Request::Status { reply }).await?;
+    let newest = manager.ask(|reply| Request::Events { after: None, most: 1, reply }).await?;
+    let event_number = newest.last().map_or(after, |event| event.number);
+    let json = serde_json::to_string(&status).expect("a status has only names as keys");
+    Ok(Snapshot { status: format!("event: status\ndata: {json}\n\n").into(), event_number })
+}
+
+/// What a subscriber needs besides the hub.
+#[derive(Debug)]
+pub struct Subscription {
+    pub manager: ManagerHandle,
+    pub auth: Rc<RefCell<Auth>>,
+    pub caller: Caller,
+    /// The start of the clock that `Auth` is asked with.
+    pub start: Instant,
+    /// The last event that this caller has seen; None if it has seen none.
+    pub seen: Option<u64>,
+    /// Its place among the streams that may be open.
+    pub permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    what: Subscription,
+    newest: watch::Receiver<News>,
+    is_greeted: bool,
+}
+
+type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Subscriber)>>>>;
+
+/// The body of an answer that goes on for as long as the caller may and wants to listen.
+pub struct EventStream {
+    step: Option<Step>,
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "EventStream {{ open: {} }}", self.step.is_some())
+    }
+}
+
+impl EventStream {
+    pub fn new(hub: &Hub, what: Subscription) -> Self {
+        let subscriber = Subscriber { what, newest: hub.subscribe(), is_greeted: false };
+        Self { step: Some(Box::pin(subscriber.next())) }
+    }
+
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(step) = &mut self.step else { return Poll::Ready(None) };
+        let Poll::Ready(next) = step.as_mut().poll(context) else { return Poll::Pending };
+        let (bytes, step) = match next {
+            Some((bytes, subscriber)) => (Some(bytes), Some(Box::pin(subscriber.next()) as Step)),
+            None => (None, None),
+        };
+        self.step = step;
+        Poll::Ready(bytes)
+    }
+}
+
+impl Subscriber {
+    /// The next chunk, or None when the stream shall end.
+    async fn next(mut self) -> Option<(Bytes, Subscriber)> {
+        if !self.is_greeted {
+            self.is_greeted = true;
+            // Sent at once, so that a caller knows that it listens even while the manager is slow to answer.
+            return Some((format!("retry: {RETRY_MS}\n\n").into(), self));
+        }
+        let heartbeat = Duration::from_millis(HEARTBEAT_MS);
+        let waited = tokio::time::timeout(heartbeat, self.newest.changed()).await;
+        let now_ms = self.what.start.elapsed().as_millis() as u64;
+        if !self.what.auth.borrow().is_still(now_ms, self.what.caller) {
+            return None;
+        }
+        match waited {
+            Err(_) => return Some((Bytes::from_static(b": still here\nevent: beat\ndata: {}\n\n"), self)),
+            Ok(Err(_)) => return None,
+            Ok(Ok(())) => {}
+        }
+        let News::Known(snapshot) = self.newest.borrow_and_update().clone() else { return None };
+        let mut chunk = String::new();
+        for event in self.new_events(snapshot.event_number).await.ok()? {
+            let json = serde_json::to_string(&event).expect("an event has only names as keys");
+            write!(chunk, "id: {}\nevent: event\ndata: {json}\n\n", event.number)
+                .expect("a string takes any text");
+        }
+        let mut bytes = chunk.into_bytes();
+        bytes.extend_from_slice(&snapshot.status);
+        Some((bytes.into(), self))
+    }
+
+    async fn new_events(&mut self, newest: u64) -> Result<Vec<Event>, ManagerGone> {
+        // A history that begins anew is behind what this caller saw of the one before.
+        let seen = self.what.seen.filter(|seen| *seen <= newest);
+        let (after, most) = match seen {
+            Some(seen) if seen == newest => return Ok(Vec::new()),
+            Some(seen) => (Some(seen), EVENTS_MAX),
+            None => (None, FIRST_EVENTS_MAX),
+        };
+        let events = self.what.manager.ask(|reply| Request::Events { after, most, reply }).await?;
+        self.what.seen = Some(events.last().map_or(newest, |event| event.number));
+        if events.len() == EVENTS_MAX {
+            // There may be more: the next chunk shall not wait for the next change.
+            self.newest.mark_changed();
+        }
+        Ok(events)
+    }
+}

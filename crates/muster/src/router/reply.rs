@@ -1,0 +1,207 @@
+//! The way of an answer from member to client: heads rewritten, bodies passed on as they come.
+//!
+//! Promise: nothing is read from the member while something is unsent. Interim answers (1xx) go to clients that
+//! know them; bytes after the end of an answer are never passed on.
+
+use super::core::Core;
+use super::request::VIA;
+use super::streams::Outbox;
+use logic::http::HeaderSpace;
+use logic::http::body::Framing;
+use logic::http::refusal::Refusal;
+use logic::http::request::HeadLimits;
+use logic::http::response::{Asked, parse};
+use logic::retry::Fault;
+use std::time::Instant;
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
+const JOINED_BODY_MAX_BYTES: usize = 2 * 1024;
+
+#[derive(Debug)]
+pub struct Reply {
+    pub unsent: Outbox,
+    /// The beginning of a head that did not come in one piece.
+    partial_head: Vec<u8>,
+    pub state: State,
+    /// A byte of it went to the client.
+    pub has_started: bool,
+    pub status: u16,
+    pub bytes_sent: u64,
+    sent_at: Instant,
+    /// From the request's sending to the first byte of the answer.
+    pub first_byte_us: u64,
+    /// The member's connection can carry another request.
+    pub member_keeps_alive: bool,
+    pub client_closes: bool,
+    unchunk: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    AwaitHead,
+    Body(Framing),
+    Finished,
+    /// The member switched protocols: both sides talk past HTTP now.
+    Switched,
+}
+
+impl Reply {
+    pub fn new() -> Self {
+        Self {
+            unsent: Outbox::default(),
+            partial_head: Vec::new(),
+            state: State::AwaitHead,
+            has_started: false,
+            status: 0,
+            bytes_sent: 0,
+            sent_at: Instant::now(),
+            first_byte_us: 0,
+            member_keeps_alive: false,
+            client_closes: false,
+            unchunk: false,
+        }
+    }
+
+    /// Whether an answer cut off now would look complete to the client.
+    pub fn ends_by_close(&self) -> bool {
+        self.state == State::Body(Framing::UntilClose) || self.unchunk
+    }
+
+    /// Passes on what the member sent; no bytes mean that it closed.
+    pub fn take(&mut self, core: &Core, asked: Asked, writer: &OwnedWriteHalf, bytes: &[u8]) -> Result<(), Fault> {
+        match self.state {
+            State::Finished | State::Switched => Ok(()),
+            State::Body(Framing::UntilClose) if bytes.is_empty() => {
+                self.state = State::Finished;
+                Ok(())
+            }
+            State::AwaitHead | State::Body(_) if bytes.is_empty() => Err(Fault::MemberClosed),
+            State::Body(framing) => self.take_body(core, framing, writer, bytes),
+            State::AwaitHead => {
+                if self.first_byte_us == 0 {
+                    self.first_byte_us = (self.sent_at.elapsed().as_micros() as u64).max(1);
+                }
+                if self.partial_head.is_empty() {
+                    return self.take_heads(core, asked, writer, bytes);
+                }
+                let mut joined = std::mem::take(&mut self.partial_head);
+                joined.extend_from_slice(bytes);
+                self.take_heads(core, asked, writer, &joined)
+            }
+        }
+    }
+
+    /// Interim heads, the final head and the body that came with it go out in one write.
+    fn take_heads(
+        &mut self,
+        core: &Core,
+        asked: Asked,
+        writer: &OwnedWriteHalf,
+        mut bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let settings = core.settings.borrow();
+        let limits = HeadLimits {
+            size_max_bytes: settings.limits.head_size_max_bytes as usize,
+            header_count_max: logic::http::HEADERS_MAX,
+        };
+        let mut out = core.out.borrow_mut();
+        out.clear();
+        loop {
+            let mut space = HeaderSpace::new();
+            let Some(head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
+                self.partial_head.extend_from_slice(bytes);
+                return self.send(writer, &out, &[]);
+            };
+            let rest = &bytes[head.length..];
+            if head.is_interim() {
+                // HTTP/1.0 knows no interim answers.
+                if asked.is_version_11 {
+                    head.write(VIA, &mut out);
+                }
+                bytes = rest;
+                continue;
+            }
+            head.write(VIA, &mut out);
+            self.status = head.status;
+            self.client_closes = head.client_closes;
+            self.member_keeps_alive = head.member_keeps_alive;
+            self.unchunk = head.unchunk;
+            if head.status == 101 {
+                self.state = State::Switched;
+                return self.send(writer, &out, rest);
+            }
+            return self.send_first_body(head.framing, writer, &mut out, rest);
+        }
+    }
+
+    fn send_first_body(
+        &mut self,
+        mut framing: Framing,
+        writer: &OwnedWriteHalf,
+        out: &mut Vec<u8>,
+        rest: &[u8],
+    ) -> Result<(), Fault> {
+        if self.unchunk {
+            decode(&mut framing, rest, out)?;
+            self.settle(framing, rest.len(), rest.len());
+            return self.send(writer, out, &[]);
+        }
+        let used = framing.consume(rest).map_err(answer_fault)?.used;
+        self.settle(framing, used, rest.len());
+        if used <= JOINED_BODY_MAX_BYTES {
+            out.extend_from_slice(&rest[..used]);
+            return self.send(writer, out, &[]);
+        }
+        self.send(writer, out, &rest[..used])
+    }
+
+    fn take_body(
+        &mut self,
+        core: &Core,
+        mut framing: Framing,
+        writer: &OwnedWriteHalf,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        if self.unchunk {
+            let mut out = core.out.borrow_mut();
+            out.clear();
+            decode(&mut framing, bytes, &mut out)?;
+            self.settle(framing, bytes.len(), bytes.len());
+            return self.send(writer, &out, &[]);
+        }
+        let used = framing.consume(bytes).map_err(answer_fault)?.used;
+        self.settle(framing, used, bytes.len());
+        self.send(writer, &bytes[..used], &[])
+    }
+
+    fn settle(&mut self, framing: Framing, used: usize, came: usize) {
+        self.state = if framing.is_done() { State::Finished } else { State::Body(framing) };
+        // Bytes that nobody asked for: who knows what the next answer on this connection would be.
+        self.member_keeps_alive &= used == came;
+    }
+
+    fn send(&mut self, writer: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> Result<(), Fault> {
+        self.has_started |= !first.is_empty();
+        self.bytes_sent += (first.len() + second.len()) as u64;
+        self.unsent.send(writer, first, second).map_err(|_| Fault::ClientGone)
+    }
+}
+
+/// Appends the payload of a chunked body.
+fn decode(framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut at = 0;
+    while at < bytes.len() && !framing.is_done() {
+        let step = framing.step(&bytes[at..]).map_err(answer_fault)?;
+        at += step.used;
+        out.extend_from_slice(&bytes[at - step.data..at]);
+    }
+    Ok(())
+}
+
+fn answer_fault(refusal: Refusal) -> Fault {
+    match refusal.status() {
+        431 => Fault::AnswerHeadTooLarge,
+        _ => Fault::AnswerMalformed,
+    }
+}
