@@ -93,6 +93,29 @@ pub enum Reason {
     Stale(Box<Reason>),
 }
 
+impl Reason {
+    /// Whether requests that wait for the member's answer wait in vain: it is gone or does not answer. One that is
+    /// taken out in good order still answers them.
+    pub fn means_lost(&self) -> bool {
+        match self {
+            Reason::ProbeFails(_) | Reason::BacksOff(_) | Reason::GaveUp(_) => true,
+            Reason::Stale(reason) => reason.means_lost(),
+            Reason::NotHeard
+            | Reason::Remembered
+            | Reason::ToldToStart
+            | Reason::ToldToProbe
+            | Reason::AwaitsProbe(_)
+            | Reason::Answers(_)
+            | Reason::ProcessStops
+            | Reason::Stopped
+            | Reason::OutOfRotation
+            | Reason::Drained
+            | Reason::DrainsBefore(_)
+            | Reason::TakenOut(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

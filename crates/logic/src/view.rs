@@ -52,12 +52,13 @@ impl ViewKeeper {
 
 /// Whether routers treat both alike.
 fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
-    let MemberView { name, clone_id, address, state, weight, reason: _ } = old;
+    let MemberView { name, clone_id, address, state, weight, is_lost, reason: _ } = old;
     *name == new.name
         && *clone_id == new.clone_id
         && *address == new.address
         && *state == new.state
         && *weight == new.weight
+        && *is_lost == new.is_lost
 }
 
 #[cfg(test)]

@@ -221,6 +221,7 @@ impl Member {
             address: self.address,
             state: self.state,
             weight: self.settings.weight,
+            is_lost: self.reason.means_lost(),
             reason: self.reason.to_string(),
         }
     }

@@ -123,7 +123,8 @@ fn the_table_of_answers() {
         431 M4007 Client: The request's head is too large.
         413 M4006 Client: The request's body is too large.
         405 M4010 Client: The request asks for something that is not supported.
-        417 M4011 Client: The request expects something that is not offered."#]].assert_eq(&lines.join("\n"));
+        417 M4011 Client: The request expects something that is not offered."#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]

@@ -36,7 +36,9 @@ pub fn open(settings: &AccessLog) -> io::Result<Option<AccessLogHandle>> {
     let (lines, waiting) = sync_channel(LINES_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
     let counter = dropped.clone();
-    std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(file, &waiting, &counter))?;
+    std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(move || write_lines(file, &waiting, &counter))?;
     Ok(Some(AccessLogHandle { format: settings.format, lines, dropped }))
 }
 
@@ -94,7 +96,8 @@ fn json_line(client: &str, line: &str, request: &Request, status: u16, bytes: u6
 
 /// `22/Nov/2026:00:00:00 +0000`.
 fn common_time(unix_s: u64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (year, month, day) = date_of(unix_s / 86_400);
     let (hour, minute, second) = (unix_s / 3600 % 24, unix_s / 60 % 60, unix_s % 60);
     format!("{day:02}/{}/{year}:{hour:02}:{minute:02}:{second:02} +0000", MONTHS[month - 1])

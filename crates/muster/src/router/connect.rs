@@ -17,7 +17,11 @@ pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<
         Ok(Ok(stream)) => Ok(Duplex::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(member = %member.name, %address, %error, "connecting failed");
-            Err(if error.kind() == ErrorKind::TimedOut { Fault::ConnectTimeout } else { Fault::ConnectFailed })
+            Err(if error.kind() == ErrorKind::TimedOut {
+                Fault::ConnectTimeout
+            } else {
+                Fault::ConnectFailed
+            })
         }
         Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
         Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),

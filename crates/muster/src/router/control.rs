@@ -168,7 +168,8 @@ impl Control {
     fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
         let access_log = access_log::open(&settings.access_log).unwrap_or_else(|error| {
             tracing::warn!(path = settings.access_log.path, %error, "there is no access log");
-            self.problems.push(format!("the access log {} could not be opened: {error}", settings.access_log.path));
+            self.problems
+                .push(format!("the access log {} could not be opened: {error}", settings.access_log.path));
             None
         });
         let mut seed = [0; 8];
@@ -266,7 +267,8 @@ impl Control {
     }
 
     fn report(&mut self, link: &Link) {
-        let latest = |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
+        let latest =
+            |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
         let threads: Vec<_> = self.threads.iter().map(latest).collect();
         let listening = self.listening.values().copied().collect();
         let now = self.clock.now();

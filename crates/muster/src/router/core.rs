@@ -43,7 +43,12 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, access_log: Option<AccessLogHandle>, seed: u64) -> Rc<Self> {
+    pub fn new(
+        clock: Clock,
+        settings: Arc<RouterSettings>,
+        access_log: Option<AccessLogHandle>,
+        seed: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             clock,
             waits: Waits::new(clock),

@@ -41,7 +41,7 @@ impl Exchange {
             return Fault::ClientGone;
         }
         let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);
-        if waits_for_client { Fault::RequestBodyTimeout } else { Fault::MemberTimeout }
+        if waits_for_client { Fault::RequestTimeout } else { Fault::MemberTimeout }
     }
 
     /// Moves bytes until something was done or everything must wait.

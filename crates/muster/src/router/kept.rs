@@ -36,7 +36,9 @@ impl Keeper {
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
         // Two: one being written and the next. More would only be overtaken.
         let (states, to_write) = sync_channel(2);
-        let thread = std::thread::Builder::new().name("router-kept".into()).spawn(move || write_all(&path, &to_write))?;
+        let thread = std::thread::Builder::new()
+            .name("router-kept".into())
+            .spawn(move || write_all(&path, &to_write))?;
         Ok(Self { states: Some(states), thread: Some(thread) })
     }
 

@@ -135,7 +135,12 @@ impl Cluster {
         *self.view.borrow_mut() = view.clone();
         self.take_members(view);
         let members = self.members.borrow();
-        members.iter().zip(&view.members).filter(|(_, view)| view.is_lost).map(|(member, _)| member.clone()).collect()
+        members
+            .iter()
+            .zip(&view.members)
+            .filter(|(_, view)| view.is_lost)
+            .map(|(member, _)| member.clone())
+            .collect()
     }
 
     fn take_members(&self, view: &View) {

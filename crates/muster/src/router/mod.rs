@@ -13,6 +13,7 @@ mod exchange;
 mod kept;
 mod listen;
 mod member;
+mod reply;
 mod report;
 mod request;
 mod session;
@@ -20,6 +21,7 @@ mod streams;
 mod table;
 mod thread;
 mod tunnel;
+mod upload;
 mod waits;
 
 use crate::roles::RoleHandle;

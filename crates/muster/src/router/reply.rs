@@ -69,7 +69,13 @@ impl Reply {
     }
 
     /// Passes on what the member sent; no bytes mean that it closed.
-    pub fn take(&mut self, core: &Core, asked: Asked, writer: &OwnedWriteHalf, bytes: &[u8]) -> Result<(), Fault> {
+    pub fn take(
+        &mut self,
+        core: &Core,
+        asked: Asked,
+        writer: &OwnedWriteHalf,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
         match self.state {
             State::Finished | State::Switched => Ok(()),
             State::Body(Framing::UntilClose) if bytes.is_empty() => {
@@ -199,9 +205,6 @@ fn decode(framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-fn answer_fault(refusal: Refusal) -> Fault {
-    match refusal.status() {
-        431 => Fault::AnswerHeadTooLarge,
-        _ => Fault::AnswerMalformed,
-    }
+fn answer_fault(why: Refusal) -> Fault {
+    Fault::AnswerRefused { why }
 }

@@ -55,7 +55,11 @@ pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
             }
             counts
         });
-        ClusterCounts { cluster: name.clone(), applied: cluster.view.borrow().epoch, members: members.collect() }
+        ClusterCounts {
+            cluster: name.clone(),
+            applied: cluster.view.borrow().epoch,
+            members: members.collect(),
+        }
     });
     ThreadReport {
         table_number: core.table_number.get(),
@@ -104,7 +108,8 @@ impl Summary {
                 .collect();
             // A thread that does not know the cluster yet uses no epoch of it.
             let all_know = counts.len() == threads.len();
-            let applied = counts.iter().map(|counts| counts.applied).min().filter(|_| all_know).unwrap_or_default();
+            let applied =
+                counts.iter().map(|counts| counts.applied).min().filter(|_| all_know).unwrap_or_default();
             let members = self.members(cluster, &counts, now);
             report.clusters.push(ClusterTraffic { cluster: cluster.clone(), applied, members });
         }
@@ -127,7 +132,9 @@ impl Summary {
                 latency_p50_us: 0,
                 latency_p99_us: 0,
             };
-            for member in counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name) {
+            for member in
+                counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
+            {
                 traffic.requests += member.requests;
                 traffic.failed += member.failed;
                 traffic.in_flight += member.in_flight;

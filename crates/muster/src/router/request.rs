@@ -8,11 +8,11 @@ use super::core::Core;
 use super::member::{Cluster, Member};
 use super::waits::NEVER;
 use logic::affinity;
+use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
-use logic::http::HeaderSpace;
 use logic::retry::Fault;
 use std::rc::Rc;
 use std::time::Instant;
@@ -46,8 +46,6 @@ pub struct Refused {
     pub fault: Fault,
     /// For the log.
     pub reason: String,
-    /// The status where it is finer than the fault's.
-    pub status: Option<u16>,
     pub is_head: bool,
     pub wants_json: bool,
     /// Whether the connection can go on: the request's end is known.
@@ -57,7 +55,7 @@ pub struct Refused {
 impl Refused {
     /// A head whose rest did not come in time.
     pub fn late_head() -> Self {
-        Self::closing(Fault::RequestHeadTimeout, "the head did not come in time")
+        Self::closing(Fault::RequestTimeout, "the head did not come in time")
     }
 
     /// A connection beyond those that the router may have.
@@ -66,14 +64,7 @@ impl Refused {
     }
 
     fn closing(fault: Fault, reason: &str) -> Self {
-        Self {
-            fault,
-            reason: reason.into(),
-            status: None,
-            is_head: false,
-            wants_json: false,
-            keep_alive: false,
-        }
+        Self { fault, reason: reason.into(), is_head: false, wants_json: false, keep_alive: false }
     }
 }
 
@@ -82,8 +73,14 @@ pub enum Admission {
     /// More bytes are needed.
     Incomplete,
     /// So many bytes were used; what follows belongs to the next request.
-    Admitted { request: Request, used: usize },
-    Refused { refused: Refused, used: usize },
+    Admitted {
+        request: Request,
+        used: usize,
+    },
+    Refused {
+        refused: Refused,
+        used: usize,
+    },
 }
 
 /// Whom the request comes from.
@@ -129,7 +126,6 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
             let refused = Refused {
                 fault,
                 reason,
-                status: None,
                 is_head: head.is_head(),
                 wants_json: wants_json(&head),
                 keep_alive: head.keep_alive && framing.is_done(),
@@ -243,27 +239,14 @@ impl Request {
 
 fn wants_json(head: &RequestHead<'_, '_>) -> bool {
     let accept = head.header("accept").unwrap_or_default();
-    let place = |wanted: &[u8]| accept.windows(wanted.len()).position(|part| part.eq_ignore_ascii_case(wanted));
+    let place =
+        |wanted: &[u8]| accept.windows(wanted.len()).position(|part| part.eq_ignore_ascii_case(wanted));
     match (place(b"json"), place(b"text/html")) {
         (Some(json), Some(html)) => json < html,
         (json, _) => json.is_some(),
     }
 }
 
-fn refuse_malformed(refusal: Refusal) -> Admission {
-    let fault = match refusal.status() {
-        413 => Fault::RequestBodyTooLarge,
-        431 => Fault::RequestHeadTooLarge,
-        405 | 417 | 501 => Fault::RequestUnsupported,
-        _ => Fault::RequestMalformed,
-    };
-    let refused = Refused {
-        fault,
-        reason: refusal.to_string(),
-        status: Some(refusal.status()),
-        is_head: false,
-        wants_json: false,
-        keep_alive: false,
-    };
-    Admission::Refused { refused, used: 0 }
+fn refuse_malformed(why: Refusal) -> Admission {
+    Admission::Refused { refused: Refused::closing(Fault::RequestRefused { why }, &why.to_string()), used: 0 }
 }

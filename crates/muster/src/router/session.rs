@@ -91,7 +91,9 @@ pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) {
             Next::Request => {}
             Next::Close => return,
             Next::Linger => return Box::pin(answers::linger(session)).await,
-            Next::Reset => return Duplex { reader: session.client.reader, writer: session.client.writer }.reset(),
+            Next::Reset => {
+                return Duplex { reader: session.client.reader, writer: session.client.writer }.reset();
+            }
         }
     }
 }
@@ -132,7 +134,9 @@ impl Session {
                 .until(deadline, |context| {
                     poll_read(&core.scratch, reader, context, |bytes| match bytes {
                         [] => Some(Read::End),
-                        bytes if surplus.is_empty() => take_admission(admit(core, caller, bytes), bytes, surplus),
+                        bytes if surplus.is_empty() => {
+                            take_admission(admit(core, caller, bytes), bytes, surplus)
+                        }
                         bytes => {
                             let mut joined = std::mem::take(surplus);
                             joined.extend_from_slice(bytes);
@@ -149,7 +153,9 @@ impl Session {
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.now().saturating_add(timeouts.head_ms),
                 Ok(Ok(None)) => {}
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
-                Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => return Read::End,
+                Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
+                    return Read::End;
+                }
             }
         }
     }
@@ -317,7 +323,6 @@ impl Session {
         let refused = Refused {
             fault: failure.fault,
             reason: String::new(),
-            status: None,
             is_head: request.asked.is_head,
             wants_json: request.wants_json(),
             keep_alive: request.asked.keep_alive && request.framing.is_done(),
@@ -345,7 +350,8 @@ impl Session {
         }
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
         let deadline = self.ticket.now().saturating_add(response_ms);
-        let flushed = self.ticket.until(deadline, |context| unsent.poll_flush(&self.client.writer, context)).await;
+        let flushed =
+            self.ticket.until(deadline, |context| unsent.poll_flush(&self.client.writer, context)).await;
         match flushed {
             Ok(Ok(())) if keep_alive => Next::Request,
             Ok(Ok(())) => Next::Linger,

@@ -27,8 +27,13 @@ const FINISH_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum Order {
     Table(Arc<Table>),
-    Listen { asked: SocketAddr, listener: TcpListener },
-    Unlisten { asked: SocketAddr },
+    Listen {
+        asked: SocketAddr,
+        listener: TcpListener,
+    },
+    Unlisten {
+        asked: SocketAddr,
+    },
     /// Accept nothing more, finish what is under way, end.
     Stop,
 }

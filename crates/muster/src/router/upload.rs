@@ -7,6 +7,7 @@ use super::core::Core;
 use super::request::{Request, exceeds};
 use super::session::Client;
 use super::streams::{Outbox, poll_read};
+use logic::http::refusal::Refusal;
 use logic::retry::Fault;
 use std::io;
 use std::task::{Context, Poll};
@@ -74,13 +75,13 @@ impl Upload {
         surplus: &mut Vec<u8>,
         bytes: &[u8],
     ) -> Result<bool, Fault> {
-        let step = request.framing.consume(bytes).map_err(|_| Fault::RequestMalformed)?;
+        let step = request.framing.consume(bytes).map_err(|why| Fault::RequestRefused { why })?;
         let (body, next) = bytes.split_at(step.used);
         surplus.extend_from_slice(next);
         request.body_bytes += step.data as u64;
         let settings = core.settings.borrow();
         if exceeds(request.body_bytes, settings.limits.body_size_max_bytes) {
-            return Err(Fault::RequestBodyTooLarge);
+            return Err(Fault::RequestRefused { why: Refusal::BodyTooLarge });
         }
         let kept_bytes = request.buffer.len() - request.head_length + body.len();
         if request.is_replayable && kept_bytes <= settings.retry.replay_max_bytes as usize {

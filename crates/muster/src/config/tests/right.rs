@@ -110,5 +110,6 @@ fn smallest_file_gets_every_default() {
                 },
             ],
         }
-    "#]].assert_debug_eq(&settings(SMALLEST));
+    "#]]
+    .assert_debug_eq(&settings(SMALLEST));
 }
