@@ -35,7 +35,8 @@ impl Cell {
         let mut cell = Self { process, console, router, state_dir, token: String::new() };
         wait_for("the cell's API", || {
             cell.process.check();
-            let token = std::fs::read_to_string(cell.state_dir.join("token")).map_err(|error| error.to_string())?;
+            let token =
+                std::fs::read_to_string(cell.state_dir.join("token")).map_err(|error| error.to_string())?;
             cell.token = token.trim().to_owned();
             cell.try_status().map(drop)
         });
@@ -93,7 +94,8 @@ impl Cell {
     pub fn wait_until_all_up(&self, cluster: &str) {
         wait_for(&format!("all members of {cluster} to be up"), || {
             let status = self.try_status()?;
-            let found = status.clusters.iter().find(|known| known.cluster.0 == cluster).ok_or("no such cluster")?;
+            let found =
+                status.clusters.iter().find(|known| known.cluster.0 == cluster).ok_or("no such cluster")?;
             let behind = found.members.iter().find(|member| member.state != RunState::Up);
             match behind {
                 Some(member) => Err(format!("{} is {}: {}", member.member, member.state, member.reason)),

@@ -70,7 +70,8 @@ impl Connection {
     fn read_one(&mut self, method: &str) -> std::io::Result<Answer> {
         let status_line = self.read_line()?;
         let status = status_line.get(9..12).and_then(|digits| digits.parse().ok());
-        let status = status.ok_or_else(|| std::io::Error::other(format!("no status line: {status_line:?}")))?;
+        let status =
+            status.ok_or_else(|| std::io::Error::other(format!("no status line: {status_line:?}")))?;
         let mut headers = Vec::new();
         loop {
             let line = self.read_line()?;
@@ -145,7 +146,13 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Answer> {
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut connection = Connection::try_open(address)?;
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {

@@ -61,7 +61,9 @@ impl RecordingMember {
 fn request_end(bytes: &[u8]) -> Option<usize> {
     let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..head_end]).to_lowercase();
-    let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()));
+    let value = |name: &str| {
+        head.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+    };
     if value("transfer-encoding:").is_some_and(|coding| coding.ends_with("chunked")) {
         let body = &bytes[head_end..];
         let last = match body.starts_with(b"0\r\n") {

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod http;
 pub mod member;
 pub mod servers;
+pub mod websocket;
 
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
@@ -54,7 +55,8 @@ impl Scratch {
     pub fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("muster-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("could not create {}: {error}", path.display()));
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("could not create {}: {error}", path.display()));
         Self(path)
     }
 
@@ -143,8 +145,10 @@ pub struct Running {
 impl Running {
     /// Starts a command with its output in `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
-        let output = File::create(log).unwrap_or_else(|error| panic!("could not create {}: {error}", log.display()));
-        let copy = output.try_clone().unwrap_or_else(|error| panic!("could not share {}: {error}", log.display()));
+        let output =
+            File::create(log).unwrap_or_else(|error| panic!("could not create {}: {error}", log.display()));
+        let copy =
+            output.try_clone().unwrap_or_else(|error| panic!("could not share {}: {error}", log.display()));
         command.stdin(Stdio::null()).stdout(output).stderr(copy);
         let child = command.spawn().unwrap_or_else(|error| panic!("could not start {name}: {error}"));
         Self { name: name.to_owned(), child, log: log.to_path_buf() }

@@ -48,7 +48,15 @@ pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String
             let config = directory.join("nginx.conf");
             fs::write(&config, nginx_config(&directory, address)).expect("it can be written");
             let error_log = directory.join("error.log").display().to_string();
-            vec![path("nginx"), "-p".into(), display(&directory), "-c".into(), display(&config), "-e".into(), error_log]
+            vec![
+                path("nginx"),
+                "-p".into(),
+                display(&directory),
+                "-c".into(),
+                display(&config),
+                "-e".into(),
+                error_log,
+            ]
         }
         Kind::Apache => {
             let config = directory.join("apache.conf");
@@ -57,7 +65,8 @@ pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String
         }
         Kind::Python => {
             let port = address.port().to_string();
-            let words = ["-m", "http.server", &port, "--bind", "127.0.0.1", "--protocol", "HTTP/1.1", "--directory"];
+            let words =
+                ["-m", "http.server", &port, "--bind", "127.0.0.1", "--protocol", "HTTP/1.1", "--directory"];
             let mut all = vec![path("python3")];
             all.extend(words.map(str::to_owned));
             all.push(display(&files));
