@@ -58,7 +58,8 @@ const NO_HOST_NAME: &str =
 const TOO_LONG: &str =
     "a line of the head is longer than 8,190 bytes, which gunicorn only bears when told to";
 const CODINGS: &str = "chunked alone is the one coding that every member reads as we do";
-const METHOD: &str = "`-` begins no method that any server knows; gunicorn only bears it when told to";
+const METHOD: &str =
+    "a method that begins with `-` could be read as an option by what stands behind a member";
 const UNDERSCORES: &str = "`Content_Length` and `Content-Length` are one name to CGI-like members";
 const FOLDED: &str = "folded lines are obsolete (RFC 9112, 5.2); gunicorn only bears them when told to";
 const PROXY_PROTOCOL: &str = "the PROXY protocol must be configured, and the router has no such setting";
