@@ -36,7 +36,7 @@ impl Cell {
         wait_for("the cell's API", || {
             cell.process.check();
             let token =
-                std::fs::read_to_string(cell.state_dir.join("token")).map_err(|error| error.to_string())?;
+                std::fs::read_to_string(cell.state_dir.join("admin-token")).map_err(|error| error.to_string())?;
             cell.token = token.trim().to_owned();
             cell.try_status().map(drop)
         });
