@@ -25,6 +25,9 @@ mod tunnel;
 mod upload;
 mod waits;
 
+#[cfg(test)]
+mod tests;
+
 use crate::roles::RoleHandle;
 use std::path::PathBuf;
 use tokio::sync::watch;
