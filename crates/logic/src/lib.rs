@@ -2,7 +2,22 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod affinity;
+pub mod agent;
+pub mod balance;
+pub mod cell;
+pub mod histogram;
+pub mod http;
 pub mod limits;
 pub mod machine;
+pub mod model;
+pub mod probe;
+pub mod retry;
+pub mod rollout;
+pub mod route;
+pub mod run_state;
 pub mod seed;
+pub mod sessions;
+pub mod supervision;
 pub mod time;
+pub mod view;

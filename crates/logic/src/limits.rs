@@ -2,3 +2,72 @@
 
 /// Members of one cluster. 1,024: ten times the largest WebSphere cluster, and an index still fits 16 bits.
 pub const CLUSTER_MEMBERS_MAX: usize = 1024;
+
+// Routing.
+
+/// Members that one request may try. 15: with its count it fits 32 bytes, and who has seen 15 members fail
+/// should hear so rather than wait for the next.
+pub const REQUEST_TRIES_MAX: usize = 15;
+/// First pause after a member did not answer a router. One second: the cell's probe has judged it by then.
+pub const MARK_PAUSE_MIN_MS: u64 = 1_000;
+/// Longest such pause. Ten seconds: a member that only this router cannot reach costs one request in that time.
+pub const MARK_PAUSE_MAX_MS: u64 = 10_000;
+/// Clone ids looked at in one request. 16: an id is added by each member that took the session over; nobody
+/// honest has more, and a hostile cookie must not cost a long search.
+pub const CLONE_IDS_MAX: usize = 16;
+/// Seconds over which retries are weighed against requests. Ten: long enough that one burst is not a trend.
+pub const RETRY_WINDOW_S: usize = 10;
+/// Registers of a session sketch. 512: the estimate errs by 4.6 % in the mean, half a kilobyte each.
+pub const SKETCH_REGISTERS: usize = 512;
+/// Windows of a session count, the running one included, and how long each is. The count covers between
+/// 300 and 400 seconds: five minutes, and the running window.
+pub const SESSION_WINDOWS: usize = 4;
+pub const SESSION_WINDOW_MS: u64 = 100_000;
+
+// --- agent ---
+
+/// First pause between probes of a process that has just started; doubles up to the probe's interval.
+/// 50: a server that is ready after 200 ms is Up before 350 ms, and a dead one is not hammered.
+pub const PROBE_FIRST_PAUSE_MS: u64 = 50;
+
+/// How long an agent that has just started waits for its manager before it obeys the assignments on its disk.
+/// 1,000: a manager in the same process answers within 100 ms, and nobody should wait long for their servers.
+pub const MANAGER_WAIT_MS: u64 = 1_000;
+
+/// An agent reports at least this often, so that the manager can tell a quiet node from a lost one.
+pub const REPORT_INTERVAL_MS: u64 = 1_000;
+
+/// How long an ending agent waits for killed processes to be gone. 5,000: only a process that hangs in the
+/// kernel needs longer, and waiting for it helps nobody.
+pub const SHUTDOWN_KILL_WAIT_MS: u64 = 5_000;
+
+/// Longest piece of foreign text (last line of output, answer to a probe) within a reason.
+/// 200: two lines on a terminal.
+pub const FOREIGN_TEXT_MAX_CHARS: usize = 200;
+
+// The manager.
+
+/// How long a manager that has just started waits for agents before it publishes views from what it remembers.
+/// An agent that is there finds its manager within half a second; four times that, and a paused machine is not missed.
+pub const SETTLE_MS: u64 = 2_000;
+/// How long a router that is away is believed to route by its old view and to come back. As for agents: half a second
+/// to find the manager, four times over. Longer would hold up every stop in a cell with a broken router.
+pub const ROUTER_RETURN_MS: u64 = 2_000;
+/// How long requests under way to a member that runs elsewhere may take once it is removed or its address changes.
+/// As long as common load balancers give: nobody tells us a stop grace for it.
+pub const EXTERNAL_GRACE_MS: u64 = 10_000;
+/// Times that one input may move a cluster's operations. Each member moves at most four times (drain, out, goal,
+/// gone) and a rollout twice; twice that means a mistake in our own rules.
+pub const SETTLE_PASSES_MAX: u32 = 16;
+
+// The store.
+
+/// Longest key. Two names of 64 bytes with their folders, twice over; every engine can index it.
+pub const KEY_SIZE_MAX_BYTES: usize = 256;
+/// Longest value. 4 MiB: a configuration file of 10,000 members, and small enough to be kept in memory a few times.
+pub const VALUE_SIZE_MAX_BYTES: usize = 4 << 20;
+/// Checks and writes of one transaction. 65,536: several keys for each of 10,000 members at once.
+pub const TXN_PARTS_MAX: usize = 1 << 16;
+/// Deleted keys that a store remembers for watchers. More than a watcher can miss while it is away for a moment;
+/// beyond that it is told everything, which costs little more.
+pub const TOMBSTONES_MAX: usize = 1000;

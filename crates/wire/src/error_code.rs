@@ -83,6 +83,8 @@ codes! {
     TOO_MANY_CONNECTIONS "M4009" "The router has too many connections",
     NOT_SUPPORTED "M4010" "The router does not support this kind of request",
     EXPECTATION_FAILED "M4011" "The request expects something that the router does not know",
+    CLIENT_GONE "M4012" "The client went away before its answer",
+    ROUTER_AT_FAULT "M4013" "The router broke a promise of its own",
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",
 }

@@ -68,6 +68,8 @@ pub struct RouterReport {
     pub router: RouterName,
     /// Addresses on which it listens; differs from the settings where port 0 was asked for.
     pub listening: Vec<SocketAddr>,
+    /// What it could not do, a sentence each, e.g. listen on an address that is taken.
+    pub problems: Vec<String>,
     pub connections: u64,
     pub clusters: Vec<ClusterTraffic>,
     /// Counters since the router's start.

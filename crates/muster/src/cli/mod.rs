@@ -68,6 +68,9 @@ enum Command {
     Man(generate::ManArgs),
     /// A small application to try a cluster with
     SampleApp(crate::sample_app::Args),
+    /// Run a node's agent alone
+    #[command(hide = true)]
+    Agent(hidden::AgentArgs),
     /// Runs one member for an agent
     #[command(hide = true)]
     Keeper(hidden::KeeperArgs),
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
         Command::SampleApp(args) => crate::sample_app::run(args),
+        Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::MemberExec(args) => hidden::member_exec(args),
     };

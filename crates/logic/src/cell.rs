@@ -1,0 +1,316 @@
+//! Decides for a whole cell: from configuration, reports and operators' wishes to views, assignments and events.
+//!
+//! Promises:
+//! - One view per cluster, published only when routers have to know, each time with a higher epoch.
+//! - After a start nothing is published about a cluster before its agents had time to report (`SETTLE_MS`): routers
+//!   keep the view they have, so a manager's restart is not an outage.
+//! - A report older than one already heard changes nothing.
+//! - A planned stop, restart or removal first takes the member out of rotation (see `rollout`).
+//! - Outputs are in the order in which they must be carried out: a view that takes a member out comes before the
+//!   assignment that stops it, and an answer comes after what must be remembered for it.
+//!
+//! `Remember` holds what must survive this process: see `cell::record`. Everything else is learned again from reports.
+//! Not here: sockets, the store, the configuration file. Durations are milliseconds.
+
+mod changes;
+mod cluster;
+mod configure;
+mod member;
+mod operate;
+mod record;
+mod router;
+mod settle;
+mod status;
+
+pub use changes::changes;
+pub use status::Summary;
+
+use crate::limits::SETTLE_MS;
+use crate::machine::Machine;
+use crate::time::Time;
+use cluster::Cluster;
+use router::Router;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::agent::{Assignment, Report};
+use wire::error_code::ErrorCode;
+use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::link::Role;
+use wire::router::{RouterReport, RouterSettings};
+use wire::settings::CellSettings;
+use wire::status::{Act, Severity};
+use wire::view::View;
+
+/// What a cell is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The configuration in force, at start and after each change. It has been checked.
+    Configure(Box<CellSettings>),
+    AgentConnected {
+        node: NodeName,
+    },
+    AgentReport(Report),
+    AgentLost {
+        node: NodeName,
+    },
+    RouterConnected {
+        router: RouterName,
+    },
+    /// Of the router's present connection; those of an earlier one are dropped by the caller.
+    RouterReport(RouterReport),
+    RouterLost {
+        router: RouterName,
+    },
+    /// Without a member it is meant for the whole cluster. `ask` comes back in the answer.
+    Operator {
+        ask: u64,
+        who: String,
+        cluster: ClusterName,
+        member: Option<MemberName>,
+        act: Act,
+    },
+    Tick,
+}
+
+/// What a cell wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// To one router, or to all that are connected.
+    Publish {
+        to: Option<RouterName>,
+        view: View,
+    },
+    /// The clusters that exist; routers forget all others.
+    Clusters {
+        to: Option<RouterName>,
+        names: Vec<ClusterName>,
+    },
+    RouterSettings {
+        router: RouterName,
+        settings: RouterSettings,
+    },
+    /// Everything that the node's agent shall look after.
+    Assign {
+        node: NodeName,
+        assignments: Vec<Assignment>,
+    },
+    Event {
+        severity: Severity,
+        /// Stable name, e.g. `member-up`.
+        kind: &'static str,
+        cluster: Option<ClusterName>,
+        member: Option<MemberName>,
+        text: String,
+    },
+    /// Keep `value` under `key` for the next manager; None: forget it.
+    Remember {
+        key: String,
+        value: Option<String>,
+    },
+    /// May be given to the operator once every `Remember` before it is safe.
+    Answer {
+        ask: u64,
+        result: Result<String, Refusal>,
+    },
+}
+
+/// Why an operator's wish was refused. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+    /// Whether the same wish may be granted later without anything else being done.
+    pub retry: bool,
+}
+
+/// One node's agent as the cell knows it.
+#[derive(Debug, Clone, Default)]
+struct Agent {
+    is_configured: bool,
+    is_connected: bool,
+    /// When it last spoke.
+    heard: Option<Time>,
+    /// Incarnation and sequence of its newest report.
+    newest: Option<(u64, u64)>,
+    /// What it was told last on its present connection.
+    assigned: Option<Vec<Assignment>>,
+}
+
+/// The decisions of one manager.
+#[derive(Debug)]
+pub struct Cell {
+    generation: u64,
+    clusters: Vec<Cluster>,
+    agents: BTreeMap<NodeName, Agent>,
+    routers: BTreeMap<RouterName, Router>,
+    /// What an earlier manager remembered and no member has claimed yet.
+    remembered: BTreeMap<String, String>,
+    /// New members start above this instance, so that one which is removed and comes back is new to its agent.
+    instance_floor: u64,
+    /// Views of new clusters start above this number, for the same reason.
+    number_floor: u64,
+    /// When the first configuration came.
+    started: Option<Time>,
+    /// Nodes whose assignments may have changed.
+    unassigned: BTreeSet<NodeName>,
+    /// Routers whose settings have changed.
+    unset: BTreeSet<RouterName>,
+    /// Clusters came or went.
+    is_cluster_list_new: bool,
+    /// Of the latest step.
+    now: Time,
+    outputs: Vec<Output>,
+}
+
+impl Cell {
+    /// A cell of this generation, which must be higher than that of any manager before, with what those remembered.
+    pub fn new(generation: u64, remembered: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut remembered: BTreeMap<_, _> = remembered.into_iter().collect();
+        let instance_floor = record::take_instance_floor(&mut remembered);
+        Self {
+            generation,
+            clusters: Vec::new(),
+            agents: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            remembered,
+            instance_floor,
+            number_floor: 0,
+            started: None,
+            unassigned: BTreeSet::new(),
+            unset: BTreeSet::new(),
+            is_cluster_list_new: false,
+            now: Time(0),
+            outputs: Vec::new(),
+        }
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The view of each cluster that has been published.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.clusters.iter().filter(|cluster| cluster.is_published).map(|cluster| cluster.keeper.view())
+    }
+
+    /// Whether a role may join; the sentence says why not.
+    pub fn admits(&self, role: &Role) -> Result<(), String> {
+        match role {
+            Role::Agent { node } => match self.agents.get(node) {
+                Some(agent) if agent.is_configured => Ok(()),
+                Some(_) | None => Err(format!("node {node} is not in the configuration")),
+            },
+            Role::Router { node, router } => match self.routers.get(router) {
+                Some(known) if known.place.node == *node => Ok(()),
+                Some(known) => {
+                    Err(format!("router {router} is configured on node {}, not on {node}", known.place.node))
+                }
+                None => Err(format!("router {router} is not in the configuration")),
+            },
+        }
+    }
+
+    fn on_agent_connected(&mut self, now: Time, node: NodeName) {
+        let agent = self.agents.entry(node.clone()).or_default();
+        agent.is_connected = true;
+        agent.heard = Some(now);
+        // Told anew on each connection: what was sent on the last one may not have arrived.
+        agent.assigned = None;
+        self.mark_node(&node);
+        self.event(Severity::Info, "node-connected", format!("the agent of node {node} is connected"));
+    }
+
+    fn on_agent_lost(&mut self, node: NodeName) {
+        let Some(agent) = self.agents.get_mut(&node) else { return };
+        agent.is_connected = false;
+        agent.assigned = None;
+        let is_configured = agent.is_configured;
+        if !is_configured {
+            self.agents.remove(&node);
+            return;
+        }
+        self.mark_node(&node);
+        let text = format!("the agent of node {node} is not connected; its members keep their last state");
+        self.event(Severity::Warning, "node-lost", text);
+    }
+
+    fn on_agent_report(&mut self, now: Time, report: Report) {
+        let Some(agent) = self.agents.get_mut(&report.node) else { return };
+        let this = (report.incarnation, report.sequence);
+        if agent.newest.is_some_and(|newest| this <= newest) {
+            return;
+        }
+        agent.newest = Some(this);
+        agent.heard = Some(now);
+        let mut by_id: BTreeMap<_, _> =
+            report.members.into_iter().map(|member| (member.id.clone(), member)).collect();
+        for cluster in &mut self.clusters {
+            let is_changed = cluster.take_reports(&report.node, &mut by_id);
+            cluster.is_dirty |= is_changed;
+        }
+    }
+
+    /// Everything that depends on a node is looked at again.
+    fn mark_node(&mut self, node: &NodeName) {
+        for cluster in &mut self.clusters {
+            cluster.is_dirty |= cluster.members.iter().any(|member| member.settings.node == *node);
+        }
+        self.unassigned.insert(node.clone());
+    }
+
+    fn event(&mut self, severity: Severity, kind: &'static str, text: String) {
+        self.outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
+    }
+}
+
+impl Machine for Cell {
+    type Input = Input;
+    type Output = Output;
+
+    fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let mut answer = None;
+        match input {
+            Input::Configure(settings) => self.configure(now, *settings),
+            Input::AgentConnected { node } => self.on_agent_connected(now, node),
+            Input::AgentReport(report) => self.on_agent_report(now, report),
+            Input::AgentLost { node } => self.on_agent_lost(node),
+            Input::RouterConnected { router } => self.on_router_connected(now, router),
+            Input::RouterReport(report) => self.on_router_report(now, report),
+            Input::RouterLost { router } => self.on_router_lost(now, router),
+            Input::Operator { ask, who, cluster, member, act } => {
+                let result = self.operate(now, &who, &cluster, member.as_ref(), act);
+                answer = Some(Output::Answer { ask, result });
+            }
+            Input::Tick => {}
+        }
+        self.settle(now);
+        self.outputs.extend(answer);
+        std::mem::take(&mut self.outputs)
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        let settled = self
+            .started
+            .map(|at| at + SETTLE_MS)
+            .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
+        let mut wake_at = settled;
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
+            let phases = cluster.members.iter().filter_map(|member| member.phase.until());
+            wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();
+        }
+        wake_at
+    }
+
+    fn check(&self) {
+        for cluster in &self.clusters {
+            cluster.check(self.generation);
+        }
+        assert!(self.outputs.is_empty(), "outputs are left over");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Says in sentences what a new configuration changes, before and after it is applied.
+
+use super::record::fingerprint;
+use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouterPlace};
+
+/// What changes from `old` to `new`, a sentence each, in the order of the new configuration. Empty: nothing.
+pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
+    let mut told = Vec::new();
+    if old.name != new.name {
+        told.push(format!("the cell is called {} instead of {}", new.name, old.name));
+    }
+    if old.state_dir != new.state_dir {
+        told.push(format!("state_dir becomes {}, from the next start on", new.state_dir));
+    }
+    if old.console != new.console {
+        told.push(format!("the console listens on {}, from the next start on", new.console.listen));
+    }
+    for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
+        told.push(format!("node {node} is added"));
+    }
+    for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
+        told.push(format!("node {node} is removed"));
+    }
+    routers(&old.routers, &new.routers, &mut told);
+    for cluster in &new.clusters {
+        match old.clusters.iter().find(|known| known.name == cluster.name) {
+            Some(known) => cluster_changes(known, cluster, &mut told),
+            None => {
+                told.push(format!("cluster {} is added with {} members", cluster.name, cluster.members.len()))
+            }
+        }
+    }
+    for cluster in &old.clusters {
+        if !new.clusters.iter().any(|kept| kept.name == cluster.name) {
+            told.push(format!("cluster {} is removed; its members are stopped", cluster.name));
+        }
+    }
+    let order = |settings: &CellSettings| {
+        settings.clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
+    };
+    if told.is_empty() && order(old) != order(new) {
+        told.push("the clusters are in another order".into());
+    }
+    told
+}
+
+fn routers(old: &[RouterPlace], new: &[RouterPlace], told: &mut Vec<String>) {
+    for router in new {
+        let name = &router.name;
+        match old.iter().find(|known| known.name == *name) {
+            None => told.push(format!("router {name} is added on node {}", router.node)),
+            Some(known) if known == router => {}
+            Some(known) => router_changes(known, router, told),
+        }
+    }
+    for router in old.iter().filter(|known| !new.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("router {} is removed", router.name));
+    }
+}
+
+fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) {
+    let name = &new.name;
+    let RouterPlace {
+        name: _,
+        node,
+        listen,
+        threads,
+        routes,
+        timeouts,
+        limits,
+        retry,
+        access_log,
+        trusted_proxies,
+    } = old;
+    let parts = [
+        (*node != new.node, "node"),
+        (*listen != new.listen, "listen"),
+        (*threads != new.threads, "threads"),
+        (*timeouts != new.timeouts, "timeouts"),
+        (*limits != new.limits, "limits"),
+        (*retry != new.retry, "retry"),
+        (*access_log != new.access_log, "access_log"),
+        (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
+    ];
+    for (_, part) in parts.iter().filter(|(is_changed, _)| *is_changed) {
+        told.push(format!("router {name}: {part} changes"));
+    }
+    for route in new.routes.iter().filter(|route| !routes.contains(route)) {
+        told.push(format!("router {name}: {}{} goes to cluster {}", route.host, route.path, route.cluster));
+    }
+    for route in routes.iter().filter(|route| !new.routes.contains(route)) {
+        let is_replaced = new.routes.iter().any(|kept| kept.host == route.host && kept.path == route.path);
+        if !is_replaced {
+            told.push(format!("router {name}: {}{} is no longer routed", route.host, route.path));
+        }
+    }
+}
+
+fn cluster_changes(old: &ClusterSettings, new: &ClusterSettings, told: &mut Vec<String>) {
+    let name = &new.name;
+    if old.policy != new.policy {
+        told.push(format!("cluster {name}: policy changes"));
+    }
+    if old.affinity != new.affinity {
+        told.push(format!("cluster {name}: affinity changes"));
+    }
+    if old.drain_ms != new.drain_ms {
+        told.push(format!("cluster {name}: drain_ms changes from {} to {}", old.drain_ms, new.drain_ms));
+    }
+    let before = told.len();
+    for member in &new.members {
+        match old.members.iter().find(|known| known.name == member.name) {
+            Some(known) => member_changes(name, known, member, told),
+            None => told.push(format!("{name}/{} is added on node {}", member.name, member.node)),
+        }
+    }
+    for member in &old.members {
+        if !new.members.iter().any(|kept| kept.name == member.name) {
+            told.push(format!("{name}/{} is removed", member.name));
+        }
+    }
+    let is_same = told.len() == before;
+    let names =
+        |cluster: &ClusterSettings| cluster.members.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
+    if is_same && names(old) != names(new) {
+        told.push(format!("cluster {name}: the members are in another order"));
+    }
+}
+
+fn member_changes(
+    cluster: &wire::id::ClusterName,
+    old: &MemberSettings,
+    new: &MemberSettings,
+    told: &mut Vec<String>,
+) {
+    let name = format!("{cluster}/{}", new.name);
+    if old.weight != new.weight {
+        told.push(format!("{name}: weight changes from {} to {}", old.weight, new.weight));
+    }
+    if old.probe != new.probe {
+        told.push(format!("{name}: probe changes"));
+    }
+    if fingerprint(old) != fingerprint(new) {
+        told.push(format!("{name}: is restarted, because what it runs changes"));
+    } else if old.run != new.run {
+        told.push(format!("{name}: how it is stopped and restarted changes"));
+    }
+}

@@ -1,0 +1,151 @@
+//! A router as the cell knows it: what it was told, what it last reported, and whether to wait for it.
+
+use super::{Cell, Output};
+use crate::limits::ROUTER_RETURN_MS;
+use crate::time::Time;
+use wire::id::{ClusterName, Epoch, MemberName, RouterName};
+use wire::router::{MemberTraffic, RouterReport, RouterSettings};
+use wire::settings::RouterPlace;
+use wire::status::Severity;
+
+#[derive(Debug, Clone)]
+pub(super) struct Router {
+    pub place: RouterPlace,
+    pub is_connected: bool,
+    /// Since when it is not connected.
+    pub away_since: Time,
+    pub heard: Option<Time>,
+    /// Its last report on any connection.
+    pub report: Option<RouterReport>,
+    /// Whether that report came on the present connection.
+    pub has_reported: bool,
+}
+
+impl Router {
+    pub fn new(place: RouterPlace, now: Time) -> Self {
+        Self { place, is_connected: false, away_since: now, heard: None, report: None, has_reported: false }
+    }
+
+    pub fn settings(&self) -> RouterSettings {
+        let place = self.place.clone();
+        RouterSettings {
+            name: place.name,
+            listen: place.listen,
+            threads: place.threads,
+            routes: place.routes,
+            timeouts: place.timeouts,
+            limits: place.limits,
+            retry: place.retry,
+            access_log: place.access_log,
+            trusted_proxies: place.trusted_proxies,
+        }
+    }
+
+    /// A router that was there a moment ago still routes by the view it had; one that is long gone does not count.
+    fn may_still_route(&self, now: Time) -> bool {
+        self.is_connected || now < self.away_since + ROUTER_RETURN_MS
+    }
+
+    /// Whether it has left `member` alone: it uses that epoch or a later one and has nothing under way.
+    fn is_done_with(&self, now: Time, cluster: &ClusterName, member: &MemberName, epoch: Epoch) -> bool {
+        let fresh = self.report.as_ref().filter(|_| self.is_connected && self.has_reported);
+        let Some(report) = fresh else { return !self.may_still_route(now) };
+        match report.clusters.iter().find(|traffic| traffic.cluster == *cluster) {
+            Some(traffic) => {
+                let member = traffic.members.iter().find(|traffic| traffic.member == *member);
+                traffic.applied >= epoch && member.is_none_or(|traffic| traffic.in_flight == 0)
+            }
+            // It does not know the cluster: no matter, unless it is about to learn of it.
+            None => !self.place.routes.iter().any(|route| route.cluster == *cluster),
+        }
+    }
+
+    fn has_conversations(&self, cluster: &ClusterName, member: &MemberName) -> bool {
+        let fresh = self.report.as_ref().filter(|_| self.is_connected && self.has_reported);
+        // One that has not told may have some; the wait is bounded.
+        fresh
+            .is_none_or(|report| traffic(report, cluster, member).is_some_and(|traffic| traffic.sessions > 0))
+    }
+}
+
+/// What a report says about a member.
+pub(super) fn traffic<'a>(
+    report: &'a RouterReport,
+    cluster: &ClusterName,
+    member: &MemberName,
+) -> Option<&'a MemberTraffic> {
+    let cluster = report.clusters.iter().find(|traffic| traffic.cluster == *cluster)?;
+    cluster.members.iter().find(|traffic| traffic.member == *member)
+}
+
+impl Cell {
+    pub(super) fn on_router_connected(&mut self, now: Time, name: RouterName) {
+        let Some(router) = self.routers.get_mut(&name) else { return };
+        router.is_connected = true;
+        router.has_reported = false;
+        router.heard = Some(now);
+        let settings = router.settings();
+        // Views before routes: no request shall find a route whose cluster is not there yet.
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_published) {
+            let view = cluster.keeper.view().clone();
+            self.outputs.push(Output::Publish { to: Some(name.clone()), view });
+        }
+        let names = self.cluster_names();
+        self.outputs.push(Output::RouterSettings { router: name.clone(), settings });
+        self.outputs.push(Output::Clusters { to: Some(name.clone()), names });
+        self.event(Severity::Info, "router-connected", format!("router {name} is connected"));
+    }
+
+    pub(super) fn on_router_report(&mut self, now: Time, report: RouterReport) {
+        let Some(router) = self.routers.get_mut(&report.router) else { return };
+        if !router.is_connected {
+            return;
+        }
+        router.heard = Some(now);
+        router.has_reported = true;
+        let old = router.report.replace(report);
+        let old = old.map(|old| old.problems).unwrap_or_default();
+        let problems = router.report.iter().flat_map(|report| &report.problems);
+        let new: Vec<String> = problems.filter(|problem| !old.contains(problem)).cloned().collect();
+        let name = router.place.name.clone();
+        for problem in new {
+            self.event(Severity::Warning, "router-problem", format!("router {name}: {problem}"));
+        }
+    }
+
+    pub(super) fn on_router_lost(&mut self, now: Time, name: RouterName) {
+        let Some(router) = self.routers.get_mut(&name) else { return };
+        router.is_connected = false;
+        router.has_reported = false;
+        router.away_since = now;
+        let text = format!("router {name} is not connected; it goes on with what it has");
+        self.event(Severity::Warning, "router-lost", text);
+    }
+
+    pub(super) fn cluster_names(&self) -> Vec<ClusterName> {
+        self.clusters.iter().map(|cluster| cluster.name.clone()).collect()
+    }
+
+    /// Whether no router sends anything to a member any more, now that `epoch` says it is out.
+    pub(super) fn is_quiet(
+        &self,
+        now: Time,
+        cluster: &ClusterName,
+        member: &MemberName,
+        epoch: Epoch,
+    ) -> bool {
+        self.routers.values().all(|router| router.is_done_with(now, cluster, member, epoch))
+    }
+
+    /// Whether some router may have conversations with a member.
+    pub(super) fn has_conversations(&self, now: Time, cluster: &ClusterName, member: &MemberName) -> bool {
+        let mut present = self.routers.values().filter(|router| router.may_still_route(now));
+        present.any(|router| router.has_conversations(cluster, member))
+    }
+
+    /// When routers that are away stop counting.
+    pub(super) fn routers_awaited_until(&self) -> Option<Time> {
+        let away = self.routers.values().filter(|router| !router.is_connected);
+        away.map(|router| router.away_since + ROUTER_RETURN_MS).filter(|until| *until > self.now).min()
+    }
+}

@@ -1,0 +1,120 @@
+//! What people are shown of a cell, made from its state and the routers' last reports.
+//!
+//! Over several routers counts, rates and sessions are added (a session that uses two routers counts twice), the median
+//! latency is weighted by rate, and the 99th percentile is the worst router's.
+
+use super::Cell;
+use super::cluster::Cluster;
+use super::member::Member;
+use super::router::{Router, traffic};
+use crate::time::Time;
+use wire::status::{ClusterStatus, MemberStatus, NodeStatus, RouterStatus};
+
+/// The parts of a `CellStatus` that the cell knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    pub nodes: Vec<NodeStatus>,
+    pub routers: Vec<RouterStatus>,
+    pub clusters: Vec<ClusterStatus>,
+}
+
+impl Cell {
+    /// `unix_ms` tells what the wall clock said at a time, for display.
+    pub fn summary(&self, unix_ms: &dyn Fn(Time) -> u64) -> Summary {
+        let agents = self.agents.iter().map(|(node, agent)| NodeStatus {
+            node: node.clone(),
+            connected: agent.is_connected,
+            heard_ms: agent.heard.map(unix_ms),
+        });
+        Summary {
+            nodes: agents.collect(),
+            routers: self.routers.values().map(|router| router.status(unix_ms)).collect(),
+            clusters: self.clusters.iter().map(|cluster| self.cluster_status(cluster, unix_ms)).collect(),
+        }
+    }
+
+    fn cluster_status(&self, cluster: &Cluster, unix_ms: &dyn Fn(Time) -> u64) -> ClusterStatus {
+        let rollout = cluster.rollout.as_ref().map(ToString::to_string);
+        let leaving = || cluster.is_leaving.then(|| "being removed".to_owned());
+        let members = cluster.members.iter();
+        ClusterStatus {
+            cluster: cluster.name.clone(),
+            epoch: cluster.keeper.view().epoch,
+            policy: cluster.policy,
+            operation: rollout.or_else(leaving),
+            setback: cluster.setback.clone(),
+            members: members.map(|member| self.member_status(cluster, member, unix_ms)).collect(),
+        }
+    }
+
+    fn member_status(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        unix_ms: &dyn Fn(Time) -> u64,
+    ) -> MemberStatus {
+        let mut status = MemberStatus {
+            member: member.settings.name.clone(),
+            node: member.settings.node.clone(),
+            clone_id: member.settings.clone_id.clone(),
+            address: member.address,
+            state: member.state,
+            since_ms: unix_ms(member.since),
+            reason: member.reason.to_string(),
+            weight: member.settings.weight,
+            process: member.report.as_ref().map(|report| report.process),
+            restarts: member.report.as_ref().map_or(0, |report| report.restarts),
+            requests: 0,
+            failed: 0,
+            in_flight: 0,
+            requests_per_second: 0.0,
+            sessions: 0,
+            latency_p50_us: 0,
+            latency_p99_us: 0,
+        };
+        self.add_traffic(cluster, &mut status);
+        status
+    }
+
+    fn add_traffic(&self, cluster: &Cluster, status: &mut MemberStatus) {
+        let mut weighted_p50 = 0.0;
+        for router in self.routers.values() {
+            let report = router.report.as_ref();
+            let Some(told) = report.and_then(|report| traffic(report, &cluster.name, &status.member)) else {
+                continue;
+            };
+            status.requests += told.requests;
+            status.failed += told.failed;
+            // What a router that is away did last is no longer true.
+            if router.has_reported {
+                status.in_flight += told.in_flight;
+                status.requests_per_second += told.requests_per_second;
+                status.sessions += told.sessions;
+                status.latency_p99_us = status.latency_p99_us.max(told.latency_p99_us);
+                status.latency_p50_us = status.latency_p50_us.max(told.latency_p50_us);
+                weighted_p50 += told.requests_per_second * told.latency_p50_us as f64;
+            }
+        }
+        if status.requests_per_second > 0.0 {
+            status.latency_p50_us = (weighted_p50 / status.requests_per_second) as u64;
+        }
+    }
+}
+
+impl Router {
+    fn status(&self, unix_ms: &dyn Fn(Time) -> u64) -> RouterStatus {
+        let report = self.report.as_ref();
+        let fresh = report.filter(|_| self.has_reported);
+        let members = fresh.iter().flat_map(|report| &report.clusters).flat_map(|cluster| &cluster.members);
+        RouterStatus {
+            router: self.place.name.clone(),
+            node: self.place.node.clone(),
+            connected: self.is_connected,
+            heard_ms: self.heard.map(unix_ms),
+            listening: report.map(|report| report.listening.clone()).unwrap_or_default(),
+            connections: fresh.map_or(0, |report| report.connections),
+            requests_per_second: members.map(|member| member.requests_per_second).sum(),
+            totals: report.map(|report| report.totals).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Reads a request head strictly and writes it anew for a member.
+//!
+//! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
+
+use super::body::Framing;
+use super::head::{HeaderSpace, copy_kept, is_method, is_protocol, offset, scan};
+use super::refusal::Refusal;
+use httparse::{Header, Status};
+
+/// Bounds that the configuration sets.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLimits {
+    pub size_max_bytes: usize,
+    pub header_count_max: usize,
+}
+
+/// A request head that kept every rule. Borrows the bytes that it was read from.
+#[derive(Debug)]
+pub struct RequestHead<'b, 'h> {
+    /// Bytes of the head with its empty line, and of an empty line before it.
+    pub length: usize,
+    pub method: &'b str,
+    /// Path and query, or `*`.
+    pub target: &'b str,
+    /// As sent, with port; empty for HTTP/1.0 without Host.
+    pub host: &'b [u8],
+    pub framing: Framing,
+    /// HTTP/1.1; false means 1.0.
+    pub is_version_11: bool,
+    pub keep_alive: bool,
+    /// The protocol that it asks to switch to.
+    pub upgrade: Option<&'b [u8]>,
+    pub expects_continue: bool,
+    head: &'b [u8],
+    headers: &'h [Header<'b>],
+    scan: super::head::Scan,
+}
+
+/// What the router adds to a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarding<'a> {
+    /// The client's address as text, IPv6 without brackets.
+    pub client: &'a str,
+    /// Whether the client may say itself whom it speaks for.
+    pub is_trusted: bool,
+    /// `http` or `https`: how the client reached us.
+    pub scheme: &'a str,
+    /// Pseudonym in Via.
+    pub via: &'a str,
+}
+
+/// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
+pub fn parse<'b, 'h>(
+    bytes: &'b [u8],
+    space: &'h mut HeaderSpace<'b>,
+    limits: HeadLimits,
+) -> Result<Option<RequestHead<'b, 'h>>, Refusal> {
+    let skipped = leading_line(bytes)?;
+    let bytes = &bytes[skipped..];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, &mut space.0) {
+        Ok(Status::Complete(length)) if length > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) if bytes.len() > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
+        Err(_) => return Err(Refusal::Malformed),
+    };
+    let (head, headers) = (&bytes[..length], &*request.headers);
+    if headers.len() > limits.header_count_max {
+        return Err(Refusal::TooManyHeaders);
+    }
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Refusal::Malformed);
+    };
+    let scan = scan(head, headers)?;
+    let is_version_11 = version == 1;
+    let host = scan.host.map(|at| headers[usize::from(at)].value);
+    check_host(host, is_version_11)?;
+    let target = check_target(method, target, host)?;
+    if scan.is_chunked && !is_version_11 {
+        return Err(Refusal::EncodingInVersion10);
+    }
+    let framing = if scan.is_chunked { Framing::CHUNKED } else { Framing::length(scan.length.unwrap_or(0)) };
+    let keep_alive = if is_version_11 { !scan.says_close } else { scan.says_keep_alive && !scan.says_close };
+    Ok(Some(RequestHead {
+        length: skipped + length,
+        method,
+        target,
+        host: host.unwrap_or_default(),
+        framing,
+        is_version_11,
+        keep_alive,
+        upgrade: upgrade(&scan, headers, is_version_11, framing),
+        expects_continue: scan.expects_continue && is_version_11,
+        head,
+        headers,
+        scan,
+    }))
+}
+
+/// One empty line before a request is common and harmless (RFC 9112, 2.2); more are refused.
+fn leading_line(bytes: &[u8]) -> Result<usize, Refusal> {
+    match bytes {
+        [b'\r', b'\n', b'\r', ..] => Err(Refusal::LeadingLines),
+        [b'\n', ..] => Err(Refusal::BareLineFeed),
+        [b'\r', b'\n', ..] => Ok(2),
+        _ => Ok(0),
+    }
+}
+
+fn check_host(host: Option<&[u8]>, is_version_11: bool) -> Result<(), Refusal> {
+    match host {
+        None if is_version_11 => Err(Refusal::HostMissing),
+        None => Ok(()),
+        Some(host) if is_host(host) => Ok(()),
+        Some(_) => Err(Refusal::HostInvalid),
+    }
+}
+
+/// A DNS name, an IPv4 address or an IPv6 address in brackets, with an optional port.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) if end > 0 => (&rest[..end], &rest[end + 1..]),
+            _ => return false,
+        },
+        None => host.split_at(host.iter().position(|byte| *byte == b':').unwrap_or(host.len())),
+    };
+    let is_bracketed = host.starts_with(b"[");
+    let is_name_byte = |byte: &u8| {
+        if is_bracketed {
+            byte.is_ascii_hexdigit() || b":.".contains(byte)
+        } else {
+            byte.is_ascii_alphanumeric() || b"-._~".contains(byte)
+        }
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !name.is_empty() && name.len() <= 255 && name.iter().all(is_name_byte) && is_port
+}
+
+/// The target as a member shall see it: path and query, or `*`.
+fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Result<&'b str, Refusal> {
+    if !is_method(method) {
+        return Err(Refusal::Method);
+    }
+    if method == "CONNECT" {
+        return Err(Refusal::Connect);
+    }
+    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+        return Err(Refusal::Target);
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(target);
+    }
+    let has_prefix =
+        |prefix: &str| target.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let rest = match () {
+        () if has_prefix("http://") => &target[7..],
+        () if has_prefix("https://") => &target[8..],
+        () => return Err(Refusal::Target),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if !is_host(authority.as_bytes()) {
+        return Err(Refusal::Target);
+    }
+    if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_bytes())) {
+        return Err(Refusal::HostDiffersFromTarget);
+    }
+    if host.is_none() {
+        return Err(Refusal::HostMissing);
+    }
+    Ok(if path.is_empty() { "/" } else { path })
+}
+
+/// An upgrade that may be passed on: asked for properly, without a body, and not to HTTP/2 in clear text, which
+/// would take later requests out of our sight.
+fn upgrade<'b>(
+    scan: &super::head::Scan,
+    headers: &[Header<'b>],
+    is_version_11: bool,
+    framing: Framing,
+) -> Option<&'b [u8]> {
+    let protocol = headers[usize::from(scan.upgrade?)].value;
+    let is_allowed = is_version_11
+        && scan.says_upgrade
+        && framing.is_done()
+        && is_protocol(protocol)
+        && !protocol.eq_ignore_ascii_case(b"h2c");
+    is_allowed.then_some(protocol)
+}
+
+impl<'b> RequestHead<'b, '_> {
+    /// Host without port, as sent.
+    pub fn host_name(&self) -> &'b [u8] {
+        let after_address = self.host.iter().rposition(|byte| *byte == b']').unwrap_or(0);
+        match self.host[after_address..].iter().position(|byte| *byte == b':') {
+            Some(colon) => &self.host[..after_address + colon],
+            None => self.host,
+        }
+    }
+
+    /// Path without query.
+    pub fn path(&self) -> &'b [u8] {
+        let target = self.target.as_bytes();
+        &target[..target.iter().position(|byte| *byte == b'?').unwrap_or(target.len())]
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    /// Whether doing it twice has the effect of doing it once (RFC 9110, 9.2.2).
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+    }
+
+    /// Values of all Cookie headers.
+    pub fn cookies(&self) -> impl Iterator<Item = &'b [u8]> + use<'b, '_> {
+        let mut rest = self.scan.cookies;
+        std::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let at = rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                self.headers[at].value
+            })
+        })
+    }
+
+    /// Value of the first header of that name. A linear search: not for the common path.
+    pub fn header(&self, name: &str) -> Option<&'b [u8]> {
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// Appends the head as a member gets it.
+    pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
+        let dropped = self.scan.hop | if add.is_trusted { 0 } else { self.scan.forwarded };
+        out.reserve(self.head.len() + 256);
+        out.extend_from_slice(self.method.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        if self.host.is_empty() {
+            out.extend_from_slice(b"Host: \r\n");
+        }
+        copy_kept(self.head, self.headers, dropped, out);
+        if self.scan.is_chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        self.write_forwarded(add, out);
+        if let Some(protocol) = self.upgrade {
+            out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+            out.extend_from_slice(protocol);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_forwarded(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
+        let mut line = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        let client = add.client.as_bytes();
+        line(&[b"X-Forwarded-For: ", client, b"\r\n"]);
+        if !(add.is_trusted && self.scan.has_forwarded_proto) {
+            line(&[b"X-Forwarded-Proto: ", add.scheme.as_bytes(), b"\r\n"]);
+        }
+        if !(add.is_trusted && self.scan.has_forwarded_host) && !self.host.is_empty() {
+            line(&[b"X-Forwarded-Host: ", self.host, b"\r\n"]);
+        }
+        // RFC 7239: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
+        let (open, close): (&[u8], &[u8]) =
+            if client.contains(&b':') { (b"Forwarded: for=\"[", b"]\"") } else { (b"Forwarded: for=", b"") };
+        line(&[open, client, close]);
+        if !self.host.is_empty() {
+            line(&[b";host=\"", self.host, b"\""]);
+        }
+        line(&[
+            b";proto=",
+            add.scheme.as_bytes(),
+            b"\r\nVia: 1.",
+            if self.is_version_11 { b"1 " } else { b"0 " },
+        ]);
+        line(&[add.via.as_bytes(), b"\r\n"]);
+    }
+
+    /// The first line without its version, for the access log.
+    pub fn line_range(&self) -> std::ops::Range<usize> {
+        let start = offset(self.head, self.method.as_bytes());
+        start..self.head.iter().position(|byte| *byte == b'\r').unwrap_or(self.head.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

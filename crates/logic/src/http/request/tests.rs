@@ -1,0 +1,194 @@
+//! What is understood, what is refused, and what a member gets to see.
+
+use super::*;
+use crate::http::HeaderSpace;
+use expect_test::{Expect, expect};
+
+const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 32 << 10, header_count_max: 100 };
+const ADD: Forwarding<'_> =
+    Forwarding { client: "1.2.3.4", is_trusted: false, scheme: "http", via: "muster" };
+
+fn refused(bytes: &[u8], expected: Refusal) {
+    let mut space = HeaderSpace::new();
+    match parse(bytes, &mut space, LIMITS) {
+        Err(refusal) => assert_eq!(refusal, expected, "{:?}", String::from_utf8_lossy(bytes)),
+        Ok(Some(_)) => panic!("accepted: {:?}", String::from_utf8_lossy(bytes)),
+        Ok(None) => panic!("waits for more: {:?}", String::from_utf8_lossy(bytes)),
+    }
+}
+
+fn forwarded(bytes: &[u8], add: &Forwarding<'_>, expected: Expect) {
+    let mut space = HeaderSpace::new();
+    let head = parse(bytes, &mut space, LIMITS).expect("accepted").expect("complete");
+    let mut out = Vec::new();
+    head.write(add, &mut out);
+    expected.assert_eq(&String::from_utf8(out).expect("text").replace("\r\n", "\n"));
+}
+
+#[test]
+fn a_head_is_written_anew_without_what_concerns_one_connection() {
+    forwarded(
+        b"GET /a?b HTTP/1.1\r\nHost: x:80\r\nConnection: keep-alive, foo\r\nFoo: 1\r\nX-Forwarded-For: 9.9.9.9\r\nTE: trailers\r\nAccept: b\r\nUpgrade: websocket\r\n\r\nrest",
+        &ADD,
+        expect![[r#"
+            GET /a?b HTTP/1.1
+            Host: x:80
+            Accept: b
+            X-Forwarded-For: 1.2.3.4
+            X-Forwarded-Proto: http
+            X-Forwarded-Host: x:80
+            Forwarded: for=1.2.3.4;host="x:80";proto=http
+            Via: 1.1 muster
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_trusted_caller_is_believed_and_added_to() {
+    forwarded(
+        b"POST http://x/p HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nTransfer-Encoding: Chunked\r\n\r\n",
+        &Forwarding { is_trusted: true, client: "2001:db8::1", ..ADD },
+        expect![[r#"
+            POST /p HTTP/1.1
+            Host: x
+            X-Forwarded-For: 9.9.9.9
+            X-Forwarded-Proto: https
+            Transfer-Encoding: chunked
+            X-Forwarded-For: 2001:db8::1
+            X-Forwarded-Host: x
+            Forwarded: for="[2001:db8::1]";host="x";proto=http
+            Via: 1.1 muster
+
+        "#]],
+    );
+}
+
+#[test]
+fn an_upgrade_is_passed_on_but_not_to_clear_text_http2() {
+    forwarded(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n",
+        &ADD,
+        expect![[r#"
+            GET /ws HTTP/1.1
+            Host: x
+            Sec-WebSocket-Key: k
+            X-Forwarded-For: 1.2.3.4
+            X-Forwarded-Proto: http
+            X-Forwarded-Host: x
+            Forwarded: for=1.2.3.4;host="x";proto=http
+            Via: 1.1 muster
+            Connection: upgrade
+            Upgrade: websocket
+
+        "#]],
+    );
+    let mut space = HeaderSpace::new();
+    let bytes = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
+    let head = parse(bytes, &mut space, LIMITS).expect("accepted").expect("complete");
+    assert_eq!(head.upgrade, None);
+}
+
+#[test]
+fn what_another_server_might_read_differently_is_refused() {
+    let cases: &[(&str, Refusal)] = &[
+        ("GET / HTTP/1.1\r\n\r\n", Refusal::HostMissing),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::HostTwice),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Refusal::HostInvalid),
+        ("GET / HTTP/1.1\r\nHost: a=5\r\n\r\n", Refusal::HostInvalid),
+        ("GET / HTTP/1.1\r\nHost: \r\n\r\n", Refusal::HostInvalid),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostDiffersFromTarget),
+        ("GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Refusal::Connect),
+        ("-GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+        ("GET / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n", Refusal::BareLineFeed),
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", Refusal::BareLineFeed),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::BareLineFeed),
+        ("\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::BareLineFeed),
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::LeadingLines),
+        ("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Refusal::Malformed),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Malformed),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{7f}\r\n\r\n", Refusal::Malformed),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", Refusal::Malformed),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Refusal::Malformed),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            Refusal::LengthTwice,
+        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", Refusal::LengthInvalid),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", Refusal::LengthInvalid),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", Refusal::LengthInvalid),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\n\r\n", Refusal::AmbiguousName),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::LengthAndEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Refusal::EncodingUnsupported,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::EncodingUnsupported,
+        ),
+        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::EncodingInVersion10),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Type: a\r\nContent-Type: b\r\n\r\n",
+            Refusal::ContentTypeTwice,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", Refusal::Expectation),
+    ];
+    for (bytes, refusal) in cases {
+        refused(bytes.as_bytes(), *refusal);
+    }
+    refused("GET /é HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), Refusal::Target);
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(100));
+    refused(many.as_bytes(), Refusal::TooManyHeaders);
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(8200));
+    refused(long.as_bytes(), Refusal::FieldTooLarge);
+    let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(40_000));
+    refused(endless.as_bytes(), Refusal::HeadTooLarge);
+}
+
+#[test]
+fn a_head_in_pieces_is_waited_for() {
+    let bytes = b"\r\nGET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let whole = bytes.len() - 3;
+    for end in 0..bytes.len() {
+        let mut space = HeaderSpace::new();
+        let head = parse(&bytes[..end], &mut space, LIMITS).expect("never refused");
+        assert_eq!(head.map(|head| head.length), (end >= whole).then_some(whole), "at {end}");
+    }
+}
+
+#[test]
+fn version_10_keeps_alive_only_when_it_says_so() {
+    for (bytes, keeps) in [
+        ("GET / HTTP/1.0\r\n\r\n", false),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", false),
+    ] {
+        let mut space = HeaderSpace::new();
+        let head = parse(bytes.as_bytes(), &mut space, LIMITS).expect("accepted").expect("complete");
+        assert_eq!(head.keep_alive, keeps, "{bytes:?}");
+    }
+}
+
+#[test]
+fn host_name_and_path_leave_out_port_and_query() {
+    for (host, name) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")] {
+        let bytes = format!("GET /p/q?x=/y HTTP/1.1\r\nHost: {host}\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n");
+        let mut space = HeaderSpace::new();
+        let head = parse(bytes.as_bytes(), &mut space, LIMITS).expect("accepted").expect("complete");
+        assert_eq!(head.host_name(), name.as_bytes());
+        assert_eq!(head.path(), b"/p/q");
+        assert_eq!(head.cookies().collect::<Vec<_>>(), [&b"a=1"[..], b"b=2"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Reads a member's answer head strictly and writes it anew for the client.
+//!
+//! Interim answers (1xx) are heads too; only 101 ends the conversation in HTTP.
+
+use super::body::Framing;
+use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, scan};
+use super::refusal::Refusal;
+use super::request::HeadLimits;
+use httparse::{Header, Status};
+
+/// What an answer depends on in its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub is_head: bool,
+    /// HTTP/1.1; false means 1.0.
+    pub is_version_11: bool,
+    pub keep_alive: bool,
+    pub upgrade: bool,
+}
+
+/// An answer head that kept every rule.
+#[derive(Debug)]
+pub struct ResponseHead<'b, 'h> {
+    /// Bytes of the head with its empty line.
+    pub length: usize,
+    pub status: u16,
+    pub framing: Framing,
+    /// Whether the member's connection may carry another request.
+    pub member_keeps_alive: bool,
+    /// Whether the client's connection ends with this answer.
+    pub client_closes: bool,
+    /// The body goes out without its chunk framing, because the client speaks HTTP/1.0.
+    pub unchunk: bool,
+    reason: &'b str,
+    head: &'b [u8],
+    headers: &'h [Header<'b>],
+    scan: Scan,
+    asked: Asked,
+}
+
+/// Reads one answer head from the start of `bytes`. `Ok(None)`: it is not complete yet.
+pub fn parse<'b, 'h>(
+    bytes: &'b [u8],
+    space: &'h mut HeaderSpace<'b>,
+    limits: HeadLimits,
+    asked: Asked,
+) -> Result<Option<ResponseHead<'b, 'h>>, Refusal> {
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut space.0) {
+        Ok(Status::Complete(length)) if length > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) if bytes.len() > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
+        Err(_) => return Err(Refusal::Malformed),
+    };
+    let (head, headers) = (&bytes[..length], &*response.headers);
+    let (Some(status), Some(version)) = (response.code, response.version) else {
+        return Err(Refusal::Malformed);
+    };
+    // The parser skips empty lines before the status line; a member that sends them is out of step with us.
+    if !head.starts_with(b"HTTP/1.") {
+        return Err(Refusal::Malformed);
+    }
+    let scan = scan(head, headers)?;
+    if scan.is_chunked && version != 1 {
+        return Err(Refusal::EncodingInVersion10);
+    }
+    let framing = framing(status, &scan, asked)?;
+    let says_keep_alive =
+        if version == 1 { !scan.says_close } else { scan.says_keep_alive && !scan.says_close };
+    let unchunk = matches!(framing, Framing::Chunked(_)) && !asked.is_version_11;
+    let until_close = framing == Framing::UntilClose || unchunk;
+    Ok(Some(ResponseHead {
+        length,
+        status,
+        framing,
+        member_keeps_alive: says_keep_alive && framing != Framing::UntilClose,
+        client_closes: status >= 200 && (!asked.keep_alive || until_close),
+        unchunk,
+        reason: response.reason.unwrap_or_default(),
+        head,
+        headers,
+        scan,
+        asked,
+    }))
+}
+
+fn framing(status: u16, scan: &Scan, asked: Asked) -> Result<Framing, Refusal> {
+    match status {
+        101 if !asked.upgrade => Err(Refusal::UpgradeNotAsked),
+        100..=199 | 204 | 304 => Ok(Framing::Done),
+        200..=999 if asked.is_head => Ok(Framing::Done),
+        200..=999 if scan.is_chunked => Ok(Framing::CHUNKED),
+        200..=999 => Ok(scan.length.map_or(Framing::UntilClose, Framing::length)),
+        _ => Err(Refusal::StatusInvalid),
+    }
+}
+
+impl ResponseHead<'_, '_> {
+    /// Whether another head follows this one.
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
+    /// Appends the head as the client gets it.
+    pub fn write(&self, via: &str, out: &mut Vec<u8>) {
+        let lengths = if self.status == 204 || self.status < 200 { self.length_bits() } else { 0 };
+        out.reserve(self.head.len() + 96);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        // The digits as the member sent them: `HTTP/1.x NNN`.
+        out.extend_from_slice(&self.head[9..12]);
+        out.push(b' ');
+        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        copy_kept(self.head, self.headers, self.scan.hop | lengths, out);
+        if self.scan.is_chunked && !self.unchunk && self.status >= 200 && self.status != 204 {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if self.status == 101 {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+            let protocol = self.scan.upgrade.map(|at| self.headers[usize::from(at)].value);
+            if let Some(protocol) = protocol.filter(|protocol| is_protocol(protocol)) {
+                out.extend_from_slice(b"Upgrade: ");
+                out.extend_from_slice(protocol);
+                out.extend_from_slice(b"\r\n");
+            }
+        } else if self.client_closes {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if !self.asked.is_version_11 && self.status >= 200 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"Via: 1.1 ");
+        out.extend_from_slice(via.as_bytes());
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+
+    /// Content-Length has no meaning in 1xx and 204 and some clients wait for that body.
+    fn length_bits(&self) -> u128 {
+        let is_length = |header: &Header<'_>| header.name.eq_ignore_ascii_case("content-length");
+        self.headers
+            .iter()
+            .enumerate()
+            .filter(|(_, header)| is_length(header))
+            .fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+}
+
+#[cfg(test)]
+mod tests;

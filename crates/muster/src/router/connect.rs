@@ -1,0 +1,29 @@
+//! A connection to a member: an idle one if there is one, else a new one.
+
+use super::member::Member;
+use super::streams::Duplex;
+use super::waits::{Signal, Ticket};
+use logic::retry::Fault;
+use std::future::Future;
+use std::io::ErrorKind;
+use tokio::net::TcpStream;
+
+/// Opens a new connection; `deadline` is on the thread's clock.
+pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Duplex, Fault> {
+    let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
+    // Boxed: connecting is rare, and every idle session would carry its size.
+    let mut connecting = Box::pin(TcpStream::connect(address));
+    match ticket.until(deadline, |context| connecting.as_mut().poll(context)).await {
+        Ok(Ok(stream)) => Ok(Duplex::new(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(member = %member.name, %address, %error, "connecting failed");
+            Err(if error.kind() == ErrorKind::TimedOut {
+                Fault::ConnectTimeout
+            } else {
+                Fault::ConnectFailed
+            })
+        }
+        Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
+        Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
+    }
+}

@@ -1,0 +1,289 @@
+//! The router's control thread: follows the manager, hands tables and listeners to the data threads, reports.
+//!
+//! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
+
+use super::kept::{Keeper, Kept};
+use super::report::Summary;
+use super::table::Table;
+use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
+use super::{RouterOptions, access_log, kept, listen};
+use crate::clock::Clock;
+use crate::link::{Link, LinkEvent, follow};
+use logic::route::RouteTable;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::LocalSet;
+use wire::id::ClusterName;
+use wire::link::{FromManager, Role, ToManager};
+use wire::router::RouterSettings;
+use wire::view::View;
+
+/// How soon an address that is taken, or a state that was not kept, is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Data threads at most, whatever is configured: more than cores only costs.
+const THREADS_MAX: usize = 64;
+
+/// Data threads that the settings ask for.
+pub fn thread_count(settings: &RouterSettings) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = if settings.threads == 0 { cores } else { settings.threads as usize };
+    wanted.clamp(1, THREADS_MAX)
+}
+
+pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<bool>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "the router has no event loop"),
+    };
+    let keeper = match Keeper::start(kept_path.clone()) {
+        Ok(keeper) => keeper,
+        Err(error) => return tracing::error!(%error, "the router cannot start a thread"),
+    };
+    let mut control = Control {
+        clock: Clock::start(),
+        options,
+        keeper,
+        state: kept::read(&kept_path),
+        views: BTreeMap::new(),
+        threads: Vec::new(),
+        listening: BTreeMap::new(),
+        problems: Vec::new(),
+        table_number: 0,
+        must_keep: false,
+        reported: Arc::new(Notify::new()),
+        summary: Summary::default(),
+    };
+    LocalSet::new().block_on(&runtime, control.run(stopped));
+    control.join();
+}
+
+struct Control {
+    clock: Clock,
+    options: RouterOptions,
+    keeper: Keeper,
+    state: Kept,
+    views: BTreeMap<ClusterName, Arc<View>>,
+    threads: Vec<DataThread>,
+    /// Address asked for and address got.
+    listening: BTreeMap<SocketAddr, SocketAddr>,
+    problems: Vec<String>,
+    table_number: u64,
+    /// The state changed since it was last handed to the keeper.
+    must_keep: bool,
+    reported: Arc<Notify>,
+    summary: Summary,
+}
+
+struct DataThread {
+    orders: mpsc::Sender<Order>,
+    slot: Arc<ReportSlot>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Control {
+    async fn run(&mut self, mut stopped: watch::Receiver<bool>) {
+        let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
+        let mut link = follow(self.options.manager_socket.clone(), role, stopped.clone());
+        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
+        self.use_settings().await;
+        let reported = self.reported.clone();
+        loop {
+            // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => break,
+                event = link.events.recv() => match event {
+                    Some(event) => self.take(event).await,
+                    None => break,
+                },
+                () = reported.notified() => self.report(&link),
+                () = tokio::time::sleep(AGAIN) => self.again().await,
+            }
+        }
+        for thread in &self.threads {
+            // A thread that is gone needs no order to stop.
+            if thread.orders.send(Order::Stop).await.is_err() {
+                tracing::error!("a router thread has ended early");
+            }
+        }
+    }
+
+    async fn take(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected { generation } => {
+                tracing::info!(generation, "the router follows a manager");
+                self.reported.notify_one();
+            }
+            LinkEvent::Lost { reason } => {
+                tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
+            }
+            LinkEvent::Message(FromManager::Settings { settings, .. }) => {
+                if self.state.settings.as_ref() != Some(&settings) {
+                    self.state.settings = Some(settings);
+                    self.must_keep = true;
+                    self.use_settings().await;
+                }
+            }
+            LinkEvent::Message(FromManager::Views(views)) => {
+                for view in views {
+                    let known = self.views.get(&view.cluster).map(|known| known.epoch);
+                    if known.is_none_or(|known| known < view.epoch) {
+                        self.views.insert(view.cluster.clone(), Arc::new(view));
+                    }
+                }
+                self.publish().await;
+            }
+            LinkEvent::Message(FromManager::Clusters { names, .. }) => {
+                self.views.retain(|name, _| names.contains(name));
+                self.publish().await;
+            }
+            LinkEvent::Message(
+                FromManager::Welcome { .. }
+                | FromManager::Refused { .. }
+                | FromManager::Assignments { .. }
+                | FromManager::KeepAlive,
+            ) => {}
+        }
+    }
+
+    /// Starts threads and listeners as the settings say, and hands out a table.
+    async fn use_settings(&mut self) {
+        let Some(settings) = self.state.settings.clone() else { return };
+        self.problems.clear();
+        let settings = Arc::new(settings);
+        if self.threads.is_empty()
+            && let Err(error) = self.start_threads(&settings)
+        {
+            tracing::error!(%error, "the router cannot start its threads");
+            self.problems.push(format!("threads could not be started: {error}"));
+            return;
+        }
+        self.publish().await;
+        self.listen(&settings).await;
+    }
+
+    fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
+        let access_log = access_log::open(&settings.access_log).unwrap_or_else(|error| {
+            tracing::warn!(path = settings.access_log.path, %error, "there is no access log");
+            self.problems
+                .push(format!("the access log {} could not be opened: {error}", settings.access_log.path));
+            None
+        });
+        let mut seed = [0; 8];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            tracing::warn!(%error, "no random start of the rotation");
+        }
+        let mut chance = logic::seed::Chance::new(u64::from_ne_bytes(seed));
+        for number in 0..thread_count(settings) {
+            let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+            let slot = Arc::new(ReportSlot::default());
+            let thread = start(ThreadStart {
+                number,
+                clock: self.clock,
+                settings: settings.clone(),
+                access_log: access_log.clone(),
+                seed: chance.bits(),
+                orders: inbox,
+                slot: slot.clone(),
+                reported: self.reported.clone(),
+            })?;
+            self.threads.push(DataThread { orders, slot, thread });
+        }
+        Ok(())
+    }
+
+    async fn order(&self, make: impl Fn() -> Order) {
+        for thread in &self.threads {
+            if thread.orders.send(make()).await.is_err() {
+                tracing::error!("a router thread has ended early");
+            }
+        }
+    }
+
+    /// Hands a new table to every data thread, then to the disk.
+    async fn publish(&mut self) {
+        self.must_keep = true;
+        let Some(settings) = &self.state.settings else { return };
+        self.table_number += 1;
+        let table = Arc::new(Table {
+            number: self.table_number,
+            routes: Arc::new(RouteTable::new(&settings.routes)),
+            settings: Arc::new(settings.clone()),
+            views: self.views.clone(),
+        });
+        self.order(|| Order::Table(table.clone())).await;
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        let views = self.views.values().map(|view| View::clone(view)).collect();
+        self.must_keep = !self.keeper.offer(Kept { settings: self.state.settings.clone(), views });
+    }
+
+    async fn listen(&mut self, settings: &RouterSettings) {
+        let unwanted: Vec<SocketAddr> =
+            self.listening.keys().filter(|asked| !settings.listen.contains(asked)).copied().collect();
+        for asked in unwanted {
+            self.listening.remove(&asked);
+            self.order(|| Order::Unlisten { asked }).await;
+            tracing::info!(address = %asked, "no longer listening");
+        }
+        for asked in settings.listen.iter().copied() {
+            if self.listening.contains_key(&asked) {
+                continue;
+            }
+            match listen::bind(asked, self.threads.len()) {
+                Ok((got, listeners)) => {
+                    self.listening.insert(asked, got);
+                    for (thread, listener) in self.threads.iter().zip(listeners) {
+                        if thread.orders.send(Order::Listen { asked, listener }).await.is_err() {
+                            tracing::error!("a router thread has ended early");
+                        }
+                    }
+                    tracing::info!(address = %got, "listening");
+                }
+                Err(error) => {
+                    tracing::warn!(address = %asked, %error, "cannot listen; trying again");
+                    self.problems.push(format!("cannot listen on {asked}: {error}"));
+                }
+            }
+        }
+        self.reported.notify_one();
+    }
+
+    /// Tries again what the world did not allow before.
+    async fn again(&mut self) {
+        if self.must_keep {
+            self.keep();
+        }
+        let Some(settings) = self.state.settings.clone() else { return };
+        if settings.listen.iter().any(|asked| !self.listening.contains_key(asked)) {
+            self.problems.clear();
+            self.listen(&settings).await;
+        }
+    }
+
+    fn report(&mut self, link: &Link) {
+        let latest =
+            |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
+        let threads: Vec<_> = self.threads.iter().map(latest).collect();
+        let listening = self.listening.values().copied().collect();
+        let now = self.clock.now();
+        let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
+        // A manager that does not read gets the next report; nothing is lost, because reports are whole.
+        if link.to_manager.try_send(ToManager::Router(report)).is_err() {
+            tracing::debug!("a report was not taken");
+        }
+    }
+
+    fn join(self) {
+        for thread in self.threads {
+            if thread.thread.join().is_err() {
+                tracing::error!("a router thread panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
+
+use super::access_log::AccessLogHandle;
+use super::member::Cluster;
+use super::splice::Pipes;
+use super::streams::SCRATCH_BYTES;
+use super::table::Table;
+use super::waits::Waits;
+use crate::clock::Clock;
+use logic::route::RouteTable;
+use logic::time::Time;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use wire::id::ClusterName;
+use wire::router::{RouterSettings, Totals};
+
+/// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
+const SPARE_BUFFERS_MAX: usize = 256;
+/// A larger buffer than this is given back to the system instead of being kept.
+const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Core {
+    pub waits: Rc<Waits>,
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Where heads of answers are written before they are sent.
+    pub out: RefCell<Vec<u8>>,
+    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub pipes: Pipes,
+    pub settings: RefCell<Arc<RouterSettings>>,
+    pub routes: RefCell<Arc<RouteTable>>,
+    /// The cluster of each route, as far as its view is known.
+    pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
+    pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
+    pub table_number: Cell<u64>,
+    pub totals: Cell<Totals>,
+    pub is_stopping: Cell<bool>,
+    pub report_now: Notify,
+    pub access_log: Option<AccessLogHandle>,
+    seed: Cell<u64>,
+}
+
+impl Core {
+    pub fn new(
+        clock: Clock,
+        settings: Arc<RouterSettings>,
+        access_log: Option<AccessLogHandle>,
+        seed: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            waits: Waits::new(clock),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            out: RefCell::new(Vec::with_capacity(8 * 1024)),
+            spare_buffers: RefCell::default(),
+            pipes: Pipes::default(),
+            settings: RefCell::new(settings),
+            routes: RefCell::default(),
+            route_clusters: RefCell::default(),
+            clusters: RefCell::default(),
+            table_number: Cell::new(0),
+            totals: Cell::default(),
+            is_stopping: Cell::new(false),
+            report_now: Notify::new(),
+            access_log,
+            seed: Cell::new(seed),
+        })
+    }
+
+    /// When the running task was woken.
+    pub fn now(&self) -> Time {
+        Time(self.waits.now_us() / 1000)
+    }
+
+    pub fn count(&self, change: impl FnOnce(&mut Totals)) {
+        let mut totals = self.totals.get();
+        change(&mut totals);
+        self.totals.set(totals);
+    }
+
+    /// An empty buffer, used before if possible.
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.spare_buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare_buffers.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    pub fn apply(&self, table: &Table) {
+        *self.settings.borrow_mut() = table.settings.clone();
+        *self.routes.borrow_mut() = table.routes.clone();
+        let mut clusters = self.clusters.borrow_mut();
+        clusters.retain(|name, cluster| {
+            let stays = table.views.contains_key(name);
+            if !stays {
+                cluster.leave();
+            }
+            stays
+        });
+        for (name, view) in &table.views {
+            match clusters.get(name) {
+                Some(cluster) => {
+                    cluster.budget.borrow_mut().set(&table.settings.retry);
+                    for lost in cluster.apply(view) {
+                        self.waits.member_lost(lost.identity());
+                    }
+                }
+                None => {
+                    // Each thread and cluster starts its rotation elsewhere.
+                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+                }
+            }
+        }
+        let of_route = |route: &wire::settings::RouteSettings| clusters.get(&route.cluster).cloned();
+        *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
+        self.table_number.set(table.number);
+        self.report_now.notify_one();
+    }
+}

@@ -1,0 +1,93 @@
+//! One attempt at one request: bytes to the member, its answer to the client, both ways at once.
+//!
+//! Not here: which member, and whether to try again (see `session`).
+
+use super::reply::{Reply, State};
+use super::request::Request;
+use super::session::Client;
+use super::streams::{Duplex, poll_read};
+use super::upload::Upload;
+use logic::retry::{Fault, Phase};
+use std::task::{Context, Poll};
+
+#[derive(Debug)]
+pub struct Exchange {
+    pub connection: Duplex,
+    pub upload: Upload,
+    pub reply: Reply,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Moved,
+    /// The answer is over, or the member switched protocols.
+    Finished,
+}
+
+impl Exchange {
+    pub fn phase(&self, request: &Request) -> Phase {
+        match self.reply.state {
+            State::AwaitHead if self.upload.is_sent(request) => Phase::AwaitHead,
+            State::AwaitHead => Phase::SendBody,
+            State::Body(_) | State::Finished | State::Switched => Phase::Body,
+        }
+    }
+
+    /// Whose silence it is when nothing moves any more.
+    pub fn silent_side(&self, request: &Request) -> Fault {
+        if !self.reply.unsent.is_empty() {
+            return Fault::ClientGone;
+        }
+        let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);
+        if waits_for_client { Fault::RequestTimeout } else { Fault::MemberTimeout }
+    }
+
+    /// Moves bytes until something was done or everything must wait.
+    pub fn poll(
+        &mut self,
+        client: &mut Client,
+        request: &mut Request,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Progress, Fault>> {
+        let upload = self.upload.poll(&self.connection.writer, client, request, context)?;
+        let download = self.poll_download(client, request, context);
+        match (upload, download) {
+            (_, Poll::Ready(result)) => Poll::Ready(result),
+            (Poll::Ready(true), Poll::Pending) => Poll::Ready(Ok(Progress::Moved)),
+            // While its body is read, the client's going shows there.
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            (Poll::Ready(false), Poll::Pending) => client.poll_gone(context).map(Err),
+        }
+    }
+
+    fn poll_download(
+        &mut self,
+        client: &mut Client,
+        request: &Request,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Progress, Fault>> {
+        let Self { connection, reply, .. } = self;
+        if !reply.unsent.is_empty() {
+            let flushed = reply.unsent.poll_flush(&client.writer, context);
+            return flushed.map(|flushed| flushed.map(|()| progress(reply)).map_err(|_| Fault::ClientGone));
+        }
+        let Client { core, writer, .. } = client;
+        if let Some(left) = reply.splices(core) {
+            return reply
+                .poll_splice(left, core, &connection.reader, writer, context)
+                .map(|sent| sent.map(|()| progress(reply)));
+        }
+        let read = poll_read(&core.scratch, &mut connection.reader, context, |bytes| {
+            reply.take(core, request.asked, writer, bytes)
+        });
+        read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
+    }
+}
+
+fn progress(reply: &Reply) -> Progress {
+    match reply.state {
+        State::Finished | State::Switched if reply.unsent.is_empty() => Progress::Finished,
+        State::AwaitHead | State::Body(_) | State::Finished | State::Switched => Progress::Moved,
+    }
+}

@@ -1,0 +1,251 @@
+//! The way of an answer from member to client: heads rewritten, bodies passed on as they come.
+//!
+//! Promise: nothing is read from the member while something is unsent. Interim answers (1xx) go to clients that
+//! know them; bytes after the end of an answer are never passed on.
+
+use super::core::Core;
+use super::request::VIA;
+use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
+use super::streams::Outbox;
+use logic::http::HeaderSpace;
+use logic::http::body::Framing;
+use logic::http::refusal::Refusal;
+use logic::http::request::HeadLimits;
+use logic::http::response::{Asked, parse};
+use logic::retry::Fault;
+use std::task::{Context, Poll, ready};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
+const JOINED_BODY_MAX_BYTES: usize = 2 * 1024;
+
+#[derive(Debug)]
+pub struct Reply {
+    pub unsent: Outbox,
+    /// The beginning of a head that did not come in one piece.
+    partial_head: Vec<u8>,
+    pub state: State,
+    /// A byte of it went to the client.
+    pub has_started: bool,
+    pub status: u16,
+    pub bytes_sent: u64,
+    sent_at_us: u64,
+    /// From the request's sending to the first byte of the answer.
+    pub first_byte_us: u64,
+    /// The member's connection can carry another request.
+    pub member_keeps_alive: bool,
+    pub client_closes: bool,
+    unchunk: bool,
+    /// Carries a large body past this process.
+    pipe: Option<Pipe>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    AwaitHead,
+    Body(Framing),
+    Finished,
+    /// The member switched protocols: both sides talk past HTTP now.
+    Switched,
+}
+
+impl Reply {
+    /// An answer that is waited for since `sent_at_us` of the thread's clock.
+    pub fn new(sent_at_us: u64) -> Self {
+        Self {
+            unsent: Outbox::default(),
+            partial_head: Vec::new(),
+            state: State::AwaitHead,
+            has_started: false,
+            status: 0,
+            bytes_sent: 0,
+            sent_at_us,
+            first_byte_us: 0,
+            member_keeps_alive: false,
+            client_closes: false,
+            unchunk: false,
+            pipe: None,
+        }
+    }
+
+    /// Whether an answer cut off now would look complete to the client.
+    pub fn ends_by_close(&self) -> bool {
+        self.state == State::Body(Framing::UntilClose) || self.unchunk
+    }
+
+    /// How many bytes are left of a body that goes through a pipe; None for one that is copied.
+    pub fn splices(&mut self, core: &Core) -> Option<u64> {
+        let State::Body(Framing::Length(left)) = self.state else { return None };
+        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES {
+            self.pipe = core.pipes.take();
+        }
+        self.pipe.is_some().then_some(left)
+    }
+
+    /// Moves a part of the body through the pipe.
+    pub fn poll_splice(
+        &mut self,
+        left: u64,
+        core: &Core,
+        reader: &OwnedReadHalf,
+        writer: &OwnedWriteHalf,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let pipe = self.pipe.as_mut().expect("`splices` has said so");
+        let spliced = ready!(pipe.poll(reader.as_ref(), writer.as_ref(), left, context));
+        let sent = match spliced {
+            Ok(Ok(Spliced::Sent(sent))) => sent,
+            Ok(Ok(Spliced::SenderEnded) | Err(_)) => return Poll::Ready(Err(Fault::MemberClosed)),
+            Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
+        };
+        self.bytes_sent += sent as u64;
+        let framing = Framing::length(left - sent as u64);
+        self.state = if framing.is_done() { State::Finished } else { State::Body(framing) };
+        if framing.is_done()
+            && let Some(pipe) = self.pipe.take()
+        {
+            core.pipes.give(pipe);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on what the member sent; no bytes mean that it closed.
+    pub fn take(
+        &mut self,
+        core: &Core,
+        asked: Asked,
+        writer: &OwnedWriteHalf,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        match self.state {
+            State::Finished | State::Switched => Ok(()),
+            State::Body(Framing::UntilClose) if bytes.is_empty() => {
+                self.state = State::Finished;
+                Ok(())
+            }
+            State::AwaitHead | State::Body(_) if bytes.is_empty() => Err(Fault::MemberClosed),
+            State::Body(framing) => self.take_body(core, framing, writer, bytes),
+            State::AwaitHead => {
+                if self.first_byte_us == 0 {
+                    self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
+                }
+                if self.partial_head.is_empty() {
+                    return self.take_heads(core, asked, writer, bytes);
+                }
+                let mut joined = std::mem::take(&mut self.partial_head);
+                joined.extend_from_slice(bytes);
+                self.take_heads(core, asked, writer, &joined)
+            }
+        }
+    }
+
+    /// Interim heads, the final head and the body that came with it go out in one write.
+    fn take_heads(
+        &mut self,
+        core: &Core,
+        asked: Asked,
+        writer: &OwnedWriteHalf,
+        mut bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let settings = core.settings.borrow();
+        let limits = HeadLimits {
+            size_max_bytes: settings.limits.head_size_max_bytes as usize,
+            header_count_max: logic::http::HEADERS_MAX,
+        };
+        let mut out = core.out.borrow_mut();
+        out.clear();
+        loop {
+            let mut space = HeaderSpace::new();
+            let Some(head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
+                self.partial_head.extend_from_slice(bytes);
+                return self.send(writer, &out, &[]);
+            };
+            let rest = &bytes[head.length..];
+            if head.is_interim() {
+                // HTTP/1.0 knows no interim answers.
+                if asked.is_version_11 {
+                    head.write(VIA, &mut out);
+                }
+                bytes = rest;
+                continue;
+            }
+            head.write(VIA, &mut out);
+            self.status = head.status;
+            self.client_closes = head.client_closes;
+            self.member_keeps_alive = head.member_keeps_alive;
+            self.unchunk = head.unchunk;
+            if head.status == 101 {
+                self.state = State::Switched;
+                return self.send(writer, &out, rest);
+            }
+            return self.send_first_body(head.framing, writer, &mut out, rest);
+        }
+    }
+
+    fn send_first_body(
+        &mut self,
+        mut framing: Framing,
+        writer: &OwnedWriteHalf,
+        out: &mut Vec<u8>,
+        rest: &[u8],
+    ) -> Result<(), Fault> {
+        if self.unchunk {
+            decode(&mut framing, rest, out)?;
+            self.settle(framing, rest.len(), rest.len());
+            return self.send(writer, out, &[]);
+        }
+        let used = framing.consume(rest).map_err(answer_fault)?.used;
+        self.settle(framing, used, rest.len());
+        if used <= JOINED_BODY_MAX_BYTES {
+            out.extend_from_slice(&rest[..used]);
+            return self.send(writer, out, &[]);
+        }
+        self.send(writer, out, &rest[..used])
+    }
+
+    fn take_body(
+        &mut self,
+        core: &Core,
+        mut framing: Framing,
+        writer: &OwnedWriteHalf,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        if self.unchunk {
+            let mut out = core.out.borrow_mut();
+            out.clear();
+            decode(&mut framing, bytes, &mut out)?;
+            self.settle(framing, bytes.len(), bytes.len());
+            return self.send(writer, &out, &[]);
+        }
+        let used = framing.consume(bytes).map_err(answer_fault)?.used;
+        self.settle(framing, used, bytes.len());
+        self.send(writer, &bytes[..used], &[])
+    }
+
+    fn settle(&mut self, framing: Framing, used: usize, came: usize) {
+        self.state = if framing.is_done() { State::Finished } else { State::Body(framing) };
+        // Bytes that nobody asked for: who knows what the next answer on this connection would be.
+        self.member_keeps_alive &= used == came;
+    }
+
+    fn send(&mut self, writer: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> Result<(), Fault> {
+        self.has_started |= !first.is_empty();
+        self.bytes_sent += (first.len() + second.len()) as u64;
+        self.unsent.send(writer, first, second).map_err(|_| Fault::ClientGone)
+    }
+}
+
+/// Appends the payload of a chunked body.
+fn decode(framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut at = 0;
+    while at < bytes.len() && !framing.is_done() {
+        let step = framing.step(&bytes[at..]).map_err(answer_fault)?;
+        at += step.used;
+        out.extend_from_slice(&bytes[at - step.data..at]);
+    }
+    Ok(())
+}
+
+fn answer_fault(why: Refusal) -> Fault {
+    Fault::AnswerRefused { why }
+}

@@ -1,0 +1,174 @@
+//! What data threads counted, added up for the manager.
+
+use super::core::Core;
+use logic::histogram::Histogram;
+use logic::sessions::SessionCount;
+use logic::time::Time;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use wire::id::{ClusterName, Epoch, MemberName, RouterName};
+use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
+
+/// One data thread's counts.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadReport {
+    pub table_number: u64,
+    pub connections: u64,
+    pub totals: Totals,
+    pub clusters: Vec<ClusterCounts>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ClusterCounts {
+    pub cluster: ClusterName,
+    pub applied: Epoch,
+    pub members: Vec<MemberCounts>,
+}
+
+#[derive(Debug, Clone)]
+pub struct MemberCounts {
+    pub member: MemberName,
+    pub requests: u64,
+    pub failed: u64,
+    pub in_flight: u64,
+    pub latency: Histogram,
+    pub sessions: SessionCount,
+}
+
+/// Reads the counts of a data thread. With `fade`, durations counted so far weigh half from now on.
+pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
+    let clusters = core.clusters.borrow();
+    let clusters = clusters.iter().map(|(name, cluster)| {
+        let members = cluster.members.borrow();
+        let members = members.iter().map(|member| {
+            let mut latency = member.latency.borrow_mut();
+            let counts = MemberCounts {
+                member: member.name.clone(),
+                requests: member.requests.get(),
+                failed: member.failed.get(),
+                in_flight: member.in_flight.get(),
+                latency: latency.clone(),
+                sessions: member.sessions.borrow().clone(),
+            };
+            if fade {
+                latency.fade();
+            }
+            counts
+        });
+        ClusterCounts {
+            cluster: name.clone(),
+            applied: cluster.view.borrow().epoch,
+            members: members.collect(),
+        }
+    });
+    ThreadReport {
+        table_number: core.table_number.get(),
+        connections: core.waits.count() as u64,
+        totals: core.totals.get(),
+        clusters: clusters.collect(),
+    }
+}
+
+/// Adds reports up, and tells rates from what it saw before.
+#[derive(Debug, Default)]
+pub struct Summary {
+    before: BTreeMap<(ClusterName, MemberName), Rate>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    requests: u64,
+    at: Time,
+    per_second: f64,
+}
+
+impl Summary {
+    /// The router's report from those of all its threads.
+    pub fn of(
+        &mut self,
+        router: &RouterName,
+        threads: &[ThreadReport],
+        listening: Vec<SocketAddr>,
+        problems: Vec<String>,
+        now: Time,
+    ) -> RouterReport {
+        let mut report = RouterReport {
+            router: router.clone(),
+            listening,
+            problems,
+            connections: threads.iter().map(|thread| thread.connections).sum(),
+            clusters: Vec::new(),
+            totals: threads.iter().fold(Totals::default(), |sum, thread| add(sum, thread.totals)),
+        };
+        let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
+        for cluster in names.iter().map(|counts| &counts.cluster) {
+            let counts: Vec<&ClusterCounts> = threads
+                .iter()
+                .filter_map(|thread| thread.clusters.iter().find(|counts| counts.cluster == *cluster))
+                .collect();
+            // A thread that does not know the cluster yet uses no epoch of it.
+            let all_know = counts.len() == threads.len();
+            let applied =
+                counts.iter().map(|counts| counts.applied).min().filter(|_| all_know).unwrap_or_default();
+            let members = self.members(cluster, &counts, now);
+            report.clusters.push(ClusterTraffic { cluster: cluster.clone(), applied, members });
+        }
+        self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
+        report
+    }
+
+    fn members(&mut self, cluster: &ClusterName, counts: &[&ClusterCounts], now: Time) -> Vec<MemberTraffic> {
+        let Some(first) = counts.first() else { return Vec::new() };
+        let mut members = Vec::new();
+        for name in first.members.iter().map(|member| &member.member) {
+            let (mut latency, mut sessions) = (Histogram::default(), SessionCount::default());
+            let mut traffic = MemberTraffic {
+                member: name.clone(),
+                requests: 0,
+                failed: 0,
+                in_flight: 0,
+                requests_per_second: 0.0,
+                sessions: 0,
+                latency_p50_us: 0,
+                latency_p99_us: 0,
+            };
+            for member in
+                counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
+            {
+                traffic.requests += member.requests;
+                traffic.failed += member.failed;
+                traffic.in_flight += member.in_flight;
+                latency.merge(&member.latency);
+                sessions.merge(&member.sessions, now);
+            }
+            traffic.sessions = sessions.estimate(now);
+            traffic.latency_p50_us = latency.percentile_us(50);
+            traffic.latency_p99_us = latency.percentile_us(99);
+            traffic.requests_per_second = self.rate((cluster.clone(), name.clone()), traffic.requests, now);
+            members.push(traffic);
+        }
+        members
+    }
+
+    /// Requests per second since the last look that was long enough ago to tell.
+    fn rate(&mut self, key: (ClusterName, MemberName), requests: u64, now: Time) -> f64 {
+        let before = self.before.entry(key).or_insert(Rate { requests, at: now, per_second: 0.0 });
+        let elapsed_ms = now.since_ms(before.at);
+        if elapsed_ms >= 500 {
+            let counted = requests.saturating_sub(before.requests);
+            *before = Rate { requests, at: now, per_second: counted as f64 * 1000.0 / elapsed_ms as f64 };
+        }
+        before.per_second
+    }
+}
+
+fn add(left: Totals, right: Totals) -> Totals {
+    Totals {
+        requests: left.requests + right.requests,
+        failed: left.failed + right.failed,
+        retried: left.retried + right.retried,
+        refused: left.refused + right.refused,
+        bytes_in: left.bytes_in + right.bytes_in,
+        bytes_out: left.bytes_out + right.bytes_out,
+    }
+}

@@ -1,0 +1,252 @@
+//! The request between its head and its answer: read strictly, routed, given a member, written anew.
+//!
+//! `admit` decides everything that can be decided before a socket is touched. It is called with the bytes in the
+//! thread's scratch buffer, so what it keeps is in the request's own buffer: the head as the member gets it and the
+//! body bytes that came with it, kept for another attempt.
+
+use super::core::Core;
+use super::member::{Cluster, Member};
+use super::waits::NEVER;
+use logic::affinity;
+use logic::http::HeaderSpace;
+use logic::http::body::Framing;
+use logic::http::refusal::Refusal;
+use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::response::Asked;
+use logic::retry::Fault;
+use std::rc::Rc;
+
+/// Our name in Via.
+pub const VIA: &str = "muster";
+
+#[derive(Debug)]
+pub struct Request {
+    pub cluster: Rc<Cluster>,
+    /// Who gets it; changes when it is tried again.
+    pub member: Rc<Member>,
+    pub asked: Asked,
+    /// What is left of the body to read from the client.
+    pub framing: Framing,
+    pub is_idempotent: bool,
+    /// Head as sent and the body as far as it was read, while `is_replayable`.
+    pub buffer: Vec<u8>,
+    pub head_length: usize,
+    /// Every byte of the body that was taken from the client is in `buffer`.
+    pub is_replayable: bool,
+    pub body_bytes: u64,
+    /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
+    pub started_us: u64,
+    pub deadline_us: u64,
+}
+
+/// A request that is answered by the router itself.
+#[derive(Debug)]
+pub struct Refused {
+    pub fault: Fault,
+    /// For the log.
+    pub reason: String,
+    pub is_head: bool,
+    pub wants_json: bool,
+    /// Whether the connection can go on: the request's end is known.
+    pub keep_alive: bool,
+}
+
+impl Refused {
+    /// A head whose rest did not come in time.
+    pub fn late_head() -> Self {
+        Self::closing(Fault::RequestTimeout, "the head did not come in time")
+    }
+
+    /// A connection beyond those that the router may have.
+    pub fn overloaded() -> Self {
+        Self::closing(Fault::Overloaded, "there are connections_max connections already")
+    }
+
+    fn closing(fault: Fault, reason: &str) -> Self {
+        Self { fault, reason: reason.into(), is_head: false, wants_json: false, keep_alive: false }
+    }
+}
+
+#[derive(Debug)]
+pub enum Admission {
+    /// More bytes are needed.
+    Incomplete,
+    /// So many bytes were used; what follows belongs to the next request.
+    Admitted {
+        request: Request,
+        used: usize,
+    },
+    Refused {
+        refused: Refused,
+        used: usize,
+    },
+}
+
+/// Whom the request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub address: &'a str,
+    pub is_trusted: bool,
+}
+
+/// Decides about the request at the start of `bytes`.
+pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
+    let settings = core.settings.borrow();
+    let limits = HeadLimits {
+        size_max_bytes: settings.limits.head_size_max_bytes as usize,
+        header_count_max: settings.limits.header_count_max as usize,
+    };
+    let mut space = HeaderSpace::new();
+    let head = match parse(bytes, &mut space, limits) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Admission::Incomplete,
+        Err(refusal) => return refuse_malformed(refusal),
+    };
+    let mut framing = head.framing;
+    let rest = &bytes[head.length..];
+    let step = match framing.consume(rest) {
+        Ok(step) => step,
+        Err(refusal) => return refuse_malformed(refusal),
+    };
+    let announced = if let Framing::Length(left) = framing { left } else { 0 } + step.data as u64;
+    if exceeds(announced, settings.limits.body_size_max_bytes) {
+        return refuse_malformed(Refusal::BodyTooLarge);
+    }
+    // All payload is here and only the end of the trailers is missing: wait for it, so that a member never sees a
+    // body whose end turns out to be malformed.
+    if framing.is_in_trailers() && bytes.len() < limits.size_max_bytes {
+        return Admission::Incomplete;
+    }
+    let used = head.length + step.used;
+    let now = core.now();
+    let (cluster, member) = match find_member(core, &head, now) {
+        Ok(found) => found,
+        Err((fault, reason)) => {
+            let refused = Refused {
+                fault,
+                reason,
+                is_head: head.is_head(),
+                wants_json: wants_json(&head),
+                keep_alive: head.keep_alive && framing.is_done(),
+            };
+            return Admission::Refused { refused, used };
+        }
+    };
+    let mut buffer = core.take_buffer();
+    head.write(
+        &Forwarding { client: caller.address, is_trusted: caller.is_trusted, scheme: "http", via: VIA },
+        &mut buffer,
+    );
+    let head_length = buffer.len();
+    buffer.extend_from_slice(&rest[..step.used]);
+    let started_us = core.waits.now_us();
+    let request_ms = settings.timeouts.request_ms;
+    let request = Request {
+        cluster,
+        member,
+        asked: Asked {
+            is_head: head.is_head(),
+            is_version_11: head.is_version_11,
+            keep_alive: head.keep_alive && !core.is_stopping.get(),
+            upgrade: head.upgrade.is_some(),
+        },
+        framing,
+        is_idempotent: head.is_idempotent(),
+        buffer,
+        head_length,
+        is_replayable: true,
+        body_bytes: step.data as u64,
+        started_us,
+        deadline_us: if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) },
+    };
+    Admission::Admitted { request, used }
+}
+
+/// Whether a body of that many bytes is more than the setting allows; 0 allows any.
+pub fn exceeds(body_bytes: u64, most: u64) -> bool {
+    most != 0 && body_bytes > most
+}
+
+/// Find route, admit, pick member: all pure decisions on this thread's own state.
+fn find_member(
+    core: &Core,
+    head: &RequestHead<'_, '_>,
+    now: logic::time::Time,
+) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
+    let Some(index) = core.routes.borrow().find(head.host_name(), head.path()) else {
+        return Err((Fault::NoRoute, "no route fits".into()));
+    };
+    let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
+        return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
+    };
+    cluster.budget.borrow_mut().request(now);
+    match pick(&cluster, head, &[], now) {
+        Ok(member) => Ok((cluster, member)),
+        Err(reason) => Err((Fault::NoMember, reason)),
+    }
+}
+
+fn pick(
+    cluster: &Cluster,
+    head: &RequestHead<'_, '_>,
+    tried: &[Rc<Member>],
+    now: logic::time::Time,
+) -> Result<Rc<Member>, String> {
+    let view = cluster.view.borrow();
+    let Some(affinity) = &view.affinity else {
+        return chosen(cluster.choose(std::iter::empty(), tried, now));
+    };
+    let target = head.target.as_bytes();
+    let member = chosen(cluster.choose(affinity::clone_ids(head.cookies(), target, affinity), tried, now))?;
+    if let Some(value) = affinity::session_values(head.cookies(), target, affinity).next() {
+        member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
+    }
+    Ok(member)
+}
+
+fn chosen((choice, member): (logic::balance::Choice, Option<Rc<Member>>)) -> Result<Rc<Member>, String> {
+    member.ok_or_else(|| match choice {
+        logic::balance::Choice::Member { .. } => "the chosen member has left".into(),
+        logic::balance::Choice::None { why } => why.to_string(),
+    })
+}
+
+impl Request {
+    /// Gives the request to another member than those that have tried; None if there is none.
+    pub fn pick_other(&mut self, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
+        let mut space = HeaderSpace::new();
+        // Written by ourselves and with lines added: our own bounds do not apply to it.
+        let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
+        let head = parse(&self.buffer[..self.head_length], &mut space, limits).ok()??;
+        let member = pick(&self.cluster, &head, tried, now).ok()?;
+        self.member = member;
+        Some(())
+    }
+
+    /// Whether the client would rather have JSON than HTML from us.
+    pub fn wants_json(&self) -> bool {
+        let mut space = HeaderSpace::new();
+        let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
+        matches!(parse(&self.buffer[..self.head_length], &mut space, limits), Ok(Some(head)) if wants_json(&head))
+    }
+
+    /// Method, target and version as the member got them.
+    pub fn line(&self) -> &[u8] {
+        let end = self.buffer.iter().position(|byte| *byte == b'\r').unwrap_or(0);
+        &self.buffer[..end]
+    }
+}
+
+fn wants_json(head: &RequestHead<'_, '_>) -> bool {
+    let accept = head.header("accept").unwrap_or_default();
+    let place =
+        |wanted: &[u8]| accept.windows(wanted.len()).position(|part| part.eq_ignore_ascii_case(wanted));
+    match (place(b"json"), place(b"text/html")) {
+        (Some(json), Some(html)) => json < html,
+        (json, _) => json.is_some(),
+    }
+}
+
+fn refuse_malformed(why: Refusal) -> Admission {
+    Admission::Refused { refused: Refused::closing(Fault::RequestRefused { why }, &why.to_string()), used: 0 }
+}

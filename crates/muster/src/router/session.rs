@@ -1,0 +1,471 @@
+//! One client connection, from its first request to its last.
+//!
+//! `turn` is the life of a request, to be read from top to bottom: read head (which finds the route, admits and
+//! picks a member), connect, exchange, perhaps try again, finish, observe. Deadlines are microseconds of the thread's clock.
+
+use super::answers;
+use super::connect::connect;
+use super::core::Core;
+use super::exchange::{Exchange, Progress};
+use super::member::Member;
+use super::reply::{Reply, State};
+use super::request::{Admission, Caller, Refused, Request, admit};
+use super::streams::{Duplex, Outbox, poll_read};
+use super::tunnel;
+use super::upload::Upload;
+use super::waits::{Signal, Ticket};
+use logic::retry::{Failure, Fault, Phase, Place, Verdict, may_retry};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
+const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
+
+#[derive(Debug)]
+pub struct Session {
+    pub ticket: Ticket,
+    pub client: Client,
+}
+
+/// The client's side of a session.
+#[derive(Debug)]
+pub struct Client {
+    pub core: Rc<Core>,
+    pub reader: OwnedReadHalf,
+    pub writer: OwnedWriteHalf,
+    /// Its address as text.
+    address: Box<str>,
+    is_trusted: bool,
+    /// Bytes read and not used yet: the beginning of the next request.
+    pub surplus: Vec<u8>,
+    /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
+    is_watched: bool,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Request,
+    Close,
+    /// Close after the client had a chance to read our answer although it still sends.
+    Linger,
+    /// Close so that the client notices that its answer was cut off.
+    Reset,
+}
+
+enum Read {
+    Request(Request),
+    Refused(Refused),
+    End,
+}
+
+/// An attempt that came to nothing, or a request that did.
+struct Failed {
+    failure: Failure,
+    /// The answer so far would look complete if the connection were just closed.
+    looks_complete: bool,
+}
+
+/// Serves a connection until either side ends it.
+pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
+    let ticket = Ticket::new(&core.waits);
+    let Duplex { reader, writer } = Duplex::new(stream);
+    let address = peer.ip().to_canonical();
+    let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
+    let address = address.to_string().into_boxed_str();
+    let surplus = Vec::new();
+    let client = Client { core, reader, writer, address, is_trusted, surplus, is_watched: true };
+    let mut session = Session { ticket, client };
+    async move {
+        session.ticket.enter().await;
+        loop {
+            match session.turn().await {
+                Next::Request => {}
+                Next::Close => return,
+                Next::Linger => return Box::pin(answers::linger(session)).await,
+                Next::Reset => {
+                    return Duplex { reader: session.client.reader, writer: session.client.writer }.reset();
+                }
+            }
+        }
+    }
+}
+
+impl Session {
+    /// The life of one request.
+    async fn turn(&mut self) -> Next {
+        let mut request = match self.read_head().await {
+            Read::Request(request) => request,
+            Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::End => return Next::Close,
+        };
+        let in_flight = InFlight::begin(&self.client.core, &request.member);
+        // What is rare is boxed: every idle session would carry its size.
+        let mut exchange = None;
+        let result = self.carry(&mut request, &mut exchange, in_flight).await;
+        let next = match (result, exchange.take()) {
+            (Ok(()), Some(exchange)) if exchange.reply.state == State::Switched => {
+                self.settle(&request, &exchange);
+                Box::pin(tunnel::run(self, exchange.connection)).await;
+                Next::Close
+            }
+            (Ok(()), Some(exchange)) => {
+                let next = self.settle(&request, &exchange);
+                self.keep_connection(&request, exchange);
+                next
+            }
+            (Ok(()), None) => unreachable!("an attempt that succeeds leaves its exchange"),
+            (Err(failed), _) => Box::pin(self.fail(&request, failed)).await,
+        };
+        self.client.core.give_buffer(std::mem::take(&mut request.buffer));
+        if self.client.surplus.len() > SURPLUS_MAX_BYTES { Next::Close } else { next }
+    }
+
+    async fn read_head(&mut self) -> Read {
+        let timeouts = self.client.core.settings.borrow().timeouts;
+        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        self.client.is_watched = true;
+        if !self.client.surplus.is_empty() {
+            let bytes = std::mem::take(&mut self.client.surplus);
+            if let Some(read) = self.try_admit(&bytes) {
+                return read;
+            }
+            deadline = self.ticket.in_ms(timeouts.head_ms);
+        } else if self.client.core.is_stopping.get() {
+            return Read::End;
+        }
+        loop {
+            let is_idle = self.client.surplus.is_empty();
+            let Self { ticket, client } = self;
+            let Client { reader, core, surplus, address, is_trusted, .. } = client;
+            ticket.set_idle(is_idle);
+            let caller = Caller { address, is_trusted: *is_trusted };
+            let read = ticket
+                .until(deadline, |context| {
+                    poll_read(&core.scratch, reader, context, |bytes| match bytes {
+                        [] => Some(Read::End),
+                        bytes if surplus.is_empty() => {
+                            take_admission(admit(core, caller, bytes), bytes, surplus)
+                        }
+                        bytes => {
+                            let mut joined = std::mem::take(surplus);
+                            joined.extend_from_slice(bytes);
+                            take_admission(admit(core, caller, &joined), &joined, surplus)
+                        }
+                    })
+                })
+                .await;
+            match read {
+                Ok(Ok(Some(read))) => {
+                    self.ticket.set_idle(false);
+                    return read;
+                }
+                Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
+                Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
+                Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
+                    return Read::End;
+                }
+            }
+        }
+    }
+
+    fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
+        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
+        let caller = Caller { address, is_trusted: *is_trusted };
+        take_admission(admit(core, caller, bytes), bytes, surplus)
+    }
+
+    /// Attempts until one comes to its end or none may follow.
+    async fn carry(
+        &mut self,
+        request: &mut Request,
+        exchange: &mut Option<Exchange>,
+        mut in_flight: InFlight,
+    ) -> Result<(), Failed> {
+        let mut tried: Vec<Rc<Member>> = Vec::new();
+        let mut may_reuse = true;
+        loop {
+            let mut failed = match self.attempt(request, exchange, may_reuse).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            };
+            failed.failure.attempts = tried.len() as u32 + 1;
+            let fault = failed.failure.fault;
+            let now = self.client.core.now();
+            let retry = self.client.core.settings.borrow().retry;
+            match may_retry(&failed.failure, retry.attempts_max) {
+                Verdict::Refuse { .. } => {
+                    self.note_failure(request, fault, now);
+                    return Err(failed);
+                }
+                Verdict::Retry { place: Place::SameMember } => may_reuse = false,
+                Verdict::Retry { place: Place::OtherMember } => {
+                    self.note_failure(request, fault, now);
+                    tried.push(request.member.clone());
+                    let is_allowed = request.cluster.budget.borrow_mut().take(now);
+                    if !is_allowed || request.pick_other(&tried, now).is_none() {
+                        return Err(failed);
+                    }
+                    in_flight = in_flight.moved_to(&request.member);
+                    self.client.core.count(|totals| totals.retried += 1);
+                    may_reuse = true;
+                }
+            }
+        }
+    }
+
+    fn note_failure(&self, request: &Request, fault: Fault, now: logic::time::Time) {
+        request.member.failed.set(request.member.failed.get() + 1);
+        if fault.marks_member() {
+            request.cluster.member_failed(&request.member, now);
+        }
+        tracing::debug!(member = %request.member.name, ?fault, "an attempt failed");
+    }
+
+    /// One attempt at the request's member. What came of it is left in `exchange`.
+    async fn attempt(
+        &mut self,
+        request: &mut Request,
+        exchange: &mut Option<Exchange>,
+        may_reuse: bool,
+    ) -> Result<(), Failed> {
+        let idle = if may_reuse { request.member.take_idle(self.client.core.now()) } else { None };
+        let is_reused = idle.is_some();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+                let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+                let connected = connect(&self.ticket, &request.member, deadline).await;
+                connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?
+            }
+        };
+        let upload = Upload::begin(&connection.writer, request)
+            .map_err(|_| unwritten(Fault::MemberClosed, Phase::SendHead, request, is_reused))?;
+        let exchange =
+            exchange.insert(Exchange { connection, upload, reply: Reply::new(self.ticket.now_us()) });
+        self.ticket.set_member(request.member.identity());
+        let result = self.run(exchange, request).await;
+        self.ticket.set_member(0);
+        result.map_err(|fault| {
+            let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
+            failed.failure.is_written = true;
+            failed.failure.answer_started = exchange.reply.has_started;
+            failed.looks_complete = exchange.reply.ends_by_close();
+            failed
+        })
+    }
+
+    /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
+    async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
+        let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        loop {
+            if exchange.reply.state != State::AwaitHead {
+                self.ticket.set_member(0);
+            }
+            let deadline = self.ticket.in_ms(response_ms).min(request.deadline_us);
+            let Self { ticket, client } = self;
+            let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
+            match progress {
+                Ok(Ok(Progress::Moved)) => {}
+                Ok(Ok(Progress::Finished)) => return Ok(()),
+                Ok(Err(fault)) => return Err(fault),
+                Err(Signal::Deadline) if deadline == request.deadline_us => {
+                    return Err(Fault::DeadlinePassed);
+                }
+                Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
+                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberTimeout),
+            }
+        }
+    }
+
+    /// Counts what was done, and says what becomes of the client's connection.
+    fn settle(&mut self, request: &Request, exchange: &Exchange) -> Next {
+        let (member, reply) = (&request.member, &exchange.reply);
+        member.requests.set(member.requests.get() + 1);
+        member.latency.borrow_mut().add(reply.first_byte_us);
+        request.cluster.member_answered(member);
+        self.client.core.count(|totals| {
+            totals.requests += 1;
+            totals.bytes_in += (request.head_length as u64) + request.body_bytes;
+            totals.bytes_out += reply.bytes_sent;
+        });
+        self.log(request, reply.status, reply.bytes_sent);
+        let client_closes = reply.client_closes || self.client.core.is_stopping.get();
+        match (exchange.upload.is_sent(request), client_closes) {
+            (true, false) => Next::Request,
+            (true, true) => Next::Close,
+            // The answer came before the end of the body; what follows on this connection cannot be told apart.
+            (false, _) => Next::Linger,
+        }
+    }
+
+    /// Keeps the member's connection for other requests if nothing is left on it.
+    fn keep_connection(&self, request: &Request, exchange: Exchange) {
+        if exchange.reply.member_keeps_alive && exchange.upload.is_sent(request) {
+            let core = &self.client.core;
+            let settings = core.settings.borrow();
+            let until = core.now() + settings.timeouts.pool_idle_ms;
+            let most = settings.limits.pool_size_max as usize;
+            request.member.keep_idle(exchange.connection, until, most);
+        }
+    }
+
+    async fn fail(&mut self, request: &Request, failed: Failed) -> Next {
+        let Failed { failure, looks_complete } = failed;
+        let answer = failure.fault.answer();
+        self.client.core.count(|totals| {
+            totals.requests += 1;
+            totals.failed += u64::from(failure.fault != Fault::ClientGone);
+        });
+        self.log(request, answer.status, 0);
+        if failure.fault == Fault::ClientGone {
+            return Next::Close;
+        }
+        tracing::info!(
+            member = %request.member.name, fault = ?failure.fault, phase = ?failure.phase, side = ?answer.side,
+            attempts = failure.attempts, "a request failed"
+        );
+        if failure.answer_started {
+            return if looks_complete { Next::Reset } else { Next::Close };
+        }
+        let refused = Refused {
+            fault: failure.fault,
+            reason: String::new(),
+            is_head: request.asked.is_head,
+            wants_json: request.wants_json(),
+            keep_alive: request.asked.keep_alive && request.framing.is_done(),
+        };
+        self.answer(&refused).await
+    }
+
+    /// Answers a request that goes to no member.
+    async fn refuse(&mut self, refused: Refused) -> Next {
+        let is_client_side = refused.fault.answer().side == logic::retry::Side::Client;
+        self.client.core.count(|totals| {
+            totals.requests += 1;
+            totals.refused += u64::from(is_client_side);
+            totals.failed += u64::from(!is_client_side);
+        });
+        tracing::debug!(client = %self.client.address, fault = ?refused.fault, reason = refused.reason, "a request is refused");
+        self.answer(&refused).await
+    }
+
+    async fn answer(&mut self, refused: &Refused) -> Next {
+        let keep_alive = refused.keep_alive && !self.client.core.is_stopping.get();
+        let mut unsent = Outbox::default();
+        if unsent.send(&self.client.writer, &answers::render(refused, keep_alive), &[]).is_err() {
+            return Next::Close;
+        }
+        let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        let deadline = self.ticket.in_ms(response_ms);
+        let flushed =
+            self.ticket.until(deadline, |context| unsent.poll_flush(&self.client.writer, context)).await;
+        match flushed {
+            Ok(Ok(())) if keep_alive => Next::Request,
+            Ok(Ok(())) => Next::Linger,
+            Ok(Err(_)) | Err(_) => Next::Close,
+        }
+    }
+
+    fn log(&self, request: &Request, status: u16, bytes: u64) {
+        if let Some(log) = &self.client.core.access_log {
+            log.write(&self.client.address, request, self.ticket.now_us(), status, bytes);
+        }
+    }
+}
+
+impl Client {
+    /// Ready when the connection is broken. A client that only ended its own direction is waited for.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        if !self.is_watched {
+            return Poll::Pending;
+        }
+        let mut byte = [0];
+        match self.reader.as_ref().poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(_)) => {
+                self.is_watched = false;
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Fault::ClientGone),
+        }
+    }
+}
+
+/// What an admission means for the session; keeps the bytes that were not used.
+fn take_admission(admission: Admission, bytes: &[u8], surplus: &mut Vec<u8>) -> Option<Read> {
+    let (read, used) = match admission {
+        Admission::Incomplete => (None, 0),
+        Admission::Admitted { request, used } => (Some(Read::Request(request)), used),
+        Admission::Refused { refused, used } => (Some(Read::Refused(refused)), used),
+    };
+    if used < bytes.len() {
+        surplus.extend_from_slice(&bytes[used..]);
+    }
+    read
+}
+
+/// A failure before any byte of the request was written.
+fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused: bool) -> Failed {
+    let failure = Failure {
+        fault,
+        phase,
+        is_written: false,
+        answer_started: false,
+        is_idempotent: request.is_idempotent,
+        is_body_replayable: request.is_replayable,
+        is_connection_reused,
+        attempts: 1,
+    };
+    Failed { failure, looks_complete: false }
+}
+
+/// Counts a request as under way at a member until it is dropped.
+struct InFlight {
+    core: Rc<Core>,
+    member: Rc<Member>,
+}
+
+impl InFlight {
+    fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
+        member.in_flight.set(member.in_flight.get() + 1);
+        Self { core: core.clone(), member: member.clone() }
+    }
+
+    fn moved_to(self, member: &Rc<Member>) -> Self {
+        Self::begin(&self.core, member)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.member.in_flight.get() - 1;
+        self.member.in_flight.set(left);
+        // Whoever waits to stop it shall hear at once that its last request is over.
+        if left == 0 && !self.member.is_up() {
+            self.core.report_now.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
+    #[test]
+    fn an_idle_session_is_small() {
+        let bytes = size(serve);
+        assert!(bytes <= 1_100, "a session takes {bytes} bytes");
+    }
+}

@@ -1,0 +1,17 @@
+//! What all data threads of a router know: settings, routes and views. Immutable; replaced whole.
+
+use logic::route::RouteTable;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::id::ClusterName;
+use wire::router::RouterSettings;
+use wire::view::View;
+
+#[derive(Debug)]
+pub struct Table {
+    /// Counts the tables of this process, so that threads can say which one they use.
+    pub number: u64,
+    pub settings: Arc<RouterSettings>,
+    pub routes: Arc<RouteTable>,
+    pub views: BTreeMap<ClusterName, Arc<View>>,
+}

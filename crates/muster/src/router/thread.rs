@@ -1,0 +1,157 @@
+//! One data thread: its event loop, its listeners, its sessions.
+
+use super::access_log::AccessLogHandle;
+use super::core::Core;
+use super::listen::ACCEPT_PAUSE;
+use super::report::{ThreadReport, of_thread};
+use super::session::serve;
+use super::table::Table;
+use crate::clock::Clock;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinSet, LocalSet};
+use wire::router::RouterSettings;
+
+/// Orders that may wait for a data thread. 64: the control thread waits beyond that.
+pub const ORDERS_MAX: usize = 64;
+/// Reports come at least this often.
+const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Requests under way when the router stops may take this long.
+const FINISH_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub enum Order {
+    Table(Arc<Table>),
+    Listen {
+        asked: SocketAddr,
+        listener: TcpListener,
+    },
+    Unlisten {
+        asked: SocketAddr,
+    },
+    /// Accept nothing more, finish what is under way, end.
+    Stop,
+}
+
+/// Where a data thread leaves its newest report.
+#[derive(Debug, Default)]
+pub struct ReportSlot {
+    pub latest: Mutex<ThreadReport>,
+}
+
+#[derive(Debug)]
+pub struct ThreadStart {
+    pub number: usize,
+    pub clock: Clock,
+    pub settings: Arc<RouterSettings>,
+    pub access_log: Option<AccessLogHandle>,
+    pub seed: u64,
+    pub orders: mpsc::Receiver<Order>,
+    pub slot: Arc<ReportSlot>,
+    pub reported: Arc<Notify>,
+}
+
+/// Starts a data thread.
+pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("router-{}", start.number)).spawn(move || {
+        LocalSet::new().block_on(&runtime, run(start));
+    })
+}
+
+async fn run(start: ThreadStart) {
+    let ThreadStart { clock, settings, access_log, seed, mut orders, slot, reported, .. } = start;
+    let core = Core::new(clock, settings, access_log, seed);
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(core.waits.clone().sweep_for_ever());
+    tasks.spawn_local(report_for_ever(core.clone(), slot, reported));
+    let mut listening: BTreeMap<SocketAddr, AbortHandle> = BTreeMap::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Table(table) => core.apply(&table),
+            Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    listening.insert(asked, tasks.spawn_local(accept_for_ever(core.clone(), listener)));
+                }
+                Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
+            },
+            Order::Unlisten { asked } => {
+                if let Some(task) = listening.remove(&asked) {
+                    task.abort();
+                }
+            }
+            Order::Stop => break,
+        }
+    }
+    listening.values().for_each(AbortHandle::abort);
+    core.is_stopping.set(true);
+    core.waits.stop_idle();
+    let finished = async {
+        while core.waits.count() > 0 {
+            core.waits.stop_idle();
+            // A session ends by itself; looking twenty times a second costs nothing in a router that stops.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(FINISH_MAX, finished).await.is_err() {
+        tracing::warn!(sessions = core.waits.count(), "the router stops with requests under way");
+    }
+    // Sessions that are left end with their LocalSet; tasks of this thread end here.
+    tasks.shutdown().await;
+}
+
+async fn accept_for_ever(core: Rc<Core>, listener: tokio::net::TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let settings = core.settings.borrow();
+                let threads = super::control::thread_count(&settings) as u32;
+                let most = settings.limits.connections_max.div_ceil(threads) as usize;
+                drop(settings);
+                if core.waits.count() >= most {
+                    refuse_connection(&core, &stream);
+                    continue;
+                }
+                // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
+                tokio::task::spawn_local(serve(core.clone(), stream, peer));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One answer without waiting: a router that is full has no room for another session.
+fn refuse_connection(core: &Core, stream: &tokio::net::TcpStream) {
+    core.count(|totals| totals.refused += 1);
+    let refused = super::request::Refused::overloaded();
+    if let Err(error) = stream.try_write(&super::answers::render(&refused, false)) {
+        tracing::debug!(%error, "a connection too many could not be told so");
+    }
+}
+
+async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<Notify>) {
+    let mut ticks = 0_u32;
+    loop {
+        // Both may be cancelled: a notification that is missed is followed by a report within a second.
+        let is_tick = tokio::select! {
+            () = core.report_now.notified() => false,
+            () = tokio::time::sleep(REPORT_INTERVAL) => true,
+        };
+        ticks += u32::from(is_tick);
+        core.waits.refresh();
+        core.clusters.borrow().values().for_each(|cluster| {
+            cluster.members.borrow().iter().for_each(|member| member.close_old_idle(core.now()));
+        });
+        let report = of_thread(&core, is_tick && ticks.is_multiple_of(5));
+        *slot.latest.lock().expect("nobody panics while holding it") = report;
+        reported.notify_one();
+    }
+}

@@ -1,0 +1,79 @@
+//! After a switch of protocols (WebSocket): bytes both ways, understood by nobody here.
+//!
+//! Each direction ends by itself and its end is passed on; the tunnel is over when both have ended, when either
+//! side breaks off, or when nothing has moved for `tunnel_idle_ms`. Memory is bounded by one read each way.
+
+use super::core::Core;
+use super::session::Session;
+use super::streams::{Duplex, Outbox, poll_read};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    unsent: Outbox,
+    /// The sender has ended; its end is to be passed on.
+    has_ended: bool,
+    is_over: bool,
+}
+
+impl Way {
+    /// Moves bytes once. Ready(Ok): something moved.
+    fn poll(
+        &mut self,
+        core: &Core,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_over {
+            return Poll::Pending;
+        }
+        if !self.unsent.is_empty() {
+            return self.unsent.poll_flush(to, context);
+        }
+        if self.has_ended {
+            ready!(Pin::new(to).poll_shutdown(context))?;
+            self.is_over = true;
+            return Poll::Ready(Ok(()));
+        }
+        let sent = ready!(poll_read(&core.scratch, from, context, |bytes| {
+            self.has_ended = bytes.is_empty();
+            self.unsent.send(to, bytes, &[])
+        }))?;
+        Poll::Ready(sent)
+    }
+}
+
+/// Runs the tunnel between the session's client and `member` to its end.
+pub async fn run(session: &mut Session, mut member: Duplex) {
+    let idle_ms = session.client.core.settings.borrow().timeouts.tunnel_idle_ms;
+    let (mut up, mut down) = (Way::default(), Way::default());
+    // What the client said ahead of the switch belongs to the new protocol.
+    let early = std::mem::take(&mut session.client.surplus);
+    if up.unsent.send(&member.writer, &early, &[]).is_err() {
+        return;
+    }
+    let Session { ticket, client } = session;
+    while !(up.is_over && down.is_over) {
+        let deadline = ticket.in_ms(idle_ms);
+        let moved = ticket
+            .until(deadline, |context| {
+                let sent = up.poll(&client.core, &mut client.reader, &mut member.writer, context);
+                let received = down.poll(&client.core, &mut member.reader, &mut client.writer, context);
+                match (sent, received) {
+                    (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                    (Poll::Pending, Poll::Pending) => Poll::Pending,
+                    (Poll::Ready(Ok(())), _) | (_, Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+                }
+            })
+            .await;
+        if !matches!(moved, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
