@@ -115,6 +115,7 @@ pub struct Subscription {
     /// The last event that this caller has seen; None if it has seen none.
     pub seen: Option<u64>,
     /// Its place among the streams that may be open.
+    #[expect(dead_code, reason = "held for as long as the stream is open, and given back with it")]
     pub permit: OwnedSemaphorePermit,
 }
 
