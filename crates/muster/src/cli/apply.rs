@@ -16,8 +16,12 @@ Examples:
   muster apply muster.toml             change it, without a dropped connection
   generate | muster apply - --config muster.toml
 
-Exit codes: 0 done, 1 the configuration was refused and nothing changed, 2 wrong use, 3 the cell was not reached,
-4 Muster's fault.";
+Exit codes:
+  0  done
+  1  the configuration was refused and nothing changed
+  2  wrong use
+  3  the cell was not reached
+  4  Muster's fault";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

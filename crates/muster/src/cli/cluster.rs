@@ -21,8 +21,12 @@ Examples:
   muster cluster stop shop/shop-2 --yes    in a script
   muster cluster start shop --no-wait
 
-Exit codes: 0 done (with --no-wait: begun), 1 refused or it did not come about, 2 wrong use, 3 the cell was not
-reached, 4 Muster's fault.";
+Exit codes:
+  0  done (with --no-wait: begun)
+  1  refused or it did not come about
+  2  wrong use
+  3  the cell was not reached
+  4  Muster's fault";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, arg_required_else_help = true)]

@@ -11,7 +11,12 @@ Examples:
   muster explain http://shop.example/cart
   muster explain /cart --cookie 'JSESSIONID=0000abc:shop-2'
 
-Exit codes: 0 a member would get it, 1 it would be refused, 2 wrong use, 3 the cell was not reached, 4 Muster's fault.";
+Exit codes:
+  0  a member would get it
+  1  it would be refused
+  2  wrong use
+  3  the cell was not reached
+  4  Muster's fault";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -64,7 +69,7 @@ fn tell(explanation: &Explanation) -> String {
     let mut text =
         format!("{}\n  route    {route}\n  cluster  {cluster}\n  member   {member}\n", explanation.url);
     for (index, why) in explanation.why.iter().enumerate() {
-        write!(text, "{}{}. {why}\n", if index == 0 { "\n" } else { "" }, index + 1)
+        writeln!(text, "{}{}. {why}", if index == 0 { "\n" } else { "" }, index + 1)
             .expect("a string takes any text");
     }
     plain(&text)

@@ -10,7 +10,12 @@ Examples:
   muster node
   muster node --json | jq '.[] | select(.connected | not)'
 
-Exit codes: 0 all agents are heard, 1 one is not, 2 wrong use, 3 the cell was not reached, 4 Muster's fault.";
+Exit codes:
+  0  all agents are heard
+  1  one is not
+  2  wrong use
+  3  the cell was not reached
+  4  Muster's fault";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

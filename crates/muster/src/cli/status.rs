@@ -20,7 +20,12 @@ Examples:
   muster status --wait-up shop             in a script: goes on when all members of shop are up
   muster status --api http://10.0.0.1:29003 --token-file token
 
-Exit codes: 0 yes, 1 the members are not up in time, 2 wrong use, 3 the cell was not reached, 4 Muster's fault.";
+Exit codes:
+  0  yes
+  1  the members are not up in time
+  2  wrong use
+  3  the cell was not reached
+  4  Muster's fault";
 
 /// Events shown below a live table.
 const EVENTS_SHOWN: usize = 6;
@@ -218,10 +223,10 @@ fn frame(view: &View) -> String {
     }
     if let Some(status) = &view.status {
         text.push_str(&table::status(status, paint));
-    }
-    if !view.events.is_empty() {
-        let events: Vec<Event> = view.events.iter().cloned().collect();
-        text.push_str(&format!("\n{}", table::events(&events, paint)));
+        if !view.events.is_empty() {
+            let events: Vec<Event> = view.events.iter().cloned().collect();
+            text.push_str(&format!("\n{}", table::events(&events, status.now_ms, paint)));
+        }
     }
     let text = table::fit(&text, usize::from(columns), usize::from(rows));
     // Each line is cleared to its end before it is written over, and the rest below at last: nothing flickers.

@@ -259,9 +259,9 @@ fn member_row(member: &MemberStatus, now_ms: u64) -> Vec<Cell> {
     ]
 }
 
-/// Events, oldest first.
-pub fn events(events: &[Event], paint: Paint) -> String {
-    let heads = [("EVENT", Side::Right), ("ABOUT", Side::Left), ("WHAT HAPPENED", Side::Left)];
+/// Events, oldest first, with their ages at `now_ms`.
+pub fn events(events: &[Event], now_ms: u64, paint: Paint) -> String {
+    let heads = [("AGO", Side::Right), ("ABOUT", Side::Left), ("WHAT HAPPENED", Side::Left)];
     let rows: Vec<Vec<Cell>> = events
         .iter()
         .map(|event| {
@@ -276,7 +276,7 @@ pub fn events(events: &[Event], paint: Paint) -> String {
                 (None, Some(member)) => member.to_string(),
                 (None, None) => "-".into(),
             };
-            vec![cell(event.number.to_string()), cell(about), styled(one_line(&event.text), style)]
+            vec![cell(duration(now_ms, event.at_ms)), cell(about), styled(one_line(&event.text), style)]
         })
         .collect();
     table(paint, 0, &heads, &rows)

@@ -72,11 +72,11 @@ fn events_are_listed_oldest_first() {
     let mut second = sample_event(12, "shop-2 is down:\nexited");
     second.member = Some("shop-2".into());
     expect![[r#"
-        EVENT  ABOUT        WHAT HAPPENED
-            9  shop         shop-1 is up
-           12  shop/shop-2  shop-2 is down: exited
+        AGO  ABOUT        WHAT HAPPENED
+         1m  shop         shop-1 is up
+         1m  shop/shop-2  shop-2 is down: exited
     "#]]
-    .assert_eq(&events(&[sample_event(9, "shop-1 is up"), second], Paint::Plain));
+    .assert_eq(&events(&[sample_event(9, "shop-1 is up"), second], 1_700_000_065_009, Paint::Plain));
 }
 
 #[test]
