@@ -53,7 +53,7 @@ fn members_are_started_and_appear_as_they_come_up() {
             500 view shop 7.2: s1 up, s2 starting, x up
             600 event info member-up: shop/s2 is up: passes its probe
             600 event warning member-down: shop/x is down: fails its probe
-            600 view shop 7.3: s1 up, s2 up, x down
+            600 view shop 7.3: s1 up, s2 up, x down!
         "#]],
     );
 }
@@ -94,7 +94,7 @@ fn lost_agent_changes_no_view() {
             9000 event info node-connected: the agent of node a is connected
             9000 assign a: s1 running 1, s2 running 1, s3 running 1
             9100 event warning member-down: shop/s2 is down: exited and will be started again
-            9100 view shop 7.2: s1 up, s2 down, s3 up
+            9100 view shop 7.2: s1 up, s2 down!, s3 up
         "#]],
     );
 }
@@ -109,10 +109,10 @@ fn old_reports_change_nothing() {
         500 report-numbered a 2 1 s1=up s2=up s3=up
         ",
         expect![[r#"
-             200 event warning member-down: shop/s1 is down: exited and will be started again
-             200 view shop 7.2: s1 down, s2 up, s3 up
-             500 event info member-up: shop/s1 is up: passes its probe
-             500 view shop 7.3: s1 up, s2 up, s3 up
+            200 event warning member-down: shop/s1 is down: exited and will be started again
+            200 view shop 7.2: s1 down!, s2 up, s3 up
+            500 event info member-up: shop/s1 is up: passes its probe
+            500 view shop 7.3: s1 up, s2 up, s3 up
         "#]],
     );
 }
@@ -253,7 +253,7 @@ fn drain_keeps_conversations_until_started_again() {
             1001 event info operator: ann asked to drain shop/s1
             1001 answer: shop/s1 is draining already
             2000 event warning member-down: shop/s1 is down: fails its probe
-            2000 view shop 7.3: s1 down, s2 up, s3 up
+            2000 view shop 7.3: s1 down!, s2 up, s3 up
             3000 event info member-draining: shop/s1 is draining: drained by an operator: keeps its conversations, takes no new ones
             3000 view shop 7.4: s1 draining, s2 up, s3 up
             4000 event info operator: ann asked to start shop/s1
@@ -330,9 +330,9 @@ fn restart_of_a_cluster_stops_at_the_first_member_that_does_not_come_back() {
             1100 view shop 7.3: s1 starting, s2 up, s3 up
             1100 assign a: s1 running 2, s2 running 1, s3 running 1
             1200 event warning member-down: shop/s1 is down: exited and will be started again
-            1200 view shop 7.4: s1 down, s2 up, s3 up
+            1200 view shop 7.4: s1 down!, s2 up, s3 up
             1300 event error member-failed: shop/s1 is failed: failed too often and waits for a person to start it
-            1300 view shop 7.5: s1 failed, s2 up, s3 up
+            1300 view shop 7.5: s1 failed!, s2 up, s3 up
             1300 event error restart-failed: shop/s1 did not come back: its new process failed too often; no further member is restarted
             1400 event info operator: ann asked to start shop/s1
             1400 event info member-starting: shop/s1 is starting: its agent has been told to start it
@@ -381,7 +381,7 @@ fn last_member_that_is_up_is_not_restarted_with_its_cluster() {
         expect![[r#"
             1000 event warning member-down: shop/s2 is down: fails its probe
             1000 event warning member-down: shop/s3 is down: fails its probe
-            1000 view shop 7.2: s1 up, s2 down, s3 down
+            1000 view shop 7.2: s1 up, s2 down!, s3 down!
             1100 event info operator: ann asked to stop shop/s2
             1100 answer: shop/s2 is being stopped
             1200 event info operator: ann asked to stop shop/s3
@@ -390,7 +390,7 @@ fn last_member_that_is_up_is_not_restarted_with_its_cluster() {
             1400 refused M2005: s1 is the only member that is up; restart the member itself to accept that requests fail meanwhile
             1500 event info operator: ann asked to restart shop/s1
             1500 event info member-down: shop/s1 is down: is being restarted
-            1500 view shop 7.3: s1 down, s2 down, s3 down
+            1500 view shop 7.3: s1 down, s2 down!, s3 down!
             1500 answer: shop/s1 is being restarted
         "#]],
     );

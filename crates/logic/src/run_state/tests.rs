@@ -195,6 +195,34 @@ fn each_situation_has_one_state_and_one_reason() {
     }
 }
 
+#[test]
+fn requests_are_given_up_only_where_nobody_will_answer() {
+    let never_passed = |observed: &mut Observed| observed.has_passed = false;
+    let old_process = |observed: &mut Observed| observed.is_current = false;
+    let cases: &[(&str, Facts, bool)] = &[
+        ("up", up(), false),
+        ("exited", reported(ProcessState::BackingOff, Unasked), true),
+        ("gave up", reported(ProcessState::GaveUp, Unasked), true),
+        ("hangs", reported(RUNNING, Failing), true),
+        ("external hangs", reported(ProcessState::External, Failing), true),
+        ("starts slowly", with_observed(reported(RUNNING, Failing), never_passed), false),
+        ("stops in good order", reported(STOPPING, Failing), false),
+        ("has stopped", reported(ProcessState::Stopped, Failing), false),
+        ("is being replaced", with_observed(reported(ProcessState::BackingOff, Unasked), old_process), false),
+        ("is taken out", Facts { task: Task::TakenOut(Goal::Stop), ..up() }, false),
+        (
+            "is taken out and hangs",
+            Facts { task: Task::TakenOut(Goal::Stop), ..reported(RUNNING, Failing) },
+            true,
+        ),
+        ("agent silent", Facts { link: AgentLink::Lost, ..up() }, false),
+        ("never heard", silent(AgentLink::NotHeard), false),
+    ];
+    for (situation, facts, expected) in cases {
+        assert_eq!(is_lost(facts), *expected, "{situation}");
+    }
+}
+
 /// Every combination of facts: what must hold of all of them, whatever the table shows.
 #[test]
 fn no_combination_makes_a_member_serve_that_must_not() {
@@ -216,6 +244,7 @@ fn no_combination_makes_a_member_serve_that_must_not() {
                         let facts = Facts { wish, task, link, ..reported(process, probe) };
                         let state = judge(&facts).0;
                         let serves = matches!(state, RunState::Up | RunState::Draining);
+                        assert!(!(serves && is_lost(&facts)), "{facts:?}");
                         let can_serve =
                             probe == Passing && matches!(process, ProcessState::External | RUNNING);
                         assert!(!serves || can_serve, "{facts:?}");

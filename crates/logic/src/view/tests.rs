@@ -10,6 +10,7 @@ fn member(name: &str) -> MemberView {
         address: Some(([127, 0, 0, 1], 8080).into()),
         state: RunState::Up,
         weight: 2,
+        is_lost: false,
         reason: "passes its probe".into(),
     }
 }
@@ -38,7 +39,7 @@ fn whatever_routers_act_on_has_a_new_epoch() {
         separator: ':',
         lowers_weight: false,
     });
-    let changed: [(&str, Policy, &Option<Affinity>, Vec<MemberView>); 9] = [
+    let changed: [(&str, Policy, &Option<Affinity>, Vec<MemberView>); 10] = [
         ("policy", Policy::Random, &None, vec![member("a"), member("b")]),
         ("affinity", Policy::RoundRobin, &affinity, vec![member("a"), member("b")]),
         ("order", Policy::RoundRobin, &None, vec![member("b"), member("a")]),
@@ -57,6 +58,7 @@ fn whatever_routers_act_on_has_a_new_epoch() {
             &None,
             vec![member("a"), MemberView { address: None, ..member("b") }],
         ),
+        ("lost", Policy::RoundRobin, &None, vec![member("a"), MemberView { is_lost: true, ..member("b") }]),
         (
             "clone id",
             Policy::RoundRobin,

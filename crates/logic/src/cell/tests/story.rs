@@ -240,6 +240,7 @@ impl Story {
         Input::RouterReport(RouterReport {
             router: "edge".into(),
             listening: Vec::new(),
+            problems: Vec::new(),
             connections: 1,
             clusters: vec![ClusterTraffic { cluster, applied, members }],
             totals: Totals::default(),
@@ -254,7 +255,8 @@ fn member_text(member: &wire::view::MemberView) -> String {
         member.name
     );
     let weight = if member.weight == 1 { String::new() } else { format!(" *{}", member.weight) };
-    format!("{} {}{weight}", member.name, member.state)
+    let lost = if member.is_lost { "!" } else { "" };
+    format!("{} {}{lost}{weight}", member.name, member.state)
 }
 
 fn assignment_text(assignment: &Assignment) -> String {
