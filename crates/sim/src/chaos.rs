@@ -286,15 +286,14 @@ impl World {
         };
         let others_up =
             self.plant.members.iter().filter(|member| member.name != name && is_up(&member.name)).count();
+        let up = others_up + usize::from(is_up(&name));
         match chance.below(6) {
             0 => self.operate(None, Act::Restart),
             1 if others_up > 0 => self.operate(Some(&name), Act::Restart),
             2 if others_up > 1 => self.operate(Some(&name), Act::Stop),
             3 if others_up > 1 => self.operate(Some(&name), Act::Drain),
-            // With one member left a new release of it would have to stop the service, which is what was asked for.
-            4 if others_up > 0 => {
-                self.change_plant(chance, names, if others_up > 1 { 2 } else { usize::MAX })
-            }
+            // A new release of the only one that serves would stop the service, as asked for.
+            4 if up > 1 => self.change_plant(chance, names, if up > 2 { 2 } else { usize::MAX }),
             _ => self.operate(None, Act::Start),
         }
     }

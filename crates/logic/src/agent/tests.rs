@@ -200,11 +200,11 @@ fn a_member_is_started_asked_often_and_then_each_second() {
             0.055s probe a at 10.0.0.1:8001
             0.155s probe a at 10.0.0.1:8001
             0.160s report a running ? 0: has not answered its probe yet
-            0.355s probe a at 10.0.0.1:8001
+            0.205s probe a at 10.0.0.1:8001
             0.370s Info: a answers its probe
             0.370s report a running passing 0: answers its probe
-            1.355s probe a at 10.0.0.1:8001
-            2.355s probe a at 10.0.0.1:8001
+            1.205s probe a at 10.0.0.1:8001
+            2.205s probe a at 10.0.0.1:8001
         "#]],
     );
 }

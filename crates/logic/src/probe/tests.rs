@@ -57,6 +57,8 @@ fn answers_add_up() {
 fn a_starting_process_is_asked_often_at_first_and_never_more_than_its_interval_apart() {
     let (_, pauses_ms) = run(Subject::JustStarted, &settings(1, 1), "bbbbbgbg");
     assert_eq!(pauses_ms, [0, 50, 100, 200, 400, 400, 400, 400]);
+    let (_, pauses_ms) = run(Subject::JustStarted, &settings(3, 1), "bbbgbbggg");
+    assert_eq!(pauses_ms, [0, 50, 100, 200, 50, 50, 100, 50, 50], "one that answers is proven quickly");
     let (_, pauses_ms) = run(Subject::LongThere, &settings(1, 1), "bbg");
     assert_eq!(pauses_ms, [0, 400, 400]);
 }
