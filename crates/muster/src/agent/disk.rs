@@ -96,46 +96,42 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
-    fn directory(name: &str) -> PathBuf {
-        let directory = std::env::temp_dir().join(format!("muster-disk-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
-        directory
-    }
+    use crate::agent::scratch::Scratch;
 
     #[test]
     fn the_newest_assignments_are_recalled_and_a_damaged_file_counts_as_none() {
-        let directory = directory("recall");
-        assert_eq!(recall(&directory), None);
+        let scratch = Scratch::new("disk-recall");
+        let directory = &scratch.0;
+        assert_eq!(recall(directory), None);
         let remembered = Remembered { generation: 3, assignments: Vec::new() };
         let (newest, seen) = watch::channel(None);
         newest.send_replace(Some(remembered.clone()));
         drop(newest);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
         runtime.block_on(keep_remembering(directory.clone(), seen));
-        assert_eq!(recall(&directory), Some(remembered));
+        assert_eq!(recall(directory), Some(remembered));
         std::fs::write(directory.join(ASSIGNMENTS), "{\"generation\":").expect("the file is ours");
-        assert_eq!(recall(&directory), None);
+        assert_eq!(recall(directory), None);
     }
 
     #[test]
     fn incarnations_rise_even_if_the_clock_is_set_back() {
-        let directory = directory("incarnation");
+        let scratch = Scratch::new("disk-incarnation");
+        let directory = &scratch.0;
         let far_future = u64::MAX - 10;
         write(&directory.join("incarnation.json"), &far_future).expect("the directory is ours");
-        assert_eq!(next_incarnation(&directory).expect("the directory is ours"), far_future + 1);
-        assert_eq!(next_incarnation(&directory).expect("the directory is ours"), far_future + 2);
+        assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 1);
+        assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 2);
     }
 
     #[test]
     fn a_directory_belongs_to_one_at_a_time() {
-        let directory = directory("lock");
-        let first = lock(&directory).expect("the directory is ours");
+        let scratch = Scratch::new("disk-lock");
+        let directory = &scratch.0;
+        let first = lock(directory).expect("the directory is ours");
         assert!(first.is_some());
-        assert!(lock(&directory).expect("the directory is ours").is_none());
+        assert!(lock(directory).expect("the directory is ours").is_none());
         drop(first);
-        assert!(lock(&directory).expect("the directory is ours").is_some());
+        assert!(lock(directory).expect("the directory is ours").is_some());
     }
 }

@@ -13,6 +13,8 @@ mod ports;
 mod probe;
 mod process;
 mod readable;
+#[cfg(test)]
+mod scratch;
 
 use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};

@@ -1,13 +1,14 @@
 //! What ends up in which file.
 
 use super::*;
+use crate::agent::scratch::Scratch;
 
 /// A log of at most 10 bytes in a fresh directory.
-fn log(name: &str, files_max: u32) -> (PathBuf, Log) {
-    let directory = std::env::temp_dir().join(format!("muster-log-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&directory);
-    let path = directory.join("made/on/demand/log");
-    (path.clone(), Log::new(path, 10, files_max))
+fn log(name: &str, files_max: u32) -> (Scratch, PathBuf, Log) {
+    let scratch = Scratch::new(&format!("log-{name}"));
+    let path = scratch.0.join("made/on/demand/log");
+    let log = Log::new(path.clone(), 10, files_max);
+    (scratch, path, log)
 }
 
 /// Contents of the current file, `.1`, `.2` and so on, as far as they exist.
@@ -21,7 +22,7 @@ fn files(path: &Path) -> Vec<String> {
 
 #[test]
 fn lines_are_not_torn_while_they_fit() {
-    let (path, mut log) = log("lines", 3);
+    let (_scratch, path, mut log) = log("lines", 3);
     log.write(b"one\ntwo\nthr");
     log.write(b"ee\nfour\n");
     log.write(b"five\n");
@@ -31,7 +32,7 @@ fn lines_are_not_torn_while_they_fit() {
 
 #[test]
 fn a_line_longer_than_the_file_stays_whole() {
-    let (path, mut log) = log("long", 3);
+    let (_scratch, path, mut log) = log("long", 3);
     log.write(b"a\n");
     log.write(b"0123456789abcdef\nb\n");
     assert_eq!(files(&path), ["b\n", "0123456789abcdef\n", "a\n"]);
@@ -39,7 +40,7 @@ fn a_line_longer_than_the_file_stays_whole() {
 
 #[test]
 fn a_line_without_end_is_cut_at_its_bound() {
-    let (path, mut log) = log("endless", 1);
+    let (_scratch, path, mut log) = log("endless", 1);
     let piece = vec![b'x'; 40_000];
     for _ in 0..4 {
         log.write(&piece);
@@ -50,7 +51,7 @@ fn a_line_without_end_is_cut_at_its_bound() {
 
 #[test]
 fn without_older_files_the_current_one_starts_again() {
-    let (path, mut log) = log("none-older", 0);
+    let (_scratch, path, mut log) = log("none-older", 0);
     log.write(b"one\ntwo\n");
     log.write(b"three\n");
     assert_eq!(files(&path), ["three\n"]);
@@ -58,7 +59,7 @@ fn without_older_files_the_current_one_starts_again() {
 
 #[test]
 fn a_log_goes_on_where_the_last_one_ended() {
-    let (path, mut log) = log("goes-on", 1);
+    let (_scratch, path, mut log) = log("goes-on", 1);
     log.write(b"one\n");
     let mut next = Log::new(path.clone(), 10, 1);
     next.write(b"two\n");
@@ -68,7 +69,7 @@ fn a_log_goes_on_where_the_last_one_ended() {
 
 #[test]
 fn what_cannot_be_written_is_counted_and_mentioned_later() {
-    let (path, mut log) = log("mentioned", 1);
+    let (_scratch, path, mut log) = log("mentioned", 1);
     let spare = log.file.replace(File::options().write(true).open("/dev/full").expect("there is /dev/full"));
     log.write(b"lost\n");
     assert_eq!(log.dropped_bytes(), 5);
