@@ -36,7 +36,7 @@ pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 }
 
 #[track_caller]
-pub fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(seen) = look() {
@@ -57,12 +57,8 @@ pub fn state(pid: u32) -> Option<char> {
     fields(pid)?.split(' ').next()?.chars().next()
 }
 
-pub fn parent(pid: u32) -> Option<u32> {
-    fields(pid)?.split(' ').nth(1)?.parse().ok()
-}
-
-/// Everything behind the name in /proc/PID/stat.
-fn fields(pid: u32) -> Option<String> {
+/// Everything behind the name in /proc/PID/stat: state, parent, and so on.
+pub fn fields(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.to_owned())
 }
