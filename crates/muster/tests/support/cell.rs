@@ -35,8 +35,8 @@ impl Cell {
         let mut cell = Self { process, console, router, state_dir, token: String::new() };
         wait_for("the cell's API", || {
             cell.process.check();
-            let token =
-                std::fs::read_to_string(cell.state_dir.join("admin-token")).map_err(|error| error.to_string())?;
+            let token = std::fs::read_to_string(cell.state_dir.join("admin-token"))
+                .map_err(|error| error.to_string())?;
             cell.token = token.trim().to_owned();
             cell.try_status().map(drop)
         });
