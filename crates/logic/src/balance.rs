@@ -352,6 +352,11 @@ impl Balancer {
         self.members.get(index as usize).is_some_and(|member| member.is_marked(now))
     }
 
+    /// Whether a request that has begun with this member may go on there, on another connection.
+    pub fn keeps(&self, index: u16) -> bool {
+        self.members.get(index as usize).is_some_and(Member::keeps_sessions)
+    }
+
     /// Where a member of an older view is now.
     pub fn index_of(&self, name: &MemberName) -> Option<u16> {
         self.names.iter().position(|names| names.name == *name).map(|index| index as u16)

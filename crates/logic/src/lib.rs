@@ -10,6 +10,7 @@ pub mod histogram;
 pub mod http;
 pub mod limits;
 pub mod machine;
+pub mod model;
 pub mod probe;
 pub mod retry;
 pub mod rollout;

@@ -59,3 +59,15 @@ pub const EXTERNAL_GRACE_MS: u64 = 10_000;
 /// Times that one input may move a cluster's operations. Each member moves at most four times (drain, out, goal,
 /// gone) and a rollout twice; twice that means a mistake in our own rules.
 pub const SETTLE_PASSES_MAX: u32 = 16;
+
+// The store.
+
+/// Longest key. Two names of 64 bytes with their folders, twice over; every engine can index it.
+pub const KEY_SIZE_MAX_BYTES: usize = 256;
+/// Longest value. 4 MiB: a configuration file of 10,000 members, and small enough to be kept in memory a few times.
+pub const VALUE_SIZE_MAX_BYTES: usize = 4 << 20;
+/// Checks and writes of one transaction. 65,536: several keys for each of 10,000 members at once.
+pub const TXN_PARTS_MAX: usize = 1 << 16;
+/// Deleted keys that a store remembers for watchers. More than a watcher can miss while it is away for a moment;
+/// beyond that it is told everything, which costs little more.
+pub const TOMBSTONES_MAX: usize = 1000;

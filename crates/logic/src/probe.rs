@@ -120,9 +120,12 @@ impl Health {
             ProbeAnswer::Good => self.on_good(settings),
             ProbeAnswer::Bad { why } => self.on_bad(settings, why),
         }
-        let pause_ms = match (self.state, self.subject) {
-            (ProbeState::Unknown, Subject::JustStarted) => self.pause_ms.min(settings.interval_ms),
-            (ProbeState::Unknown | ProbeState::Passing | ProbeState::Failing, _) => settings.interval_ms,
+        let pause_ms = if self.is_awaited() {
+            let pause_ms = self.pause_ms.min(settings.interval_ms);
+            self.pause_ms = self.pause_ms.saturating_mul(2);
+            pause_ms
+        } else {
+            settings.interval_ms
         };
         // Counted from sending, so that a slow answer does not stretch the interval; but never at once, so that
         // an interval below the time-out cannot make a member be asked without pause.
@@ -143,12 +146,14 @@ impl Health {
         self.good_in_row = 0;
         self.bad_in_row = self.bad_in_row.saturating_add(1);
         self.trouble = Some(why);
-        let may_be_silent = self.subject == Subject::JustStarted && self.state == ProbeState::Unknown;
-        if may_be_silent {
-            self.pause_ms = self.pause_ms.saturating_mul(2);
-        } else if self.bad_in_row >= settings.fall {
+        if !self.is_awaited() && self.bad_in_row >= settings.fall {
             self.state = ProbeState::Failing;
         }
+    }
+
+    /// Started, and not well yet: it may be silent and is asked often.
+    fn is_awaited(&self) -> bool {
+        self.subject == Subject::JustStarted && self.state == ProbeState::Unknown
     }
 
     pub fn state(&self) -> ProbeState {

@@ -63,7 +63,8 @@ pub enum Verdict {
 /// Where to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// At the same member on a new connection: it may only have closed one that lay idle.
+    /// At the same member on a new connection: it may only have closed one that lay idle. That is no reason to mark
+    /// it. If the view in force by now says that it takes nothing (`Balancer::keeps`), this means `OtherMember`.
     SameMember,
     OtherMember,
 }

@@ -93,29 +93,6 @@ pub enum Reason {
     Stale(Box<Reason>),
 }
 
-impl Reason {
-    /// Whether requests that wait for the member's answer wait in vain: it is gone or does not answer. One that is
-    /// taken out in good order still answers them.
-    pub fn means_lost(&self) -> bool {
-        match self {
-            Reason::ProbeFails(_) | Reason::BacksOff(_) | Reason::GaveUp(_) => true,
-            Reason::Stale(reason) => reason.means_lost(),
-            Reason::NotHeard
-            | Reason::Remembered
-            | Reason::ToldToStart
-            | Reason::ToldToProbe
-            | Reason::AwaitsProbe(_)
-            | Reason::Answers(_)
-            | Reason::ProcessStops
-            | Reason::Stopped
-            | Reason::OutOfRotation
-            | Reason::Drained
-            | Reason::DrainsBefore(_)
-            | Reason::TakenOut(_) => false,
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -195,6 +172,22 @@ pub fn observe(facts: &Facts) -> (RunState, Reason) {
     match facts.link {
         AgentLink::Connected => (state, reason),
         AgentLink::NotHeard | AgentLink::Lost => (state, Reason::Stale(Box::new(reason))),
+    }
+}
+
+/// Whether requests that wait for its answer wait in vain: its process is gone or has stopped answering. Not while it
+/// is started or stopped in good order, and not because its agent is silent.
+pub fn is_lost(facts: &Facts) -> bool {
+    let Some(observed) = facts.observed.filter(|observed| observed.is_current) else { return false };
+    match (observed.process, observed.probe) {
+        (ProcessState::BackingOff | ProcessState::GaveUp, _) => true,
+        (ProcessState::External, ProbeState::Failing) => true,
+        (ProcessState::Running { .. }, ProbeState::Failing) => observed.has_passed,
+        (
+            ProcessState::External | ProcessState::Running { .. },
+            ProbeState::Passing | ProbeState::Unknown,
+        )
+        | (ProcessState::Stopped | ProcessState::Stopping { .. }, _) => false,
     }
 }
 

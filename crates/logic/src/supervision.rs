@@ -52,6 +52,8 @@ enum State {
     /// Ordered; nobody has said yet whether there is a process.
     Starting {
         start: StartNumber,
+        /// When it counts as a failed start unless it has passed its probe.
+        deadline: Time,
     },
     Running {
         start: StartNumber,
@@ -74,7 +76,7 @@ enum State {
 /// What the probe says of the running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fitness {
-    /// Has not passed yet; counts as a failed start at the deadline.
+    /// Has not passed yet; see the deadline of `Starting`.
     Untried {
         deadline: Time,
     },
@@ -95,12 +97,12 @@ impl Fitness {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StopCause {
     /// By its goal; after it what the goal says then.
     Asked,
-    /// It counts as a failed start.
-    StartTimeout,
+    /// It counts as a failed start, for this reason.
+    StartTimeout(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,13 +159,13 @@ impl Supervision {
         self.failures = 0;
         match (&mut self.state, goal) {
             (State::Resting | State::BackingOff { .. } | State::GaveUp, Goal::Run { .. }) => {
-                Some(self.start(fresh))
+                Some(self.start(now, fresh))
             }
             (State::Resting | State::BackingOff { .. } | State::GaveUp, Goal::Rest) => {
                 self.rest(format!("stopped: {why}"));
                 None
             }
-            (State::Starting { start }, _) => {
+            (State::Starting { start, .. }, _) => {
                 let start = *start;
                 Some(self.stop(now, start, None, StopCause::Asked, format!("stopping: {why}")))
             }
@@ -180,10 +182,10 @@ impl Supervision {
     }
 
     /// News: the process is there. Says whether that was expected.
-    pub fn started(&mut self, now: Time, start: StartNumber, pid: u32, address: SocketAddr) -> bool {
+    pub fn started(&mut self, start: StartNumber, pid: u32, address: SocketAddr) -> bool {
         match &mut self.state {
-            State::Starting { start: awaited } if *awaited == start => {
-                let deadline = now + self.rules.restart.start_timeout_ms;
+            State::Starting { start: awaited, deadline } if *awaited == start => {
+                let deadline = *deadline;
                 self.state = State::Running { start, pid, address, fitness: Fitness::Untried { deadline } };
                 self.reason = "started; has not answered its probe yet".into();
                 true
@@ -204,7 +206,7 @@ impl Supervision {
     /// News: the process is gone, or never came to be. `why` is what people read, e.g. `exited with status 1`.
     pub fn ended(&mut self, now: Time, start: StartNumber, why: &str, fresh: StartNumber) -> Option<Order> {
         match &self.state {
-            State::Starting { start: awaited } if *awaited == start => {
+            State::Starting { start: awaited, .. } if *awaited == start => {
                 self.fail(now, why);
                 None
             }
@@ -216,16 +218,13 @@ impl Supervision {
                 None
             }
             State::Stopping { start: awaited, cause, .. } if *awaited == start => match (cause, self.goal) {
-                (StopCause::Asked | StopCause::StartTimeout, Goal::Rest) => {
+                (StopCause::Asked | StopCause::StartTimeout(_), Goal::Rest) => {
                     self.rest(format!("stopped: {why}"));
                     None
                 }
-                (StopCause::Asked, Goal::Run { .. }) => Some(self.start(fresh)),
-                (StopCause::StartTimeout, Goal::Run { .. }) => {
-                    let why = format!(
-                        "did not pass its probe within {} ms of its start",
-                        self.rules.restart.start_timeout_ms
-                    );
+                (StopCause::Asked, Goal::Run { .. }) => Some(self.start(now, fresh)),
+                (StopCause::StartTimeout(text), Goal::Run { .. }) => {
+                    let why = format!("{text}, and {why}");
                     self.fail(now, &why);
                     None
                 }
@@ -251,17 +250,17 @@ impl Supervision {
         };
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: Time, fresh: StartNumber) -> Option<Order> {
+    /// Time has passed. `trouble` is what the probe has to say of a process that does not pass it.
+    pub fn tick(&mut self, now: Time, trouble: Option<&str>, fresh: StartNumber) -> Option<Order> {
         match &mut self.state {
-            State::BackingOff { until } if *until <= now => Some(self.start(fresh)),
+            State::BackingOff { until } if *until <= now => Some(self.start(now, fresh)),
+            State::Starting { start, deadline } if *deadline <= now => {
+                let start = *start;
+                Some(self.time_out(now, start, None, trouble))
+            }
             State::Running { start, pid, fitness: Fitness::Untried { deadline }, .. } if *deadline <= now => {
                 let (start, pid) = (*start, *pid);
-                let reason = format!(
-                    "stopping: did not pass its probe within {} ms of its start",
-                    self.rules.restart.start_timeout_ms
-                );
-                Some(self.stop(now, start, Some(pid), StopCause::StartTimeout, reason))
+                Some(self.time_out(now, start, Some(pid), trouble))
             }
             State::Running { fitness, .. } if fitness.is_proven(now, &self.rules.restart) => {
                 self.failures = 0;
@@ -284,21 +283,19 @@ impl Supervision {
     pub fn wake_at(&self) -> Option<Time> {
         match &self.state {
             State::BackingOff { until } => Some(*until),
-            State::Running { fitness: Fitness::Untried { deadline }, .. } => Some(*deadline),
+            State::Starting { deadline, .. }
+            | State::Running { fitness: Fitness::Untried { deadline }, .. } => Some(*deadline),
             State::Running { fitness: Fitness::Healthy { since }, .. } if self.failures > 0 => {
                 Some(*since + self.rules.restart.reset_after_ms)
             }
             State::Stopping { kill: Kill::At(at), .. } => Some(*at),
-            State::Resting
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Stopping { .. }
-            | State::GaveUp => None,
+            State::Resting | State::Running { .. } | State::Stopping { .. } | State::GaveUp => None,
         }
     }
 
-    fn start(&mut self, fresh: StartNumber) -> Order {
-        self.state = State::Starting { start: fresh };
+    fn start(&mut self, now: Time, fresh: StartNumber) -> Order {
+        let deadline = now + self.rules.restart.start_timeout_ms;
+        self.state = State::Starting { start: fresh, deadline };
         self.starts = self.starts.saturating_add(1);
         self.reason = "starting".into();
         Order::Start(fresh)
@@ -318,6 +315,16 @@ impl Supervision {
         Order::Stop(start)
     }
 
+    fn time_out(&mut self, now: Time, start: StartNumber, pid: Option<u32>, trouble: Option<&str>) -> Order {
+        let limit_ms = self.rules.restart.start_timeout_ms;
+        let mut text = format!("did not pass its probe within {limit_ms} ms of its start");
+        if let Some(trouble) = trouble {
+            text.push_str(&format!(" ({trouble})"));
+        }
+        let reason = format!("stopping: {text}");
+        self.stop(now, start, pid, StopCause::StartTimeout(text), reason)
+    }
+
     fn rest(&mut self, reason: String) {
         self.state = State::Resting;
         self.reason = reason;
@@ -329,7 +336,10 @@ impl Supervision {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= restart.attempts_max {
             self.state = State::GaveUp;
-            self.reason = format!("{why}; gave up after {} failed starts in a row", self.failures);
+            self.reason = match self.failures {
+                1 => format!("{why}; gave up after the first failed start"),
+                failures => format!("{why}; gave up after {failures} failed starts in a row"),
+            };
             return;
         }
         let delay_ms = restart_delay_ms(&restart, self.failures);
@@ -340,7 +350,17 @@ impl Supervision {
         );
     }
 
-    /// Says whether there is or may be a process.
+    /// Whether news of this start still matter: all that came of earlier ones has been heard.
+    pub fn is_current(&self, number: StartNumber) -> bool {
+        match self.state {
+            State::Starting { start, .. } | State::Running { start, .. } | State::Stopping { start, .. } => {
+                start == number
+            }
+            State::Resting | State::BackingOff { .. } | State::GaveUp => false,
+        }
+    }
+
+    /// Whether there is no process and none is about to be.
     pub fn is_at_rest(&self) -> bool {
         match self.state {
             State::Resting | State::BackingOff { .. } | State::GaveUp => true,

@@ -1,1 +1,22 @@
 //! A simulated cell, its faults and its checkers. Never shipped.
+//!
+//! One thread, one queue of events, one generator: the same seed gives the same history. The machines are those of
+//! `logic`, unchanged; this crate is another shell around them, with links that delay, stall and break, processes that
+//! die and hang, and clients. Promise: `check` of every machine runs after each of its steps, and `checks` after each
+//! thing that a user could see. Times are milliseconds.
+
+mod chaos;
+mod checks;
+mod exchange;
+mod link;
+mod manager;
+mod node;
+mod plant;
+mod router;
+mod scenario;
+mod world;
+
+pub use chaos::{Kind, Outcome, run_seed};
+pub use plant::Plant;
+pub use scenario::run_scenario;
+pub use world::World;

@@ -48,6 +48,9 @@ pub struct ClusterStatus {
     pub policy: Policy,
     /// What is being done to the cluster, e.g. `restarting shop-2 (2 of 3)`; None when nothing is.
     pub operation: Option<String>,
+    /// Why the last operation ended early; None when it did not, or a new one has begun.
+    #[serde(default)]
+    pub setback: Option<String>,
     pub members: Vec<MemberStatus>,
 }
 

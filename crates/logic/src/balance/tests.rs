@@ -11,6 +11,7 @@ fn view(number: u64, policy: Policy, lines: &[(&str, RunState, u32)]) -> View {
         address: Some(([127, 0, 0, 1], 8080).into()),
         state: *state,
         weight: *weight,
+        is_lost: false,
         reason: "test".into(),
     });
     let affinity = Affinity {

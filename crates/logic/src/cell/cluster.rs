@@ -30,7 +30,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Whether time alone may change something here.
     pub fn is_busy(&self) -> bool {
-        self.rollout.is_some()
+        !self.is_published
+            || self.rollout.is_some()
             || self.is_leaving
             || self.members.iter().any(|member| member.phase != Phase::Steady || member.is_leaving)
     }

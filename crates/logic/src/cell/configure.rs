@@ -21,6 +21,7 @@ impl Cell {
         self.started.get_or_insert(now);
         self.configure_agents(&settings.nodes);
         self.configure_routers(now, settings.routers);
+        let old_names = self.cluster_names();
         let mut old = std::mem::take(&mut self.clusters);
         for settings in settings.clusters {
             let known = old.iter().position(|cluster| cluster.name == settings.name);
@@ -42,7 +43,7 @@ impl Cell {
             self.forget_unclaimed();
         }
         self.unassigned.extend(self.agents.keys().cloned());
-        self.is_cluster_list_new = true;
+        self.is_cluster_list_new |= self.cluster_names() != old_names;
     }
 
     fn configure_agents(&mut self, nodes: &[NodeName]) {

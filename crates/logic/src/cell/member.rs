@@ -2,7 +2,7 @@
 
 use super::record::{self, Record, Seen};
 use crate::rollout::{Candidate, Goal, Phase};
-use crate::run_state::{AgentLink, Facts, Observed, Reason, Task, Wish, judge, observe};
+use crate::run_state::{AgentLink, Facts, Observed, Reason, Task, Wish, is_lost, judge, observe};
 use crate::time::Time;
 use std::net::SocketAddr;
 use wire::agent::{Assignment, MemberReport, ProbeState, ProcessState, Run, Want};
@@ -35,6 +35,8 @@ pub(super) struct Member {
     pub observed: RunState,
     pub state: RunState,
     pub reason: Reason,
+    /// Nobody will answer what routers have under way to it.
+    pub is_lost: bool,
     pub since: Time,
     /// The epoch from which on it is out of rotation.
     pub out_epoch: Option<Epoch>,
@@ -65,6 +67,7 @@ impl Member {
             observed: RunState::Unknown,
             state: RunState::Unknown,
             reason: Reason::NotHeard,
+            is_lost: false,
             since: now,
             out_epoch: None,
             recorded: None,
@@ -144,6 +147,7 @@ impl Member {
             before: self.before,
         };
         self.observed = observe(&facts).0;
+        self.is_lost = is_lost(&facts);
         let (state, reason) = judge(&facts);
         let is_changed = state != self.state;
         if is_changed {
@@ -221,7 +225,7 @@ impl Member {
             address: self.address,
             state: self.state,
             weight: self.settings.weight,
-            is_lost: self.reason.means_lost(),
+            is_lost: self.is_lost,
             reason: self.reason.to_string(),
         }
     }

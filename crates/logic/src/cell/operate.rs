@@ -1,7 +1,6 @@
 //! Takes an operator's wish for a cluster or one of its members: grants it, or refuses with a code and a reason.
 
 use super::cluster::Cluster;
-use super::settle::begin;
 use super::{Cell, Output, Refusal};
 use crate::rollout::{Cause, Choice, Goal, Phase, Rollout, choose};
 use crate::run_state::Wish;
@@ -67,7 +66,7 @@ impl Cell {
         }
         match act {
             Act::Start => Ok(self.start(cluster, position)),
-            Act::Stop => Ok(stop(now, cluster, position)),
+            Act::Stop => Ok(self.stop(now, cluster, position)),
             Act::Drain => drain(cluster, position),
             Act::Restart => self.restart(now, cluster, position),
         }
@@ -78,6 +77,7 @@ impl Cell {
         let member = &mut cluster.members[position];
         let name = format!("{}/{}", cluster.name, member.settings.name);
         let has_failed = member.state == RunState::Failed;
+        let is_external = member.is_external();
         if member.wish == Wish::Run && !has_failed {
             return format!("{name} is {} already", if member.is_up() { "running" } else { "being started" });
         }
@@ -93,9 +93,24 @@ impl Cell {
             return format!("{name} is being started");
         }
         match old_wish {
+            Wish::Stop if is_external => format!("{name} takes requests again"),
             Wish::Stop => format!("{name} is no longer being stopped"),
             Wish::Drain | Wish::Run => format!("{name} takes new conversations again"),
         }
+    }
+
+    fn stop(&self, now: Time, cluster: &mut Cluster, position: usize) -> String {
+        let member = &mut cluster.members[position];
+        let name = format!("{}/{}", cluster.name, member.settings.name);
+        if member.wish == Wish::Stop {
+            return format!("{name} is stopped or being stopped already");
+        }
+        member.wish = Wish::Stop;
+        match &mut member.phase {
+            Phase::Draining { goal, .. } | Phase::Out { goal, .. } => *goal = Goal::Stop,
+            Phase::Steady | Phase::Returning { .. } => self.begin(now, cluster, position, Goal::Stop),
+        }
+        format!("{name} is being stopped")
     }
 
     fn restart(&mut self, now: Time, cluster: &mut Cluster, position: usize) -> Result<String, Refusal> {
@@ -110,7 +125,7 @@ impl Cell {
         if member.wish == Wish::Stop {
             return Err(refuse(ACT_MAKES_NO_SENSE, format!("{name} is stopped; start it instead")));
         }
-        if !self.is_connected(&member.settings.node) {
+        if !self.is_in_touch(&member.settings.node) {
             let message = format!("the agent of node {} is not connected", member.settings.node);
             return Err(Refusal { code: ACT_MAKES_NO_SENSE, message, retry: true });
         }
@@ -122,7 +137,7 @@ impl Cell {
             rollout.left.retain(|left| *left != cluster.members[position].settings.name);
         }
         cluster.setback = None;
-        begin(now, cluster, position, Goal::Restart);
+        self.begin(now, cluster, position, Goal::Restart);
         Ok(format!("{name} is being restarted"))
     }
 
@@ -143,7 +158,7 @@ impl Cell {
             Act::Stop => {
                 cluster.rollout = None;
                 for position in positions {
-                    stop(now, cluster, position);
+                    self.stop(now, cluster, position);
                 }
                 Ok(format!("cluster {}: all {count} members are being stopped", cluster.name))
             }
@@ -190,20 +205,6 @@ impl Cell {
             Some(Rollout { cause: Cause::Operator, left, current: None, done: 0, waits_for: None });
         Ok(format!("cluster {}: {total} members are being restarted, one after the other", cluster.name))
     }
-}
-
-fn stop(now: Time, cluster: &mut Cluster, position: usize) -> String {
-    let member = &mut cluster.members[position];
-    let name = format!("{}/{}", cluster.name, member.settings.name);
-    if member.wish == Wish::Stop {
-        return format!("{name} is stopped or being stopped already");
-    }
-    member.wish = Wish::Stop;
-    match &mut member.phase {
-        Phase::Draining { goal, .. } | Phase::Out { goal, .. } => *goal = Goal::Stop,
-        Phase::Steady | Phase::Returning { .. } => begin(now, cluster, position, Goal::Stop),
-    }
-    format!("{name} is being stopped")
 }
 
 fn drain(cluster: &mut Cluster, position: usize) -> Result<String, Refusal> {

@@ -103,7 +103,14 @@ impl Cell {
         }
         router.heard = Some(now);
         router.has_reported = true;
-        router.report = Some(report);
+        let old = router.report.replace(report);
+        let old = old.map(|old| old.problems).unwrap_or_default();
+        let problems = router.report.iter().flat_map(|report| &report.problems);
+        let new: Vec<String> = problems.filter(|problem| !old.contains(problem)).cloned().collect();
+        let name = router.place.name.clone();
+        for problem in new {
+            self.event(Severity::Warning, "router-problem", format!("router {name}: {problem}"));
+        }
     }
 
     pub(super) fn on_router_lost(&mut self, now: Time, name: RouterName) {

@@ -18,8 +18,10 @@ impl Cell {
     pub(super) fn settle(&mut self, now: Time) {
         self.now = now;
         let mut clusters = std::mem::take(&mut self.clusters);
-        for cluster in clusters.iter_mut().filter(|cluster| cluster.is_dirty || cluster.is_busy()) {
-            self.settle_cluster(now, cluster);
+        for cluster in &mut clusters {
+            if cluster.is_dirty || cluster.is_busy() || !cluster.is_published {
+                self.settle_cluster(now, cluster);
+            }
         }
         let before = clusters.len();
         clusters.retain(|cluster| {
@@ -62,8 +64,9 @@ impl Cell {
         }
     }
 
-    pub(super) fn is_connected(&self, node: &NodeName) -> bool {
-        self.agents.get(node).is_some_and(|agent| agent.is_connected)
+    /// Whether what is known of the members there is fresh, and they can be told something.
+    pub(super) fn is_in_touch(&self, node: &NodeName) -> bool {
+        self.link(node) == AgentLink::Connected
     }
 
     fn judge_members(&mut self, now: Time, cluster: &mut Cluster) {
@@ -89,8 +92,7 @@ impl Cell {
     fn publish(&mut self, now: Time, cluster: &mut Cluster) {
         let is_settled = self.started.is_some_and(|at| now >= at + SETTLE_MS);
         let mut nodes = cluster.members.iter().map(|member| &member.settings.node);
-        let may_publish =
-            cluster.is_published || is_settled || nodes.all(|node| self.link(node) == AgentLink::Connected);
+        let may_publish = cluster.is_published || is_settled || nodes.all(|node| self.is_in_touch(node));
         if !may_publish {
             return;
         }
@@ -112,7 +114,8 @@ impl Cell {
     fn remove_members(&mut self, now: Time, cluster: &mut Cluster) -> bool {
         let mut staying = cluster.members.iter().filter(|member| !member.is_leaving).peekable();
         let nobody_stays = !staying.clone().any(|member| member.wish != Wish::Stop);
-        let may_serve_go = cluster.is_leaving || nobody_stays || staying.any(|member| member.is_up());
+        let is_replaced = staying.any(|member| member.is_up() && self.is_in_touch(&member.settings.node));
+        let may_serve_go = cluster.is_leaving || nobody_stays || is_replaced;
         let mut is_moved = false;
         for position in 0..cluster.members.len() {
             let member = &mut cluster.members[position];
@@ -129,12 +132,24 @@ impl Cell {
                     if member.serves() && !may_serve_go {
                         continue;
                     }
-                    begin(now, cluster, position, Goal::Remove);
+                    self.begin(now, cluster, position, Goal::Remove);
                     is_moved = true;
                 }
             }
         }
         is_moved
+    }
+
+    /// Begins to take a member out: first its conversations may end, if there are any and time is given for them.
+    pub(super) fn begin(&self, now: Time, cluster: &mut Cluster, position: usize, goal: Goal) {
+        let member = &mut cluster.members[position];
+        let lets_end = cluster.affinity.is_some() && cluster.drain_ms > 0 && !cluster.is_leaving;
+        // An operator who has drained it before has already waited for its conversations.
+        if lets_end && member.is_up() && self.has_conversations(now, &cluster.name, &member.settings.name) {
+            member.phase = Phase::Draining { until: now + cluster.drain_ms, goal };
+        } else {
+            member.take_out(now, goal);
+        }
     }
 
     fn advance_members(&mut self, now: Time, cluster: &mut Cluster) -> bool {
@@ -252,8 +267,11 @@ impl Cell {
         let candidates: Vec<_> = staying
             .map(|member| {
                 let mut candidate = member.candidate(rollout.left.contains(&member.settings.name));
-                // Without its agent it could be taken out, but not be brought back.
-                candidate.is_busy |= !self.is_connected(&member.settings.node);
+                // Without its agent it could be taken out, but not be brought back; and that it is up is hearsay.
+                if !self.is_in_touch(&member.settings.node) {
+                    candidate.is_busy = true;
+                    candidate.is_up = false;
+                }
                 candidate
             })
             .collect();
@@ -264,7 +282,7 @@ impl Cell {
                 rollout.waits_for = None;
                 cluster.rollout = Some(rollout);
                 let position = cluster.members.iter().position(|member| member.settings.name == name);
-                begin(now, cluster, position.expect("candidates are members"), Goal::Restart);
+                self.begin(now, cluster, position.expect("candidates are members"), Goal::Restart);
                 true
             }
             Choice::Wait(reason) => {
@@ -363,19 +381,6 @@ impl Cell {
     fn cluster_event(&mut self, severity: Severity, kind: &'static str, cluster: &Cluster, text: String) {
         let cluster = Some(cluster.name.clone());
         self.outputs.push(Output::Event { severity, kind, cluster, member: None, text });
-    }
-}
-
-/// Begins to take a member out: first its conversations may end, if there can be any and time is given for them.
-pub(super) fn begin(now: Time, cluster: &mut Cluster, position: usize, goal: Goal) {
-    let lets_end = cluster.affinity.is_some() && cluster.drain_ms > 0 && !cluster.is_leaving;
-    let until = now + cluster.drain_ms;
-    let member = &mut cluster.members[position];
-    // An operator who has drained it before has already waited for its conversations.
-    if lets_end && member.is_up() {
-        member.phase = Phase::Draining { until, goal };
-    } else {
-        member.take_out(now, goal);
     }
 }
 

@@ -41,7 +41,8 @@ impl Cell {
             cluster: cluster.name.clone(),
             epoch: cluster.keeper.view().epoch,
             policy: cluster.policy,
-            operation: rollout.or_else(leaving).or_else(|| cluster.setback.clone()),
+            operation: rollout.or_else(leaving),
+            setback: cluster.setback.clone(),
             members: members.map(|member| self.member_status(cluster, member, unix_ms)).collect(),
         }
     }

@@ -1,1 +1,263 @@
+//! The table of cases: each row is a situation and what routers shall believe in it.
 
+use super::*;
+use ProbeState::{Failing, Passing, Unknown as Unasked};
+
+const RUNNING: ProcessState = ProcessState::Running { pid: 7 };
+const STOPPING: ProcessState = ProcessState::Stopping { pid: 7 };
+
+/// A managed member on a connected agent, of whose process this was reported.
+fn reported(process: ProcessState, probe: ProbeState) -> Facts<'static> {
+    let observed = Observed { process, probe, is_current: true, has_passed: true, detail: "" };
+    Facts {
+        wish: Wish::Run,
+        task: Task::None,
+        is_external: process == ProcessState::External,
+        link: AgentLink::Connected,
+        observed: Some(observed),
+        before: None,
+    }
+}
+
+fn up() -> Facts<'static> {
+    reported(RUNNING, Passing)
+}
+
+/// An agent that has said nothing of the member.
+fn silent(link: AgentLink) -> Facts<'static> {
+    Facts { link, observed: None, ..up() }
+}
+
+fn with_observed(facts: Facts<'static>, change: impl FnOnce(&mut Observed<'static>)) -> Facts<'static> {
+    let mut observed = facts.observed.expect("only for facts with a report");
+    change(&mut observed);
+    Facts { observed: Some(observed), ..facts }
+}
+
+#[test]
+fn each_situation_has_one_state_and_one_reason() {
+    use RunState::{Down, Draining, Failed, Starting, Unknown, Up};
+    let stale = "(last known: its agent is not connected)";
+    let cases: &[(&str, Facts, RunState, &str)] = &[
+        // What the process and its probe say.
+        ("passing", up(), Up, "passes its probe"),
+        ("not yet probed", reported(RUNNING, Unasked), Starting, "has not passed its probe yet"),
+        ("fails after it has passed", reported(RUNNING, Failing), Down, "fails its probe"),
+        (
+            "fails and never passed",
+            with_observed(reported(RUNNING, Failing), |observed| observed.has_passed = false),
+            Starting,
+            "has not passed its probe yet",
+        ),
+        (
+            "the agent's sentence is passed on",
+            with_observed(reported(RUNNING, Failing), |observed| observed.detail = "HTTP 500"),
+            Down,
+            "fails its probe: HTTP 500",
+        ),
+        (
+            "stopped but wanted",
+            reported(ProcessState::Stopped, Unasked),
+            Starting,
+            "its agent has been told to start it",
+        ),
+        ("stopping, still answers", reported(STOPPING, Passing), Down, "its process is stopping"),
+        (
+            "backing off",
+            reported(ProcessState::BackingOff, Unasked),
+            Down,
+            "exited and will be started again",
+        ),
+        (
+            "backing off, old answer",
+            reported(ProcessState::BackingOff, Passing),
+            Down,
+            "exited and will be started again",
+        ),
+        (
+            "gave up",
+            reported(ProcessState::GaveUp, Failing),
+            Failed,
+            "failed too often and waits for a person to start it",
+        ),
+        (
+            "still the old process",
+            with_observed(up(), |observed| observed.is_current = false),
+            Starting,
+            "its agent has been told to start it",
+        ),
+        // External members.
+        ("external passing", reported(ProcessState::External, Passing), Up, "passes its probe"),
+        ("external failing", reported(ProcessState::External, Failing), Down, "fails its probe"),
+        (
+            "external not yet probed",
+            reported(ProcessState::External, Unasked),
+            Starting,
+            "has not passed its probe yet",
+        ),
+        (
+            "external, not yet reported",
+            Facts { is_external: true, ..silent(AgentLink::Connected) },
+            Starting,
+            "its agent has been told to probe it",
+        ),
+        // What the agent's link says.
+        ("never heard", silent(AgentLink::NotHeard), Unknown, "its agent has not reported yet"),
+        (
+            "never heard, up before",
+            Facts { before: Some(Up), ..silent(AgentLink::NotHeard) },
+            Up,
+            "as before; its agent has not reported since the manager started",
+        ),
+        ("told", silent(AgentLink::Connected), Starting, "its agent has been told to start it"),
+        (
+            "heard, so the past does not count",
+            Facts { before: Some(Up), ..silent(AgentLink::Connected) },
+            Starting,
+            "its agent has been told to start it",
+        ),
+        ("lost before it spoke of it", silent(AgentLink::Lost), Unknown, "its agent has not reported yet"),
+        ("lost while up", Facts { link: AgentLink::Lost, ..up() }, Up, &format!("passes its probe {stale}")),
+        (
+            "lost while backing off",
+            Facts { link: AgentLink::Lost, ..reported(ProcessState::BackingOff, Unasked) },
+            Down,
+            &format!("exited and will be started again {stale}"),
+        ),
+        // What the operator wants.
+        (
+            "stopped",
+            Facts { wish: Wish::Stop, ..reported(ProcessState::Stopped, Unasked) },
+            Down,
+            "stopped by an operator",
+        ),
+        ("stopped, runs on", Facts { wish: Wish::Stop, ..up() }, Down, "its process is stopping"),
+        (
+            "stopped, gave up",
+            Facts { wish: Wish::Stop, ..reported(ProcessState::GaveUp, Failing) },
+            Down,
+            "stopped by an operator",
+        ),
+        (
+            "stopped, unheard",
+            Facts { wish: Wish::Stop, ..silent(AgentLink::NotHeard) },
+            Down,
+            "stopped by an operator",
+        ),
+        (
+            "external, stopped",
+            Facts { wish: Wish::Stop, ..reported(ProcessState::External, Passing) },
+            Down,
+            "taken out of rotation by an operator",
+        ),
+        (
+            "drained",
+            Facts { wish: Wish::Drain, ..up() },
+            Draining,
+            "drained by an operator: keeps its conversations, takes no new ones",
+        ),
+        (
+            "drained, not up",
+            Facts { wish: Wish::Drain, ..reported(RUNNING, Failing) },
+            Down,
+            "fails its probe",
+        ),
+        (
+            "drained, agent lost",
+            Facts { wish: Wish::Drain, link: AgentLink::Lost, ..up() },
+            Draining,
+            "drained by an operator: keeps its conversations, takes no new ones",
+        ),
+        // What an operation does.
+        ("taken out", Facts { task: Task::TakenOut(Goal::Restart), ..up() }, Down, "is being restarted"),
+        (
+            "taken out while drained",
+            Facts { task: Task::TakenOut(Goal::Remove), wish: Wish::Drain, ..up() },
+            Down,
+            "is being removed",
+        ),
+        (
+            "drains before its stop",
+            Facts { task: Task::Draining(Goal::Stop), wish: Wish::Stop, ..up() },
+            Draining,
+            "conversations may end before it is stopped",
+        ),
+        (
+            "fails while it drains",
+            Facts { task: Task::Draining(Goal::Stop), wish: Wish::Stop, ..reported(RUNNING, Failing) },
+            Down,
+            "fails its probe",
+        ),
+    ];
+    for (situation, facts, state, reason) in cases {
+        let (judged, why) = judge(facts);
+        assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
+    }
+}
+
+#[test]
+fn requests_are_given_up_only_where_nobody_will_answer() {
+    let never_passed = |observed: &mut Observed| observed.has_passed = false;
+    let old_process = |observed: &mut Observed| observed.is_current = false;
+    let cases: &[(&str, Facts, bool)] = &[
+        ("up", up(), false),
+        ("exited", reported(ProcessState::BackingOff, Unasked), true),
+        ("gave up", reported(ProcessState::GaveUp, Unasked), true),
+        ("hangs", reported(RUNNING, Failing), true),
+        ("external hangs", reported(ProcessState::External, Failing), true),
+        ("starts slowly", with_observed(reported(RUNNING, Failing), never_passed), false),
+        ("stops in good order", reported(STOPPING, Failing), false),
+        ("has stopped", reported(ProcessState::Stopped, Failing), false),
+        ("is being replaced", with_observed(reported(ProcessState::BackingOff, Unasked), old_process), false),
+        ("is taken out", Facts { task: Task::TakenOut(Goal::Stop), ..up() }, false),
+        (
+            "is taken out and hangs",
+            Facts { task: Task::TakenOut(Goal::Stop), ..reported(RUNNING, Failing) },
+            true,
+        ),
+        ("agent silent", Facts { link: AgentLink::Lost, ..up() }, false),
+        ("never heard", silent(AgentLink::NotHeard), false),
+    ];
+    for (situation, facts, expected) in cases {
+        assert_eq!(is_lost(facts), *expected, "{situation}");
+    }
+}
+
+/// Every combination of facts: what must hold of all of them, whatever the table shows.
+#[test]
+fn no_combination_makes_a_member_serve_that_must_not() {
+    let processes = [
+        ProcessState::External,
+        ProcessState::Stopped,
+        RUNNING,
+        STOPPING,
+        ProcessState::BackingOff,
+        ProcessState::GaveUp,
+    ];
+    let tasks = [Task::None, Task::Draining(Goal::Stop), Task::TakenOut(Goal::Stop)];
+    let mut count = 0;
+    for process in processes {
+        for probe in [Unasked, Passing, Failing] {
+            for link in [AgentLink::NotHeard, AgentLink::Connected, AgentLink::Lost] {
+                for wish in [Wish::Run, Wish::Drain, Wish::Stop] {
+                    for task in tasks {
+                        let facts = Facts { wish, task, link, ..reported(process, probe) };
+                        let state = judge(&facts).0;
+                        let serves = matches!(state, RunState::Up | RunState::Draining);
+                        assert!(!(serves && is_lost(&facts)), "{facts:?}");
+                        let can_serve =
+                            probe == Passing && matches!(process, ProcessState::External | RUNNING);
+                        assert!(!serves || can_serve, "{facts:?}");
+                        let is_out =
+                            matches!(task, Task::TakenOut(_)) || (task == Task::None && wish == Wish::Stop);
+                        assert!(!is_out || state == RunState::Down, "{facts:?}");
+                        let takes_new = task == Task::None && wish == Wish::Run;
+                        assert!(state != RunState::Up || takes_new, "{facts:?}");
+                        count += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(count, 6 * 3 * 3 * 3 * 3);
+}

@@ -1,1 +1,277 @@
-//! Placeholder until its first commit.
+//! The agent's shell: runs and probes this node's members as `logic::agent` says, and tells the manager.
+//!
+//! One thread of its own with one event loop. Promises: goes on when the manager is gone, and starts from what it was
+//! told last when there is none (see `disk`); leaves no process behind, however it ends (see `keeper`).
+//! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
+
+mod disk;
+pub mod keeper;
+mod members;
+mod orphans;
+mod placeholders;
+mod ports;
+mod probe;
+mod process;
+mod readable;
+
+use crate::clock::Clock;
+use crate::driver::{INBOX_MAX, drive};
+use crate::link::{LinkEvent, follow};
+use crate::roles::RoleHandle;
+use disk::Remembered;
+use logic::agent::{Agent, Input, Output, Severity};
+use members::{Members, Surroundings};
+use orphans::Children;
+use ports::PortBook;
+use process::Command;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet, LocalSet};
+use wire::agent::Report;
+use wire::id::{MemberId, NodeName};
+use wire::link::{FromManager, Role, ToManager};
+
+/// How long the end waits for the assignments to reach the disk.
+const REMEMBER_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub struct AgentOptions {
+    pub node: NodeName,
+    pub state_dir: PathBuf,
+    pub manager_socket: PathBuf,
+}
+
+/// Why no agent runs. Nothing was started; a retry is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot use the directory {path}", path = path.display())]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another agent uses the directory {path}", path = path.display())]
+    AlreadyRuns { path: PathBuf },
+    #[error("cannot set up the agent's event loop")]
+    Setup(#[source] io::Error),
+}
+
+/// Starts the agent of `options.node` on a thread of its own. Sending true to the handle's `stop` stops all members,
+/// each with its grace, and then the thread ends.
+pub fn start(options: AgentOptions) -> Result<RoleHandle, AgentError> {
+    let state_dir = std::path::absolute(&options.state_dir)
+        .map_err(|source| AgentError::Directory { path: options.state_dir.clone(), source })?;
+    let directory = state_dir.join("agent");
+    let cannot_use = |source| AgentError::Directory { path: directory.clone(), source };
+    std::fs::create_dir_all(&directory).map_err(cannot_use)?;
+    let lock = disk::lock(&directory).map_err(cannot_use)?;
+    let lock = lock.ok_or_else(|| AgentError::AlreadyRuns { path: directory.clone() })?;
+    let incarnation = disk::next_incarnation(&directory).map_err(cannot_use)?;
+    // What a killed keeper leaves behind comes to us and to nobody else.
+    let own = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own)).map_err(|error| AgentError::Setup(error.into()))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Setup)?;
+    let (stop, stop_seen) = watch::channel(false);
+    let start = Start {
+        options,
+        remembered: disk::recall(&directory),
+        ports: PortBook::open(directory.join("ports.json")),
+        log_directory: state_dir.join("log"),
+        directory,
+        incarnation,
+        _lock: lock,
+    };
+    let thread = std::thread::Builder::new()
+        .name("agent".into())
+        .spawn(move || LocalSet::new().block_on(&runtime, live(start, stop_seen)))
+        .map_err(AgentError::Setup)?;
+    Ok(RoleHandle { name: "agent", stop, thread })
+}
+
+/// All that was gathered before the thread started.
+struct Start {
+    options: AgentOptions,
+    directory: PathBuf,
+    log_directory: PathBuf,
+    incarnation: u64,
+    remembered: Option<Remembered>,
+    ports: PortBook,
+    _lock: File,
+}
+
+async fn live(start: Start, stop: watch::Receiver<bool>) {
+    let clock = Clock::start();
+    let (inputs, inbox) = mpsc::channel(INBOX_MAX);
+    let node = start.options.node.clone();
+    let remembered = start.remembered.map(|remembered| (remembered.generation, remembered.assignments));
+    let machine = Agent::new(clock.now(), node.clone(), start.incarnation, remembered);
+
+    // The link outlives the members, so that the manager hears of their end.
+    let (link_stop, link_stop_seen) = watch::channel(false);
+    let role = Role::Agent { node: node.clone() };
+    let link = follow(start.options.manager_socket, role, link_stop_seen);
+    let is_connected = Rc::new(Cell::new(false));
+    let (remember, to_remember) = watch::channel(None);
+
+    let mut helpers = JoinSet::new();
+    helpers.spawn_local(listen(link.events, is_connected.clone(), inputs.clone()));
+    helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
+    let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
+
+    let surroundings = Surroundings {
+        inputs: inputs.clone(),
+        ports: RefCell::new(start.ports),
+        children: Children::at_start(),
+        cgroup: keeper::cgroup::find_base(&node.0),
+        log_directory: start.log_directory,
+    };
+    let mut shell = Shell {
+        node,
+        members: Members::new(surroundings),
+        probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new() },
+        to_manager: link.to_manager,
+        is_connected,
+        remember,
+    };
+    drive(machine, clock, inbox, |_, output| shell.carry_out(output)).await;
+
+    shell.probes.tasks.shutdown().await;
+    shell.members.end().await;
+    drop(shell.remember);
+    // Out of time: the file of last time is still whole.
+    let _ = tokio::time::timeout(REMEMBER_WAIT, remembering).await;
+    link_stop.send_replace(true);
+    helpers.shutdown().await;
+}
+
+/// Turns what the manager says into inputs.
+async fn listen(
+    mut events: mpsc::Receiver<LinkEvent>,
+    is_connected: Rc<Cell<bool>>,
+    inputs: mpsc::Sender<Input>,
+) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            LinkEvent::Connected { generation } => {
+                tracing::info!(generation, "the manager is there");
+                is_connected.set(true);
+                Input::Connected
+            }
+            LinkEvent::Lost { reason } => {
+                tracing::warn!(reason, "the manager is gone; going on without it");
+                is_connected.set(false);
+                continue;
+            }
+            LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
+                Input::Assign { generation, assignments }
+            }
+            LinkEvent::Message(
+                FromManager::Welcome { .. }
+                | FromManager::Refused { .. }
+                | FromManager::Settings { .. }
+                | FromManager::Views(_)
+                | FromManager::Clusters { .. }
+                | FromManager::KeepAlive,
+            ) => continue,
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn pass_on_stop(mut stop: watch::Receiver<bool>, inputs: mpsc::Sender<Input>) {
+    // A handle that was dropped can never stop us in order, so that means stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = inputs.send(Input::Shutdown).await;
+}
+
+/// Carries out what the machine decides.
+struct Shell {
+    node: NodeName,
+    members: Members,
+    probes: Probes,
+    to_manager: mpsc::Sender<ToManager>,
+    is_connected: Rc<Cell<bool>>,
+    remember: watch::Sender<Option<Remembered>>,
+}
+
+impl Shell {
+    fn carry_out(&mut self, output: Output) -> ControlFlow<()> {
+        match output {
+            Output::Start { id, start, clone_id, launch } => {
+                self.members.order(id, Command::Start { start, clone_id, launch });
+            }
+            Output::Stop { id, start, signal } => self.members.order(id, Command::Stop { start, signal }),
+            Output::Kill { id, start } => self.members.order(id, Command::Kill { start }),
+            Output::Probe { id, probe, address, kind, timeout_ms } => {
+                let inputs = self.probes.inputs.clone();
+                self.probes.begin(id.clone(), async move {
+                    let answer = probe::probe(address, &kind, timeout_ms).await;
+                    let _ = inputs.send(Input::Probed { id, probe, answer }).await;
+                });
+            }
+            Output::Report(report) => self.report(report),
+            Output::Remember { generation, assignments } => {
+                self.members.keep_ports(&assignments);
+                self.remember.send_replace(Some(Remembered { generation, assignments }));
+            }
+            Output::Refused { generation, newest } => {
+                tracing::warn!(
+                    node = %self.node, generation, newest,
+                    "refused assignments of a manager that is older than one obeyed before"
+                );
+            }
+            Output::Tell { id, severity: Severity::Info, text } => {
+                tracing::info!(cluster = %id.cluster, member = %id.member, "{text}");
+            }
+            Output::Tell { id, severity: Severity::Warning, text } => {
+                tracing::warn!(cluster = %id.cluster, member = %id.member, "{text}");
+            }
+            Output::Finished => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn report(&mut self, report: Report) {
+        // In the order of their ids, see `logic::agent`.
+        let is_known = |id: &MemberId| report.members.binary_search_by(|member| member.id.cmp(id)).is_ok();
+        self.members.retain(is_known);
+        self.probes.retain(is_known);
+        // Without a manager nobody misses it, and the next connection begins with a whole one. A full queue means
+        // that the manager does not read: the next report says everything anew.
+        if self.is_connected.get() && self.to_manager.try_send(ToManager::Agent(report)).is_err() {
+            tracing::debug!("a report was left out: the manager does not read");
+        }
+    }
+}
+
+/// The probes under way, at most one for each member.
+struct Probes {
+    inputs: mpsc::Sender<Input>,
+    running: BTreeMap<MemberId, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Probes {
+    fn begin(&mut self, id: MemberId, probe: impl Future<Output = ()> + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        let begun = self.tasks.spawn_local(probe);
+        // A probe of an earlier process may still be waiting: its answer is of no interest.
+        if let Some(earlier) = self.running.insert(id, begun) {
+            earlier.abort();
+        }
+    }
+
+    fn retain(&mut self, is_known: impl Fn(&MemberId) -> bool) {
+        self.running.retain(|id, _| is_known(id));
+    }
+}

@@ -1,10 +1,172 @@
-//! Placeholder until its first commit.
+//! `muster check`: whether a configuration is right, and what the cell would be.
+//!
+//! Summary and JSON go to stdout, problems to stderr. Changes nothing. Ends with 0 when the file is right, 1 when not.
 
-use super::Exit;
+use super::{Exit, print};
+use crate::config::{self, Problems};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use wire::agent::Run;
+use wire::id::NodeName;
+use wire::settings::{CellSettings, RouterPlace};
+
+const EXAMPLES: &str = "\
+Examples:
+  muster check                              the file that muster run would read
+  muster check --config new.toml            a file that shall be applied
+  muster check --config new.toml --node b   what concerns node b, on node b
+  muster check --file-only --json           in a build pipeline, far from the cell's machines
+
+Exit codes: 0 the file is right, 1 it is not.";
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-
-pub fn run(_args: Args) -> Exit {
-    Exit::OurFault
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The file [default: ./muster.toml, else /etc/muster/muster.toml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node that this machine is; needed when the file has more than one
+    #[arg(long, value_name = "NAME", conflicts_with = "file_only")]
+    node: Option<String>,
+    /// Look only at the file, not at this machine
+    #[arg(long)]
+    file_only: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
+
+/// What was found out.
+struct Findings {
+    file: String,
+    /// None when the file gave none.
+    settings: Option<CellSettings>,
+    problems: Problems,
+    /// What was not looked at, and why.
+    notes: Vec<String>,
+}
+
+pub fn run(args: Args) -> Exit {
+    let findings = examine(&args);
+    let is_right = findings.problems.is_empty();
+    let data = if args.json {
+        format!("{:#}\n", as_json(&findings))
+    } else {
+        tell(&findings);
+        if is_right { summary(&findings) } else { String::new() }
+    };
+    match print(data.as_bytes()) {
+        Exit::Yes if !is_right => Exit::No,
+        exit => exit,
+    }
+}
+
+/// What people want to know besides the answer.
+fn tell(findings: &Findings) {
+    for note in &findings.notes {
+        eprintln!("note: {note}");
+    }
+    if !findings.problems.is_empty() {
+        eprintln!("{}", findings.problems);
+        let count = findings.problems.list.len() + findings.problems.left_out;
+        eprintln!("\n{}: {}", findings.file, plural(count, "problem"));
+    }
+}
+
+fn examine(args: &Args) -> Findings {
+    let path = args.config.clone().unwrap_or_else(config::default_path);
+    let file = path.display().to_string();
+    let mut notes = Vec::new();
+    let (settings, text) = match config::load(&path) {
+        Ok(loaded) => loaded,
+        Err(problems) => return Findings { file, settings: None, problems, notes },
+    };
+    let node = match (&args.node, settings.nodes.as_slice()) {
+        (Some(name), _) => Some(NodeName::from(name.as_str())),
+        (None, [only]) => Some(only.clone()),
+        (None, _) => None,
+    };
+    let problems = match node {
+        _ if args.file_only => Problems::default(),
+        Some(node) if !settings.nodes.contains(&node) => config::no_such_node(&settings, &file, &node).into(),
+        Some(node) => {
+            if config::runs_already(&settings) {
+                notes.push("the cell runs on this machine, so its addresses were not tried".to_owned());
+            }
+            config::check_environment(&settings, &text, &file, &node)
+        }
+        None => {
+            notes.push(
+                "the file has several nodes; with --node NAME this machine is checked as well".to_owned(),
+            );
+            Problems::default()
+        }
+    };
+    Findings { file, settings: Some(settings), problems, notes }
+}
+
+fn as_json(findings: &Findings) -> Value {
+    json!({
+        "ok": findings.problems.is_empty(),
+        "file": findings.file,
+        "problems": findings.problems.list,
+        "problems_left_out": findings.problems.left_out,
+        "notes": findings.notes,
+        "cell": findings.settings,
+    })
+}
+
+fn summary(findings: &Findings) -> String {
+    let Some(settings) = &findings.settings else { return String::new() };
+    let mut lines = vec![
+        format!("{} is right.", findings.file),
+        String::new(),
+        format!("cell     {}, state in {}", settings.name, settings.state_dir),
+        format!("console  http://{}", settings.console.listen),
+    ];
+    let nodes: Vec<&str> = settings.nodes.iter().map(|node| node.0.as_str()).collect();
+    lines.push(format!("{:8} {}", if nodes.len() == 1 { "node" } else { "nodes" }, nodes.join(", ")));
+    settings.routers.iter().for_each(|router| describe_router(router, &mut lines));
+    for cluster in &settings.clusters {
+        let affinity = match &cluster.affinity {
+            Some(affinity) => format!("affinity by {}", affinity.cookie),
+            None => "no affinity".to_owned(),
+        };
+        let policy = match cluster.policy {
+            wire::view::Policy::RoundRobin => "round robin",
+            wire::view::Policy::Random => "random",
+        };
+        let members = plural(cluster.members.len(), "member");
+        lines.push(format!("cluster  {}: {members}, {policy}, {affinity}", cluster.name));
+        for member in &cluster.members {
+            let what = match &member.run {
+                Run::External { address } => format!("runs at {address}"),
+                Run::Managed(launch) if launch.port == 0 => {
+                    format!("{} at a free port", launch.command.join(" "))
+                }
+                Run::Managed(launch) => format!("{} at port {}", launch.command.join(" "), launch.port),
+            };
+            lines.push(format!(
+                "  {:20} weight {:<4} on {}: {what}",
+                member.name.0, member.weight, member.node
+            ));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
+    let addresses: Vec<String> = router.listen.iter().map(ToString::to_string).collect();
+    lines.push(format!("router   {} on {}: listens on {}", router.name, router.node, addresses.join(", ")));
+    for route in &router.routes {
+        lines.push(format!("  {}{} -> {}", route.host, route.path, route.cluster));
+    }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests;

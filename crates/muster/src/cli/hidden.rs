@@ -1,17 +1,94 @@
-//! Placeholder until its first commit.
+//! Commands that Muster gives to itself; people have no use for them.
 
 use super::Exit;
+use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
+use crate::agent::{self, AgentOptions};
+use crate::roles::{RoleHandle, manager_socket};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::id::NodeName;
 
+/// Orders come on stdin, see `agent::keeper::message`.
 #[derive(Debug, clap::Args)]
 pub struct KeeperArgs {}
 
-pub fn keeper(_args: KeeperArgs) -> Exit {
+pub fn keeper(KeeperArgs {}: KeeperArgs) -> Exit {
+    keep()
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MemberExecArgs {
+    /// Process that this one must belong to
+    #[arg(long)]
+    keeper: i32,
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
+    #[arg(long, requires = "gid")]
+    uid: Option<u32>,
+    #[arg(long, requires = "uid")]
+    gid: Option<u32>,
+    /// Supplementary group; may be repeated
+    #[arg(long = "group")]
+    groups: Vec<u32>,
+    #[arg(long)]
+    directory: Option<PathBuf>,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+pub fn member_exec(args: MemberExecArgs) -> Exit {
+    let numbers = args.uid.zip(args.gid);
+    become_member(MemberExec {
+        keeper_pid: args.keeper,
+        cgroup: args.cgroup,
+        user: numbers.map(|(uid, gid)| UserNumbers { uid, gid, groups: args.groups }),
+        directory: args.directory,
+        command: args.command,
+    });
     Exit::OurFault
 }
 
 #[derive(Debug, clap::Args)]
-pub struct MemberExecArgs {}
+pub struct AgentArgs {
+    /// Name of this node
+    #[arg(long)]
+    node: String,
+    #[arg(long)]
+    state_dir: PathBuf,
+    /// Where the manager listens [default: manager.sock in the state directory]
+    #[arg(long)]
+    manager_socket: Option<PathBuf>,
+}
 
-pub fn member_exec(_args: MemberExecArgs) -> Exit {
-    Exit::OurFault
+/// An agent in a process of its own, until TERM or INT: members then go on when the manager's process ends.
+pub fn agent(args: AgentArgs) -> Exit {
+    let to_stderr = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    // Fails only where logging is set up already, which is as good.
+    let _ = to_stderr.with_env_filter("info").try_init();
+    let manager_socket = args.manager_socket.unwrap_or_else(|| manager_socket(&args.state_dir));
+    let options = AgentOptions { node: NodeName(args.node), state_dir: args.state_dir, manager_socket };
+    match agent::start(options).map_err(Into::into).and_then(run_until_signalled) {
+        Ok(()) => Exit::Yes,
+        Err(error) => {
+            let source = error.source().map(|source| format!(": {source}"));
+            eprintln!("muster agent: {error}{}", source.unwrap_or_default());
+            Exit::WrongUse
+        }
+    }
+}
+
+fn run_until_signalled(role: RoleHandle) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Either means the same; losing one of two is harmless.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok::<(), std::io::Error>(())
+    })?;
+    role.stop.send_replace(true);
+    role.thread.join().map_err(|_| "the agent panicked".into())
 }

@@ -5,21 +5,35 @@
 
 mod apply;
 mod check;
+mod client;
 mod cluster;
 mod demo;
 mod explain;
+mod follow;
 mod generate;
 mod hidden;
 mod node;
 mod run;
 mod status;
+mod table;
 
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  muster demo                        a whole cell on this machine, to try it out
+  muster check && muster run         this node's part of the cell of ./muster.toml
+  muster apply new.toml              change the running cell in place
+  muster status --watch              see it live
+
+Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 the cell was not reached, 4 Muster's fault.";
 
 /// Several servers act as one.
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -54,6 +68,9 @@ enum Command {
     Man(generate::ManArgs),
     /// A small application to try a cluster with
     SampleApp(crate::sample_app::Args),
+    /// Run a node's agent alone
+    #[command(hide = true)]
+    Agent(hidden::AgentArgs),
     /// Runs one member for an agent
     #[command(hide = true)]
     Keeper(hidden::KeeperArgs),
@@ -78,6 +95,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Writes data to standard output. A reader that goes away early, like `head`, is no mistake.
+fn print(data: &[u8]) -> Exit {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(data).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Yes,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Yes,
+        Err(error) => {
+            eprintln!("could not write to standard output: {error}");
+            Exit::OurFault
+        }
+    }
+}
+
 pub fn main() -> ExitCode {
     let exit = match CommandLine::parse().command {
         Command::Demo(args) => demo::run(args),
@@ -93,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
         Command::SampleApp(args) => crate::sample_app::run(args),
+        Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::MemberExec(args) => hidden::member_exec(args),
     };

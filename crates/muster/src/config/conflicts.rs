@@ -25,6 +25,10 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
             routes.claim(builder, (&route.host, &route.path), path, &what);
         }
     }
+    // With a node missing or unknown, everything would seem to stand on the same one.
+    if !builder.problems.is_empty() {
+        return;
+    }
     check_listeners(settings, builder);
     check_logs(settings, builder);
 }

@@ -115,15 +115,4 @@ impl Preset {
             Preset::Else(text) => text.to_owned(),
         }
     }
-
-    /// As it would stand in the file; None where no fixed value does it.
-    pub fn literal(self) -> Option<String> {
-        match self {
-            Preset::Integer(number) => Some(number.to_string()),
-            Preset::Boolean(flag) => Some(flag.to_string()),
-            Preset::Text(text) => Some(format!("{text:?}")),
-            Preset::EmptyList => Some("[]".to_owned()),
-            Preset::Required | Preset::Else(_) => None,
-        }
-    }
 }

@@ -184,7 +184,7 @@ const CONSOLE: &[Definition] = &[key(
     "listen",
     Kind::Text(Form::ListenAddress),
     Preset::Text("127.0.0.1:29003"),
-    "\"127.0.0.1:29003\"",
+    "\"0.0.0.0:29003\"",
     "Where the console and the API listen.",
 )];
 
@@ -391,7 +391,7 @@ const PROBE: &[Definition] = &[
         "kind",
         Kind::Choice(&["process", "tcp", "http"]),
         Preset::Else("`\"http\"` where `path` is given, otherwise `\"tcp\"`"),
-        "\"http\"",
+        "\"process\"",
         "`process`: being there is enough (only for members that the agent starts); `tcp`: it takes connections; \
          `http`: GET answers with a status in the range.",
     ),
@@ -409,7 +409,7 @@ const PROBE: &[Definition] = &[
         "\"shop.example\"",
         "Host header of an HTTP probe.",
     ),
-    integer("status_min", 100, 599, 200, "200", "Lowest status with which an HTTP probe is passed."),
+    integer("status_min", 100, 599, 200, "204", "Lowest status with which an HTTP probe is passed."),
     integer("status_max", 100, 599, 399, "299", "Highest status with which an HTTP probe is passed."),
     integer("interval_ms", 10, HOUR_MS, 1000, "500", "Time between two probes."),
     integer("timeout_ms", 1, HOUR_MS, 1000, "300", "A probe without an answer after this time has failed."),

@@ -3,7 +3,7 @@
 //! Promise: tables keep the order of the file. Spans are byte offsets; `place` turns them into line and column.
 //! Not here: what keys mean (see `definitions`).
 
-use super::problem::{KeyPath, Problem, shorten};
+use super::problem::{KeyPath, Problem, Problems, shorten};
 use std::ops::Range;
 use toml_edit::{Item, TableLike};
 use wire::error_code::{self, ErrorCode};
@@ -86,10 +86,10 @@ pub enum At {
 
 impl<'a> Document<'a> {
     /// No part of `text` is kept when it is not TOML; the problem names the place.
-    pub fn read(text: &'a str, file: &'a str) -> Result<Self, Problem> {
+    pub fn read(text: &'a str, file: &'a str) -> Result<Self, Problems> {
         match toml_edit::Document::parse(text) {
             Ok(document) => Ok(Self { file, text, root: table(document.as_table(), 0..0, DEPTH_MAX) }),
-            Err(error) => Err(syntax_problem(text, file, &error)),
+            Err(error) => Err(syntax_problem(text, file, &error).into()),
         }
     }
 
@@ -114,6 +114,11 @@ impl<'a> Document<'a> {
     /// The line of `path`, or of the nearest table above it.
     pub fn line(&self, path: &KeyPath) -> Option<usize> {
         self.nearest(path).0.map(|span| place(self.text, span.start).0)
+    }
+
+    /// Whether `path` itself is written.
+    pub fn has(&self, path: &KeyPath) -> bool {
+        self.nearest(path).2
     }
 
     fn nearest(&self, path: &KeyPath) -> (Option<Range<usize>>, Option<&Value>, bool) {
@@ -141,7 +146,7 @@ impl<'a> Document<'a> {
 }
 
 /// Line and column of a byte offset.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+pub fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
@@ -217,6 +222,7 @@ fn syntax_problem(text: &str, file: &str, error: &toml_edit::TomlError) -> Probl
     };
     let mut problem = at_place(error_code::CONFIG_DUPLICATE, message);
     problem.value = text.lines().nth(line - 1).map(|written| shorten(written.trim()));
+    problem.key = KeyPath::of(&[&name]);
     problem.allowed = Some("each key and each table once".to_owned());
     problem
 }

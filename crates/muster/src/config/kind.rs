@@ -124,6 +124,7 @@ impl Kind {
             }
             Kind::Integer { least, most } => format!("an integer from {least} to {most}"),
             Kind::Boolean => "true, false".to_owned(),
+            Kind::List { of: Form::Word, least, most } => format!("{least} to {most} texts"),
             Kind::List { of, least, most } => format!("{least} to {most} texts, each {}", of.allowed()),
             Kind::Environment => format!("at most {VARIABLES_MAX} entries like KEY = \"value\""),
         }

@@ -167,9 +167,9 @@ impl<'a> Tables<'a> {
         let kind = kind_of(&places);
         if kind == "process" && matches!(run, Run::External { .. }) {
             let message = format!("member `{}` runs elsewhere, so nobody sees its process", self.name);
-            let allowed = "\"tcp\" or \"http\" for a member with `address`, under its own [....probe]";
+            let allowed = format!("\"tcp\" or \"http\" for it, in [{}.probe]", self.own.0);
             let path = reader.path("kind");
-            builder.refuse(error_code::CONFIG_CONTRADICTION, &path, At::Value, message, allowed);
+            builder.refuse(error_code::CONFIG_CONTRADICTION, &path, At::Value, message, &allowed);
         }
         let status = |key| u16::try_from(reader.integer(key)).expect("the range of a status fits 16 bits");
         let kind = match kind {

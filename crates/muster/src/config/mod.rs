@@ -8,16 +8,20 @@ mod conflicts;
 mod definition;
 mod definitions;
 mod document;
+mod environment;
 mod kind;
 mod members;
 mod problem;
 mod reader;
+pub mod reference;
+pub mod schema;
 mod settings;
 mod shape;
 mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 
 use document::Document;
@@ -61,29 +65,31 @@ pub fn load(path: &Path) -> Result<(CellSettings, String), Problems> {
     Ok((settings, text))
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+fn read(path: &Path) -> Result<String, Problems> {
     use std::io::Read as _;
     let name = path.display().to_string();
     let unreadable = |message: String| Problem::of_file(error_code::CONFIG_UNREADABLE, &name, message);
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| unreadable(format!("cannot be opened: {error}")))?;
+    let file = std::fs::File::open(path)
+        .map_err(|error| unreadable(format!("the file cannot be opened: {error}")))?;
     let bound = SIZE_MAX_BYTES as u64 + 1;
     file.take(bound)
         .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        .map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;
     if bytes.len() > SIZE_MAX_BYTES {
-        return Err(too_large(&name));
+        return Err(too_large(&name).into());
     }
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-        let mut problem = unreadable("is not UTF-8 text".to_owned());
-        (problem.line, problem.column) = (Some(line), Some(1));
-        problem.allowing("UTF-8 text")
+        let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let (line, column) = document::place(&valid, valid.len());
+        let mut problem = unreadable("the file is not UTF-8 text".to_owned());
+        (problem.line, problem.column) = (Some(line), Some(column));
+        problem.allowing("UTF-8 text").into()
     })
 }
 
 fn too_large(file_name: &str) -> Problem {
-    let message = "is too large for a configuration".to_owned();
+    let message = "the file is too large for a configuration".to_owned();
     let problem = Problem::of_file(error_code::CONFIG_UNREADABLE, file_name, message);
     problem.allowing(format!("at most {SIZE_MAX_BYTES} bytes"))
 }
@@ -101,4 +107,13 @@ fn default_state_dir() -> Option<String> {
     }
     let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'))?;
     Some(format!("{}/.local/state/muster", home.trim_end_matches('/')))
+}
+
+/// The answer to a node on the command line that the file does not have.
+pub fn no_such_node(settings: &CellSettings, file_name: &str, node: &wire::id::NodeName) -> Problem {
+    let known: Vec<&str> = settings.nodes.iter().map(|node| node.0.as_str()).collect();
+    let near = suggest::nearest(&node.0, known.iter().copied()).map(|name| format!("`{name}`"));
+    let message = format!("there is no node `{node}` in this file");
+    let problem = Problem::of_file(error_code::NO_SUCH_NODE, file_name, message);
+    problem.allowing(known.join(", ")).suggesting(near)
 }

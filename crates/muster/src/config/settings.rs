@@ -1,6 +1,7 @@
 //! Turns a file whose keys are right into the settings of a cell, and finds what takes more than one key to judge.
 //!
-//! Pure. Promise: `CellSettings` that come out need no further check; all problems are told at once.
+//! Pure. Promise: `CellSettings` that come out need no further check; all problems that do not follow from others are told
+//! at once.
 //! Not here: what two things may not share (see `conflicts`), and members (see `members`).
 
 use super::conflicts;

@@ -10,14 +10,18 @@ pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> O
     }
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let wanted = plain(written);
-    let distance_max = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let distance_max = (length / 3).max(1);
     let scored = names.into_iter().map(|name| {
         let candidate = plain(name);
         // `drain` for `drain_ms`: the unit was left out.
         let lacks_unit = candidate.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('_'));
         (if lacks_unit { 1 } else { distance(&wanted, &candidate) }, name)
     });
-    scored.filter(|(far, _)| *far <= distance_max).min_by_key(|(far, _)| *far).map(|(_, name)| name)
+    scored
+        .filter(|(far, _)| *far <= distance_max && *far < length)
+        .min_by_key(|(far, _)| *far)
+        .map(|(_, name)| name)
 }
 
 /// Insertions, deletions, changes and swaps of neighbours that turn one into the other.
@@ -63,5 +67,6 @@ mod tests {
         assert_eq!(nearest("Drain-MS", names), Some("drain_ms"));
         assert_eq!(nearest("colour", names), None);
         assert_eq!(nearest("", names), None);
+        assert_eq!(nearest("!", [":", "+"]), None);
     }
 }

@@ -9,21 +9,8 @@ use serde::Serialize;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use wire::error_code::ErrorCode;
+use wire::error_code::{self, ErrorCode};
 use wire::status::ErrorBody;
-
-pub const LISTEN_FAILED: ErrorCode = ErrorCode("M1010");
-pub const TOKEN_UNUSABLE: ErrorCode = ErrorCode("M1011");
-pub const NO_CREDENTIAL: ErrorCode = ErrorCode("M2010");
-pub const CROSS_SITE: ErrorCode = ErrorCode("M2011");
-pub const LOCKED_OUT: ErrorCode = ErrorCode("M2012");
-pub const BAD_REQUEST: ErrorCode = ErrorCode("M2013");
-pub const TOO_LARGE: ErrorCode = ErrorCode("M2014");
-pub const NOT_FOUND: ErrorCode = ErrorCode("M2015");
-pub const METHOD_NOT_ALLOWED: ErrorCode = ErrorCode("M2016");
-pub const MANAGER_GONE: ErrorCode = ErrorCode("M2017");
-pub const BUSY: ErrorCode = ErrorCode("M2018");
-pub const OUR_FAULT: ErrorCode = ErrorCode("M2019");
 
 /// What every answer carries. Scripts, styles and connections come from here alone, nobody may frame the console,
 /// and nothing is kept by caches.
@@ -41,6 +28,10 @@ const ALWAYS: [(HeaderName, &str); 8] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
 ];
+
+/// Said when not even an answer can be written.
+const UNWRITABLE: &str =
+    r#"{"code":"M2027","message":"An answer of ours could not be written.","retry":false}"#;
 
 pub type Answer = Response<AnswerBody>;
 
@@ -103,11 +94,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
         Ok(bytes) => text(status, "application/json", bytes),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "application/json",
-                r#"{"code":"M2019","message":"An answer of ours could not be written.","retry":false}"#,
-            )
+            text(StatusCode::INTERNAL_SERVER_ERROR, "application/json", UNWRITABLE)
         }
     }
 }
@@ -126,11 +113,15 @@ pub fn refuse(status: StatusCode, code: ErrorCode, message: impl Into<String>, r
 
 /// A refusal of the manager: its own words, with the status that fits its code.
 pub fn refuse_as_manager(error: &ErrorBody) -> Answer {
-    let status = match error.code.get(..2) {
-        _ if error.retry => StatusCode::SERVICE_UNAVAILABLE,
-        Some("M1") => StatusCode::UNPROCESSABLE_ENTITY,
-        Some("M2" | "M3") => StatusCode::CONFLICT,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    let status = if error.code == error_code::NO_SUCH_CLUSTER.0 || error.code == error_code::NO_SUCH_MEMBER.0
+    {
+        StatusCode::NOT_FOUND
+    } else if error.code.starts_with("M1") {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else if error.code.starts_with("M5") {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::CONFLICT
     };
     json(status, error)
 }

@@ -6,6 +6,7 @@ use super::routes::{Call, parameters};
 use super::server::{Proven, SESSION_COOKIE, Shared, is_same_origin, session_cookie, turn_away};
 use super::stream::{EventStream, Subscription};
 use super::{auth, metrics, page, token};
+use crate::config;
 use crate::manager::handle::Request as Ask;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -15,12 +16,10 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::error_code::ErrorCode;
+use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, MemberName};
 use wire::status::{Act, Acted, ConfigText, ErrorBody};
 
-/// Longest configuration. 1 MiB: ten thousand members with room to spare.
-const CONFIG_SIZE_MAX_BYTES: usize = 1 << 20;
 /// A login holds one token.
 const LOGIN_SIZE_MAX_BYTES: usize = 4 << 10;
 /// From a request's head to the end of its body.
@@ -62,7 +61,7 @@ pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
-        Call::Config => config(shared, &proven).await,
+        Call::Config => show_config(shared, &proven).await,
         Call::Apply => apply(shared, proven).await,
         Call::History => history(shared, &proven).await,
         Call::Explain => explain(shared, &proven).await,
@@ -147,7 +146,12 @@ fn stream(shared: &Shared, proven: Proven) -> Outcome {
     let seen = resumed.or(number("after", after, u64::MAX)?);
     let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
         let text = "Too many streams of events are open. Close a window of the console and try again.";
-        return Err(answer::refuse(StatusCode::SERVICE_UNAVAILABLE, answer::BUSY, text, true));
+        return Err(answer::refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error_code::TOO_MANY_STREAMS,
+            text,
+            true,
+        ));
     };
     let subscription = Subscription {
         manager: shared.manager.clone(),
@@ -175,7 +179,7 @@ async fn carry_out_act(
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }
 
-async fn config(shared: &Shared, proven: &Proven) -> Outcome {
+async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {
     let [] = query(proven, [])?;
     let (revision, text) = ask(shared, |reply| Ask::Config { reply }).await?;
     Ok(answer::json(StatusCode::OK, &ConfigText { revision, text }))
@@ -191,7 +195,7 @@ async fn apply(shared: &Shared, proven: Proven) -> Outcome {
         }
     };
     let who = who(&proven);
-    let text = read_body(proven.request, CONFIG_SIZE_MAX_BYTES).await?;
+    let text = read_body(proven.request, config::SIZE_MAX_BYTES).await?;
     let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, reply }).await?;
     let applied = applied.map_err(|error| answer::refuse_as_manager(&error))?;
     Ok(answer::json(StatusCode::OK, &applied))
@@ -222,12 +226,12 @@ async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -
             tracing::debug!(error = %gone, "a call found no manager");
             Err(unavailable(
                 "The manager has stopped. Routers and members go on without it.",
-                answer::MANAGER_GONE,
+                error_code::MANAGER_UNAVAILABLE,
             ))
         }
         Err(_) => Err(unavailable(
             "The manager did not answer in time; it may still do what was asked.",
-            answer::BUSY,
+            error_code::MANAGER_UNAVAILABLE,
         )),
     }
 }
@@ -249,7 +253,7 @@ async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let text = format!("The body is longer than {size_max_bytes} bytes.");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
-            let mut answer = answer::refuse(status, answer::TOO_LARGE, text, false);
+            let mut answer = answer::refuse(status, error_code::CALL_TOO_LARGE, text, false);
             // What is left of the body is not read, so nothing can follow on this connection.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Err(answer);
@@ -257,7 +261,7 @@ async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<
         Ok(Err(error)) => return Err(bad_request(format!("The body broke off: {error}."))),
         Err(_) => {
             let text = "The body did not come in time.";
-            return Err(answer::refuse(StatusCode::REQUEST_TIMEOUT, answer::BAD_REQUEST, text, true));
+            return Err(answer::refuse(StatusCode::REQUEST_TIMEOUT, error_code::CALL_MALFORMED, text, true));
         }
     };
     String::from_utf8(bytes.into()).map_err(|error| {
@@ -279,12 +283,12 @@ fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, An
 }
 
 fn bad_request(text: String) -> Answer {
-    answer::refuse(StatusCode::BAD_REQUEST, answer::BAD_REQUEST, text, false)
+    answer::refuse(StatusCode::BAD_REQUEST, error_code::CALL_MALFORMED, text, false)
 }
 
 fn our_fault(detail: &str) -> Answer {
     let error = ErrorBody {
-        code: answer::OUR_FAULT.to_string(),
+        code: error_code::CONSOLE_FAILED.to_string(),
         message: "Muster could not do this.".into(),
         retry: true,
     };

@@ -23,7 +23,7 @@ use crate::roles::RoleHandle;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use tokio::sync::watch;
-use wire::error_code::ErrorCode;
+use wire::error_code::{self, ErrorCode};
 
 /// The file in the state directory that holds the console's address, for commands of this machine when the
 /// configuration leaves the port open.
@@ -72,9 +72,9 @@ impl ConsoleError {
     /// The code under which docs/errors explains this.
     pub fn code(&self) -> ErrorCode {
         match self {
-            ConsoleError::Listen { .. } => answer::LISTEN_FAILED,
-            ConsoleError::Token { .. } => answer::TOKEN_UNUSABLE,
-            ConsoleError::Thread { .. } => answer::OUR_FAULT,
+            ConsoleError::Listen { .. } => error_code::ADDRESS_IN_USE,
+            ConsoleError::Token { .. } => error_code::STATE_DIRECTORY_NOT_USABLE,
+            ConsoleError::Thread { .. } => error_code::CONSOLE_FAILED,
         }
     }
 }

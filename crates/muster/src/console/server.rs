@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use wire::error_code;
 
 /// Connections at the same time; further ones wait to be accepted. 256: every operator with several windows.
 const CONNECTIONS_MAX: usize = 256;
@@ -184,7 +185,7 @@ async fn respond(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) 
         }
         Found::Nothing => {
             let text = format!("There is nothing at {}.", request.uri().path());
-            return answer::refuse(StatusCode::NOT_FOUND, answer::NOT_FOUND, text, false);
+            return answer::refuse(StatusCode::NOT_FOUND, error_code::NO_SUCH_CALL, text, false);
         }
     };
     if let (Caller::Session { .. }, &Method::POST) = (caller, request.method())
@@ -204,7 +205,7 @@ fn closing(mut answer: Answer) -> Answer {
 
 fn wrong_method(method: &Method, path: &str, allowed: &str) -> Answer {
     let text = format!("{method} is not possible at {path}; allowed: {allowed}.");
-    let mut answer = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, answer::METHOD_NOT_ALLOWED, text, false);
+    let mut answer = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, error_code::NO_SUCH_CALL, text, false);
     let allowed = HeaderValue::from_str(allowed).expect("names of methods are plain letters");
     answer.headers_mut().insert(header::ALLOW, allowed);
     answer
@@ -272,19 +273,19 @@ pub fn turn_away(refusal: Refusal) -> Answer {
             let seconds = wait_ms.div_ceil(1_000);
             let text = format!("Too many wrong tokens came from this address. Try again in {seconds} s.");
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let mut answer = answer::refuse(status, answer::LOCKED_OUT, text, true);
+            let mut answer = answer::refuse(status, error_code::TOO_MANY_WRONG_TOKENS, text, true);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             answer
         }
         Refusal::CrossSite => {
             let text = "A change needs the key of a page of this console. Log in again and repeat it there.";
-            answer::refuse(StatusCode::FORBIDDEN, answer::CROSS_SITE, text, false)
+            answer::refuse(StatusCode::FORBIDDEN, error_code::CHANGE_FROM_ELSEWHERE, text, false)
         }
     }
 }
 
 fn unauthorized(text: &str) -> Answer {
-    let mut answer = answer::refuse(StatusCode::UNAUTHORIZED, answer::NO_CREDENTIAL, text, false);
+    let mut answer = answer::refuse(StatusCode::UNAUTHORIZED, error_code::NOT_LOGGED_IN, text, false);
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }

@@ -3,8 +3,14 @@
 use crate::manager::handle::{ManagerHandle, REQUESTS_MAX, Request};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
-use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation};
-use wire::view::RunState;
+use wire::agent::ProcessState;
+use wire::id::Epoch;
+use wire::router::Totals;
+use wire::status::{
+    Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
+    NodeStatus, RouterStatus, Severity,
+};
+use wire::view::{Policy, RunState};
 
 /// What the made-up manager knows and has been asked to do.
 #[derive(Debug)]
@@ -68,7 +74,7 @@ impl FakeManager {
                 let known = world.status.clusters.iter_mut().find(|known| known.cluster == cluster);
                 let Some(known) = known else {
                     let message = format!("There is no cluster `{cluster}`.");
-                    let error = ErrorBody { code: "M3001".into(), message, retry: false };
+                    let error = ErrorBody { code: "M2003".into(), message, retry: false };
                     return drop(reply.send(Err(error)));
                 };
                 for one in known.members.iter_mut() {
@@ -115,5 +121,93 @@ fn act_on(act: Act) -> (RunState, String) {
         Act::Stop => (RunState::Down, "stopped by an operator".into()),
         Act::Drain => (RunState::Draining, "drained by an operator".into()),
         Act::Restart => (RunState::Starting, "restarted by an operator".into()),
+    }
+}
+
+/// A directory of a test's own, removed with all it holds.
+#[derive(Debug)]
+pub struct Directory(pub std::path::PathBuf);
+
+impl Directory {
+    pub fn new() -> Self {
+        let name = super::token::new_secret().expect("this system has random numbers");
+        let path = std::env::temp_dir().join(format!("muster-test-{name}"));
+        std::fs::create_dir(&path).expect("a new name in a directory for such things");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What stays behind lies in the system's directory for temporary things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A cell of one router and two members, one of which is down.
+pub fn sample_status() -> CellStatus {
+    let up = sample_member("shop-1", RunState::Up, "passes its probe: status 200");
+    let mut down = sample_member("shop-2", RunState::Down, "exited with \"status\" 1\nand said \\o/");
+    (down.requests_per_second, down.in_flight, down.address) = (0.0, 0, None);
+    let totals = Totals { requests: 2_001, failed: 1, retried: 2, refused: 3, bytes_in: 4, bytes_out: 5 };
+    CellStatus {
+        cell: "test".into(),
+        version: "1.2.3".into(),
+        generation: 7,
+        config_revision: 3,
+        now_ms: 1_700_000_100_000,
+        nodes: vec![NodeStatus { node: "one".into(), connected: true, heard_ms: Some(1_700_000_099_900) }],
+        routers: vec![RouterStatus {
+            router: "front".into(),
+            node: "one".into(),
+            connected: true,
+            heard_ms: Some(1_700_000_099_500),
+            listening: vec![([127, 0, 0, 1], 8080).into()],
+            connections: 64,
+            requests_per_second: 120.5,
+            totals,
+        }],
+        clusters: vec![ClusterStatus {
+            cluster: "shop".into(),
+            epoch: Epoch { generation: 7, number: 2 },
+            policy: Policy::RoundRobin,
+            operation: None,
+            setback: None,
+            members: vec![up, down],
+        }],
+    }
+}
+
+pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus {
+    MemberStatus {
+        member: name.into(),
+        node: "one".into(),
+        clone_id: name.into(),
+        address: Some(([127, 0, 0, 1], 9001).into()),
+        state,
+        since_ms: 1_700_000_000_000,
+        reason: reason.into(),
+        weight: 2,
+        process: Some(ProcessState::Running { pid: 42 }),
+        restarts: 1,
+        requests: 1_000,
+        failed: 1,
+        in_flight: 3,
+        requests_per_second: 120.5,
+        sessions: 17,
+        latency_p50_us: 1_250,
+        latency_p99_us: 20_000,
+    }
+}
+
+pub fn sample_event(number: u64, text: &str) -> Event {
+    Event {
+        number,
+        at_ms: 1_700_000_000_000 + number,
+        severity: Severity::Info,
+        kind: "member-up".into(),
+        cluster: Some("shop".into()),
+        member: None,
+        text: text.into(),
     }
 }

@@ -17,6 +17,7 @@ mod reply;
 mod report;
 mod request;
 mod session;
+mod splice;
 mod streams;
 mod table;
 mod thread;

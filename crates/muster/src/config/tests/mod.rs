@@ -1,5 +1,8 @@
 //! Stories about files: right ones and what they mean, wrong ones and what is said about them.
 
+mod definitions;
+mod environment;
+mod generated;
 mod right;
 mod wrong;
 

@@ -113,3 +113,203 @@ fn smallest_file_gets_every_default() {
     "#]]
     .assert_debug_eq(&settings(SMALLEST));
 }
+
+/// The settings of the only router's or first cluster's parts that a story is about.
+fn managed(settings: &CellSettings, member: usize) -> &wire::agent::Launch {
+    match &settings.clusters[0].members[member].run {
+        Run::Managed(launch) => launch,
+        Run::External { address } => panic!("member {member} runs at {address}"),
+    }
+}
+
+const ROUTER: &str = "[routers.front]\nlisten = [\"127.0.0.1:0\"]\n";
+
+#[test]
+fn members_keep_the_order_of_the_file() {
+    let names = ["zeta", "alpha", "mid", "beta"];
+    let members: String = names
+        .iter()
+        .map(|name| format!("[clusters.c.members.{name}]\ncommand = [\"s\", \"{{port}}\"]\n"))
+        .collect();
+    let settings = settings(&format!("{ROUTER}{members}"));
+    let order: Vec<&str> = settings.clusters[0].members.iter().map(|member| member.name.0.as_str()).collect();
+    assert_eq!(order, names);
+}
+
+#[test]
+fn a_member_takes_from_the_defaults_what_it_does_not_say() {
+    let settings = settings(&format!(
+        "{ROUTER}
+        [clusters.shop.defaults]
+        weight = 7
+        command = [\"serve\", \"{{port}}\"]
+        environment = {{ MODE = \"live\", PORT = \"{{port}}\" }}
+        directory = \"/srv/{{cluster}}/{{member}}\"
+        [clusters.shop.defaults.log]
+        path = \"/var/log/{{clone_id}}.log\"
+        files_max = 1
+        [clusters.shop.defaults.restart]
+        attempts_max = 3
+        [clusters.shop.members.one]
+        [clusters.shop.members.two]
+        weight = 1
+        clone_id = \"b2\"
+        environment = {{ MODE = \"test\" }}
+        stop_signal = \"INT\"
+        [clusters.shop.members.two.log]
+        files_max = 9
+        [clusters.shop.members.far]
+        address = \"[fd00::5]:80\""
+    ));
+    let weights: Vec<u32> = settings.clusters[0].members.iter().map(|member| member.weight).collect();
+    assert_eq!(weights, [7, 1, 7]);
+    expect![[r#"
+        [
+            Launch {
+                command: [
+                    "serve",
+                    "{port}",
+                ],
+                environment: {
+                    "MODE": "live",
+                    "PORT": "{port}",
+                },
+                directory: Some(
+                    "/srv/shop/one",
+                ),
+                user: None,
+                port: 0,
+                stop_signal: "TERM",
+                stop_grace_ms: 10000,
+                log: LogSettings {
+                    path: Some(
+                        "/var/log/one.log",
+                    ),
+                    size_max_bytes: 10485760,
+                    files_max: 1,
+                },
+                restart: RestartSettings {
+                    delay_ms: 200,
+                    delay_max_ms: 30000,
+                    attempts_max: 3,
+                    reset_after_ms: 30000,
+                    start_timeout_ms: 60000,
+                },
+            },
+            Launch {
+                command: [
+                    "serve",
+                    "{port}",
+                ],
+                environment: {
+                    "MODE": "test",
+                    "PORT": "{port}",
+                },
+                directory: Some(
+                    "/srv/shop/two",
+                ),
+                user: None,
+                port: 0,
+                stop_signal: "INT",
+                stop_grace_ms: 10000,
+                log: LogSettings {
+                    path: Some(
+                        "/var/log/b2.log",
+                    ),
+                    size_max_bytes: 10485760,
+                    files_max: 9,
+                },
+                restart: RestartSettings {
+                    delay_ms: 200,
+                    delay_max_ms: 30000,
+                    attempts_max: 3,
+                    reset_after_ms: 30000,
+                    start_timeout_ms: 60000,
+                },
+            },
+        ]
+    "#]]
+    .assert_debug_eq(&[managed(&settings, 0), managed(&settings, 1)]);
+    let far = &settings.clusters[0].members[2].run;
+    assert_eq!(*far, Run::External { address: "[fd00::5]:80".parse().expect("an address") });
+}
+
+#[test]
+fn the_nearest_table_says_the_kind_of_probe() {
+    let kind = |cluster: &str, member: &str| {
+        let text = format!(
+            "{ROUTER}[clusters.c.probe]\n{cluster}\n[clusters.c.members.m]\ncommand = [\"s\", \"{{port}}\"]\n\
+             [clusters.c.members.m.probe]\n{member}"
+        );
+        settings(&text).clusters[0].members[0].probe.kind.clone()
+    };
+    let http = |path: &str, status_max| ProbeKind::Http {
+        path: path.to_owned(),
+        host: None,
+        status_min: 200,
+        status_max,
+    };
+    assert_eq!(kind("", ""), ProbeKind::Tcp);
+    assert_eq!(kind("path = \"/a\"", ""), http("/a", 399));
+    assert_eq!(kind("path = \"/a\"", "kind = \"tcp\""), ProbeKind::Tcp);
+    assert_eq!(kind("path = \"/a\"", "kind = \"process\""), ProbeKind::Process);
+    assert_eq!(kind("kind = \"process\"", "path = \"/b\""), http("/b", 399));
+    assert_eq!(kind("kind = \"http\"", ""), http("/", 399));
+    assert_eq!(kind("path = \"/a\"", "status_max = 299"), http("/a", 299));
+}
+
+#[test]
+fn routes_know_their_cluster_and_hosts_have_no_case() {
+    let settings = settings(&format!(
+        "{ROUTER}
+        [[routers.front.routes]]
+        host = \"Shop.Example\"
+        path = \"/a\"
+        [[routers.front.routes]]
+        host = \"[fd00::1]\"
+        [clusters.c.members.m]
+        address = \"10.0.0.1:80\""
+    ));
+    let routes: Vec<String> = settings.routers[0]
+        .routes
+        .iter()
+        .map(|route| format!("{}{} {}", route.host, route.path, route.cluster))
+        .collect();
+    assert_eq!(routes, ["shop.example/a c", "[fd00::1]/ c"]);
+}
+
+#[test]
+fn the_same_port_may_be_used_on_two_nodes() {
+    let settings = settings(
+        "[nodes.a]
+        [nodes.b]
+        [routers.left]
+        node = \"a\"
+        listen = [\"0.0.0.0:80\"]
+        [routers.right]
+        node = \"b\"
+        listen = [\"0.0.0.0:80\"]
+        [clusters.c.defaults]
+        command = [\"s\"]
+        port = 9000
+        [clusters.c.members.one]
+        node = \"a\"
+        [clusters.c.members.two]
+        node = \"b\"",
+    );
+    assert_eq!(settings.nodes.len(), 2);
+}
+
+#[test]
+fn tables_may_be_written_in_any_way_that_toml_has() {
+    let inline = settings(
+        "routers = { front = { listen = [\"127.0.0.1:8080\"] } }\n\
+         clusters.shop.members.one.address = \"127.0.0.1:9001\"",
+    );
+    assert_eq!(inline, settings(SMALLEST));
+    let listed = settings(
+        "routers.front = { listen = [\"127.0.0.1:8080\"], routes = [{ path = \"/\" }] }\n\
+         clusters.shop.members = { one = { address = \"127.0.0.1:9001\" } }",
+    );
+    assert_eq!(listed, settings(SMALLEST));
+}

@@ -1,1 +1,859 @@
-//! wrong
+//! Files with a mistake, and everything that is said about them.
+
+use super::parse;
+use crate::config::problem::PROBLEMS_MAX;
+use crate::config::{SIZE_MAX_BYTES, load};
+use expect_test::{Expect, expect};
+use wire::error_code;
+
+/// A right file, to which each test adds its mistake. Eight lines.
+const BASE: &str = "\
+[routers.front]
+listen = [\"0.0.0.0:8080\"]
+
+[clusters.shop.members.one]
+address = \"10.0.0.1:80\"
+[clusters.shop.members.two]
+command = [\"serve\", \"{port}\"]
+
+";
+
+fn check(text: &str, told: Expect) {
+    let problems = parse(text).expect_err("the file has a mistake");
+    told.assert_eq(&problems.to_string());
+}
+
+/// BASE with more at its end.
+fn check_added(added: &str, told: Expect) {
+    check(&format!("{BASE}{added}"), told);
+}
+
+#[test]
+fn base_itself_is_right() {
+    parse(BASE).expect("the base of these tests is right");
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    check(
+        "[cell\nname = \"shop\"",
+        expect![[r#"
+        muster.toml:1:6: M1001: not valid TOML: unclosed table, expected `]`
+          value:   [cell"#]],
+    );
+    check(
+        "[cell]\nname = shop",
+        expect![[r#"
+        muster.toml:2:8: M1001: not valid TOML: string values must be quoted, expected literal string
+          value:   name = shop"#]],
+    );
+    check(
+        "[cell]\nname = \"shop",
+        expect![[r#"
+        muster.toml:2:13: M1001: not valid TOML: invalid basic string, expected `"`
+          value:   name = "shop"#]],
+    );
+    check(
+        "[cell]\nname",
+        expect![[r#"
+        muster.toml:2:5: M1001: not valid TOML: key with no value, expected `=`
+          value:   name"#]],
+    );
+    check_added(
+        "[clusters.shop]\ndrain_ms = 99999999999999999999",
+        expect![[r#"
+        muster.toml:10:12: M1001: not valid TOML: integer number overflowed
+          value:   drain_ms = 99999999999999999999"#]],
+    );
+}
+
+#[test]
+fn keys_and_tables_given_twice() {
+    check_added(
+        "[clusters.shop]\npolicy = \"random\"\ndrain_ms = 1\npolicy = \"random\"",
+        expect![[r#"
+            muster.toml:12:1: M1005: `policy` is given twice; the first is in line 10
+              key:     policy
+              value:   policy = "random"
+              allowed: each key and each table once"#]],
+    );
+    check_added(
+        "[clusters.shop.members.one]\nweight = 1",
+        expect![[r#"
+            muster.toml:9:24: M1005: `one` is given twice; the first is in line 4
+              key:     one
+              value:   [clusters.shop.members.one]
+              allowed: each key and each table once"#]],
+    );
+    check(
+        "[cell]\nname = \"a\"\n[cell]\n",
+        expect![[r#"
+            muster.toml:3:2: M1005: `cell` is given twice; the first is in line 1
+              key:     cell
+              value:   [cell]
+              allowed: each key and each table once"#]],
+    );
+    check_added(
+        "[clusters.shop.members.two.environment]\nA = \"1\"\nA = \"2\"",
+        expect![[r#"
+            muster.toml:11:1: M1005: `A` is given twice; the first is in line 10
+              key:     A
+              value:   A = "2"
+              allowed: each key and each table once"#]],
+    );
+    check(
+        "[nodes]\na = { b = 1, b = 2 }",
+        expect![[r#"
+            muster.toml:2:14: M1005: `b` is given twice in the same table
+              key:     b
+              value:   a = { b = 1, b = 2 }
+              allowed: each key and each table once"#]],
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    check_added(
+        "[clusters.shop]\npolcy = \"random\"",
+        expect![[r#"
+        muster.toml:10:1: M1002: there is no key `polcy` in `clusters.shop`
+          key:     clusters.shop.polcy
+          value:   "random"
+          allowed: policy, drain_ms, affinity, probe, defaults, members
+          did you mean `policy`?"#]],
+    );
+    check_added(
+        "[clusters.shop]\ndrain = 30",
+        expect![[r#"
+        muster.toml:10:1: M1002: there is no key `drain` in `clusters.shop`
+          key:     clusters.shop.drain
+          value:   30
+          allowed: policy, drain_ms, affinity, probe, defaults, members
+          did you mean `drain_ms`?"#]],
+    );
+    check_added(
+        "[cluster.shop]\ndrain_ms = 30",
+        expect![[r#"
+        muster.toml:9:2: M1002: there is no table `cluster`
+          key:     cluster
+          allowed: cell, console, nodes, routers, clusters
+          did you mean `clusters`?"#]],
+    );
+    check_added(
+        "[clusters.shop]\nweight = 30",
+        expect![[r#"
+        muster.toml:10:1: M1002: there is no key `weight` in `clusters.shop`
+          key:     clusters.shop.weight
+          value:   30
+          allowed: policy, drain_ms, affinity, probe, defaults, members
+          did you mean `weight` in `[clusters.CLUSTER.defaults]`?"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nzzzzzz = 1",
+        expect![[r#"
+        muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
+          key:     clusters.shop.members.three.zzzzzz
+          value:   1
+          allowed: node, weight, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+    );
+    check_added(
+        "[nodes.local]\naddress = \"10.0.0.3\"",
+        expect![[r#"
+        muster.toml:10:1: M1002: there is no key `address` in `nodes.local`
+          key:     nodes.local.address
+          value:   "10.0.0.3"
+          allowed: no keys
+          did you mean `address` in `[clusters.CLUSTER.members.MEMBER]`?"#]],
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type() {
+    check_added(
+        "[clusters.shop]\ndrain_ms = \"30s\"",
+        expect![[r#"
+        muster.toml:10:12: M1003: this is text, but must be an integer without quotes
+          key:     clusters.shop.drain_ms
+          value:   "30s"
+          allowed: an integer from 0 to 86400000
+          did you mean `30000`?"#]],
+    );
+    check_added(
+        "[clusters.shop]\ndrain_ms = 1.5",
+        expect![[r#"
+        muster.toml:10:12: M1003: this is a number with a fraction, but must be an integer without quotes
+          key:     clusters.shop.drain_ms
+          value:   1.5
+          allowed: an integer from 0 to 86400000"#]],
+    );
+    check_added(
+        "[clusters.shop.affinity]\nlowers_weight = \"yes\"",
+        expect![[r#"
+        muster.toml:10:17: M1003: this is text, but must be true or false without quotes
+          key:     clusters.shop.affinity.lowers_weight
+          value:   "yes"
+          allowed: true, false
+          did you mean `true`?"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = \"./serve --port {port}\"",
+        expect![[r#"
+            muster.toml:10:11: M1003: this is text, but must be a list of texts in brackets
+              key:     clusters.shop.members.three.command
+              value:   "./serve --port {port}"
+              allowed: 1 to 1000 texts
+              did you mean `["./serve", "--port", "{port}"]`?"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = [\"serve\", 80]",
+        expect![[r#"
+            muster.toml:10:21: M1003: this is an integer, but must be text in quotes
+              key:     clusters.shop.members.three.command[1]
+              value:   80
+              allowed: 1 to 1000 texts"#]],
+    );
+    check_added(
+        "[clusters.shop.members.two.environment]\nPORT = 80",
+        expect![[r#"
+        muster.toml:10:8: M1003: this is an integer, but must be text in quotes
+          key:     clusters.shop.members.two.environment.PORT
+          value:   80
+          allowed: at most 1000 entries like KEY = "value"
+          did you mean `"80"`?"#]],
+    );
+    check_added(
+        "[console]\nlisten = 29003",
+        expect![[r#"
+        muster.toml:10:10: M1003: this is an integer, but must be text in quotes
+          key:     console.listen
+          value:   29003
+          allowed: an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults.log]\nsize_max_bytes = \"10 MiB\"",
+        expect![[r#"
+        muster.toml:10:18: M1003: this is text, but must be an integer without quotes
+          key:     clusters.shop.defaults.log.size_max_bytes
+          value:   "10 MiB"
+          allowed: an integer from 4096 to 1099511627776
+          did you mean `10485760`?"#]],
+    );
+    check(
+        "clusters = 3\n[routers]\nfront = \"x\"\nback = { listen = [\"0.0.0.0:1\"], routes = 1 }",
+        expect![[r#"
+            muster.toml:1:1: M1003: this is an integer, but must be a table
+              key:     clusters
+              value:   3
+              allowed: a table [clusters.CLUSTER]
+            muster.toml:3:1: M1003: this is text, but must be a table
+              key:     routers.front
+              value:   "x"
+              allowed: a table [routers.ROUTER]
+            muster.toml:4:34: M1003: this is an integer, but must be a table
+              key:     routers.back.routes
+              value:   1
+              allowed: a table [[routers.ROUTER.routes]]"#]],
+    );
+}
+
+#[test]
+fn numbers_outside_their_range() {
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nweight = 1001",
+        expect![[r#"
+        muster.toml:11:10: M1004: the number is too large
+          key:     clusters.shop.members.three.weight
+          value:   1001
+          allowed: an integer from 0 to 1000"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nweight = -1",
+        expect![[r#"
+        muster.toml:11:10: M1004: the number is too small
+          key:     clusters.shop.members.three.weight
+          value:   -1
+          allowed: an integer from 0 to 1000"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults]\nport = 65536",
+        expect![[r#"
+        muster.toml:10:8: M1004: the number is too large
+          key:     clusters.shop.defaults.port
+          value:   65536
+          allowed: an integer from 0 to 65535"#]],
+    );
+}
+
+#[test]
+fn words_that_are_no_choice() {
+    check_added(
+        "[clusters.shop]\npolicy = \"roundrobin\"",
+        expect![[r#"
+        muster.toml:10:10: M1004: there is no such choice
+          key:     clusters.shop.policy
+          value:   "roundrobin"
+          allowed: "round-robin", "random"
+          did you mean `"round-robin"`?"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults]\nstop_signal = \"SIGQUIT\"",
+        expect![[r#"
+        muster.toml:10:15: M1004: there is no such choice
+          key:     clusters.shop.defaults.stop_signal
+          value:   "SIGQUIT"
+          allowed: "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"
+          did you mean `"QUIT"`?"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults]\nstop_signal = \"STOP\"",
+        expect![[r#"
+        muster.toml:10:15: M1004: there is no such choice
+          key:     clusters.shop.defaults.stop_signal
+          value:   "STOP"
+          allowed: "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL""#]],
+    );
+    check_added(
+        "[clusters.shop.affinity]\nseparator = \"!\"",
+        expect![[r#"
+            muster.toml:10:13: M1004: there is no such choice
+              key:     clusters.shop.affinity.separator
+              value:   "!"
+              allowed: ":", "+""#]],
+    );
+}
+
+#[test]
+fn addresses_that_are_none() {
+    let with = |address: &str| format!("[clusters.shop.members.three]\naddress = \"{address}\"");
+    check_added(
+        &with("localhost:8080"),
+        expect![[r#"
+        muster.toml:10:11: M1004: host names are not looked up
+          key:     clusters.shop.members.three.address
+          value:   "localhost:8080"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
+          did you mean `"127.0.0.1:8080"`?"#]],
+    );
+    check_added(
+        &with("app.example:8080"),
+        expect![[r#"
+        muster.toml:10:11: M1004: host names are not looked up, so that the cell does not depend on a name server; give the IP address
+          key:     clusters.shop.members.three.address
+          value:   "app.example:8080"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080""#]],
+    );
+    check_added(
+        &with("10.0.0.5"),
+        expect![[r#"
+        muster.toml:10:11: M1004: the port is missing
+          key:     clusters.shop.members.three.address
+          value:   "10.0.0.5"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080""#]],
+    );
+    check_added(
+        &with(":8080"),
+        expect![[r#"
+        muster.toml:10:11: M1004: the IP address is missing
+          key:     clusters.shop.members.three.address
+          value:   ":8080"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
+          did you mean `"127.0.0.1:8080"`?"#]],
+    );
+    check_added(
+        &with("10.0.0.5:0"),
+        expect![[r#"
+        muster.toml:10:11: M1004: port 0 cannot be connected to
+          key:     clusters.shop.members.three.address
+          value:   "10.0.0.5:0"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080""#]],
+    );
+    check_added(
+        &with("0.0.0.0:80"),
+        expect![[r#"
+        muster.toml:10:11: M1004: this address means any, not one
+          key:     clusters.shop.members.three.address
+          value:   "0.0.0.0:80"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
+          did you mean `"127.0.0.1:80"`?"#]],
+    );
+    check_added(
+        &with("10.0.0.5:70000"),
+        expect![[r#"
+        muster.toml:10:11: M1004: the port is above 65535
+          key:     clusters.shop.members.three.address
+          value:   "10.0.0.5:70000"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080""#]],
+    );
+    check_added(
+        &with("fd00::5:80"),
+        expect![[r#"
+        muster.toml:10:11: M1004: the port is missing
+          key:     clusters.shop.members.three.address
+          value:   "fd00::5:80"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080""#]],
+    );
+    check_added(
+        &with("fd00::zz:80"),
+        expect![[r#"
+        muster.toml:10:11: M1004: an IPv6 address needs brackets before its port
+          key:     clusters.shop.members.three.address
+          value:   "fd00::zz:80"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
+          did you mean `"[fd00::zz]:80"`?"#]],
+    );
+    check_added(
+        "[console]\nlisten = \"*:29003\"",
+        expect![[r#"
+        muster.toml:10:10: M1004: the IP address is missing
+          key:     console.listen
+          value:   "*:29003"
+          allowed: an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one
+          did you mean `"0.0.0.0:29003"`?"#]],
+    );
+    check(
+        "[routers.r]\nlisten = []\n[clusters.c.members.m]\naddress = \"10.0.0.1:80\"",
+        expect![[r#"
+        muster.toml:2:10: M1004: the list is too short
+          key:     routers.r.listen
+          value:   []
+          allowed: 1 to 64 texts, each an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one"#]],
+    );
+    check(
+        "[routers.r]\nlisten = [\"[::]:80\", \"8080\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+         [clusters.c.members.m]\naddress = \"10.0.0.1:80\"",
+        expect![[r#"
+            muster.toml:2:22: M1004: the IP address is missing
+              key:     routers.r.listen[1]
+              value:   "8080"
+              allowed: 1 to 64 texts, each an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one
+              did you mean `"0.0.0.0:8080"`?
+            muster.toml:3:20: M1004: a network is not an address; list the addresses themselves
+              key:     routers.r.trusted_proxies[0]
+              value:   "10.0.0.0/8"
+              allowed: 0 to 256 texts, each an IP address like "10.0.0.1" or "fd00::1""#]],
+    );
+}
+
+#[test]
+fn routes_that_cannot_be() {
+    let with = |route: &str| format!("[[routers.front.routes]]\n{route}");
+    check_added(
+        &with("path = \"shop/\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: the path does not start with `/`
+          key:     routers.front.routes[0].path
+          value:   "shop/"
+          allowed: a path that starts with `/`, without `/` at its end, empty, `.` or `..` parts, query or spaces
+          did you mean `"/shop"`?"#]],
+    );
+    check_added(
+        &with("path = \"/shop/*\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: a path ends without `/`: it matches itself and everything below it
+          key:     routers.front.routes[0].path
+          value:   "/shop/*"
+          allowed: a path that starts with `/`, without `/` at its end, empty, `.` or `..` parts, query or spaces
+          did you mean `"/shop"`?"#]],
+    );
+    check_added(
+        &with("path = \"/a/../b\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: the path has an empty, `.` or `..` part, which no request has when routes are matched
+          key:     routers.front.routes[0].path
+          value:   "/a/../b"
+          allowed: a path that starts with `/`, without `/` at its end, empty, `.` or `..` parts, query or spaces"#]],
+    );
+    check_added(
+        &with("path = \"/a?b=c\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: the path has a character that paths of routes cannot have
+          key:     routers.front.routes[0].path
+          value:   "/a?b=c"
+          allowed: a path that starts with `/`, without `/` at its end, empty, `.` or `..` parts, query or spaces"#]],
+    );
+    check_added(
+        &with("host = \"*.example\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: `*` stands alone for any host; it cannot be a part of one
+          key:     routers.front.routes[0].host
+          value:   "*.example"
+          allowed: a host name or IP address without port, or "*" for any"#]],
+    );
+    check_added(
+        &with("host = \"https://shop.example:8080/\""),
+        expect![[r#"
+        muster.toml:10:8: M1004: a host is given without scheme, port and path
+          key:     routers.front.routes[0].host
+          value:   "https://shop.example:8080/"
+          allowed: a host name or IP address without port, or "*" for any
+          did you mean `"shop.example"`?"#]],
+    );
+    check_added(
+        &with("cluster = \"shopp\""),
+        expect![[r#"
+        muster.toml:10:11: M1007: there is no cluster `shopp` in this file
+          key:     routers.front.routes[0].cluster
+          value:   "shopp"
+          allowed: "shop"
+          did you mean `"shop"`?"#]],
+    );
+    check_added(
+        &with("host = \"A.example\"\n[[routers.front.routes]]\nhost = \"a.example\""),
+        expect![[r#"
+        muster.toml:11:1: M1005: the route for host `a.example` and path `/` is already taken by `routers.front.routes[0]` in line 9
+          key:     routers.front.routes[1]
+          allowed: a router has one route for each host and path"#]],
+    );
+}
+
+#[test]
+fn names_that_cannot_be() {
+    check_added(
+        "[clusters.\"the shop\".members.m]\naddress = \"10.0.0.3:80\"",
+        expect![[r#"
+        muster.toml:9:11: M1004: "the shop" is not a valid name
+          key:     clusters."the shop"
+          allowed: a name of 1 to 64 letters (a-z, A-Z), digits, `.`, `_` and `-` that starts with a letter or digit
+          did you mean `"the-shop"`?"#]],
+    );
+    check_added(
+        "[cell]\nname = \"\"",
+        expect![[r#"
+        muster.toml:10:8: M1004: this is not a valid name
+          key:     cell.name
+          value:   ""
+          allowed: a name of 1 to 64 letters (a-z, A-Z), digits, `.`, `_` and `-` that starts with a letter or digit"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nclone_id = \"a:b\"",
+        expect![[r#"
+            muster.toml:11:12: M1004: this is not a valid name
+              key:     clusters.shop.members.three.clone_id
+              value:   "a:b"
+              allowed: a name of 1 to 64 letters (a-z, A-Z), digits, `.`, `_` and `-` that starts with a letter or digit
+              did you mean `"a-b"`?"#]],
+    );
+    check_added(
+        "[cell]\nstate_dir = \"state\"",
+        expect![[r#"
+        muster.toml:10:13: M1004: the path is not absolute
+          key:     cell.state_dir
+          value:   "state"
+          allowed: a path that starts with `/`"#]],
+    );
+    check_added(
+        "[clusters.shop.affinity]\ncookie = \"a b\"",
+        expect![[r#"
+        muster.toml:10:10: M1004: this is not a cookie name
+          key:     clusters.shop.affinity.cookie
+          value:   "a b"
+          allowed: a cookie name like "JSESSIONID""#]],
+    );
+    check_added(
+        "[clusters.shop.defaults]\nuser = \"www data\"",
+        expect![[r#"
+        muster.toml:10:8: M1004: this is not a user name
+          key:     clusters.shop.defaults.user
+          value:   "www data"
+          allowed: the name of a user of the node"#]],
+    );
+    check_added(
+        "[clusters.shop.probe]\npath = \"health\"",
+        expect![[r#"
+        muster.toml:10:8: M1004: the path does not start with `/`
+          key:     clusters.shop.probe.path
+          value:   "health"
+          allowed: a path that starts with `/`, with or without query
+          did you mean `"/health"`?"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults.environment]\n\"A=B\" = \"1\"",
+        expect![[r#"
+        muster.toml:10:9: M1004: this cannot be the name of an environment variable
+          key:     clusters.shop.defaults.environment."A=B"
+          value:   "1"
+          allowed: at most 1000 entries like KEY = "value""#]],
+    );
+}
+
+#[test]
+fn two_things_that_claim_the_same() {
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nclone_id = \"one\"",
+        expect![[r#"
+            muster.toml:11:12: M1005: clone id `one` is already taken by `clusters.shop.members.one.clone_id` in line 4
+              key:     clusters.shop.members.three.clone_id
+              value:   "one"
+              allowed: each member of a cluster has a clone id of its own"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.1:80\"",
+        expect![[r#"
+        muster.toml:10:11: M1005: address 10.0.0.1:80 is already taken by `clusters.shop.members.one.address` in line 5
+          key:     clusters.shop.members.three.address
+          value:   "10.0.0.1:80"
+          allowed: each member of a cluster has an address of its own"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults]\nport = 9000\ncommand = [\"serve\"]\n[clusters.shop.members.three]",
+        expect![[r#"
+            muster.toml:12:24: M1005: 127.0.0.1:9000 on node `local` is already taken by `clusters.shop.members.two.port` in line 6
+              key:     clusters.shop.members.three.port
+              allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = [\"serve\"]\nport = 8080",
+        expect![[r#"
+        muster.toml:11:8: M1005: 127.0.0.1:8080 on node `local` is already taken by `routers.front.listen[0]` in line 2
+          key:     clusters.shop.members.three.port
+          value:   8080
+          allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+    check_added(
+        "[routers.back]\nlisten = [\"127.0.0.1:8081\", \"127.0.0.1:8080\"]",
+        expect![[r#"
+        muster.toml:10:29: M1005: 127.0.0.1:8080 on node `local` is already taken by `routers.front.listen[0]` in line 2
+          key:     routers.back.listen[1]
+          value:   "127.0.0.1:8080"
+          allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+    check_added(
+        "[console]\nlisten = \"127.0.0.1:8080\"",
+        expect![[r#"
+        muster.toml:2:11: M1005: 0.0.0.0:8080 on node `local` is already taken by `console.listen` in line 10
+          key:     routers.front.listen[0]
+          value:   "0.0.0.0:8080"
+          allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = [\"serve\", \"{port}\"]\n[clusters.shop.defaults.log]\n\
+         path = \"/var/log/all.log\"",
+        expect![[r#"
+            muster.toml:9:24: M1005: log file /var/log/all.log on node `local` is already taken by `clusters.shop.members.two.log.path` in line 6
+              key:     clusters.shop.members.three.log.path
+              allowed: each log has a file of its own; `{cluster}` and `{member}` in its path are replaced"#]],
+    );
+}
+
+#[test]
+fn things_that_are_missing() {
+    check(
+        "",
+        expect![[r#"
+        muster.toml: M1006: there are no routers
+          key:     routers
+          allowed: a router takes the requests: [routers.NAME]
+        muster.toml: M1006: there are no clusters
+          key:     clusters
+          allowed: a cluster has the members: [clusters.NAME.members.NAME]"#]],
+    );
+    check(
+        "[routers.r]\n[clusters.c.members.m]\naddress = \"10.0.0.1:80\"",
+        expect![[r#"
+        muster.toml:1:10: M1006: `listen` is missing
+          key:     routers.r.listen
+          allowed: 1 to 64 texts, each an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one
+          did you mean `listen = ["0.0.0.0:8080"]`?"#]],
+    );
+    check_added(
+        "[clusters.empty]",
+        expect![[r#"
+        muster.toml:1:10: M1006: there are no routes, and more than one cluster to which requests could go
+          key:     routers.front.routes
+          allowed: [[routers.front.routes]] with `host`, `path` and `cluster`
+        muster.toml:9:11: M1006: cluster `empty` has no members
+          key:     clusters.empty.members
+          allowed: at least one [clusters.empty.members.NAME]"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\nweight = 1",
+        expect![[r#"
+        muster.toml:9:24: M1006: member `three` has neither `command` nor `address`
+          key:     clusters.shop.members.three
+          allowed: `command = ["./server", "{port}"]` to have it started, or `address = "10.0.0.5:8080"`"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = [\"serve\"]",
+        expect![[r#"
+        muster.toml:10:11: M1006: member `three` cannot know on which port to listen
+          key:     clusters.shop.members.three.command
+          value:   ["serve"]
+          allowed: `port` with the port that it uses, or `{port}` in `command` or `environment`"#]],
+    );
+    check_added(
+        "[nodes.a]\n[nodes.b]",
+        expect![[r#"
+        muster.toml:1:10: M1006: `node` is missing, and the file has more than one
+          key:     routers.front.node
+          allowed: "a", "b"
+        muster.toml:4:24: M1006: `node` is missing, and the file has more than one
+          key:     clusters.shop.members.one.node
+          allowed: "a", "b"
+        muster.toml:6:24: M1006: `node` is missing, and the file has more than one
+          key:     clusters.shop.members.two.node
+          allowed: "a", "b""#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/x\"\n[clusters.other.members.m]\naddress = \"10.0.0.1:80\"",
+        expect![[r#"
+            muster.toml:9:1: M1006: the route does not say to which cluster it leads
+              key:     routers.front.routes[0].cluster
+              allowed: "shop", "other""#]],
+    );
+}
+
+#[test]
+fn nodes_that_are_not_in_the_file() {
+    check_added(
+        "[nodes.alpha]\n[clusters.shop.defaults]\nnode = \"alhpa\"",
+        expect![[r#"
+        muster.toml:11:8: M1007: there is no node `alhpa` in this file
+          key:     clusters.shop.defaults.node
+          value:   "alhpa"
+          allowed: "alpha"
+          did you mean `"alpha"`?"#]],
+    );
+}
+
+#[test]
+fn keys_without_effect() {
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\ncommand = [\"a\"]",
+        expect![[r#"
+        muster.toml:11:1: M1008: member `three` has both `command` and `address`
+          key:     clusters.shop.members.three.command
+          value:   ["a"]
+          allowed: `command` for a member that the agent starts, or `address` for one that runs elsewhere"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nport = 80",
+        expect![[r#"
+        muster.toml:11:1: M1008: `port` has no effect on a member that runs elsewhere
+          key:     clusters.shop.members.three.port
+          value:   80
+          allowed: only for members with `command`"#]],
+    );
+    check_added(
+        "[clusters.shop.members.one.log]\nfiles_max = 1",
+        expect![[r#"
+        muster.toml:9:28: M1008: `log` has no effect on a member that runs elsewhere
+          key:     clusters.shop.members.one.log
+          allowed: only for members with `command`"#]],
+    );
+    check_added(
+        "[clusters.shop.probe]\nkind = \"tcp\"\nstatus_min = 200",
+        expect![[r#"
+        muster.toml:11:1: M1008: `status_min` has no effect on a probe of kind "tcp"
+          key:     clusters.shop.probe.status_min
+          value:   200
+          allowed: only with kind "http""#]],
+    );
+    check_added(
+        "[clusters.shop.probe]\nkind = \"process\"",
+        expect![[r#"
+            muster.toml:10:8: M1008: member `one` runs elsewhere, so nobody sees its process
+              key:     clusters.shop.probe.kind
+              value:   "process"
+              allowed: "tcp" or "http" for it, in [clusters.shop.members.one.probe]"#]],
+    );
+    check_added(
+        "[clusters.shop.probe]\nkind = \"http\"\nstatus_min = 500",
+        expect![[r#"
+        muster.toml:11:14: M1008: `status_min` (500) is above `status_max` (399)
+          key:     clusters.shop.probe.status_min
+          value:   500
+          allowed: `status_min` not above `status_max`"#]],
+    );
+    check_added(
+        "[clusters.shop.defaults.restart]\ndelay_ms = 60000",
+        expect![[r#"
+        muster.toml:10:12: M1008: `delay_ms` (60000) is above `delay_max_ms` (30000)
+          key:     clusters.shop.defaults.restart.delay_ms
+          value:   60000
+          allowed: `delay_ms` not above `delay_max_ms`"#]],
+    );
+    check_added(
+        "[routers.front.access_log]\npath = \"/var/log/a.log\"",
+        expect![[r#"
+        muster.toml:10:1: M1008: `path` has no effect, because `format` is not given and no log is written
+          key:     routers.front.access_log.path
+          value:   "/var/log/a.log"
+          allowed: `format = "common"` or `format = "json"` beside it"#]],
+    );
+    check_added(
+        "[clusters.shop.members.three]\ncommand = [\"\", \"{port}\"]",
+        expect![[r#"
+        muster.toml:10:11: M1004: the program's name is empty
+          key:     clusters.shop.members.three.command
+          value:   ["", "{port}"]
+          allowed: a program and its arguments"#]],
+    );
+}
+
+#[test]
+fn many_problems_are_told_in_the_order_of_the_file_and_the_rest_is_counted() {
+    let wrong: String = (0..PROBLEMS_MAX + 7).map(|number| format!("wrong{number} = 1\n")).collect();
+    let problems = parse(&format!("{BASE}[clusters.shop]\n{wrong}")).expect_err("nothing of it is right");
+    assert_eq!((problems.list.len(), problems.left_out), (PROBLEMS_MAX, 7));
+    let lines: Vec<_> = problems.list.iter().map(|problem| problem.line).collect();
+    assert!(lines.is_sorted(), "{lines:?}");
+    assert!(problems.to_string().ends_with("\nand 7 more"));
+}
+
+#[test]
+fn a_problem_as_json_has_all_its_parts() {
+    let problems =
+        parse(&format!("{BASE}[clusters.shop]\npolcy = \"random\"")).expect_err("a key is unknown");
+    let json = serde_json::to_string_pretty(&problems).expect("problems are plain data");
+    expect![[r#"
+        {
+          "list": [
+            {
+              "code": "M1002",
+              "file": "muster.toml",
+              "line": 10,
+              "column": 1,
+              "key": "clusters.shop.polcy",
+              "value": "\"random\"",
+              "message": "there is no key `polcy` in `clusters.shop`",
+              "allowed": "policy, drain_ms, affinity, probe, defaults, members",
+              "suggestion": "`policy`"
+            }
+          ],
+          "left_out": 0
+        }"#]]
+    .assert_eq(&json);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let scratch = std::env::temp_dir().join(format!("muster-unreadable-{}", std::process::id()));
+    let told = |text: &[u8]| {
+        std::fs::write(&scratch, text).expect("the temporary directory can be written");
+        let problems = load(&scratch).expect_err("the file cannot be a configuration");
+        assert_eq!(problems.list[0].code, error_code::CONFIG_UNREADABLE);
+        problems.to_string().replace(&scratch.display().to_string(), "FILE")
+    };
+    expect![[r#"
+        FILE:2:9: M1009: the file is not UTF-8 text
+          allowed: UTF-8 text"#]]
+    .assert_eq(&told(b"[cell]\nname = \"\xff\""));
+    expect![[r#"
+        FILE: M1009: the file is too large for a configuration
+          allowed: at most 4194304 bytes"#]]
+    .assert_eq(&told(&vec![b'#'; SIZE_MAX_BYTES + 1]));
+    std::fs::remove_file(&scratch).expect("the file was just written");
+    let missing = load(&scratch).expect_err("the file is gone").to_string();
+    assert!(
+        missing.ends_with("M1009: the file cannot be opened: No such file or directory (os error 2)"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn tables_nested_without_end_are_refused() {
+    let deep = format!("[{}]\nx = 1", vec!["a"; 5000].join("."));
+    assert!(parse(&deep).is_err());
+    let deep = format!("[cell]\nname = {}{}", "[".repeat(5000), "]".repeat(5000));
+    assert!(parse(&deep).is_err());
+}

@@ -242,9 +242,12 @@ export function makeCluster(cluster) {
   const operation = make("p", "operation");
   operation.hidden = true;
   operation.append(icon("starting"), make("span"));
+  const setback = make("p", "setback");
+  setback.hidden = true;
+  setback.append(icon("failed"), make("span"));
   const facts = make("dl", "metrics");
   facts.append(metric("rate", "Requests/s"), metric("sessions", "Sessions"));
-  hub.append(name, share, make("div", "share-bar"), facts, operation, actButtons());
+  hub.append(name, share, make("div", "share-bar"), facts, operation, setback, actButtons());
   section.append(hub, make("div", "members"));
   return section;
 }
@@ -263,6 +266,9 @@ export function updateCluster(section, cluster) {
   const operation = section.querySelector(".operation");
   operation.hidden = !cluster.operation;
   if (cluster.operation) setText(operation.lastElementChild, words.capital(cluster.operation));
+  const setback = section.querySelector(".setback");
+  setback.hidden = !cluster.setback;
+  if (cluster.setback) setText(setback.lastElementChild, words.capital(words.sentence(cluster.setback)));
   updateActs(section.querySelector(".hub .acts"), cluster.cluster, (act) => words.senselessForCluster(act, cluster));
 
   const list = section.querySelector(".members");

@@ -1,0 +1,94 @@
+//! What an agent keeps in `<state_dir>/agent`: the newest assignments, its incarnation, a lock.
+//!
+//! Promise: a file is the old one or the new one, whole, whatever happens meanwhile (written beside, synced, renamed).
+//! Files that do not parse are reported and treated as absent: an agent that does not start helps nobody.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use wire::agent::Assignment;
+
+const ASSIGNMENTS: &str = "assignments.json";
+
+/// The assignments in force, and the manager's generation that they came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    pub generation: u64,
+    pub assignments: Vec<Assignment>,
+}
+
+/// Takes the directory for this process; None if another has it. Free again when the file is dropped.
+pub fn lock(directory: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Wall-clock microseconds, but higher than at the last start even if somebody has set the clock back.
+pub fn next_incarnation(directory: &Path) -> io::Result<u64> {
+    let path = directory.join("incarnation.json");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+    let incarnation = read::<u64>(&path).map_or(now, |last| now.max(last + 1));
+    write(&path, &incarnation)?;
+    Ok(incarnation)
+}
+
+pub fn recall(directory: &Path) -> Option<Remembered> {
+    read(&directory.join(ASSIGNMENTS))
+}
+
+/// Writes each newest value until the sender is gone. Off the event loop: a slow disk must not delay the news of an exit.
+pub async fn keep_remembering(
+    directory: std::path::PathBuf,
+    mut newest: watch::Receiver<Option<Remembered>>,
+) {
+    let path = directory.join(ASSIGNMENTS);
+    let mut on_disk = recall(&directory);
+    while newest.changed().await.is_ok() {
+        let remembered = newest.borrow_and_update().clone();
+        if remembered == on_disk {
+            continue;
+        }
+        let (target, value) = (path.clone(), remembered.clone());
+        let written = tokio::task::spawn_blocking(move || write(&target, &value)).await;
+        match written.map_err(io::Error::other).flatten() {
+            Ok(()) => on_disk = remembered,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot keep the assignments for the next start");
+            }
+        }
+    }
+}
+
+pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read this file, going on without it");
+            return None;
+        }
+    };
+    serde_json::from_slice(&bytes)
+        .inspect_err(|error| {
+            tracing::warn!(path = %path.display(), %error, "this file is damaged, going on without it");
+        })
+        .ok()
+}
+
+pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    // The name too: without this a power cut may bring the old file back.
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}

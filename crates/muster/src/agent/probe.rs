@@ -1,0 +1,97 @@
+//! Asks a member whether it is well: a TCP connection, or the status of a GET.
+//!
+//! Promise: an answer comes within the time-out, whatever the member does; a suspended process still accepts
+//! connections, so only an answer to a request proves that it lives.
+
+use logic::probe::ProbeAnswer;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use wire::agent::ProbeKind;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest status line that is waited for. 1 KiB: a sentence after the number is all that may follow.
+const STATUS_LINE_MAX_BYTES: usize = 1024;
+
+/// Why a member does not count as well; words after "does not answer its probe: ".
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("cannot connect to {address}: {source}")]
+    Connect { address: SocketAddr, source: std::io::Error },
+    #[error("{address} broke the connection: {source}")]
+    Exchange { address: SocketAddr, source: std::io::Error },
+    #[error("{address} closed the connection without an answer")]
+    Closed { address: SocketAddr },
+    #[error("{address} does not speak HTTP")]
+    NotHttp { address: SocketAddr },
+    #[error("GET {path} was answered {status}, not {status_min} to {status_max}")]
+    Status { path: String, status: u16, status_min: u16, status_max: u16 },
+    #[error("no answer within {timeout_ms} ms")]
+    Timeout { timeout_ms: u64 },
+}
+
+pub async fn probe(address: SocketAddr, kind: &ProbeKind, timeout_ms: u64) -> ProbeAnswer {
+    let limit = Duration::from_millis(timeout_ms);
+    let answer = tokio::time::timeout(limit, ask(address, kind)).await;
+    match answer.unwrap_or(Err(Trouble::Timeout { timeout_ms })) {
+        Ok(()) => ProbeAnswer::Good,
+        Err(trouble) => ProbeAnswer::Bad { why: trouble.to_string() },
+    }
+}
+
+async fn ask(address: SocketAddr, kind: &ProbeKind) -> Result<(), Trouble> {
+    let (path, host, status_min, status_max) = match kind {
+        ProbeKind::Process => return Ok(()),
+        ProbeKind::Tcp => return connect(address).await.map(drop),
+        ProbeKind::Http { path, host, status_min, status_max } => (path, host, *status_min, *status_max),
+    };
+    let mut stream = connect(address).await?;
+    let host = host.clone().unwrap_or_else(|| address.to_string());
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: muster-probe\r\nConnection: close\r\n\r\n"
+    );
+    let exchange = |source| Trouble::Exchange { address, source };
+    stream.write_all(request.as_bytes()).await.map_err(exchange)?;
+    let status = read_status(&mut stream, address).await?;
+    if (status_min..=status_max).contains(&status) {
+        Ok(())
+    } else {
+        Err(Trouble::Status { path: path.clone(), status, status_min, status_max })
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, Trouble> {
+    TcpStream::connect(address).await.map_err(|source| Trouble::Connect { address, source })
+}
+
+/// The status of the answer, whose rest is of no interest.
+async fn read_status(stream: &mut TcpStream, address: SocketAddr) -> Result<u16, Trouble> {
+    let mut read = Vec::with_capacity(STATUS_LINE_MAX_BYTES);
+    loop {
+        if let Some(end) = read.windows(2).position(|pair| pair == b"\r\n") {
+            return parse_status(&read[..end]).ok_or(Trouble::NotHttp { address });
+        }
+        if read.len() >= STATUS_LINE_MAX_BYTES {
+            return Err(Trouble::NotHttp { address });
+        }
+        match stream.read_buf(&mut read).await {
+            Ok(0) if read.is_empty() => return Err(Trouble::Closed { address }),
+            Ok(0) => return Err(Trouble::NotHttp { address }),
+            Ok(_) => {}
+            Err(source) => return Err(Trouble::Exchange { address, source }),
+        }
+    }
+}
+
+/// `HTTP/1.1 200 OK` -> 200.
+fn parse_status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [b'0'..=b'9', b' ', number @ ..] = rest else { return None };
+    let (number, after) = number.split_at_checked(3)?;
+    let is_end = matches!(after.first(), None | Some(b' '));
+    let status: u16 = str::from_utf8(number).ok()?.parse().ok()?;
+    (is_end && (100..=999).contains(&status)).then_some(status)
+}

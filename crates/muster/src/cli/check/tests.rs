@@ -1,0 +1,105 @@
+//! What `muster check` answers for a right file, a wrong one, and one for several machines.
+
+use super::{Args, Findings, as_json, examine, run, summary};
+use crate::cli::Exit;
+use expect_test::expect;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("muster-check-{}-{number}.toml", std::process::id()));
+        std::fs::write(&path, text).expect("the temporary directory can be written");
+        Self(path)
+    }
+
+    fn args(&self) -> Args {
+        Args { config: Some(self.0.clone()), node: None, file_only: true, json: false }
+    }
+
+    fn examine(&self, args: Args) -> Findings {
+        Findings { file: "FILE".to_owned(), ..examine(&args) }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).expect("the file was written by this test");
+    }
+}
+
+const RIGHT: &str = r#"
+    [cell]
+    name = "shop"
+    state_dir = "/tmp"
+    [nodes.a]
+    [nodes.b]
+    [routers.front]
+    node = "a"
+    listen = ["127.0.0.1:0", "[::1]:0"]
+    [clusters.shop.affinity]
+    [clusters.shop.defaults]
+    node = "b"
+    [clusters.shop.members.one]
+    command = ["no-such-program", "{port}"]
+    [clusters.shop.members.two]
+    command = ["no-such-program"]
+    port = 9102
+    weight = 4
+    [clusters.shop.members.far]
+    address = "10.0.0.5:80"
+"#;
+
+#[test]
+fn a_right_file_is_summed_up() {
+    let file = File::new(RIGHT);
+    expect![[r#"
+        FILE is right.
+
+        cell     shop, state in /tmp
+        console  http://127.0.0.1:29003
+        nodes    a, b
+        router   front on a: listens on 127.0.0.1:0, [::1]:0
+          */ -> shop
+        cluster  shop: 3 members, round robin, affinity by JSESSIONID
+          one                  weight 2    on b: no-such-program {port} at a free port
+          two                  weight 4    on b: no-such-program at port 9102
+          far                  weight 2    on b: runs at 10.0.0.5:80
+    "#]]
+    .assert_eq(&summary(&file.examine(file.args())));
+    assert_eq!(run(file.args()), Exit::Yes);
+}
+
+#[test]
+fn a_wrong_file_is_told_as_json_too() {
+    let file = File::new("[cell]\nname = 3\n");
+    let findings = file.examine(file.args());
+    let json = as_json(&findings);
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["problems"][0]["code"], "M1003");
+    assert_eq!(json["problems"][0]["line"], 2);
+    assert_eq!(json["cell"], serde_json::Value::Null);
+    assert_eq!(run(file.args()), Exit::No);
+    assert_eq!(run(Args { json: true, ..file.args() }), Exit::No);
+}
+
+#[test]
+fn this_machine_is_looked_at_for_the_node_that_it_is() {
+    let file = File::new(RIGHT);
+    let as_node = |node: &str| {
+        let args = Args { file_only: false, node: Some(node.to_owned()), ..file.args() };
+        let problems = file.examine(args).problems.list;
+        problems.iter().map(|problem| problem.code.0).collect::<Vec<_>>()
+    };
+    assert_eq!(as_node("b"), ["M1011", "M1011"]);
+    assert_eq!(as_node("c"), ["M2006"]);
+    let without_node = file.examine(Args { file_only: false, ..file.args() });
+    assert!(without_node.problems.is_empty());
+    assert!(without_node.notes[0].contains("--node NAME"), "{:?}", without_node.notes);
+}

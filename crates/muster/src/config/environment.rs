@@ -1,0 +1,229 @@
+//! Finds what only this machine can tell: addresses in use, programs, directories and users that are not there.
+//!
+//! Looks and changes nothing: addresses are bound for a moment and never listened on. What is found may be different
+//! a moment later, so whoever starts a thing must still expect that it fails. Console and manager are taken to run on
+//! the first node of the file.
+
+use super::document::{At, Document};
+use super::problem::{KeyPath, Problem, Problems};
+use rustix::fs::Access;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use wire::agent::{Launch, Run};
+use wire::error_code::{self, ErrorCode};
+use wire::id::NodeName;
+use wire::settings::CellSettings;
+
+/// What on this machine keeps `node` from running its part of the cell. `text` is the file from which `settings`
+/// came, for the lines. Addresses are left out while the cell already runs here: it uses them itself.
+pub fn check(settings: &CellSettings, text: &str, file_name: &str, node: &NodeName) -> Problems {
+    // A text that is no TOML never gave settings; without it problems only lack their lines.
+    let document = Document::read(text, file_name).or_else(|_| Document::read("", file_name));
+    let document = document.expect("an empty text is valid TOML");
+    let mut checker =
+        Checker { document, problems: Problems::default(), runs_already: runs_already(settings) };
+    checker.state_dir(settings);
+    if settings.nodes.first() == Some(node) {
+        checker.address(settings.console.listen, KeyPath::of(&["console", "listen"]));
+    }
+    for router in settings.routers.iter().filter(|router| router.node == *node) {
+        let path = KeyPath::of(&["routers", &router.name.0]);
+        for (index, address) in router.listen.iter().enumerate() {
+            checker.address(*address, path.with("listen").with(&format!("[{index}]")));
+        }
+        if !router.access_log.path.is_empty() {
+            checker.log_file(Path::new(&router.access_log.path), &path.with("access_log").with("path"));
+        }
+    }
+    for cluster in &settings.clusters {
+        for member in cluster.members.iter().filter(|member| member.node == *node) {
+            if let Run::Managed(launch) = &member.run {
+                checker.member([&cluster.name.0, &member.name.0], launch);
+            }
+        }
+    }
+    let mut problems = checker.problems;
+    problems.sort();
+    problems
+}
+
+/// Whether a manager of this cell answers on this machine.
+pub fn runs_already(settings: &CellSettings) -> bool {
+    let socket = crate::roles::manager_socket(Path::new(&settings.state_dir));
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
+struct Checker<'a> {
+    document: Document<'a>,
+    problems: Problems,
+    runs_already: bool,
+}
+
+impl Checker<'_> {
+    /// A problem with something that was written at `path`, or followed from what was not.
+    fn refuse(&mut self, code: ErrorCode, path: &KeyPath, value: &str, message: String, allowed: &str) {
+        let mut problem: Problem = self.document.problem(code, path, At::Value, message).allowing(allowed);
+        problem.value.get_or_insert_with(|| value.to_owned());
+        self.problems.push(problem);
+    }
+
+    /// Where a member's key stands: with the member, else in its cluster's defaults.
+    fn member_path(&self, [cluster, member]: [&str; 2], keys: &[&str]) -> KeyPath {
+        let extend = |start: &[&str]| KeyPath::of(&[start, keys].concat());
+        let own = extend(&["clusters", cluster, "members", member]);
+        let shared = extend(&["clusters", cluster, "defaults"]);
+        if self.document.has(&shared) && !self.document.has(&own) { shared } else { own }
+    }
+
+    fn state_dir(&mut self, settings: &CellSettings) {
+        let directory = Path::new(&settings.state_dir);
+        // The first that exists decides: what is missing below it would be created.
+        let existing = directory.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+        let nearest = existing.unwrap_or(Path::new("/"));
+        if let Err(why) = writable_directory(nearest) {
+            let message = format!("the state directory cannot be used: {} {why}", nearest.display());
+            let path = KeyPath::of(&["cell", "state_dir"]);
+            let allowed = "a directory that this user may create and write";
+            self.refuse(error_code::STATE_DIRECTORY_NOT_USABLE, &path, &settings.state_dir, message, allowed);
+        }
+    }
+
+    fn address(&mut self, address: SocketAddr, path: KeyPath) {
+        if address.port() == 0 || self.runs_already {
+            return;
+        }
+        let Err(error) = TcpListener::bind(address) else { return };
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another process uses it".to_owned(),
+            std::io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has this address".to_owned()
+            }
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need more rights".to_owned(),
+            _ => error.to_string(),
+        };
+        let message = format!("{address} cannot be listened on: {why}");
+        let allowed = "a free address of this machine, or port 0 for any free one";
+        self.refuse(error_code::ADDRESS_IN_USE, &path, &address.to_string(), message, allowed);
+    }
+
+    fn member(&mut self, member: [&str; 2], launch: &Launch) {
+        if launch.port != 0 {
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), launch.port);
+            self.address(address, self.member_path(member, &["port"]));
+        }
+        let mut has_directory = true;
+        if let Some(directory) = &launch.directory
+            && let Err(why) = directory_that_exists(Path::new(directory))
+        {
+            has_directory = false;
+            let path = self.member_path(member, &["directory"]);
+            let message = format!("the working directory cannot be used: {directory} {why}");
+            let allowed = "a directory of this machine";
+            self.refuse(error_code::DIRECTORY_NOT_USABLE, &path, directory, message, allowed);
+        }
+        let program = launch.command.first().map_or("", String::as_str);
+        // A program below a missing directory is not a second problem.
+        let depends_on_directory = program.contains('/') && !program.starts_with('/');
+        if (has_directory || !depends_on_directory)
+            && let Err(why) = find_program(program, launch)
+        {
+            let path = self.member_path(member, &["command"]);
+            let message = format!("the program `{program}` cannot be run: {why}");
+            let allowed = "a program in PATH, or the path of an executable file";
+            self.refuse(error_code::COMMAND_NOT_FOUND, &path, program, message, allowed);
+        }
+        if let Some(user) = &launch.user
+            && let Err(why) = check_user(user)
+        {
+            let path = self.member_path(member, &["user"]);
+            let message = format!("the member cannot run as `{user}`: {why}");
+            self.refuse(error_code::USER_NOT_USABLE, &path, user, message, "a user of this machine");
+        }
+        if let Some(log) = &launch.log.path {
+            let path = self.member_path(member, &["log", "path"]);
+            self.log_file(Path::new(log), &path);
+        }
+    }
+
+    fn log_file(&mut self, file: &Path, path: &KeyPath) {
+        let why = match file.metadata() {
+            Ok(found) if found.is_dir() => format!("{} is a directory", file.display()),
+            Ok(_) => match rustix::fs::access(file, Access::WRITE_OK) {
+                Ok(()) => return,
+                Err(error) => format!("{} cannot be written: {error}", file.display()),
+            },
+            Err(_) => {
+                let directory = file.parent().unwrap_or(Path::new("/"));
+                match writable_directory(directory) {
+                    Ok(()) => return,
+                    Err(why) => format!("{} {why}", directory.display()),
+                }
+            }
+        };
+        let message = format!("the log file cannot be written: {why}");
+        let allowed = "a file in a directory that exists and that this user may write";
+        self.refuse(error_code::DIRECTORY_NOT_USABLE, path, &file.display().to_string(), message, allowed);
+    }
+}
+
+fn directory_that_exists(directory: &Path) -> Result<(), String> {
+    match directory.metadata() {
+        Ok(found) if !found.is_dir() => Err("is not a directory".to_owned()),
+        Ok(_) => rustix::fs::access(directory, Access::EXEC_OK)
+            .map_err(|error| format!("cannot be entered: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("does not exist".to_owned()),
+        Err(error) => Err(format!("cannot be looked at: {error}")),
+    }
+}
+
+fn writable_directory(directory: &Path) -> Result<(), String> {
+    directory_that_exists(directory)?;
+    let access = rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK);
+    access.map_err(|error| format!("cannot be written: {error}"))
+}
+
+/// The rules of `execvp`, after the change of directory.
+fn find_program(program: &str, launch: &Launch) -> Result<PathBuf, String> {
+    if program.contains('/') {
+        let file =
+            launch.directory.as_ref().map_or(PathBuf::from(program), |start| Path::new(start).join(program));
+        return executable(&file).map(|()| file);
+    }
+    let own_path = launch.environment.get("PATH").cloned();
+    let search =
+        own_path.or_else(|| std::env::var("PATH").ok()).unwrap_or_else(|| "/bin:/usr/bin".to_owned());
+    let mut candidates = std::env::split_paths(&search).map(|directory| directory.join(program));
+    candidates
+        .find(|file| executable(file).is_ok())
+        .ok_or_else(|| format!("it is in no directory of PATH ({search})"))
+}
+
+fn executable(file: &Path) -> Result<(), String> {
+    match file.metadata() {
+        Ok(found) if !found.is_file() => Err(format!("{} is not a file", file.display())),
+        // Any of the three bits: as whom the member will run is not who looks here.
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            Err(format!("{} is not executable", file.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("{} does not exist", file.display()))
+        }
+        Err(error) => Err(format!("{} cannot be looked at: {error}", file.display())),
+    }
+}
+
+fn check_user(user: &str) -> Result<(), String> {
+    let accounts = std::fs::read_to_string("/etc/passwd")
+        .map_err(|error| format!("/etc/passwd cannot be read: {error}"))?;
+    let account = accounts.lines().map(|line| line.split(':')).find_map(|mut fields| {
+        (fields.next() == Some(user)).then(|| fields.nth(1).and_then(|id| id.parse::<u32>().ok())).flatten()
+    });
+    let own = rustix::process::geteuid();
+    match account {
+        None => Err("there is no such user in /etc/passwd".to_owned()),
+        Some(id) if own.is_root() || own.as_raw() == id => Ok(()),
+        Some(_) => Err("only root may start a process as another user".to_owned()),
+    }
+}

@@ -1,0 +1,231 @@
+//! Holds for every definition alike: examples are right, defaults are defaults, ranges end where they say, unknown
+//! keys are refused at each level, and no key is without effect.
+
+use super::{parse, settings};
+use crate::config::definition::{Definition, Preset, Section};
+use crate::config::definitions::SECTIONS;
+use crate::config::document::Document;
+use crate::config::kind::Kind;
+use crate::config::reference::EXAMPLE;
+use crate::config::shape;
+use logic::seed::Chance;
+use wire::error_code::{self, ErrorCode};
+
+/// Every table with something in it, none of whose keys is one of the examples.
+const BASE: &str = r#"
+[cell]
+name = "base"
+[console]
+listen = "127.0.0.1:1"
+[nodes.local]
+[nodes.other]
+[routers.r]
+listen = ["127.0.0.1:2"]
+node = "other"
+[routers.r.timeouts]
+[routers.r.limits]
+[routers.r.retry]
+[routers.r.access_log]
+format = "common"
+[[routers.r.routes]]
+cluster = "c"
+[clusters.shop]
+members.m = { address = "127.0.0.1:3", node = "other" }
+[clusters.c]
+[clusters.c.affinity]
+[clusters.c.probe]
+kind = "http"
+[clusters.c.defaults]
+node = "other"
+command = ["base", "{port}"]
+[clusters.c.defaults.log]
+[clusters.c.defaults.restart]
+[clusters.c.members.m]
+[clusters.c.members.m.log]
+[clusters.c.members.m.restart]
+[clusters.c.members.m.probe]
+"#;
+
+fn header(section: &Section) -> String {
+    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local")];
+    names.iter().fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
+}
+
+/// BASE with one line more in one table, in place of a line with the same key.
+fn base_with(section: &Section, line: &str) -> String {
+    let key = line.split_once(" = ").expect("lines are `key = value`").0;
+    let wanted = header(section);
+    let mut text = String::new();
+    let mut current = "";
+    for old in BASE.lines() {
+        if old.starts_with('[') {
+            current = old;
+        }
+        let is_replaced = current == wanted && old.split_once(" = ").is_some_and(|(name, _)| name == key);
+        if !is_replaced {
+            text.push_str(old);
+            text.push('\n');
+        }
+        if old == wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    assert!(text.contains(line), "BASE has no table {wanted}");
+    text
+}
+
+/// A default as it would stand in the file; None where no fixed value does it.
+fn literal(preset: Preset) -> Option<String> {
+    match preset {
+        Preset::Integer(number) => Some(number.to_string()),
+        Preset::Boolean(flag) => Some(flag.to_string()),
+        Preset::Text(text) => Some(format!("{text:?}")),
+        Preset::EmptyList => Some("[]".to_owned()),
+        Preset::Required | Preset::Else(_) => None,
+    }
+}
+
+fn codes(text: &str) -> Vec<ErrorCode> {
+    let document = Document::read(text, "t").unwrap_or_else(|problem| panic!("{problem}\nin\n{text}"));
+    shape::check(&document).list.iter().map(|problem| problem.code).collect()
+}
+
+fn everything() -> impl Iterator<Item = (&'static Section, &'static Definition)> {
+    SECTIONS.iter().flat_map(|section| section.definitions().map(move |definition| (section, definition)))
+}
+
+#[test]
+fn the_full_example_is_right_and_uses_every_table() {
+    settings(EXAMPLE);
+    for section in SECTIONS.iter().filter(|section| !section.path.is_empty()) {
+        let last = section.path.rsplit('.').find(|part| *part != "*").expect("a path has a name in it");
+        assert!(EXAMPLE.contains(last), "the example has no {}", section.path);
+    }
+}
+
+#[test]
+fn every_example_is_allowed_and_changes_the_settings() {
+    let base = settings(BASE);
+    for (section, definition) in everything() {
+        let line = format!("{} = {}", definition.name, definition.example);
+        let mut text = base_with(section, &line);
+        if definition.name == "address" {
+            // A member that runs elsewhere may have no tables about its start, not even empty ones.
+            text = text.replace("[clusters.c.members.m.log]\n[clusters.c.members.m.restart]\n", "");
+        }
+        let changed = settings(&text);
+        assert_ne!(changed, base, "{line} has no effect in {}", section.header());
+    }
+}
+
+#[test]
+fn every_default_written_out_gives_the_same_settings() {
+    let base = settings(BASE);
+    let mut all = BASE.to_owned();
+    for (section, definition) in everything() {
+        let Some(value) = literal(definition.preset) else { continue };
+        let line = format!("{} = {value}", definition.name);
+        let wanted = header(section);
+        let start = all.find(&format!("{wanted}\n")).expect("BASE has every table") + wanted.len() + 1;
+        let table = &all[start..start + all[start..].find("\n[").unwrap_or(all.len() - start)];
+        if !table.lines().any(|written| written.starts_with(&format!("{} = ", definition.name))) {
+            all.insert_str(start, &format!("{line}\n"));
+        }
+    }
+    assert_eq!(settings(&all), base);
+    assert!(all.lines().count() > BASE.lines().count() + 40, "the defaults were not put in");
+}
+
+#[test]
+fn unknown_keys_are_refused_in_every_table() {
+    for section in SECTIONS.iter().filter(|section| !section.path.is_empty()) {
+        let text = base_with(section, "no_such_key = 1");
+        assert_eq!(codes(&text), [error_code::CONFIG_UNKNOWN_KEY], "{text}");
+    }
+    assert_eq!(codes(&format!("no_such_key = 1\n{BASE}")), [error_code::CONFIG_UNKNOWN_KEY]);
+}
+
+#[test]
+fn every_key_refuses_a_value_of_another_type() {
+    for (section, definition) in everything() {
+        let text = base_with(section, &format!("{} = 1.5", definition.name));
+        assert_eq!(codes(&text), [error_code::CONFIG_WRONG_TYPE], "{text}");
+    }
+}
+
+#[test]
+fn every_table_refuses_to_be_a_value() {
+    for section in SECTIONS.iter().filter(|section| !section.path.is_empty()) {
+        let wanted = header(section);
+        let path = wanted.trim_matches(['[', ']']);
+        let found = codes(&format!("{path} = 3"));
+        assert!(found.contains(&error_code::CONFIG_WRONG_TYPE), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn every_range_ends_where_it_says() {
+    for (section, definition) in everything() {
+        let Kind::Integer { least, most } = definition.kind else { continue };
+        let codes_of = |number: i128| codes(&base_with(section, &format!("{} = {number}", definition.name)));
+        let (least, most) = (i128::from(least), i128::from(most));
+        for inside in [least, most] {
+            assert_eq!(codes_of(inside), [], "{} = {inside}", definition.name);
+        }
+        for outside in [least - 1, most + 1] {
+            assert_eq!(
+                codes_of(outside),
+                [error_code::CONFIG_NOT_ALLOWED],
+                "{} = {outside}",
+                definition.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_definition_is_documented_and_named_as_the_rules_say() {
+    for (section, definition) in everything() {
+        let name = definition.name;
+        assert!(definition.doc.ends_with('.'), "{name}: {}", definition.doc);
+        assert!(!definition.example.is_empty(), "{name} has no example");
+        assert_ne!(
+            literal(definition.preset).as_deref(),
+            Some(definition.example),
+            "{name} shows its default"
+        );
+        assert_ne!(definition.preset, Preset::Else(""), "{name}");
+        let twins = section.definitions().filter(|other| other.name == name).count();
+        assert_eq!(twins, 1, "{name} stands twice in {}", section.path);
+    }
+}
+
+#[test]
+fn damaged_files_are_refused_and_never_crash() {
+    let mut chance = Chance::new(7);
+    let mut below = |bound: usize| chance.below(u32::try_from(bound).expect("the example is short")) as usize;
+    let mut refused = 0;
+    for _ in 0..3000 {
+        let mut bytes = EXAMPLE.as_bytes().to_vec();
+        for _ in 0..=below(3) {
+            let at = below(bytes.len());
+            let letters = b"\"[]{}=.,'#\n\\ 09aZ-\x00\xc3";
+            let letter = letters[below(letters.len())];
+            match below(3) {
+                0 => bytes[at] = letter,
+                1 => bytes.insert(at, letter),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        if let Err(problems) = parse(&text) {
+            refused += 1;
+            assert!(!problems.list.is_empty());
+            for problem in &problems.list {
+                assert!(problem.line.is_some(), "{problem}\nin\n{text}");
+            }
+        }
+    }
+    assert!(refused > 1000, "only {refused} damaged files were refused");
+}

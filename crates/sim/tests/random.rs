@@ -1,0 +1,77 @@
+//! Random histories of a simulated cell: 256 seeds with faults, 64 of planned work, 2,000 steps each.
+//!
+//! `MUSTER_SEED=n` runs that seed alone, in both kinds, and shows its history if it fails; `MUSTER_SEEDS=n` runs so many
+//! instead of 256. Not here: single stories (see `scenarios`).
+
+use sim::{Kind, Outcome, run_seed};
+
+const STEPS: u32 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("MUSTER_SEED and MUSTER_SEEDS are numbers"))
+}
+
+/// Runs every fourth seed from `first` on, so that four tests share the work of as many threads.
+fn run(kind: Kind, first: u64, seeds: u64) -> Vec<Outcome> {
+    match number("MUSTER_SEED") {
+        Some(seed) if first == 0 => vec![run_seed(kind, seed, STEPS, true)],
+        Some(_) => Vec::new(),
+        None => {
+            let seeds = number("MUSTER_SEEDS").unwrap_or(seeds);
+            (first..seeds).step_by(4).map(|seed| run_seed(kind, seed, STEPS, false)).collect()
+        }
+    }
+}
+
+/// Faults keep every promise, and each of the things that promises are about did happen.
+fn faults(first: u64) {
+    let outcomes = run(Kind::Faults, first, 256);
+    if outcomes.len() < 16 {
+        return;
+    }
+    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    let count = outcomes.len() as u64;
+    assert!(sum(|outcome| outcome.tally.answered) > count * 1_000, "clients were served");
+    assert!(sum(|outcome| outcome.tally.retried) > count * 10, "requests were tried again");
+    assert!(sum(|outcome| outcome.tally.moved) > count, "sessions changed their member");
+    assert!(sum(|outcome| outcome.cycles) > count * 10, "turns were followed");
+    assert!(sum(|outcome| outcome.kept) > count * 100, "sessions were kept");
+    let longest = outcomes.iter().map(|outcome| outcome.whole_after_ms).max();
+    println!(
+        "{count} histories of {} events, whole after at most {longest:?} ms",
+        sum(|outcome| outcome.events) / count
+    );
+}
+
+#[test]
+fn faults_break_no_promise_first_quarter() {
+    faults(0);
+}
+
+#[test]
+fn faults_break_no_promise_second_quarter() {
+    faults(1);
+}
+
+#[test]
+fn faults_break_no_promise_third_quarter() {
+    faults(2);
+}
+
+#[test]
+fn faults_break_no_promise_fourth_quarter() {
+    faults(3);
+}
+
+#[test]
+fn planned_work_fails_no_request() {
+    let outcomes: Vec<Outcome> = (0..4).flat_map(|first| run(Kind::Planned, first, 64)).collect();
+    let answered: u64 = outcomes.iter().map(|outcome| outcome.tally.answered).sum();
+    assert!(answered > 1_000, "clients were served");
+}
+
+#[test]
+fn a_seed_gives_the_same_history_each_time() {
+    let run = || format!("{:?}", run_seed(Kind::Faults, 7, 300, false));
+    assert_eq!(run(), run());
+}
