@@ -144,12 +144,14 @@ fn start(scratch: &Scratch, member: &RecordingMember, limits: &str) -> Cell {
 }
 
 /// Sends bytes, says that there is no more, and gives all that comes back.
-fn exchange(cell: &Cell, bytes: &[u8]) -> Vec<u8> {
+fn exchange(cell: &Cell, name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut connection = Connection::open(cell.router);
     // The router may refuse before it has read everything; then the rest finds no reader.
     let _ = connection.send(bytes);
     connection.finish();
-    connection.read_to_end().unwrap_or_else(|error| panic!("the router neither answers nor closes: {error}"))
+    connection
+        .read_to_end()
+        .unwrap_or_else(|error| panic!("{name}: the router neither answers nor closes: {error}"))
 }
 
 fn status_of(answer: &[u8]) -> Option<u16> {
@@ -167,7 +169,7 @@ fn every_invalid_request_is_refused_and_none_reaches_a_member() {
     let mut wrong = Vec::new();
     let mut refused = 0;
     for case in &cases {
-        let answer = exchange(&cell, &case.bytes);
+        let answer = exchange(&cell, &case.name, &case.bytes);
         let reached = member.take();
         let is_refused =
             answer.is_empty() || status_of(&answer).is_some_and(|status| (400..600).contains(&status));
@@ -199,7 +201,7 @@ fn with_host(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// What is wrong with how the router treats a valid request.
 fn judge_valid(cell: &Cell, member: &RecordingMember, case: &Case, bytes: &[u8]) -> Option<String> {
-    let answer = exchange(cell, bytes);
+    let answer = exchange(cell, &case.name, bytes);
     let reached = member.take();
     let text = String::from_utf8_lossy(&answer).into_owned();
     let passed = text.matches("\r\n\r\nok\n").count();
@@ -244,7 +246,7 @@ fn a_version_11_request_without_host_is_refused() {
     let scratch = Scratch::new();
     let member = RecordingMember::start();
     let cell = start(&scratch, &member, "");
-    let answer = exchange(&cell, b"GET / HTTP/1.1\r\n\r\n");
+    let answer = exchange(&cell, "no host", b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(status_of(&answer), Some(400), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(member.take(), Vec::<Vec<u8>>::new());
     cell.stop();

@@ -65,15 +65,37 @@ fn request_end(bytes: &[u8]) -> Option<usize> {
         head.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
     };
     if value("transfer-encoding:").is_some_and(|coding| coding.ends_with("chunked")) {
-        let body = &bytes[head_end..];
-        let last = match body.starts_with(b"0\r\n") {
-            true => Some(0),
-            false => body.windows(5).position(|window| window == b"\r\n0\r\n").map(|at| at + 2),
-        }?;
-        let trailers = &body[last..];
-        let end = trailers.windows(4).position(|window| window == b"\r\n\r\n")?;
-        return Some(head_end + last + end + 4);
+        return Some(head_end + chunked_length(&bytes[head_end..])?);
     }
     let length: usize = value("content-length:").and_then(|length| length.parse().ok()).unwrap_or(0);
     (bytes.len() >= head_end + length).then_some(head_end + length)
+}
+
+/// Bytes of a chunked body with its trailers; nothing when it is not all there.
+fn chunked_length(body: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let line = line_length(&body[at..])?;
+        let digits = body[at..at + line].split(|byte| !byte.is_ascii_hexdigit()).next()?;
+        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        at += line;
+        if size == 0 {
+            break;
+        }
+        at += size + 2;
+        body.get(..at)?;
+    }
+    // Trailers end with an empty line.
+    loop {
+        let line = line_length(&body[at..])?;
+        at += line;
+        if line == 2 {
+            return Some(at);
+        }
+    }
+}
+
+/// The length of a line with its end.
+fn line_length(bytes: &[u8]) -> Option<usize> {
+    Some(bytes.windows(2).position(|window| window == b"\r\n")? + 2)
 }

@@ -88,10 +88,11 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
         build()?;
     }
     raise_descriptor_limit();
+    let machine = machine();
     meter::bind_to(meter::GENERATOR_CORE)?;
     let scratch = Scratch::new("bench")?;
     let mut generator = Generator::new(&args.sizes)?;
-    let mut report = Report { machine: machine(), ..Report::default() };
+    let mut report = Report { machine, ..Report::default() };
     for kind in &args.only {
         report.versions.insert(*kind, candidate::version(*kind)?);
     }
