@@ -34,6 +34,7 @@ const CONNECTIONS_MAX: usize = 256;
 const STREAMS_MAX: usize = 128;
 /// Longest request head. A browser's cookies and an URL to explain fit with room to spare.
 const HEAD_SIZE_MAX_BYTES: usize = 32 << 10;
+/// Header lines of a request. 100: several times what a browser behind proxies sends.
 const HEADERS_MAX: usize = 100;
 /// From the first byte of a head to its last, and between two requests.
 const HEAD_MAX_MS: u64 = 15_000;
