@@ -1,3 +1,5 @@
+//! Rotation by weight, chance and affinity, against slow oracles and the rules of the plug-in.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
