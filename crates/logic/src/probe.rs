@@ -120,10 +120,8 @@ impl Health {
             ProbeAnswer::Good => self.on_good(settings),
             ProbeAnswer::Bad { why } => self.on_bad(settings, why),
         }
-        let pause_ms = match (self.state, self.subject) {
-            (ProbeState::Unknown, Subject::JustStarted) => self.pause_ms.min(settings.interval_ms),
-            (ProbeState::Unknown | ProbeState::Passing | ProbeState::Failing, _) => settings.interval_ms,
-        };
+        let pause_ms =
+            if self.is_awaited() { self.pause_ms.min(settings.interval_ms) } else { settings.interval_ms };
         // Counted from sending, so that a slow answer does not stretch the interval; but never at once, so that
         // an interval below the time-out cannot make a member be asked without pause.
         self.next = Next::At((sent + pause_ms).max(now + 1));
@@ -134,6 +132,8 @@ impl Health {
         self.bad_in_row = 0;
         self.good_in_row = self.good_in_row.saturating_add(1);
         self.trouble = None;
+        // It is there: what is left to prove is proven quickly.
+        self.pause_ms = PROBE_FIRST_PAUSE_MS;
         if self.good_in_row >= settings.rise {
             self.state = ProbeState::Passing;
         }
@@ -143,12 +143,18 @@ impl Health {
         self.good_in_row = 0;
         self.bad_in_row = self.bad_in_row.saturating_add(1);
         self.trouble = Some(why);
-        let may_be_silent = self.subject == Subject::JustStarted && self.state == ProbeState::Unknown;
-        if may_be_silent {
-            self.pause_ms = self.pause_ms.saturating_mul(2);
+        if self.is_awaited() {
+            // The first pause stands for the first bad answer.
+            let is_first = self.bad_in_row == 1;
+            self.pause_ms = if is_first { PROBE_FIRST_PAUSE_MS } else { self.pause_ms.saturating_mul(2) };
         } else if self.bad_in_row >= settings.fall {
             self.state = ProbeState::Failing;
         }
+    }
+
+    /// Started, and not well yet: it may be silent and is asked often.
+    fn is_awaited(&self) -> bool {
+        self.subject == Subject::JustStarted && self.state == ProbeState::Unknown
     }
 
     pub fn state(&self) -> ProbeState {

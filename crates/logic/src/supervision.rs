@@ -97,12 +97,12 @@ impl Fitness {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StopCause {
     /// By its goal; after it what the goal says then.
     Asked,
-    /// It counts as a failed start.
-    StartTimeout,
+    /// It counts as a failed start, for this reason.
+    StartTimeout(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,13 +218,13 @@ impl Supervision {
                 None
             }
             State::Stopping { start: awaited, cause, .. } if *awaited == start => match (cause, self.goal) {
-                (StopCause::Asked | StopCause::StartTimeout, Goal::Rest) => {
+                (StopCause::Asked | StopCause::StartTimeout(_), Goal::Rest) => {
                     self.rest(format!("stopped: {why}"));
                     None
                 }
                 (StopCause::Asked, Goal::Run { .. }) => Some(self.start(now, fresh)),
-                (StopCause::StartTimeout, Goal::Run { .. }) => {
-                    let why = format!("{}, and {why}", self.timeout_text());
+                (StopCause::StartTimeout(text), Goal::Run { .. }) => {
+                    let why = format!("{text}, and {why}");
                     self.fail(now, &why);
                     None
                 }
@@ -250,17 +250,17 @@ impl Supervision {
         };
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: Time, fresh: StartNumber) -> Option<Order> {
+    /// Time has passed. `trouble` is what the probe has to say of a process that does not pass it.
+    pub fn tick(&mut self, now: Time, trouble: Option<&str>, fresh: StartNumber) -> Option<Order> {
         match &mut self.state {
             State::BackingOff { until } if *until <= now => Some(self.start(now, fresh)),
             State::Starting { start, deadline } if *deadline <= now => {
                 let start = *start;
-                Some(self.time_out(now, start, None))
+                Some(self.time_out(now, start, None, trouble))
             }
             State::Running { start, pid, fitness: Fitness::Untried { deadline }, .. } if *deadline <= now => {
                 let (start, pid) = (*start, *pid);
-                Some(self.time_out(now, start, Some(pid)))
+                Some(self.time_out(now, start, Some(pid), trouble))
             }
             State::Running { fitness, .. } if fitness.is_proven(now, &self.rules.restart) => {
                 self.failures = 0;
@@ -315,13 +315,14 @@ impl Supervision {
         Order::Stop(start)
     }
 
-    fn time_out(&mut self, now: Time, start: StartNumber, pid: Option<u32>) -> Order {
-        let reason = format!("stopping: {}", self.timeout_text());
-        self.stop(now, start, pid, StopCause::StartTimeout, reason)
-    }
-
-    fn timeout_text(&self) -> String {
-        format!("did not pass its probe within {} ms of its start", self.rules.restart.start_timeout_ms)
+    fn time_out(&mut self, now: Time, start: StartNumber, pid: Option<u32>, trouble: Option<&str>) -> Order {
+        let limit_ms = self.rules.restart.start_timeout_ms;
+        let mut text = format!("did not pass its probe within {limit_ms} ms of its start");
+        if let Some(trouble) = trouble {
+            text.push_str(&format!(" ({trouble})"));
+        }
+        let reason = format!("stopping: {text}");
+        self.stop(now, start, pid, StopCause::StartTimeout(text), reason)
     }
 
     fn rest(&mut self, reason: String) {
@@ -335,7 +336,10 @@ impl Supervision {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= restart.attempts_max {
             self.state = State::GaveUp;
-            self.reason = format!("{why}; gave up after {} failed starts in a row", self.failures);
+            self.reason = match self.failures {
+                1 => format!("{why}; gave up after the first failed start"),
+                failures => format!("{why}; gave up after {failures} failed starts in a row"),
+            };
             return;
         }
         let delay_ms = restart_delay_ms(&restart, self.failures);
@@ -346,7 +350,17 @@ impl Supervision {
         );
     }
 
-    /// Says whether there is or may be a process.
+    /// Whether news of this start still matter: all that came of earlier ones has been heard.
+    pub fn is_current(&self, number: StartNumber) -> bool {
+        match self.state {
+            State::Starting { start, .. } | State::Running { start, .. } | State::Stopping { start, .. } => {
+                start == number
+            }
+            State::Resting | State::BackingOff { .. } | State::GaveUp => false,
+        }
+    }
+
+    /// Whether there is no process and none is about to be.
     pub fn is_at_rest(&self) -> bool {
         match self.state {
             State::Resting | State::BackingOff { .. } | State::GaveUp => true,

@@ -18,6 +18,9 @@ use wire::view::{Policy, RunState};
 /// waits for its agents (2 s) and a back-off (1 s).
 pub const WHOLE_WITHIN_MS: u64 = 30_000;
 
+/// Longest time that a link holds everything back. Below the silence at which either end would give it up.
+const STALL_MAX_MS: u64 = 4_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Faults,
@@ -76,8 +79,10 @@ pub fn run_seed(kind: Kind, seed: u64, steps: u32, is_traced: bool) -> Outcome {
             }
         }
     }
+    let end = world.now;
     world.end_faults();
-    let whole_after_ms = world.become_whole(WHOLE_WITHIN_MS);
+    world.become_whole(WHOLE_WITHIN_MS);
+    let whole_after_ms = world.now.since_ms(end);
     world.run_out();
     if kind == Kind::Planned {
         assert_eq!(world.tally.failed_count(), 0, "planned work failed requests: {:?}", world.tally.failed);
@@ -108,11 +113,10 @@ fn random_plant(chance: &mut Chance, kind: Kind) -> Plant {
 }
 
 impl World {
-    /// Waits until nothing is missing, at most so long; how long it took.
-    fn become_whole(&mut self, within_ms: u64) -> u64 {
+    /// Waits until nothing is missing, at most so long.
+    fn become_whole(&mut self, within_ms: u64) {
         let begin = self.now;
-        loop {
-            let Err(missing) = self.is_whole() else { return self.now.since_ms(begin) };
+        while let Err(missing) = self.is_whole() {
             assert!(self.now.since_ms(begin) < within_ms, "not whole after {within_ms} ms: {missing}");
             self.run_until(self.now + 50);
         }
@@ -160,7 +164,7 @@ impl World {
             }
             7 => {
                 let peer = self.some_peer(chance);
-                let pause_ms = u64::from(chance.below(4_000));
+                let pause_ms = u64::from(chance.below(STALL_MAX_MS as u32));
                 self.tell(|| format!("the link of {peer} stalls for {pause_ms} ms"));
                 self.stall(&peer, pause_ms);
             }
@@ -282,12 +286,14 @@ impl World {
         };
         let others_up =
             self.plant.members.iter().filter(|member| member.name != name && is_up(&member.name)).count();
+        let up = others_up + usize::from(is_up(&name));
         match chance.below(6) {
             0 => self.operate(None, Act::Restart),
             1 if others_up > 0 => self.operate(Some(&name), Act::Restart),
             2 if others_up > 1 => self.operate(Some(&name), Act::Stop),
             3 if others_up > 1 => self.operate(Some(&name), Act::Drain),
-            4 => self.change_plant(chance, names, if others_up > 1 { 2 } else { usize::MAX }),
+            // A new release of the only one that serves would stop the service, as asked for.
+            4 if up > 1 => self.change_plant(chance, names, if up > 2 { 2 } else { usize::MAX }),
             _ => self.operate(None, Act::Start),
         }
     }
@@ -308,6 +314,10 @@ impl World {
         nodes.iter().for_each(|node| self.start_agent(node));
         for process in self.processes.keys().copied().collect::<Vec<_>>() {
             self.set_hung(process, false);
+            if self.processes[&process].never_listens() {
+                self.exit(process, "exited with status 1");
+                continue;
+            }
             self.processes.get_mut(&process).expect("its key was just read").service_ms = HEALTHY.service_ms;
         }
         let external: Vec<String> = self
@@ -322,8 +332,8 @@ impl World {
         let is_foreign =
             |name: &str| name.starts_with("shop-") && !external.iter().any(|known| known == name);
         self.processes.retain(|_, process| !process.is_external() || !is_foreign(&process.member.member.0));
-        // Once the manager knows again what has failed.
-        self.run_until(self.now + 3_000);
+        // Once the manager knows again what has failed: what was sent on a stalled link is still under way.
+        self.run_until(self.now + STALL_MAX_MS + 1_000);
         self.operate(None, Act::Start);
     }
 }

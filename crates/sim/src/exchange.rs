@@ -304,6 +304,24 @@ impl World {
         }
     }
 
+    /// The view says that nobody shall wait for this member any longer.
+    pub(crate) fn give_up_on(&mut self, router: &RouterName, cluster: &ClusterName, member: &MemberName) {
+        let waits = |attempt: &Attempt| {
+            let request = &self.requests[&attempt.request];
+            attempt.member.name == *member && request.router == *router && request.cluster == *cluster
+        };
+        let waiting: Vec<(u64, bool)> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| waits(attempt))
+            .map(|(number, attempt)| (*number, attempt.is_written))
+            .collect();
+        for (attempt, is_written) in waiting {
+            let fault = if is_written { Fault::MemberTimeout } else { Fault::ConnectFailed };
+            self.after(0, Event::Ends { attempt, result: Err(fault) });
+        }
+    }
+
     fn answered(&mut self, attempt: Attempt) {
         let request = self.requests.remove(&attempt.request).expect("an attempt has its request");
         let now = self.now;

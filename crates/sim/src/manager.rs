@@ -135,7 +135,8 @@ impl World {
         let generation = self.manager.generation;
         match output {
             Output::Publish { to, view } => {
-                self.tell(|| format!("manager publishes {}", view_text(&view)));
+                let audience = to.as_ref().map(|router| format!(" to {router}")).unwrap_or_default();
+                self.tell(|| format!("manager publishes{audience} {}", view_text(&view)));
                 self.checks.published(&view);
                 for peer in self.routers_of(to) {
                     self.send_to_role(&peer, FromManager::Views(vec![view.clone()]));

@@ -77,6 +77,10 @@ impl Process {
         self.ready_at <= now
     }
 
+    pub fn never_listens(&self) -> bool {
+        self.ready_at == Time(u64::MAX)
+    }
+
     pub fn is_external(&self) -> bool {
         self.owner.is_none()
     }

@@ -138,6 +138,9 @@ impl World {
         router.clusters[&view.cluster].balancer.check();
         self.checks.applied(name, before, &view);
         self.tell(|| format!("{name} uses {}", view_text(&view)));
+        for lost in view.members.iter().filter(|member| member.is_lost) {
+            self.give_up_on(name, &view.cluster, &lost.name);
+        }
     }
 
     /// Sends all that the router knows about its traffic.
@@ -164,11 +167,13 @@ impl World {
             });
         }
         let report = RouterReport {
+            problems: Vec::new(),
             router: name.clone(),
             listening: Vec::new(),
             connections: 0,
             clusters,
             totals: Totals::default(),
+            problems: Vec::new(),
         };
         self.send_to_manager(&Peer::Router(name.clone()), ToManager::Router(report));
     }

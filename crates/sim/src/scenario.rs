@@ -140,7 +140,7 @@ impl World {
         for (member, count) in &tally.by_member {
             write!(text, ", {member} {count}").expect("a String takes any text");
         }
-        write!(text, "; {} tried again, {} changed member", tally.retried, tally.moved)
+        write!(text, "; {} tried again, {} away from their first member", tally.retried, tally.moved)
             .expect("a String takes any text");
         for (what, count) in &tally.failed {
             write!(text, "; {count} failed: {what}").expect("a String takes any text");

@@ -15,3 +15,67 @@ fn check(name: &str) {
 fn kill() {
     check("kill");
 }
+
+#[test]
+fn hang() {
+    check("hang");
+}
+
+#[test]
+fn slow_start() {
+    check("slow-start");
+}
+
+#[test]
+fn give_up() {
+    check("give-up");
+}
+
+#[test]
+fn rolling_restart() {
+    check("rolling-restart");
+}
+
+#[test]
+fn drain() {
+    check("drain");
+}
+
+#[test]
+fn manager_lost() {
+    check("manager-lost");
+}
+
+#[test]
+fn agent_lost() {
+    check("agent-lost");
+}
+
+#[test]
+fn apply() {
+    check("apply");
+}
+
+#[test]
+fn split() {
+    check("split");
+}
+
+#[test]
+fn every_scenario_is_run() {
+    let files = std::fs::read_dir(format!("{}/tests/scenarios", env!("CARGO_MANIFEST_DIR")));
+    let source = include_str!("scenarios.rs");
+    for file in files.expect("the scenarios are part of the project") {
+        let name =
+            file.expect("the directory can be read").file_name().into_string().expect("names are plain");
+        let name = name.trim_end_matches(".txt");
+        assert!(source.contains(&format!("check(\"{name}\")")), "{name} is not run");
+    }
+}
+
+#[test]
+fn a_script_that_is_not_understood_names_its_line() {
+    let wrong = sim::run_scenario("nodes 1\nmember shop-1 node 1 weight 1\nat 1 dance shop-1");
+    assert_eq!(wrong, Err("not understood: at 1 dance shop-1".into()));
+    assert_eq!(sim::run_scenario("nodes one"), Err("not understood: nodes one".into()));
+}

@@ -21,7 +21,7 @@ pub struct Member {
     supervision: Supervision,
     health: Health,
     log_trouble: Option<String>,
-    /// Where the process listens or did last; it will most likely be there again.
+    /// Where the process listens, or did last: it will most likely be there again.
     last_address: Option<SocketAddr>,
     /// Of the last launch: an order to stop needs its signal after the assignment has turned external.
     stop_signal: String,
@@ -115,15 +115,18 @@ impl Member {
         why: String,
         numbers: &mut Numbers,
     ) -> Vec<Output> {
-        let was_asked = self.supervision.running().is_none();
+        if !self.supervision.is_current(start) {
+            return Vec::new();
+        }
         let fresh = StartNumber(numbers.next());
         let order = self.supervision.ended(now, start, &why, fresh);
         self.forget_health();
-        let severity = match self.supervision.process() {
-            ProcessState::Stopped if was_asked => Severity::Info,
-            _ => Severity::Warning,
+        let (severity, text) = match (order, self.supervision.process()) {
+            (Some(_), _) => (Severity::Info, format!("{why}; starting anew")),
+            (None, ProcessState::Stopped) => (Severity::Info, self.supervision.reason().to_owned()),
+            (None, _) => (Severity::Warning, self.supervision.reason().to_owned()),
         };
-        let mut outputs = vec![self.tell(severity, self.supervision.reason().to_owned())];
+        let mut outputs = vec![self.tell(severity, text)];
         outputs.extend(self.follow(order));
         outputs
     }
@@ -161,7 +164,7 @@ impl Member {
 
     pub fn tick(&mut self, now: Time, numbers: &mut Numbers) -> Vec<Output> {
         let fresh = StartNumber(numbers.next());
-        let order = self.supervision.tick(now, fresh);
+        let order = self.supervision.tick(now, self.health.trouble(), fresh);
         self.follow(order)
     }
 
