@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod agent;
 pub mod balance;
 pub mod cell;
+pub mod explain;
 pub mod histogram;
 pub mod http;
 pub mod limits;

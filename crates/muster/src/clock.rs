@@ -19,6 +19,16 @@ impl Clock {
         Time(self.start.elapsed().as_millis() as u64)
     }
 
+    /// Microseconds since the start.
+    pub fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    /// The instant of a number of microseconds since the start, to wait for.
+    pub fn instant_us(&self, time_us: u64) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.start + std::time::Duration::from_micros(time_us))
+    }
+
     /// For people only: what the wall clock would say at `time`, had nobody set it since the start.
     pub fn unix_ms(&self, time: Time) -> u64 {
         self.start_unix_ms + time.0

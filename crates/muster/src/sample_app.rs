@@ -11,7 +11,7 @@ use crate::cli::Exit;
 use answers::Application;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,6 +30,9 @@ const CONNECTIONS_MAX: usize = 4096;
 const CRASH_EXIT_STATUS: i32 = 70;
 /// How long `/crash` waits for its answer to be read.
 const CRASH_WAIT: Duration = Duration::from_secs(1);
+/// How long connections are served on after the signal to stop: a request that was on its way must be read, because a
+/// connection that is closed over it looks like a crash to its sender.
+const LAST_CALL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -157,14 +160,25 @@ async fn connection(stream: TcpStream, application: Rc<Application>, mut stoppin
     let _ = stream.set_nodelay(true);
     // Of this connection only: the end of another one must not take the answer of `/crash` away.
     let crashes = Cell::new(false);
-    let service = service_fn(|request| application.answer(request, &crashes));
+    let has_asked = Cell::new(false);
+    let service = service_fn(|request| {
+        has_asked.set(true);
+        application.answer(request, &crashes)
+    });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).half_close(true);
+    // No time-out for idle connections: a router that keeps them must be the one to end them.
+    builder.header_read_timeout(None).half_close(true);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let last_call = async {
+        // The sender lives as long as the connections, so this only ends by the signal.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        tokio::time::sleep(LAST_CALL).await;
+    };
     // The connection is polled on, whichever wins; an error of one client is that client's business.
     tokio::select! {
         _ = served.as_mut() => {}
-        _ = stopping.wait_for(|stopping| *stopping) => {
+        // Nobody knows whether a client that has not asked anything ever will.
+        () = last_call => if has_asked.get() {
             served.as_mut().graceful_shutdown();
             let _ = served.as_mut().await;
         }

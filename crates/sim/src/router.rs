@@ -167,6 +167,7 @@ impl World {
             });
         }
         let report = RouterReport {
+            problems: Vec::new(),
             router: name.clone(),
             listening: Vec::new(),
             connections: 0,

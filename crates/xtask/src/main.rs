@@ -1,3 +1,61 @@
 //! The project's own tool: test, tidy, bench. Never shipped.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 something failed, 2 wrong use.
 
-fn main() {}
+mod bench;
+mod failure;
+mod instructions;
+mod process;
+mod repository;
+mod testing;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Tests, tidies and measures Muster
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that must hold before a change is taken: packages, lints, rules, tests, instructions
+    Test(testing::Args),
+    /// Hold the project's rules: edges, sizes, headers, bounds, documents, licences
+    Tidy,
+    /// Measure what a part costs
+    Bench {
+        #[command(subcommand)]
+        part: BenchPart,
+    },
+    /// Count the user instructions of one request, and fail above the budget
+    Instructions,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchPart {
+    /// The router beside HAProxy and nginx: processor time per request, latency, memory
+    Router(bench::RouterArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().task {
+        Task::Test(args) => return testing::run(&args),
+        Task::Tidy => tidy::run(&repository::root()),
+        Task::Bench { part: BenchPart::Router(args) } => bench::router(&args)
+            .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
+        Task::Instructions => instructions::gate().map(|text| println!("{text}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -92,3 +92,46 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     // The name too: without this a power cut may bring the old file back.
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::scratch::Scratch;
+
+    #[test]
+    fn the_newest_assignments_are_recalled_and_a_damaged_file_counts_as_none() {
+        let scratch = Scratch::new("disk-recall");
+        let directory = &scratch.0;
+        assert_eq!(recall(directory), None);
+        let remembered = Remembered { generation: 3, assignments: Vec::new() };
+        let (newest, seen) = watch::channel(None);
+        newest.send_replace(Some(remembered.clone()));
+        drop(newest);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+        runtime.block_on(keep_remembering(directory.clone(), seen));
+        assert_eq!(recall(directory), Some(remembered));
+        std::fs::write(directory.join(ASSIGNMENTS), "{\"generation\":").expect("the file is ours");
+        assert_eq!(recall(directory), None);
+    }
+
+    #[test]
+    fn incarnations_rise_even_if_the_clock_is_set_back() {
+        let scratch = Scratch::new("disk-incarnation");
+        let directory = &scratch.0;
+        let far_future = u64::MAX - 10;
+        write(&directory.join("incarnation.json"), &far_future).expect("the directory is ours");
+        assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 1);
+        assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 2);
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_at_a_time() {
+        let scratch = Scratch::new("disk-lock");
+        let directory = &scratch.0;
+        let first = lock(directory).expect("the directory is ours");
+        assert!(first.is_some());
+        assert!(lock(directory).expect("the directory is ours").is_none());
+        drop(first);
+        assert!(lock(directory).expect("the directory is ours").is_some());
+    }
+}

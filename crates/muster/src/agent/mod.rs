@@ -13,6 +13,8 @@ mod ports;
 mod probe;
 mod process;
 mod readable;
+#[cfg(test)]
+mod scratch;
 
 use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
@@ -208,6 +210,7 @@ impl Shell {
     fn carry_out(&mut self, output: Output) -> ControlFlow<()> {
         match output {
             Output::Start { id, start, clone_id, launch } => {
+                let launch = Box::new(launch);
                 self.members.order(id, Command::Start { start, clone_id, launch });
             }
             Output::Stop { id, start, signal } => self.members.order(id, Command::Stop { start, signal }),

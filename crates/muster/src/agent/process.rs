@@ -32,7 +32,7 @@ const KEEPER_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub enum Command {
-    Start { start: StartNumber, clone_id: String, launch: Launch },
+    Start { start: StartNumber, clone_id: String, launch: Box<Launch> },
     Stop { start: StartNumber, signal: String },
     Kill { start: StartNumber },
 }
@@ -41,7 +41,7 @@ pub enum Command {
 struct Wish {
     start: StartNumber,
     clone_id: String,
-    launch: Launch,
+    launch: Box<Launch>,
 }
 
 /// Why there is no process; a retry may help.

@@ -5,14 +5,17 @@
 
 mod apply;
 mod check;
+mod client;
 mod cluster;
 mod demo;
 mod explain;
+mod follow;
 mod generate;
 mod hidden;
 mod node;
 mod run;
 mod status;
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::error_code::{self, ErrorCode};
+use wire::error_code;
 use wire::id::{ClusterName, MemberName};
 use wire::status::{Act, Acted, ConfigText, ErrorBody};
 
@@ -32,7 +32,8 @@ const EVENTS_DEFAULT: usize = 100;
 
 const OPENAPI: &str = include_str!("assets/openapi.json");
 
-type Outcome = Result<Answer, Answer>;
+/// A refusal is an answer too; boxed, because it is rare and large.
+type Outcome = Result<Answer, Box<Answer>>;
 
 /// What a page gets for a token: the other half of its session (see `auth`).
 #[derive(Debug, Serialize)]
@@ -68,20 +69,21 @@ pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::OpenApi => Ok(answer::text(StatusCode::OK, "application/json", OPENAPI)),
         Call::Metrics => show_metrics(shared).await,
     };
-    outcome.unwrap_or_else(|refusal| refusal)
+    outcome.unwrap_or_else(|refusal| *refusal)
 }
 
 /// Opens a browser's session for the right token.
 pub async fn login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Answer {
     match try_login(shared, peer, request).await {
-        Ok(answer) | Err(answer) => answer,
+        Ok(answer) => answer,
+        Err(refusal) => *refusal,
     }
 }
 
 async fn try_login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Outcome {
     // Another site must not log a browser in either.
     if !is_same_origin(request.headers()) {
-        return Err(turn_away(auth::Refusal::CrossSite));
+        return Err(Box::new(turn_away(auth::Refusal::CrossSite)));
     }
     let body = read_body(request, LOGIN_SIZE_MAX_BYTES).await?;
     let login: Login = serde_json::from_str(&body)
@@ -89,7 +91,7 @@ async fn try_login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>
     let checked = shared.auth.borrow_mut().check_token(shared.now_ms(), peer.ip(), login.token.trim());
     if let Err(refusal) = checked {
         tracing::warn!(%peer, ?refusal, "a login was refused");
-        return Err(turn_away(refusal));
+        return Err(Box::new(turn_away(refusal)));
     }
     let secret = || token::new_secret().map_err(|error| our_fault(&error.to_string()));
     let (cookie, key) = (secret()?, secret()?);
@@ -146,12 +148,12 @@ fn stream(shared: &Shared, proven: Proven) -> Outcome {
     let seen = resumed.or(number("after", after, u64::MAX)?);
     let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
         let text = "Too many streams of events are open. Close a window of the console and try again.";
-        return Err(answer::refuse(
+        return Err(Box::new(answer::refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             error_code::TOO_MANY_STREAMS,
             text,
             true,
-        ));
+        )));
     };
     let subscription = Subscription {
         manager: shared.manager.clone(),
@@ -175,7 +177,7 @@ async fn carry_out_act(
     let [] = query(proven, [])?;
     let who = who(proven);
     let done = ask(shared, |reply| Ask::Act { who, cluster, member, act, reply }).await?;
-    let text = done.map_err(|error| answer::refuse_as_manager(&error))?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }
 
@@ -197,7 +199,7 @@ async fn apply(shared: &Shared, proven: Proven) -> Outcome {
     let who = who(&proven);
     let text = read_body(proven.request, config::SIZE_MAX_BYTES).await?;
     let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, reply }).await?;
-    let applied = applied.map_err(|error| answer::refuse_as_manager(&error))?;
+    let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &applied))
 }
 
@@ -212,27 +214,23 @@ async fn explain(shared: &Shared, proven: &Proven) -> Outcome {
     let url = url.filter(|url| !url.is_empty());
     let url = url.ok_or_else(|| bad_request("`url` is missing: say which request to explain.".into()))?;
     let explained = ask(shared, |reply| Ask::Explain { url, cookie, reply }).await?;
-    let explained = explained.map_err(|error| answer::refuse_as_manager(&error))?;
+    let explained = explained.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &explained))
 }
 
 /// Asks the manager; a manager that is gone or does not answer becomes an answer that says so.
-async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Answer> {
-    let unavailable =
-        |text: &str, code: ErrorCode| answer::refuse(StatusCode::SERVICE_UNAVAILABLE, code, text, true);
+async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Box<Answer>> {
+    let unavailable = |text: &str| {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Box::new(answer::refuse(status, error_code::MANAGER_UNAVAILABLE, text, true))
+    };
     match tokio::time::timeout(Duration::from_millis(MANAGER_MAX_MS), shared.manager.ask(make)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(gone)) => {
             tracing::debug!(error = %gone, "a call found no manager");
-            Err(unavailable(
-                "The manager has stopped. Routers and members go on without it.",
-                error_code::MANAGER_UNAVAILABLE,
-            ))
+            Err(unavailable("The manager has stopped. Routers and members go on without it."))
         }
-        Err(_) => Err(unavailable(
-            "The manager did not answer in time; it may still do what was asked.",
-            error_code::MANAGER_UNAVAILABLE,
-        )),
+        Err(_) => Err(unavailable("The manager did not answer in time; it may still do what was asked.")),
     }
 }
 
@@ -245,7 +243,7 @@ fn who(proven: &Proven) -> String {
     format!("admin {way} from {}", proven.peer.ip())
 }
 
-async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Answer> {
+async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Box<Answer>> {
     let reading = Limited::new(request.into_body(), size_max_bytes).collect();
     let read = tokio::time::timeout(Duration::from_millis(BODY_MAX_MS), reading).await;
     let bytes = match read {
@@ -256,12 +254,17 @@ async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<
             let mut answer = answer::refuse(status, error_code::CALL_TOO_LARGE, text, false);
             // What is left of the body is not read, so nothing can follow on this connection.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         Ok(Err(error)) => return Err(bad_request(format!("The body broke off: {error}."))),
         Err(_) => {
             let text = "The body did not come in time.";
-            return Err(answer::refuse(StatusCode::REQUEST_TIMEOUT, error_code::CALL_MALFORMED, text, true));
+            return Err(Box::new(answer::refuse(
+                StatusCode::REQUEST_TIMEOUT,
+                error_code::CALL_MALFORMED,
+                text,
+                true,
+            )));
         }
     };
     String::from_utf8(bytes.into()).map_err(|error| {
@@ -269,12 +272,12 @@ async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<
     })
 }
 
-fn query<const N: usize>(proven: &Proven, allowed: [&str; N]) -> Result<[Option<String>; N], Answer> {
+fn query<const N: usize>(proven: &Proven, allowed: [&str; N]) -> Result<[Option<String>; N], Box<Answer>> {
     parameters(proven.request.uri().query().unwrap_or_default(), allowed)
         .map_err(|error| bad_request(format!("{error}.")))
 }
 
-fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Answer> {
+fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Box<Answer>> {
     let Some(text) = text else { return Ok(None) };
     match text.parse() {
         Ok(number) if number <= most => Ok(Some(number)),
@@ -282,16 +285,16 @@ fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, An
     }
 }
 
-fn bad_request(text: String) -> Answer {
-    answer::refuse(StatusCode::BAD_REQUEST, error_code::CALL_MALFORMED, text, false)
+fn bad_request(text: String) -> Box<Answer> {
+    Box::new(answer::refuse(StatusCode::BAD_REQUEST, error_code::CALL_MALFORMED, text, false))
 }
 
-fn our_fault(detail: &str) -> Answer {
+fn our_fault(detail: &str) -> Box<Answer> {
     let error = ErrorBody {
         code: error_code::CONSOLE_FAILED.to_string(),
         message: "Muster could not do this.".into(),
         retry: true,
     };
     tracing::error!(detail, "the console failed");
-    answer::json(StatusCode::INTERNAL_SERVER_ERROR, &error)
+    Box::new(answer::json(StatusCode::INTERNAL_SERVER_ERROR, &error))
 }

@@ -24,16 +24,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use wire::error_code;
 
 /// Connections at the same time; further ones wait to be accepted. 256: every operator with several windows.
-const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = 256;
 /// Streams of events at the same time, so that they never take all connections.
 const STREAMS_MAX: usize = 128;
 /// Longest request head. A browser's cookies and an URL to explain fit with room to spare.
 const HEAD_SIZE_MAX_BYTES: usize = 32 << 10;
+/// Headers of one request. 100: browsers send some twenty, proxies in front add a few.
 const HEADERS_MAX: usize = 100;
 /// From the first byte of a head to its last, and between two requests.
 const HEAD_MAX_MS: u64 = 15_000;
@@ -96,11 +97,16 @@ pub async fn serve(
     let hub = shared.clone();
     tasks.spawn_local(async move { hub.hub.run(manager).await });
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes this semaphore");
+        // Nothing is lost by cancelling: a place that is not taken stays free, and a task that ended is told once.
+        let place = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => break,
+            Some(ended) = tasks.join_next() => { note_end(ended); continue }
+            place = places.clone().acquire_owned() => place.expect("nobody closes this semaphore"),
+        };
         // Accepting takes nothing when another branch wins; the place is given back by dropping it.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => break,
-            Some(_) = tasks.join_next() => continue,
+            Some(ended) = tasks.join_next() => { note_end(ended); continue }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -121,6 +127,13 @@ pub async fn serve(
     // The hub and streams have no end of their own; `shutdown` ends and joins what is left.
     let _ = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
+}
+
+/// A panic has cost one connection, or the hub, whose streams then end.
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the console broke");
+    }
 }
 
 async fn connection(

@@ -58,6 +58,7 @@ impl Hub {
 
     /// Runs until the manager is gone; subscribers then end.
     pub async fn run(&self, mut manager: ManagerHandle) {
+        let _end = End(self);
         let mut event_number = 0;
         loop {
             if self.newest.receiver_count() == 0 {
@@ -74,7 +75,6 @@ impl Hub {
                 () = self.wanted.notified() => {}
             }
         }
-        self.newest.send_replace(News::ManagerGone);
     }
 
     fn subscribe(&self) -> watch::Receiver<News> {
@@ -84,6 +84,15 @@ impl Hub {
         }
         self.wanted.notify_one();
         newest
+    }
+}
+
+/// However the hub ends, its subscribers end too instead of waiting for ever.
+struct End<'a>(&'a Hub);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.newest.send_replace(News::ManagerGone);
     }
 }
 
@@ -106,6 +115,7 @@ pub struct Subscription {
     /// The last event that this caller has seen; None if it has seen none.
     pub seen: Option<u64>,
     /// Its place among the streams that may be open.
+    #[expect(dead_code, reason = "held for as long as the stream is open, and given back with it")]
     pub permit: OwnedSemaphorePermit,
 }
 

@@ -484,3 +484,24 @@ fn metrics_need_a_credential_and_have_their_own_type() {
         "{reply:?}"
     );
 }
+
+#[test]
+fn a_console_whose_places_are_all_taken_still_stops() {
+    let console = Console::start();
+    let taken: Vec<TcpStream> = (0..super::server::CONNECTIONS_MAX + 10).map(|_| console.connect()).collect();
+    drop(console);
+    drop(taken);
+}
+
+#[test]
+fn the_reference_page_has_every_route_and_its_summary() {
+    let page = include_str!("../../../../docs/reference/api.md");
+    let description: serde_json::Value =
+        serde_json::from_str(include_str!("assets/openapi.json")).expect("JSON");
+    for route in ROUTES {
+        let method = route.method.as_str();
+        let summary = description["paths"][route.path][method.to_lowercase()]["summary"].as_str();
+        let row = format!("| {method} | `{}` | {} |", route.path, summary.expect("each has a summary"));
+        assert!(page.contains(&row), "docs/reference/api.md lacks the row\n{row}");
+    }
+}

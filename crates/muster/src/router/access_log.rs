@@ -62,15 +62,17 @@ fn write_lines(file: Box<dyn Write + Send>, lines: &Receiver<String>, dropped: &
 }
 
 impl AccessLogHandle {
-    pub fn write(&self, client: &str, request: &Request, status: u16, bytes: u64) {
+    pub fn write(&self, client: &str, request: &Request, now_us: u64, status: u16, bytes: u64) {
         let line = String::from_utf8_lossy(request.line());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let text = match self.format {
             AccessLogFormat::Off => return,
             AccessLogFormat::Common => {
-                format!("{client} - - [{}] \"{line}\" {status} {bytes}\n", common_time(now.as_secs()))
+                format!(
+                    "{client} - - [{}] \"{line}\" {status} {bytes}\n",
+                    common_time(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+                )
             }
-            AccessLogFormat::Json => json_line(client, &line, request, status, bytes, now.as_millis() as u64),
+            AccessLogFormat::Json => json_line(client, &line, request, now_us, status, bytes),
         };
         if self.lines.try_send(text).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +80,8 @@ impl AccessLogHandle {
     }
 }
 
-fn json_line(client: &str, line: &str, request: &Request, status: u16, bytes: u64, at_ms: u64) -> String {
+fn json_line(client: &str, line: &str, request: &Request, now_us: u64, status: u16, bytes: u64) -> String {
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let mut parts = line.splitn(3, ' ');
     let value = serde_json::json!({
         "time_ms": at_ms,
@@ -87,7 +90,7 @@ fn json_line(client: &str, line: &str, request: &Request, status: u16, bytes: u6
         "target": parts.next().unwrap_or_default(),
         "status": status,
         "bytes": bytes,
-        "duration_us": request.started.elapsed().as_micros() as u64,
+        "duration_us": now_us.saturating_sub(request.started_us),
         "cluster": request.cluster.view.borrow().cluster,
         "member": request.member.name,
     });

@@ -78,7 +78,7 @@ fn reason(status: u16) -> &'static str {
 /// reset the connection and might take the answer with it.
 pub async fn linger(session: Session) {
     let Session { ticket, mut client } = session;
-    let deadline = ticket.now() + LINGER_MS;
+    let deadline = ticket.in_ms(LINGER_MS);
     let writer = &mut client.writer;
     if ticket.until(deadline, |context| Pin::new(&mut *writer).poll_shutdown(context)).await.is_err() {
         return;

@@ -2,6 +2,7 @@
 
 use super::access_log::AccessLogHandle;
 use super::member::Cluster;
+use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
 use super::waits::Waits;
@@ -23,12 +24,12 @@ const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct Core {
-    pub clock: Clock,
     pub waits: Rc<Waits>,
     pub scratch: RefCell<Box<[u8]>>,
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub pipes: Pipes,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// The cluster of each route, as far as its view is known.
@@ -50,11 +51,11 @@ impl Core {
         seed: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
-            clock,
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(8 * 1024)),
             spare_buffers: RefCell::default(),
+            pipes: Pipes::default(),
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
@@ -68,8 +69,9 @@ impl Core {
         })
     }
 
+    /// When the running task was woken.
     pub fn now(&self) -> Time {
-        self.clock.now()
+        Time(self.waits.now_us() / 1000)
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {

@@ -21,9 +21,8 @@ pub struct Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     Moved,
-    /// The answer is over.
+    /// The answer is over, or the member switched protocols.
     Finished,
-    Switched,
 }
 
 impl Exchange {
@@ -74,6 +73,11 @@ impl Exchange {
             return flushed.map(|flushed| flushed.map(|()| progress(reply)).map_err(|_| Fault::ClientGone));
         }
         let Client { core, writer, .. } = client;
+        if let Some(left) = reply.splices(core) {
+            return reply
+                .poll_splice(left, core, &connection.reader, writer, context)
+                .map(|sent| sent.map(|()| progress(reply)));
+        }
         let read = poll_read(&core.scratch, &mut connection.reader, context, |bytes| {
             reply.take(core, request.asked, writer, bytes)
         });
@@ -83,8 +87,7 @@ impl Exchange {
 
 fn progress(reply: &Reply) -> Progress {
     match reply.state {
-        State::Finished if reply.unsent.is_empty() => Progress::Finished,
-        State::Switched if reply.unsent.is_empty() => Progress::Switched,
+        State::Finished | State::Switched if reply.unsent.is_empty() => Progress::Finished,
         State::AwaitHead | State::Body(_) | State::Finished | State::Switched => Progress::Moved,
     }
 }

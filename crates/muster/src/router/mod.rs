@@ -17,12 +17,16 @@ mod reply;
 mod report;
 mod request;
 mod session;
+mod splice;
 mod streams;
 mod table;
 mod thread;
 mod tunnel;
 mod upload;
 mod waits;
+
+#[cfg(test)]
+mod tests;
 
 use crate::roles::RoleHandle;
 use std::path::PathBuf;

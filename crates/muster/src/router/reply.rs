@@ -5,6 +5,7 @@
 
 use super::core::Core;
 use super::request::VIA;
+use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::Outbox;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -12,8 +13,8 @@ use logic::http::refusal::Refusal;
 use logic::http::request::HeadLimits;
 use logic::http::response::{Asked, parse};
 use logic::retry::Fault;
-use std::time::Instant;
-use tokio::net::tcp::OwnedWriteHalf;
+use std::task::{Context, Poll, ready};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
 const JOINED_BODY_MAX_BYTES: usize = 2 * 1024;
@@ -28,13 +29,15 @@ pub struct Reply {
     pub has_started: bool,
     pub status: u16,
     pub bytes_sent: u64,
-    sent_at: Instant,
+    sent_at_us: u64,
     /// From the request's sending to the first byte of the answer.
     pub first_byte_us: u64,
     /// The member's connection can carry another request.
     pub member_keeps_alive: bool,
     pub client_closes: bool,
     unchunk: bool,
+    /// Carries a large body past this process.
+    pipe: Option<Pipe>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,8 @@ pub enum State {
 }
 
 impl Reply {
-    pub fn new() -> Self {
+    /// An answer that is waited for since `sent_at_us` of the thread's clock.
+    pub fn new(sent_at_us: u64) -> Self {
         Self {
             unsent: Outbox::default(),
             partial_head: Vec::new(),
@@ -55,17 +59,54 @@ impl Reply {
             has_started: false,
             status: 0,
             bytes_sent: 0,
-            sent_at: Instant::now(),
+            sent_at_us,
             first_byte_us: 0,
             member_keeps_alive: false,
             client_closes: false,
             unchunk: false,
+            pipe: None,
         }
     }
 
     /// Whether an answer cut off now would look complete to the client.
     pub fn ends_by_close(&self) -> bool {
         self.state == State::Body(Framing::UntilClose) || self.unchunk
+    }
+
+    /// How many bytes are left of a body that goes through a pipe; None for one that is copied.
+    pub fn splices(&mut self, core: &Core) -> Option<u64> {
+        let State::Body(Framing::Length(left)) = self.state else { return None };
+        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES {
+            self.pipe = core.pipes.take();
+        }
+        self.pipe.is_some().then_some(left)
+    }
+
+    /// Moves a part of the body through the pipe.
+    pub fn poll_splice(
+        &mut self,
+        left: u64,
+        core: &Core,
+        reader: &OwnedReadHalf,
+        writer: &OwnedWriteHalf,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let pipe = self.pipe.as_mut().expect("`splices` has said so");
+        let spliced = ready!(pipe.poll(reader.as_ref(), writer.as_ref(), left, context));
+        let sent = match spliced {
+            Ok(Ok(Spliced::Sent(sent))) => sent,
+            Ok(Ok(Spliced::SenderEnded) | Err(_)) => return Poll::Ready(Err(Fault::MemberClosed)),
+            Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
+        };
+        self.bytes_sent += sent as u64;
+        let framing = Framing::length(left - sent as u64);
+        self.state = if framing.is_done() { State::Finished } else { State::Body(framing) };
+        if framing.is_done()
+            && let Some(pipe) = self.pipe.take()
+        {
+            core.pipes.give(pipe);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes on what the member sent; no bytes mean that it closed.
@@ -86,7 +127,7 @@ impl Reply {
             State::Body(framing) => self.take_body(core, framing, writer, bytes),
             State::AwaitHead => {
                 if self.first_byte_us == 0 {
-                    self.first_byte_us = (self.sent_at.elapsed().as_micros() as u64).max(1);
+                    self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
                 }
                 if self.partial_head.is_empty() {
                     return self.take_heads(core, asked, writer, bytes);

@@ -15,7 +15,6 @@ use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::retry::Fault;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// Our name in Via.
 pub const VIA: &str = "muster";
@@ -35,9 +34,9 @@ pub struct Request {
     /// Every byte of the body that was taken from the client is in `buffer`.
     pub is_replayable: bool,
     pub body_bytes: u64,
-    pub started: Instant,
-    /// When its whole time is up, on the thread's clock.
-    pub deadline: u64,
+    /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
+    pub started_us: u64,
+    pub deadline_us: u64,
 }
 
 /// A request that is answered by the router itself.
@@ -140,6 +139,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     );
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
+    let started_us = core.waits.now_us();
     let request_ms = settings.timeouts.request_ms;
     let request = Request {
         cluster,
@@ -156,8 +156,8 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         head_length,
         is_replayable: true,
         body_bytes: step.data as u64,
-        started: Instant::now(),
-        deadline: if request_ms == 0 { NEVER } else { now.0.saturating_add(request_ms) },
+        started_us,
+        deadline_us: if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) },
     };
     Admission::Admitted { request, used }
 }

@@ -146,6 +146,7 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
             () = tokio::time::sleep(REPORT_INTERVAL) => true,
         };
         ticks += u32::from(is_tick);
+        core.waits.refresh();
         core.clusters.borrow().values().for_each(|cluster| {
             cluster.members.borrow().iter().for_each(|member| member.close_old_idle(core.now()));
         });

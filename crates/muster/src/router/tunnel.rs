@@ -60,7 +60,7 @@ pub async fn run(session: &mut Session, mut member: Duplex) {
     }
     let Session { ticket, client } = session;
     while !(up.is_over && down.is_over) {
-        let deadline = ticket.now().saturating_add(idle_ms);
+        let deadline = ticket.in_ms(idle_ms);
         let moved = ticket
             .until(deadline, |context| {
                 let sent = up.poll(&client.core, &mut client.reader, &mut member.writer, context);

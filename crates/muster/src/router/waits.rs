@@ -1,7 +1,8 @@
 //! Deadlines and other reasons to stop waiting, for all sessions of one data thread.
 //!
 //! Arming a deadline is a store into a cell: no timer is touched. One task per thread sleeps until the earliest
-//! deadline that anybody has named since its last look, then looks at all. Times are milliseconds of the thread's clock.
+//! deadline that anybody has named since its last look, then looks at all. The clock is read once for each wake-up;
+//! everything until the next one uses that reading. Times are microseconds of the thread's clock.
 //! Promise: a wait ends within a millisecond of the runtime's timer after its deadline.
 
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ struct Wait {
 #[derive(Debug)]
 pub struct Waits {
     clock: Clock,
+    /// The newest reading of the clock.
+    now_us: Cell<u64>,
     all: RefCell<Slab<Wait>>,
     /// No armed deadline is earlier.
     earliest: Cell<u64>,
@@ -55,29 +58,27 @@ impl Waits {
     pub fn new(clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             clock,
+            now_us: Cell::new(clock.now_us()),
             all: RefCell::new(Slab::new()),
             earliest: Cell::new(NEVER),
             earlier_named: Notify::new(),
         })
     }
 
+    /// When the running task was woken.
+    pub fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
+    /// Reads the clock: for tasks that do not wait here.
+    pub fn refresh(&self) -> u64 {
+        self.now_us.set(self.clock.now_us());
+        self.now_us.get()
+    }
+
     /// Sessions there are.
     pub fn count(&self) -> usize {
         self.all.borrow().len()
-    }
-
-    /// Gives the running task a ticket. All its waits must be polled by this task.
-    pub async fn enter(self: &Rc<Self>) -> Ticket {
-        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
-        let wait = Wait {
-            waker,
-            deadline: Cell::new(NEVER),
-            member: Cell::new(0),
-            is_idle: Cell::new(false),
-            signal: Cell::new(None),
-        };
-        let key = self.all.borrow_mut().insert(wait);
-        Ticket { waits: self.clone(), key }
     }
 
     /// Ends the waits for this member's answer.
@@ -106,7 +107,7 @@ impl Waits {
                 earlier_named.await;
                 continue;
             }
-            let at = self.clock.instant(logic::time::Time(earliest));
+            let at = self.clock.instant_us(earliest);
             // Both may be cancelled: neither holds anything.
             tokio::select! {
                 () = tokio::time::sleep_until(at) => self.sweep(),
@@ -116,7 +117,7 @@ impl Waits {
     }
 
     fn sweep(&self) {
-        let now = self.clock.now().0;
+        let now = self.refresh();
         let mut earliest = NEVER;
         for (_, wait) in self.all.borrow().iter() {
             let deadline = wait.deadline.get();
@@ -133,9 +134,36 @@ impl Waits {
 }
 
 impl Ticket {
-    /// Milliseconds of this thread's clock.
-    pub fn now(&self) -> u64 {
-        self.waits.clock.now().0
+    pub fn new(waits: &Rc<Waits>) -> Self {
+        waits.refresh();
+        let wait = Wait {
+            waker: Waker::noop().clone(),
+            deadline: Cell::new(NEVER),
+            member: Cell::new(0),
+            is_idle: Cell::new(false),
+            signal: Cell::new(None),
+        };
+        let key = waits.all.borrow_mut().insert(wait);
+        Self { waits: waits.clone(), key }
+    }
+
+    /// Makes the running task the one that is woken. All waits must be polled by this task.
+    pub async fn enter(&self) {
+        poll_fn(|context| {
+            self.waits.all.borrow_mut()[self.key].waker = context.waker().clone();
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// When the running task was woken.
+    pub fn now_us(&self) -> u64 {
+        self.waits.now_us()
+    }
+
+    /// The point that lies so many milliseconds ahead.
+    pub fn in_ms(&self, milliseconds: u64) -> u64 {
+        self.now_us().saturating_add(milliseconds.saturating_mul(1000))
     }
 
     /// Names the member whose answer is waited for; 0 for none.
@@ -156,6 +184,9 @@ impl Ticket {
     ) -> Result<T, Signal> {
         let mut is_armed = false;
         poll_fn(move |context| {
+            if is_armed {
+                self.waits.refresh();
+            }
             if let Poll::Ready(value) = poll(context) {
                 if is_armed {
                     self.disarm();
@@ -220,14 +251,15 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_deadline_and_not_at_an_older_one() {
         check(async |waits| {
-            let ticket = waits.enter().await;
-            let soon = ticket.now() + 5;
+            let ticket = Ticket::new(&waits);
+            ticket.enter().await;
+            let soon = ticket.in_ms(5);
             assert_eq!(ticket.until(soon, |_| Poll::<()>::Pending).await, Err(Signal::Deadline));
-            assert!(ticket.now() >= soon);
-            assert_eq!(ticket.until(ticket.now() + 60_000, |_| Poll::Ready(7)).await, Ok(7));
-            let later = ticket.now() + 20;
+            assert!(waits.refresh() >= soon);
+            assert_eq!(ticket.until(ticket.in_ms(60_000), |_| Poll::Ready(7)).await, Ok(7));
+            let later = ticket.in_ms(20);
             assert_eq!(ticket.until(later, |_| Poll::<()>::Pending).await, Err(Signal::Deadline));
-            assert!(ticket.now() >= later);
+            assert!(waits.refresh() >= later);
         });
     }
 
@@ -236,7 +268,8 @@ mod tests {
         check(async |waits| {
             let other = waits.clone();
             let waiter = tokio::task::spawn_local(async move {
-                let ticket = other.enter().await;
+                let ticket = Ticket::new(&other);
+                ticket.enter().await;
                 ticket.set_member(4);
                 ticket.until(NEVER, |_| Poll::<()>::Pending).await
             });

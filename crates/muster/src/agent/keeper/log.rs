@@ -90,14 +90,14 @@ impl Log {
         if let Some(at) = fitting.iter().rposition(|byte| *byte == b'\n') {
             return at + 1;
         }
-        if self.is_at_line_start && self.size_bytes > 0 {
+        // Within a line: it may end in this file, but not go on for ever.
+        let line_left = self.size_max_bytes.saturating_add(LINE_MAX_BYTES).saturating_sub(self.size_bytes);
+        if line_left == 0 || (self.is_at_line_start && self.size_bytes > 0) {
             self.turn_over();
             return self.room_for(bytes);
         }
-        // Within a line: it may end in this file, but not go on for ever.
-        let line_left = (left + LINE_MAX_BYTES).min(bytes.len() as u64) as usize;
         let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-        line.min(line_left)
+        line.min(usize::try_from(line_left).unwrap_or(usize::MAX))
     }
 
     fn append(&mut self, bytes: &[u8]) {

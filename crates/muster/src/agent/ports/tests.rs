@@ -1,16 +1,12 @@
 //! Ports stay with their members.
 
 use super::*;
-
-fn directory(name: &str) -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("muster-ports-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
-    directory.join("ports.json")
-}
+use crate::agent::scratch::Scratch;
 
 #[test]
 fn a_member_keeps_its_port_over_a_restart_of_the_agent() {
-    let path = directory("keeps");
+    let scratch = Scratch::new("ports-keep");
+    let path = scratch.0.join("ports.json");
     let id = MemberId::new("shop", "one");
     let port = PortBook::open(path.clone()).pick(&id, 0).expect("some port is free");
     assert_eq!(PortBook::open(path).pick(&id, 0).expect("it is still free"), port);
@@ -18,7 +14,8 @@ fn a_member_keeps_its_port_over_a_restart_of_the_agent() {
 
 #[test]
 fn a_port_that_is_taken_meanwhile_is_replaced_and_no_two_members_share_one() {
-    let mut book = PortBook::open(directory("taken"));
+    let scratch = Scratch::new("ports-taken");
+    let mut book = PortBook::open(scratch.0.join("ports.json"));
     let (one, two) = (MemberId::new("shop", "one"), MemberId::new("shop", "two"));
     let port = book.pick(&one, 0).expect("some port is free");
     let thief = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it was free a moment ago");
@@ -32,7 +29,8 @@ fn a_port_that_is_taken_meanwhile_is_replaced_and_no_two_members_share_one() {
 fn a_wanted_port_in_use_is_refused_by_number() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the kernel has a free port");
     let port = listener.local_addr().expect("a listener has an address").port();
-    let refusal = PortBook::open(directory("wanted")).pick(&MemberId::new("shop", "one"), port);
+    let scratch = Scratch::new("ports-wanted");
+    let refusal = PortBook::open(scratch.0.join("ports.json")).pick(&MemberId::new("shop", "one"), port);
     assert_eq!(refusal.unwrap_err().to_string(), format!("port {port} is in use by another program"));
 }
 

@@ -1,0 +1,136 @@
+//! Says where a request would go, and why: which router, route, cluster and member, a sentence for each decision.
+//!
+//! Asks the same functions as the routers do. Promise: changes nothing, and says what it cannot know (whose turn it
+//! is, which members a router has marked). Not here: HTTP beyond what a URL says.
+
+use crate::affinity;
+use crate::balance;
+use crate::route::RouteTable;
+use wire::settings::RouterPlace;
+use wire::status::Explanation;
+use wire::view::View;
+
+/// What a URL says about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target<'a> {
+    host: &'a str,
+    port: Option<u16>,
+    /// With query; starts with `/`.
+    path: &'a str,
+}
+
+/// Explains `url` (`http://host:port/path`, `host/path` or `/path`) for a request with this Cookie header. The error
+/// says what is wrong with the URL.
+pub fn explain<'a>(
+    url: &str,
+    cookie: Option<&str>,
+    routers: &[RouterPlace],
+    views: impl Iterator<Item = &'a View>,
+) -> Result<Explanation, String> {
+    let target = parse(url)?;
+    let mut explanation = Explanation {
+        url: url.to_owned(),
+        route: None,
+        cluster: None,
+        member: None,
+        candidates: Vec::new(),
+        why: Vec::new(),
+    };
+    let Some(router) = choose_router(&target, routers, &mut explanation.why) else {
+        explanation.why.push("The cell has no router.".into());
+        return Ok(explanation);
+    };
+    let table = RouteTable::new(&router.routes);
+    let (host, path) = (target.host.as_bytes(), target.path.as_bytes());
+    explanation.why.extend(table.explain(&router.routes, host, path));
+    let Some(index) = table.find(host, path) else { return Ok(explanation) };
+    let route = &router.routes[index];
+    explanation.route = Some(format!("{}{}", route.host, route.path));
+    explanation.cluster = Some(route.cluster.clone());
+    let mut views = views;
+    let Some(view) = views.find(|view| view.cluster == route.cluster) else {
+        let text = format!("Nothing is known of cluster {} yet; the router answers 503.", route.cluster);
+        explanation.why.push(text);
+        return Ok(explanation);
+    };
+    let explained = match &view.affinity {
+        Some(affinity) => {
+            let cookies = cookie.map(str::as_bytes);
+            balance::explain(view, affinity::clone_ids(cookies.into_iter(), path, affinity))
+        }
+        None => {
+            explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
+            balance::explain(view, std::iter::empty())
+        }
+    };
+    let name = |index: &u16| view.members[usize::from(*index)].name.clone();
+    explanation.member = explained.member.as_ref().map(name);
+    explanation.candidates = explained.candidates.iter().map(name).collect();
+    explanation.why.extend(explained.why);
+    Ok(explanation)
+}
+
+/// The router that listens on the URL's port, else the first.
+fn choose_router<'a>(
+    target: &Target,
+    routers: &'a [RouterPlace],
+    why: &mut Vec<String>,
+) -> Option<&'a RouterPlace> {
+    let listens = |router: &&RouterPlace| {
+        let port = target.port.unwrap_or(80);
+        router.listen.iter().any(|address| address.port() == port)
+    };
+    let [first, _, ..] = routers else { return routers.first() };
+    match routers.iter().find(listens) {
+        Some(router) => {
+            why.push(format!("Router {} listens on that port.", router.name));
+            Some(router)
+        }
+        None => {
+            why.push(format!(
+                "No router is configured on that port; this is what router {} would do.",
+                first.name
+            ));
+            Some(first)
+        }
+    }
+}
+
+fn parse(url: &str) -> Result<Target<'_>, String> {
+    if url.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(format!("{url:?} is not a URL: it is empty or has blanks in it"));
+    }
+    if url.starts_with('/') {
+        return Ok(Target { host: "", port: None, path: url });
+    }
+    let rest = match url.split_once("://") {
+        Some(("http" | "https", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("{url:?} has the scheme {scheme}; routers know http")),
+        None => url,
+    };
+    let rest = rest.split('#').next().unwrap_or(rest);
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // A query without a path belongs to the path `/`; routes do not look at queries.
+    let path = if path.starts_with('/') { path } else { "/" };
+    let (host, port) =
+        split_port(authority).ok_or_else(|| format!("{authority:?} is not a host and port"))?;
+    if host.is_empty() {
+        return Err(format!("{url:?} names no host"));
+    }
+    Ok(Target { host, port, path })
+}
+
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let bracket = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[bracket..].find(':') {
+        None => Some((authority, None)),
+        Some(colon) => {
+            let (host, port) = authority.split_at(bracket + colon);
+            Some((host, Some(port[1..].parse().ok()?)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

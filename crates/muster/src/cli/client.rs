@@ -1,0 +1,348 @@
+//! How commands talk to a cell: find its API and token, ask, and follow its events.
+//!
+//! Every wait and every answer has a bound. Not here: what the answers mean.
+
+use super::Exit;
+use super::follow::Follow;
+use crate::config::{self, Problems};
+use crate::console::{ADDRESS_FILE, TOKEN_FILE};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use wire::error_code::{self, ErrorCode};
+use wire::status::ErrorBody;
+
+/// From nothing to a connection. Longer than a lost packet, shorter than a person's patience.
+const CONNECT_MAX_MS: u64 = 5_000;
+/// From a request to the end of its answer; the console itself gives up on the manager after 30 s.
+const ANSWER_MAX_MS: u64 = 40_000;
+/// Longest answer: the status of a hundred thousand members.
+pub const ANSWER_SIZE_MAX_BYTES: usize = 64 << 20;
+/// Longest file with a token or an address.
+const SMALL_FILE_MAX_BYTES: u64 = 4 << 10;
+
+/// Which cell a command is for.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which cell")]
+pub struct Target {
+    /// The cell's configuration, which names its console and its state directory
+    /// [default: ./muster.toml, else /etc/muster/muster.toml]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "api")]
+    pub config: Option<PathBuf>,
+    /// The cell's API, e.g. http://10.0.0.1:29003 [or MUSTER_API]
+    #[arg(long, value_name = "URL")]
+    pub api: Option<String>,
+    /// The file with the administrator's token [default: admin-token in the state directory, or MUSTER_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why a cell did not do what was asked. Each says whether it may have done it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The configuration gives no settings. Nothing was sent.
+    #[error("{0}")]
+    Config(Problems),
+    /// What was typed cannot be meant. Nothing was sent.
+    #[error("{0}")]
+    WrongUse(String),
+    /// There is no token to show. Nothing was sent.
+    #[error("{}: the token cannot be read from {}", error_code::NOT_LOGGED_IN, path.display())]
+    Token {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nothing was sent, unless the connection broke while waiting for the answer: then it is unknown what was done.
+    #[error("{}: the cell was not reached at {address}: {problem}", error_code::CELL_NOT_REACHED)]
+    NotReached { address: String, problem: String },
+    /// The cell refused; it says itself whether a retry is safe.
+    #[error("{}: {}", body.code, body.message)]
+    Refused { status: StatusCode, body: ErrorBody },
+    /// The answer is not one of Muster's; it is unknown what was done.
+    #[error("the answer of {address} is not one of Muster's API: {problem}")]
+    Garbled { address: String, problem: String },
+    /// The system gave no runtime or no clean ending. Nothing was sent.
+    #[error("this command cannot run")]
+    System {
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ClientError {
+    pub fn exit(&self) -> Exit {
+        match self {
+            ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
+            ClientError::NotReached { .. } => Exit::CellNotReached,
+            // The cell is there; what is wrong is the token that it was shown.
+            ClientError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Exit::WrongUse,
+            ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
+                Exit::CellNotReached
+            }
+            ClientError::Refused { status, .. } if status.is_server_error() => Exit::OurFault,
+            ClientError::Refused { .. } => Exit::No,
+            ClientError::Garbled { .. } | ClientError::System { .. } => Exit::OurFault,
+        }
+    }
+
+    /// The error as `--json` shows it.
+    pub fn body(&self) -> ErrorBody {
+        let code = match self {
+            ClientError::Config(problems) => problems.list.first().map_or("", |first| first.code.0),
+            ClientError::Refused { body, .. } => return body.clone(),
+            ClientError::Token { .. } => error_code::NOT_LOGGED_IN.0,
+            ClientError::NotReached { .. } => error_code::CELL_NOT_REACHED.0,
+            ClientError::WrongUse(_) | ClientError::Garbled { .. } | ClientError::System { .. } => "",
+        };
+        let retry = matches!(self, ClientError::NotReached { .. });
+        ErrorBody { code: code.to_owned(), message: chain(self), retry }
+    }
+}
+
+/// An error with everything that led to it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+/// Says why a command failed, and ends it.
+pub fn fail(error: &ClientError, json: bool) -> Exit {
+    if json {
+        let text = serde_json::to_string(&error.body()).expect("an error body has only names as keys");
+        super::print(format!("{text}\n").as_bytes());
+    } else {
+        eprintln!("{}", super::table::plain(&chain(error)));
+        if let ClientError::NotReached { .. } = error {
+            eprintln!("Is the cell running? `muster run` starts it; --config or --api say where it is.");
+        }
+    }
+    error.exit()
+}
+
+/// Runs what a command has to wait for.
+pub fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| ClientError::System { source })?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// A cell's API and the right to use it.
+#[derive(Debug)]
+pub struct Api {
+    /// Host and port, as in a URL.
+    authority: String,
+    token: String,
+}
+
+impl Api {
+    /// Finds the API of the cell that is meant.
+    pub fn find(target: &Target) -> Result<Self, ClientError> {
+        let named = target.api.clone().or_else(|| from_environment("MUSTER_API"));
+        let token = match &target.token_file {
+            Some(path) => Some(read_small(path).map_err(|source| token_error(path, source))?),
+            None => from_environment("MUSTER_TOKEN"),
+        };
+        // A file that is named outweighs the environment.
+        if let (Some(url), None) = (named, &target.config) {
+            let token = token.ok_or_else(|| {
+                ClientError::WrongUse("an API needs a token: give --token-file FILE or MUSTER_TOKEN".into())
+            })?;
+            return Ok(Self { authority: authority_of(&url)?, token });
+        }
+        let path = target.config.clone().unwrap_or_else(config::default_path);
+        let (settings, _) = config::load(&path).map_err(ClientError::Config)?;
+        let state_dir = PathBuf::from(&settings.state_dir);
+        // The console wrote where it really listens, unless it runs on another machine.
+        let written = read_small(&state_dir.join(ADDRESS_FILE)).ok().and_then(|text| text.parse().ok());
+        let authority = reachable(written.unwrap_or(settings.console.listen)).to_string();
+        let token = match token {
+            Some(token) => token,
+            None => token_of(&state_dir.join(TOKEN_FILE), &authority)?,
+        };
+        Ok(Self { authority, token })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, String::new()).await
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<T, ClientError> {
+        self.call(Method::POST, path, body).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<T, ClientError> {
+        let calling = async {
+            let answer = self.send(method, path, body).await?;
+            let status = answer.status();
+            let bytes = self.read(answer.into_body()).await?;
+            self.understand(status, &bytes)
+        };
+        tokio::time::timeout(Duration::from_millis(ANSWER_MAX_MS), calling)
+            .await
+            .unwrap_or_else(|_| Err(self.not_reached("no answer came in time")))
+    }
+
+    /// Follows the cell: statuses and events as they come. `after` is the last event already seen.
+    pub async fn follow(&self, after: Option<u64>) -> Result<Follow, ClientError> {
+        let after = after.map_or(String::new(), |after| format!("?after={after}"));
+        let path = format!("/api/v1/stream{after}");
+        let answering = self.send(Method::GET, &path, String::new());
+        let answer = tokio::time::timeout(Duration::from_millis(ANSWER_MAX_MS), answering)
+            .await
+            .unwrap_or_else(|_| Err(self.not_reached("no answer came in time")))?;
+        if answer.status() != StatusCode::OK {
+            let status = answer.status();
+            let bytes = self.read(answer.into_body()).await?;
+            return Err(self.refusal(status, &bytes));
+        }
+        Ok(Follow::new(answer.into_body(), self.authority.clone()))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let connecting = TcpStream::connect(&self.authority);
+        let stream = tokio::time::timeout(Duration::from_millis(CONNECT_MAX_MS), connecting)
+            .await
+            .map_err(|_| self.not_reached("no connection came about in time"))?
+            .map_err(|error| self.not_reached(error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.not_reached(error))?;
+        // Ends with the answer's body, whose reader tells of any error; the runtime ends with the command.
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| ClientError::WrongUse(format!("this cannot be asked for: {error}")))?;
+        sender.send_request(request).await.map_err(|error| self.not_reached(error))
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        match Limited::new(body, ANSWER_SIZE_MAX_BYTES).collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(self.garbled("it is too long")),
+            Err(error) => Err(self.not_reached(error)),
+        }
+    }
+
+    fn understand<T: DeserializeOwned>(&self, status: StatusCode, bytes: &[u8]) -> Result<T, ClientError> {
+        if !status.is_success() {
+            return Err(self.refusal(status, bytes));
+        }
+        serde_json::from_slice(bytes).map_err(|error| self.garbled(error))
+    }
+
+    fn refusal(&self, status: StatusCode, bytes: &[u8]) -> ClientError {
+        match serde_json::from_slice::<ErrorBody>(bytes) {
+            Ok(body) => ClientError::Refused { status, body },
+            Err(error) => self.garbled(format!("status {status}, {error}")),
+        }
+    }
+
+    fn not_reached(&self, problem: impl std::fmt::Display) -> ClientError {
+        ClientError::NotReached { address: self.authority.clone(), problem: problem.to_string() }
+    }
+
+    fn garbled(&self, problem: impl std::fmt::Display) -> ClientError {
+        ClientError::Garbled { address: self.authority.clone(), problem: problem.to_string() }
+    }
+}
+
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty()).map(|value| value.trim().to_owned())
+}
+
+fn authority_of(url: &str) -> Result<String, ClientError> {
+    let wrong =
+        |why: &str| ClientError::WrongUse(format!("`{url}` is no API: {why}, e.g. http://10.0.0.1:29003"));
+    let uri: Uri = url.parse().map_err(|error| wrong(&format!("{error}")))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(wrong("it must begin with http://"));
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(wrong("it must be host and port alone"));
+    }
+    let authority = uri.authority().ok_or_else(|| wrong("it must name a host"))?;
+    if authority.as_str().contains('@') {
+        return Err(wrong("it must not name a user"));
+    }
+    let port = authority.port_u16().unwrap_or(80);
+    Ok(format!("{}:{port}", authority.host()))
+}
+
+/// An address that stands for all of this machine is reached by its loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => ([127, 0, 0, 1], address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+fn read_small(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
+}
+
+/// A state directory without a token is one in which no manager has started.
+fn token_of(path: &Path, authority: &str) -> Result<String, ClientError> {
+    read_small(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ClientError::NotReached {
+            address: authority.to_owned(),
+            problem: format!("no manager has started here, for there is no {}", path.display()),
+        },
+        _ => token_error(path, source),
+    })
+}
+
+fn token_error(path: &Path, source: std::io::Error) -> ClientError {
+    ClientError::Token { path: path.to_owned(), source }
+}
+
+/// A value for a query, percent-encoded.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
+}
+
+/// The code of a refusal, to act on.
+pub fn is_code(error: &ClientError, code: ErrorCode) -> bool {
+    matches!(error, ClientError::Refused { body, .. } if body.code == code.0)
+}
+
+#[cfg(test)]
+mod tests;

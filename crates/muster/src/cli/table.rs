@@ -1,0 +1,341 @@
+//! Tables of text for terminals and files: aligned, coloured only where wanted, safe to show.
+//!
+//! Pure. Whatever comes from elsewhere is made plain first: a reason that holds control characters must not steer
+//! the terminal of who reads it.
+
+use wire::status::{CellStatus, ClusterStatus, Event, MemberStatus, RouterStatus, Severity};
+use wire::view::{Policy, RunState};
+
+/// Spaces between columns.
+const GAP: usize = 2;
+
+/// Whether to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    Plain,
+    Coloured,
+}
+
+impl Paint {
+    /// Coloured where standard output is a terminal that nobody asked to stay plain (<https://no-color.org>).
+    pub fn of_stdout() -> Self {
+        use std::io::IsTerminal;
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if std::io::stdout().is_terminal() && !is_unwanted && !is_dumb {
+            Paint::Coloured
+        } else {
+            Paint::Plain
+        }
+    }
+
+    fn dye(self, text: &str, style: Style) -> String {
+        let code = match style {
+            Style::Plain => return text.to_owned(),
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Good => "32",
+            Style::Busy => "34",
+            Style::Careful => "33",
+            Style::Bad => "31",
+        };
+        match self {
+            Paint::Plain => text.to_owned(),
+            Paint::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Busy,
+    Careful,
+    Bad,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+struct Cell {
+    text: String,
+    style: Style,
+}
+
+fn cell(text: impl Into<String>) -> Cell {
+    Cell { text: plain(&text.into()), style: Style::Plain }
+}
+
+fn styled(text: impl Into<String>, style: Style) -> Cell {
+    Cell { style, ..cell(text) }
+}
+
+/// Text without control characters.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
+        .collect()
+}
+
+/// One line of plain text.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Columns as wide as their widest cell; no blanks at the end of a line.
+fn table(paint: Paint, indent: usize, heads: &[(&str, Side)], rows: &[Vec<Cell>]) -> String {
+    let widths: Vec<usize> = heads
+        .iter()
+        .enumerate()
+        .map(|(column, (head, _))| {
+            let cells = rows.iter().map(|row| row[column].text.chars().count());
+            cells.chain([head.len()]).max().unwrap_or(0)
+        })
+        .collect();
+    let heading: Vec<Cell> = heads.iter().map(|(head, _)| styled(*head, Style::Dim)).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&heading).chain(rows) {
+        let mut line = " ".repeat(indent);
+        let mut blanks = 0;
+        for ((cell, width), (_, side)) in row.iter().zip(&widths).zip(heads) {
+            let missing = width - cell.text.chars().count();
+            let (before, after) = match side {
+                Side::Left => (0, missing),
+                Side::Right => (missing, 0),
+            };
+            line.push_str(&" ".repeat(blanks + before));
+            line.push_str(&paint.dye(&cell.text, cell.style));
+            blanks = after + GAP;
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Nodes, routers, clusters and members.
+pub fn status(status: &CellStatus, paint: Paint) -> String {
+    let mut text = format!(
+        "cell {}  {}\n",
+        paint.dye(&plain(&status.cell), Style::Bold),
+        paint.dye(
+            &format!(
+                "configuration {}, manager generation {}, muster {}",
+                status.config_revision,
+                status.generation,
+                plain(&status.version)
+            ),
+            Style::Dim
+        )
+    );
+    text.push('\n');
+    text.push_str(&nodes(status, paint));
+    text.push('\n');
+    text.push_str(&routers(&status.routers, paint));
+    for cluster in &status.clusters {
+        text.push('\n');
+        text.push_str(&cluster_text(cluster, status.now_ms, paint));
+    }
+    text
+}
+
+pub fn nodes(status: &CellStatus, paint: Paint) -> String {
+    let heads = [("NODE", Side::Left), ("AGENT", Side::Left), ("MEMBERS", Side::Right), ("UP", Side::Right)];
+    let members = || status.clusters.iter().flat_map(|cluster| &cluster.members);
+    let rows: Vec<Vec<Cell>> = status
+        .nodes
+        .iter()
+        .map(|node| {
+            let here = || members().filter(|member| member.node == node.node);
+            let agent = match (node.connected, node.heard_ms) {
+                (true, _) => styled("connected", Style::Good),
+                (false, Some(heard_ms)) => {
+                    styled(format!("not heard for {}", duration(status.now_ms, heard_ms)), Style::Bad)
+                }
+                (false, None) => styled("not heard yet", Style::Bad),
+            };
+            let up = here().filter(|member| member.state == RunState::Up).count();
+            vec![cell(&node.node.0), agent, cell(here().count().to_string()), cell(up.to_string())]
+        })
+        .collect();
+    table(paint, 0, &heads, &rows)
+}
+
+fn routers(routers: &[RouterStatus], paint: Paint) -> String {
+    let heads = [
+        ("ROUTER", Side::Left),
+        ("NODE", Side::Left),
+        ("LISTENS AT", Side::Left),
+        ("REQUESTS/S", Side::Right),
+        ("CONNECTIONS", Side::Right),
+        ("REQUESTS", Side::Right),
+        ("RETRIED", Side::Right),
+        ("FAILED", Side::Right),
+        ("REFUSED", Side::Right),
+    ];
+    let rows: Vec<Vec<Cell>> = routers
+        .iter()
+        .map(|router| {
+            let addresses: Vec<String> = router.listening.iter().map(ToString::to_string).collect();
+            let place = match (router.connected, addresses.is_empty()) {
+                (false, _) => styled("not heard", Style::Bad),
+                (true, true) => styled("nowhere", Style::Bad),
+                (true, false) => cell(addresses.join(" ")),
+            };
+            let failed = router.totals.failed;
+            vec![
+                styled(&router.router.0, Style::Bold),
+                cell(&router.node.0),
+                place,
+                cell(rate(router.requests_per_second)),
+                cell(router.connections.to_string()),
+                cell(router.totals.requests.to_string()),
+                cell(router.totals.retried.to_string()),
+                styled(failed.to_string(), if failed > 0 { Style::Bad } else { Style::Plain }),
+                cell(router.totals.refused.to_string()),
+            ]
+        })
+        .collect();
+    table(paint, 0, &heads, &rows)
+}
+
+fn cluster_text(cluster: &ClusterStatus, now_ms: u64, paint: Paint) -> String {
+    let up = cluster.members.iter().filter(|member| member.state == RunState::Up).count();
+    let policy = match cluster.policy {
+        Policy::RoundRobin => "weighted round robin",
+        Policy::Random => "random",
+    };
+    let name = paint.dye(&plain(&cluster.cluster.0), Style::Bold);
+    let mut text = format!("cluster {name}  {up} of {} up, {policy}\n", cluster.members.len());
+    if let Some(operation) = &cluster.operation {
+        text.push_str(&format!("  {}\n", paint.dye(&plain(&one_line(operation)), Style::Busy)));
+    }
+    if let Some(setback) = &cluster.setback {
+        text.push_str(&format!("  {}\n", paint.dye(&plain(&one_line(setback)), Style::Careful)));
+    }
+    let heads = [
+        ("MEMBER", Side::Left),
+        ("STATE", Side::Left),
+        ("FOR", Side::Right),
+        ("WEIGHT", Side::Right),
+        ("REQUESTS/S", Side::Right),
+        ("IN FLIGHT", Side::Right),
+        ("SESSIONS", Side::Right),
+        ("P50", Side::Right),
+        ("P99", Side::Right),
+        ("ADDRESS", Side::Left),
+        ("REASON", Side::Left),
+    ];
+    let rows: Vec<Vec<Cell>> = cluster.members.iter().map(|member| member_row(member, now_ms)).collect();
+    text.push_str(&table(paint, 2, &heads, &rows));
+    text
+}
+
+fn member_row(member: &MemberStatus, now_ms: u64) -> Vec<Cell> {
+    let style = match member.state {
+        RunState::Up => Style::Good,
+        RunState::Starting => Style::Busy,
+        RunState::Draining | RunState::Unknown => Style::Careful,
+        RunState::Down | RunState::Failed => Style::Bad,
+    };
+    vec![
+        cell(&member.member.0),
+        styled(member.state.to_string(), style),
+        cell(duration(now_ms, member.since_ms)),
+        cell(member.weight.to_string()),
+        cell(rate(member.requests_per_second)),
+        cell(member.in_flight.to_string()),
+        cell(member.sessions.to_string()),
+        cell(latency(member.latency_p50_us)),
+        cell(latency(member.latency_p99_us)),
+        cell(member.address.map_or("-".into(), |address| address.to_string())),
+        cell(one_line(&member.reason)),
+    ]
+}
+
+/// Events, oldest first, with their ages at `now_ms`.
+pub fn events(events: &[Event], now_ms: u64, paint: Paint) -> String {
+    let heads = [("AGO", Side::Right), ("ABOUT", Side::Left), ("WHAT HAPPENED", Side::Left)];
+    let rows: Vec<Vec<Cell>> = events
+        .iter()
+        .map(|event| {
+            let style = match event.severity {
+                Severity::Info => Style::Plain,
+                Severity::Warning => Style::Careful,
+                Severity::Error => Style::Bad,
+            };
+            let about = match (&event.cluster, &event.member) {
+                (Some(cluster), Some(member)) => format!("{cluster}/{member}"),
+                (Some(cluster), None) => cluster.to_string(),
+                (None, Some(member)) => member.to_string(),
+                (None, None) => "-".into(),
+            };
+            vec![cell(duration(now_ms, event.at_ms)), cell(about), styled(one_line(&event.text), style)]
+        })
+        .collect();
+    table(paint, 0, &heads, &rows)
+}
+
+fn rate(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 9.95 {
+        format!("{per_second:.1}")
+    } else {
+        format!("{per_second:.0}")
+    }
+}
+
+fn latency(micros: u64) -> String {
+    match micros {
+        0 => "-".into(),
+        1..10_000 => format!("{:.1}ms", micros as f64 / 1e3),
+        10_000..1_000_000 => format!("{}ms", micros / 1_000),
+        _ => format!("{:.1}s", micros as f64 / 1e6),
+    }
+}
+
+fn duration(now_ms: u64, since_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(since_ms) / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// At most `rows` lines of at most `columns` characters, colours not counted: what fits a terminal.
+pub fn fit(text: &str, columns: usize, rows: usize) -> String {
+    let mut lines: Vec<String> = text.lines().take(rows).map(|line| cut(line, columns)).collect();
+    if text.lines().count() > rows
+        && let Some(last) = lines.last_mut()
+    {
+        *last = cut("... and more; a larger window shows it", columns);
+    }
+    lines.join("\n")
+}
+
+/// The first `columns` characters of a line; sequences that colour take no room and are all kept.
+fn cut(line: &str, columns: usize) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut room = columns;
+    let mut is_sequence = false;
+    for letter in line.chars() {
+        if is_sequence || letter == '\x1b' {
+            shown.push(letter);
+            is_sequence = letter != 'm';
+        } else if room > 0 {
+            shown.push(letter);
+            room -= 1;
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

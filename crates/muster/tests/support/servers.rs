@@ -1,0 +1,143 @@
+//! Real servers, started on free ports in a test's own directory: nginx, Apache httpd, Python's http.server, HAProxy.
+//!
+//! Each answers `/` with its name and a line break, and `/large` with a megabyte. `command` and the files behind it are
+//! also what a cell's agent can be told to run.
+
+use super::{Running, Scratch, free_address, program, wait_until_listening};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// Bytes of `/large`.
+pub const LARGE_BYTES: usize = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Nginx,
+    Apache,
+    Python,
+}
+
+impl Kind {
+    pub fn text(self) -> &'static str {
+        match self {
+            Kind::Nginx => "nginx",
+            Kind::Apache => "apache",
+            Kind::Python => "python",
+        }
+    }
+}
+
+/// A server that runs outside of any cell.
+#[derive(Debug)]
+pub struct Server {
+    pub address: SocketAddr,
+    pub process: Running,
+}
+
+/// Prepares files for a server below `scratch` and gives the command that runs it in the foreground on `address`.
+pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String> {
+    let directory = scratch.join(kind.text());
+    let files = directory.join("files");
+    fs::create_dir_all(&files).expect("the test's directory can be written");
+    fs::write(files.join("index.html"), format!("{}\n", kind.text())).expect("it can be written");
+    fs::write(files.join("large"), vec![b'x'; LARGE_BYTES]).expect("it can be written");
+    let words = match kind {
+        Kind::Nginx => {
+            let config = directory.join("nginx.conf");
+            fs::write(&config, nginx_config(&directory, address)).expect("it can be written");
+            let error_log = directory.join("error.log").display().to_string();
+            vec![
+                path("nginx"),
+                "-p".into(),
+                display(&directory),
+                "-c".into(),
+                display(&config),
+                "-e".into(),
+                error_log,
+            ]
+        }
+        Kind::Apache => {
+            let config = directory.join("apache.conf");
+            fs::write(&config, apache_config(&directory, address)).expect("it can be written");
+            vec![path("apache2"), "-D".into(), "FOREGROUND".into(), "-f".into(), display(&config)]
+        }
+        Kind::Python => {
+            let port = address.port().to_string();
+            let words =
+                ["-m", "http.server", &port, "--bind", "127.0.0.1", "--protocol", "HTTP/1.1", "--directory"];
+            let mut all = vec![path("python3")];
+            all.extend(words.map(str::to_owned));
+            all.push(display(&files));
+            all
+        }
+    };
+    words
+}
+
+fn path(name: &str) -> String {
+    display(&program(name))
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Starts a server and waits until it listens.
+pub fn start(kind: Kind, scratch: &Scratch) -> Server {
+    let address = free_address();
+    let words = command(kind, scratch, address);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    start_command(kind.text(), &mut command, scratch, address)
+}
+
+/// HAProxy in front of these servers.
+pub fn start_haproxy(scratch: &Scratch, back_ends: &[SocketAddr]) -> Server {
+    let address = free_address();
+    let mut text = format!(
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+         frontend front\n  bind {address}\n  default_backend back\nbackend back\n"
+    );
+    for (number, back_end) in back_ends.iter().enumerate() {
+        text.push_str(&format!("  server server-{number} {back_end}\n"));
+    }
+    let config = scratch.write("haproxy.cfg", &text);
+    let mut command = Command::new(program("haproxy"));
+    command.arg("-db").arg("-f").arg(config);
+    start_command("haproxy", &mut command, scratch, address)
+}
+
+fn start_command(name: &str, command: &mut Command, scratch: &Scratch, address: SocketAddr) -> Server {
+    let mut process = Running::start(name, command, &scratch.join(&format!("{name}.log")));
+    wait_until_listening(address, &mut process);
+    Server { address, process }
+}
+
+fn nginx_config(directory: &Path, address: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "daemon off;\nworker_processes 1;\npid {directory}/nginx.pid;\nerror_log {directory}/error.log;\n\
+         events {{ worker_connections 512; }}\n\
+         http {{\n  access_log off;\n  client_body_temp_path {directory}/body;\n  proxy_temp_path {directory}/proxy;\n  \
+         fastcgi_temp_path {directory}/fastcgi;\n  uwsgi_temp_path {directory}/uwsgi;\n  \
+         scgi_temp_path {directory}/scgi;\n  \
+         server {{\n    listen {address};\n    root {directory}/files;\n  }}\n}}\n"
+    )
+}
+
+fn apache_config(directory: &Path, address: SocketAddr) -> String {
+    let directory = directory.display();
+    let modules = "/usr/lib/apache2/modules";
+    format!(
+        "ServerRoot {directory}\nServerName localhost\nPidFile {directory}/apache.pid\n\
+         ErrorLog {directory}/error.log\nDefaultRuntimeDir {directory}\nMutex posixsem\n\
+         LoadModule mpm_event_module {modules}/mod_mpm_event.so\n\
+         LoadModule authz_core_module {modules}/mod_authz_core.so\n\
+         LoadModule dir_module {modules}/mod_dir.so\n\
+         Listen {address}\nStartServers 1\nServerLimit 2\nThreadsPerChild 25\nMaxRequestWorkers 50\n\
+         DocumentRoot {directory}/files\n\
+         <Directory {directory}/files>\n  Require all granted\n</Directory>\n"
+    )
+}

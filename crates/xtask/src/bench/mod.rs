@@ -1,0 +1,18 @@
+//! `cargo xtask bench`: what Muster costs, measured beside its peers.
+//!
+//! The proxies run on core 0, generator and back ends on core 1. All proxies stay up; short slices of load rotate over
+//! them in random order, so that a slow phase of the machine meets all of them. The figure that counts is processor
+//! time per request as a ratio to HAProxy within the same round; a difference under 0.05 is not a finding.
+
+mod candidate;
+mod connection;
+mod generator;
+mod message;
+mod meter;
+mod report;
+mod router;
+mod statistics;
+
+pub use candidate::{free_address, muster, muster_config};
+pub use generator::Generator;
+pub use router::{RouterArgs, Scratch, router};

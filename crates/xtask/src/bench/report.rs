@@ -1,0 +1,172 @@
+//! What the benchmark found, the bars it is held against, and how both are shown.
+
+use super::candidate::Kind;
+use super::statistics::Spread;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Highest ratio to HAProxy's processor time per request, by size of the answer.
+const RATIO_BARS: [(usize, f64); 3] = [(200, 0.90), (10_000, 0.85), (1_000_000, 0.80)];
+
+/// One proxy at one size.
+#[derive(Debug, Serialize)]
+pub struct Cell {
+    pub proxy: Kind,
+    pub size_bytes: usize,
+    /// Processor time per request.
+    pub cpu_us: Spread,
+    /// To HAProxy in the same round; None when it did not run.
+    pub ratio: Option<Spread>,
+    pub requests_per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// Share of time in which the generator had nothing to do.
+    pub generator_idle: f64,
+    pub slices: usize,
+}
+
+/// Resident memory by number of idle connections.
+#[derive(Debug, Serialize)]
+pub struct Memory {
+    pub proxy: Kind,
+    pub resident_kb: BTreeMap<usize, u64>,
+}
+
+/// One bar and whether it was met.
+#[derive(Debug, Serialize, PartialEq)]
+pub struct Verdict {
+    pub bar: String,
+    pub found: f64,
+    pub at_most: f64,
+    pub is_met: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub machine: String,
+    pub versions: BTreeMap<Kind, String>,
+    pub cells: Vec<Cell>,
+    pub memory: Vec<Memory>,
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    /// Holds what was found against the bars; a bar for which nothing was measured says nothing.
+    pub fn judge(&mut self) -> bool {
+        let mut verdicts = Vec::new();
+        for (size_bytes, at_most) in RATIO_BARS {
+            let is_ours = |cell: &&Cell| cell.proxy == Kind::Muster && cell.size_bytes == size_bytes;
+            if let Some(ratio) = self.cells.iter().find(is_ours).and_then(|cell| cell.ratio) {
+                verdicts.push(verdict(
+                    format!("processor time at {size_bytes} B, ratio to HAProxy"),
+                    ratio.median,
+                    at_most,
+                ));
+            }
+        }
+        let most = |kind: Kind| {
+            let memory = self.memory.iter().find(|memory| memory.proxy == kind)?;
+            memory.resident_kb.last_key_value().map(|(count, kb)| (*count, *kb as f64))
+        };
+        if let (Some((count, ours)), Some((_, theirs))) = (most(Kind::Muster), most(Kind::Haproxy)) {
+            verdicts.push(verdict(
+                format!("memory with {count} idle connections, kB (HAProxy's)"),
+                ours,
+                theirs,
+            ));
+        }
+        self.verdicts = verdicts;
+        self.verdicts.iter().all(|verdict| verdict.is_met)
+    }
+}
+
+fn verdict(bar: String, found: f64, at_most: f64) -> Verdict {
+    Verdict { bar, found, at_most, is_met: found <= at_most }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.machine)?;
+        for (kind, version) in &self.versions {
+            writeln!(out, "{:>8}: {version}", kind.text())?;
+        }
+        writeln!(
+            out,
+            "\n    size     proxy    CPU us/request [quartiles]   ratio [quartiles]       req/s    p50 us    p99 us  generator idle"
+        )?;
+        for cell in &self.cells {
+            let cpu = cell.cpu_us;
+            let ratio = cell.ratio.map_or_else(String::new, |ratio| {
+                format!("{:.2} [{:.2} {:.2}]", ratio.median, ratio.lower_quartile, ratio.upper_quartile)
+            });
+            writeln!(
+                out,
+                "{:>8}  {:>8}  {:>10.1} [{:.1} {:.1}]  {ratio:>18}  {:>10.0}  {:>8.0}  {:>8.0}  {:>13.0}%",
+                cell.size_bytes,
+                cell.proxy.text(),
+                cpu.median,
+                cpu.lower_quartile,
+                cpu.upper_quartile,
+                cell.requests_per_second,
+                cell.p50_us,
+                cell.p99_us,
+                cell.generator_idle * 100.0
+            )?;
+        }
+        for memory in &self.memory {
+            let points: Vec<String> = memory
+                .resident_kb
+                .iter()
+                .map(|(count, kb)| format!("{count} idle: {:.1} MB", *kb as f64 / 1e3))
+                .collect();
+            writeln!(out, "{:>8}  memory with {}", memory.proxy.text(), points.join(", "))?;
+        }
+        for verdict in &self.verdicts {
+            let word = if verdict.is_met { "met   " } else { "MISSED" };
+            writeln!(out, "{word}  {}: {:.2}, at most {:.2}", verdict.bar, verdict.found, verdict.at_most)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(proxy: Kind, size_bytes: usize, ratio: f64) -> Cell {
+        let ratio = Spread { median: ratio, lower_quartile: ratio, upper_quartile: ratio };
+        Cell {
+            proxy,
+            size_bytes,
+            cpu_us: Spread::default(),
+            ratio: Some(ratio),
+            requests_per_second: 0.0,
+            p50_us: 0.0,
+            p99_us: 0.0,
+            generator_idle: 0.0,
+            slices: 7,
+        }
+    }
+
+    #[test]
+    fn a_bar_is_missed_by_muster_only() {
+        let mut report = Report {
+            cells: vec![cell(Kind::Muster, 200, 0.90), cell(Kind::Nginx, 200, 2.0)],
+            ..Report::default()
+        };
+        assert!(report.judge(), "{:?}", report.verdicts);
+        report.cells.push(cell(Kind::Muster, 1_000_000, 0.81));
+        assert!(!report.judge(), "{:?}", report.verdicts);
+    }
+
+    #[test]
+    fn memory_is_held_against_haproxy() {
+        let memory = |proxy, kb| Memory { proxy, resident_kb: [(0, 1), (10_000, kb)].into() };
+        let mut report =
+            Report { memory: vec![memory(Kind::Muster, 5), memory(Kind::Haproxy, 5)], ..Report::default() };
+        assert!(report.judge(), "{:?}", report.verdicts);
+        report.memory = vec![memory(Kind::Muster, 6), memory(Kind::Haproxy, 5)];
+        assert!(!report.judge(), "{:?}", report.verdicts);
+    }
+}

@@ -1,0 +1,309 @@
+//! `cargo xtask bench router`: the rounds of slices, and memory with idle connections.
+//!
+//! Sizes are bytes of body. Not here: how results are judged and shown (see `report`).
+
+use super::candidate::{self, Candidate, Kind};
+use super::generator::{Generator, Slice};
+use super::report::{Cell, Memory, Report};
+use super::{meter, statistics};
+use crate::failure::{Doing, Failure, Outcome};
+use crate::testing;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+/// Rounds below which a median is not worth much.
+const ROUNDS_DEFAULT: usize = 9;
+const WARM_UP: Duration = Duration::from_millis(250);
+const MEASURE: Duration = Duration::from_millis(600);
+/// Longest wait until a proxy answers after its start. Ten seconds: ten times what the slowest takes.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// Share of the proxies' core that others may use in a slice that counts.
+const FOREIGN_SHARE_MAX: f64 = 0.10;
+/// Slices in which others used the core are made again, so often.
+const REPEATS_MAX: usize = 40;
+/// Time for memory to settle after connections were opened.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+#[derive(Debug, clap::Args)]
+pub struct RouterArgs {
+    /// Rounds of slices over all proxies
+    #[arg(long, default_value_t = ROUNDS_DEFAULT)]
+    rounds: usize,
+    /// Sizes of answers, in bytes
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 10_000, 1_000_000])]
+    sizes: Vec<usize>,
+    /// Idle connections at which memory is measured
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1_000, 10_000])]
+    idle: Vec<usize>,
+    /// Proxies to run; the ratio needs haproxy
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Muster, Kind::Haproxy, Kind::Nginx])]
+    only: Vec<Kind>,
+    /// Three rounds and no memory: to see that it works, not how good it is
+    #[arg(long)]
+    quick: bool,
+    /// Seed of the order within rounds
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// A directory that goes when the run ends.
+#[derive(Debug)]
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Outcome<Self> {
+        let path = env::temp_dir().join(format!("muster-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).doing(format_args!("create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is the system's to clean.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One measured slice.
+#[derive(Debug)]
+struct Measured {
+    cpu_us: f64,
+    requests_per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+    generator_idle: f64,
+}
+
+/// Runs the benchmark; whether every bar was met.
+pub fn router(args: &RouterArgs) -> Outcome<bool> {
+    let rounds = if args.quick { 3 } else { args.rounds };
+    if args.only.contains(&Kind::Muster) {
+        build()?;
+    }
+    raise_descriptor_limit();
+    let machine = machine();
+    meter::bind_to(meter::GENERATOR_CORE)?;
+    let scratch = Scratch::new("bench")?;
+    let mut generator = Generator::new(&args.sizes)?;
+    let mut report = Report { machine, ..Report::default() };
+    for kind in &args.only {
+        report.versions.insert(*kind, candidate::version(*kind)?);
+    }
+    let mut candidates = start_all(&args.only, &scratch.0, &mut generator)?;
+    for size in &args.sizes {
+        let cells = measure_size(args, rounds, *size, &mut candidates, &mut generator)?;
+        report.cells.extend(cells);
+    }
+    drop(candidates);
+    if !args.quick {
+        for kind in &args.only {
+            report.memory.push(measure_memory(*kind, &args.idle, &scratch.0, &mut generator)?);
+        }
+    }
+    let is_met = report.judge();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).doing("write the report")?);
+    }
+    eprint!("{report}");
+    Ok(is_met)
+}
+
+/// What figures depend on besides the proxies.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    format!(
+        "Linux {}, {} cores, {} on loopback",
+        read("/proc/sys/kernel/osrelease"),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        read("/proc/sys/net/ipv4/tcp_congestion_control")
+    )
+}
+
+fn build() -> Outcome<()> {
+    eprintln!("building the release binary");
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let status = Command::new(cargo).args(testing::RELEASE_BUILD).status().doing("run cargo build")?;
+    if status.success() { Ok(()) } else { Err(Failure("cargo build failed".into())) }
+}
+
+/// Ten thousand connections need as many descriptors; proxies inherit the limit.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where this is refused, opening connections fails with a message of its own.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn start_all(kinds: &[Kind], directory: &Path, generator: &mut Generator) -> Outcome<Vec<Candidate>> {
+    kinds.iter().map(|kind| start(*kind, directory, generator)).collect()
+}
+
+/// Starts a proxy and waits until it passes on requests.
+fn start(kind: Kind, directory: &Path, generator: &mut Generator) -> Outcome<Candidate> {
+    let back_ends = generator.addresses().to_vec();
+    let mut candidate = Candidate::start(kind, directory, &back_ends)?;
+    let started = Instant::now();
+    loop {
+        // Answers probes meanwhile, so that members become healthy.
+        generator.serve(Duration::from_millis(50))?;
+        if candidate.is_listening(directory)? {
+            match generator.open_idle(candidate.address, 200, 1) {
+                Ok(()) => break,
+                Err(failure) if started.elapsed() > START_TIME_MAX => {
+                    return Err(Failure(format!("{} does not answer: {failure}", kind.text())));
+                }
+                Err(_) => {}
+            }
+        } else if started.elapsed() > START_TIME_MAX {
+            return Err(Failure(format!("{} does not listen on {}", kind.text(), candidate.address)));
+        }
+    }
+    generator.close()?;
+    Ok(candidate)
+}
+
+fn measure_size(
+    args: &RouterArgs,
+    rounds: usize,
+    size_bytes: usize,
+    candidates: &mut [Candidate],
+    generator: &mut Generator,
+) -> Outcome<Vec<Cell>> {
+    let mut measured: BTreeMap<Kind, Vec<Measured>> = BTreeMap::new();
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let mut chance = args.seed;
+    for round in 1..=rounds {
+        shuffle(&mut order, &mut chance);
+        let mut line = format!("{size_bytes:>8} B  round {round:>2}/{rounds}");
+        for index in &order {
+            let candidate = &candidates[*index];
+            let slice = measure_slice(candidate, size_bytes, generator)?;
+            line.push_str(&format!("  {} {:.1} us", candidate.kind.text(), slice.cpu_us));
+            measured.entry(candidate.kind).or_default().push(slice);
+        }
+        eprintln!("{line}");
+    }
+    Ok(measured
+        .iter()
+        .map(|(kind, slices)| cell(*kind, size_bytes, slices, measured.get(&Kind::Haproxy)))
+        .collect())
+}
+
+fn cell(kind: Kind, size_bytes: usize, slices: &[Measured], haproxy: Option<&Vec<Measured>>) -> Cell {
+    let all = |value: fn(&Measured) -> f64| {
+        let values: Vec<f64> = slices.iter().map(value).collect();
+        statistics::spread(&values)
+    };
+    let ratios: Option<Vec<f64>> =
+        haproxy.map(|peer| slices.iter().zip(peer).map(|(slice, peer)| slice.cpu_us / peer.cpu_us).collect());
+    Cell {
+        proxy: kind,
+        size_bytes,
+        cpu_us: all(|slice| slice.cpu_us),
+        ratio: ratios.map(|ratios| statistics::spread(&ratios)),
+        requests_per_second: all(|slice| slice.requests_per_second).median,
+        p50_us: all(|slice| slice.p50_us).median,
+        p99_us: all(|slice| slice.p99_us).median,
+        generator_idle: all(|slice| slice.generator_idle).median,
+        slices: slices.len(),
+    }
+}
+
+/// Fisher and Yates, with splitmix64 behind it: the same seed gives the same order.
+fn shuffle(order: &mut [usize], chance: &mut u64) {
+    for last in (1..order.len()).rev() {
+        *chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = *chance;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        order.swap(last, ((mixed >> 33) % (last as u64 + 1)) as usize);
+    }
+}
+
+/// Connections under load: fewer for large answers, of which a few fill the core.
+fn connections(size_bytes: usize) -> usize {
+    if size_bytes >= 500_000 { 16 } else { 64 }
+}
+
+fn measure_slice(candidate: &Candidate, size_bytes: usize, generator: &mut Generator) -> Outcome<Measured> {
+    let mut foreign = 0.0;
+    for _ in 0..REPEATS_MAX {
+        generator.open(candidate.address, size_bytes, connections(size_bytes))?;
+        let warm_up = generator.load(WARM_UP)?;
+        let before = meter::read(candidate.pid())?;
+        let slice = generator.load(MEASURE)?;
+        let usage = before.usage_until(&meter::read(candidate.pid())?);
+        check_slice(candidate, &warm_up)?;
+        check_slice(candidate, &slice)?;
+        generator.close()?;
+        foreign = usage.foreign_share;
+        if foreign <= FOREIGN_SHARE_MAX {
+            return Ok(measured(&slice, usage));
+        }
+    }
+    Err(Failure(format!(
+        "something else used {:.0}% of core {} in {REPEATS_MAX} slices in a row: measure on a quiet machine",
+        foreign * 100.0,
+        meter::PROXY_CORE
+    )))
+}
+
+/// A wrong answer or an idle back end means that this proxy did other work than the rest.
+fn check_slice(candidate: &Candidate, slice: &Slice) -> Outcome<()> {
+    if let Some(wrong) = &slice.first_wrong {
+        return Err(Failure(format!("{}: {wrong}", candidate.kind.text())));
+    }
+    let total: u64 = slice.served.iter().sum();
+    let shares = slice.served.map(|served| served as f64 / total as f64);
+    let is_weighted =
+        shares.iter().zip([0.4, 0.3, 0.2, 0.1]).all(|(share, wanted)| (share - wanted).abs() < 0.05);
+    if total >= 1000 && !is_weighted {
+        return Err(Failure(format!("{} spreads {shares:.2?} instead of 4:3:2:1", candidate.kind.text())));
+    }
+    Ok(())
+}
+
+fn measured(slice: &Slice, usage: meter::Usage) -> Measured {
+    let requests = slice.latencies.len().max(1) as f64;
+    let mut latencies: Vec<f64> =
+        slice.latencies.iter().map(|nanoseconds| f64::from(*nanoseconds) / 1e3).collect();
+    latencies.sort_by(f64::total_cmp);
+    Measured {
+        cpu_us: usage.run.as_secs_f64() * 1e6 / requests,
+        requests_per_second: requests / slice.wall.as_secs_f64(),
+        p50_us: statistics::quantile(&latencies, 0.5),
+        p99_us: statistics::quantile(&latencies, 0.99),
+        generator_idle: slice.idle.as_secs_f64() / slice.wall.as_secs_f64(),
+    }
+}
+
+/// Memory of a fresh proxy as idle connections grow, each of which has made one request.
+fn measure_memory(
+    kind: Kind,
+    idle: &[usize],
+    directory: &Path,
+    generator: &mut Generator,
+) -> Outcome<Memory> {
+    let candidate = start(kind, &directory.join("memory"), generator)?;
+    let mut memory = Memory { proxy: kind, resident_kb: BTreeMap::new() };
+    let mut open = 0;
+    let mut counts = idle.to_vec();
+    counts.sort_unstable();
+    for count in counts {
+        generator.open_idle(candidate.address, 200, count - open)?;
+        open = count;
+        generator.serve(SETTLE)?;
+        let resident_kb = meter::memory_kb(candidate.pid());
+        eprintln!("{:>8}  {count:>6} idle connections  {:.1} MB", kind.text(), resident_kb as f64 / 1e3);
+        memory.resident_kb.insert(count, resident_kb);
+    }
+    generator.close()?;
+    Ok(memory)
+}

@@ -1,0 +1,86 @@
+//! The programs that tests run against, as Debian packages: what each is for, and how they get here.
+//!
+//! Installs only what is missing and only as root; otherwise says exactly what to install.
+
+use crate::failure::{Failure, Outcome};
+use crate::process;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Longest time for one call of apt-get. Ten minutes: a browser over a slow line.
+const INSTALL_TIME_MAX: Duration = Duration::from_secs(600);
+
+struct Package {
+    name: &'static str,
+    /// Its presence means that the package is there, however it was installed.
+    program: &'static str,
+    reason: &'static str,
+}
+
+const PACKAGES: [Package; 12] = [
+    Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
+    Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
+    Package {
+        name: "nginx-light",
+        program: "nginx",
+        reason: "a member behind the router; a peer in the benchmark",
+    },
+    Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
+    Package { name: "python3", program: "python3", reason: "http.server is a member behind the router" },
+    Package { name: "python3-pip", program: "pip3", reason: "fetches the corpus of bad requests" },
+    Package { name: "haproxy", program: "haproxy", reason: "the peer that the benchmark measures against" },
+    Package { name: "wrk", program: "wrk", reason: "a client that loads the router" },
+    Package { name: "curl", program: "curl", reason: "a client that people use" },
+    Package { name: "valgrind", program: "valgrind", reason: "counts instructions per request" },
+    Package { name: "chromium", program: "chromium", reason: "looks at the console as a person does" },
+    Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },
+];
+
+/// Makes sure that every program is there; says how many were installed.
+pub fn install(log: &Path) -> Outcome<String> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok("all there".into());
+    }
+    if !rustix::process::geteuid().is_root() || process::find_program("apt-get").is_none() {
+        return Err(Failure(wanted(&missing)));
+    }
+    apt_get(&["update"], log)?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(missing.iter().map(|package| package.name));
+    apt_get(&arguments, log)?;
+    let still_missing = self::missing();
+    if !still_missing.is_empty() {
+        return Err(Failure(wanted(&still_missing)));
+    }
+    Ok(format!("{} installed", missing.len()))
+}
+
+fn missing() -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| process::find_program(package.program).is_none()).collect()
+}
+
+fn wanted(missing: &[&Package]) -> String {
+    let mut text = String::from("packages are missing:\n");
+    for package in missing {
+        text.push_str(&format!("  {:16} {}\n", package.name, package.reason));
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    text.push_str(&format!("as root: apt-get install --no-install-recommends {}", names.join(" ")));
+    text
+}
+
+fn apt_get(arguments: &[&str], log: &Path) -> Outcome<()> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    let status = process::run_logged(&mut command, log, INSTALL_TIME_MAX)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{}\napt-get {} ended with {status}",
+        process::tail(log, 20).join("\n"),
+        arguments.join(" ")
+    )))
+}
