@@ -36,7 +36,7 @@ use wire::error_code::ErrorCode;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::link::Role;
 use wire::router::{RouterReport, RouterSettings};
-use wire::settings::CellSettings;
+use wire::settings::{CellSettings, RouterPlace};
 use wire::status::{Act, Severity};
 use wire::view::View;
 
@@ -190,6 +190,16 @@ impl Cell {
     /// The view of each cluster that has been published.
     pub fn views(&self) -> impl Iterator<Item = &View> {
         self.clusters.iter().filter(|cluster| cluster.is_published).map(|cluster| cluster.keeper.view())
+    }
+
+    /// The routers of the configuration, listening where they said that they do.
+    pub fn routers(&self) -> Vec<RouterPlace> {
+        let place = |router: &Router| {
+            let listening = router.report.as_ref().map(|report| report.listening.clone());
+            let listen = listening.filter(|addresses| !addresses.is_empty());
+            RouterPlace { listen: listen.unwrap_or_else(|| router.place.listen.clone()), ..router.place.clone() }
+        };
+        self.routers.values().map(place).collect()
     }
 
     /// Whether a role may join; the sentence says why not.

@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod driver;
 mod link;
+mod logging;
 mod manager;
 mod roles;
 mod router;

@@ -1,10 +1,205 @@
-//! Placeholder until its first commit.
+//! `muster run`: this node's part of the cell, until TERM or INT.
+//!
+//! Ends with 0 when it was asked to stop, 2 when the configuration or this machine does not allow it, 4 when a role
+//! failed. A second signal ends it at once; what an agent has started ends with it in any case.
 
 use super::Exit;
+use crate::config;
+use crate::logging::{self, LogFormat};
+use crate::roles::{RolesOptions, Running, Selection, start_all};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use wire::id::NodeName;
+use wire::settings::CellSettings;
+
+const EXAMPLES: &str = "\
+Examples:
+  muster run                                 a cell of one node, from ./muster.toml
+  muster run --config cell.toml --node b     node b's part of the cell
+  muster run --node b --role router          only the routers of node b
+
+Stops on TERM and INT: routers finish their requests, then members are stopped. A second signal ends it at once.";
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The file [default: ./muster.toml, else /etc/muster/muster.toml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node that this machine is; needed when the file has more than one
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Run only this role; may be repeated [default: all roles of the node]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<RoleName>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Which log lines are written: error, warn, info, debug, trace, or filters by module
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+}
 
-pub fn run(_args: Args) -> Exit {
-    Exit::OurFault
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RoleName {
+    /// With console
+    Manager,
+    Agent,
+    Router,
+}
+
+pub fn run(args: Args) -> Exit {
+    if let Err(error) = logging::start(args.log_format, &args.log_level) {
+        eprintln!("--log-level: {error}");
+        return Exit::WrongUse;
+    }
+    let options = match examine(&args) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return Exit::WrongUse;
+        }
+    };
+    let (cell, node) = (options.settings.name.clone(), options.node.clone());
+    match start_all(options) {
+        Ok(running) => {
+            let console = running.console.map(|address| format!("http://{address}"));
+            tracing::info!(cell, %node, console, "running");
+            until_stopped(running)
+        }
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            Exit::WrongUse
+        }
+    }
+}
+
+/// Everything that can be known before anything is started; the error is the text for the user.
+fn examine(args: &Args) -> Result<RolesOptions, String> {
+    let path = args.config.clone().unwrap_or_else(config::default_path);
+    let file = path.display().to_string();
+    let (settings, config_text) = config::load(&path).map_err(|problems| problems.to_string())?;
+    let node = match (&args.node, settings.nodes.as_slice()) {
+        (Some(name), _) => NodeName::from(name.as_str()),
+        (None, [only]) => only.clone(),
+        (None, nodes) => {
+            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+            return Err(format!(
+                "{file} has several nodes; say with --node which one this is: {}",
+                names.join(", ")
+            ));
+        }
+    };
+    if !settings.nodes.contains(&node) {
+        return Err(config::no_such_node(&settings, &file, &node).to_string());
+    }
+    let selection = select(&args.roles, &settings, &node)?;
+    let problems = config::check_environment(&settings, &config_text, &file, &node);
+    if !problems.is_empty() {
+        return Err(problems.to_string());
+    }
+    Ok(RolesOptions { settings, config_text, node, selection, who: "muster run".into() })
+}
+
+fn select(roles: &[RoleName], settings: &CellSettings, node: &NodeName) -> Result<Selection, String> {
+    let of_node = Selection::of_node(settings, node);
+    if roles.is_empty() {
+        return Ok(of_node);
+    }
+    if roles.contains(&RoleName::Router) && !of_node.routers {
+        return Err(format!("--role router: the configuration has no router on node {node}"));
+    }
+    if roles.contains(&RoleName::Manager) && !of_node.manager {
+        let first = settings.nodes.first().map_or("none", |first| first.0.as_str());
+        return Err(format!(
+            "--role manager: the manager runs on the first node, {first}, and not on {node}"
+        ));
+    }
+    Ok(Selection {
+        manager: roles.contains(&RoleName::Manager),
+        agent: roles.contains(&RoleName::Agent),
+        routers: roles.contains(&RoleName::Router),
+    })
+}
+
+/// The two signals that ask to stop.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Must be called within a runtime; from then on the signals do not end the process by themselves.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Safe to cancel.
+    pub async fn next(&mut self) {
+        // Either means the same; losing one of two at once is harmless.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn until_stopped(running: Running) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let mut signals = Signals::listen()?;
+            // Both may be cancelled: they only wait.
+            let failed = tokio::select! {
+                () = signals.next() => None,
+                role = running.any_ended() => Some(role),
+            };
+            match failed {
+                None => tracing::info!("stopping; a second signal ends at once"),
+                Some(role) => tracing::error!(role, "a role has ended by itself; stopping the others"),
+            }
+            Ok((stop(running, &mut signals).await, failed.is_none()))
+        })
+    });
+    match outcome {
+        Ok((true, true)) => Exit::Yes,
+        Ok((_, _)) => Exit::OurFault,
+        Err(error) => {
+            eprintln!("cannot wait for signals: {error}");
+            Exit::OurFault
+        }
+    }
+}
+
+/// Stops all roles, or leaves them at the next signal. Whether they ended well.
+pub async fn stop(running: Running, signals: &mut Signals) -> bool {
+    let (done_in, done) = oneshot::channel();
+    // Stopping blocks; its thread is left behind only when the whole process ends.
+    let thread = std::thread::Builder::new().name("stop".into());
+    let spawned = thread.spawn(move || drop(done_in.send(running.stop())));
+    if let Err(error) = spawned {
+        tracing::error!(%error, "cannot stop in good order");
+        return false;
+    }
+    tokio::select! {
+        ended = done => ended.unwrap_or(false),
+        () = signals.next() => {
+            tracing::warn!("stopped at once");
+            false
+        }
+    }
+}
+
+/// An error with all that led to it, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }

@@ -1,0 +1,386 @@
+//! The manager's machine: the cell's decisions, who is connected, and who waits for an answer.
+//!
+//! Wraps `logic::cell::Cell`: turns links and requests into its inputs, and its outputs into messages. Promises:
+//! - Of two connections of the same role only the newer one counts; what the older one still says is dropped.
+//! - A connection that does not take its messages in time gets no further ones: it is cut, and told everything anew
+//!   when it is back.
+//!
+//! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
+
+use super::handle::Request;
+use logic::cell::{self, Cell, Refusal};
+use logic::machine::Machine;
+use logic::time::Time;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, mpsc, oneshot};
+use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
+use wire::settings::CellSettings;
+use wire::status::{Applied, ConfigRevision, ErrorBody, Severity};
+
+/// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
+const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
+
+/// A role by the name under which there can only be one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Agent(NodeName),
+    Router(RouterName),
+}
+
+impl From<&Role> for Place {
+    fn from(role: &Role) -> Self {
+        match role {
+            Role::Agent { node } => Place::Agent(node.clone()),
+            Role::Router { router, .. } => Place::Router(router.clone()),
+        }
+    }
+}
+
+/// The way to one connection's writer.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    pub queue: mpsc::Sender<FromManager>,
+    /// Ends the connection.
+    pub cut: Arc<Notify>,
+    /// Nothing is sent after a message was lost: a gap would not be seen.
+    pub is_cut: Arc<AtomicBool>,
+}
+
+impl Outlet {
+    /// Queues a message, or ends a connection that is too slow.
+    pub fn send(&self, message: FromManager) {
+        if !self.is_cut.load(Ordering::Relaxed) && self.queue.try_send(message).is_err() {
+            self.end();
+        }
+    }
+
+    pub fn end(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        self.cut.notify_one();
+    }
+}
+
+#[derive(Debug)]
+struct Linked {
+    number: u64,
+    outlet: Outlet,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub revision: u64,
+    pub text: String,
+    pub settings: CellSettings,
+}
+
+#[derive(Debug)]
+pub enum Input {
+    /// From the shell itself: configuration at start, time.
+    Cell(cell::Input),
+    Join {
+        role: Role,
+        outlet: Outlet,
+        /// The number of the connection, or why it is refused.
+        reply: oneshot::Sender<Result<u64, String>>,
+    },
+    Said {
+        place: Place,
+        number: u64,
+        message: ToManager,
+    },
+    Left {
+        place: Place,
+        number: u64,
+    },
+    Ask(Request),
+    /// A new configuration is committed.
+    Applied {
+        config: Box<Config>,
+        entry: ConfigRevision,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    },
+    /// Something that the shell noticed.
+    Note {
+        severity: Severity,
+        kind: &'static str,
+        text: String,
+    },
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    Routers,
+    One(Place),
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Admit {
+        result: Result<u64, String>,
+        reply: oneshot::Sender<Result<u64, String>>,
+    },
+    Send {
+        to: To,
+        message: FromManager,
+    },
+    Cut(Place),
+    Event {
+        severity: Severity,
+        kind: &'static str,
+        cluster: Option<ClusterName>,
+        member: Option<MemberName>,
+        text: String,
+    },
+    Remember {
+        key: String,
+        value: Option<String>,
+    },
+    /// Once what was to be remembered before it is safe.
+    Answer {
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+        result: Result<String, ErrorBody>,
+    },
+    /// A question, or a change that has to be committed first.
+    Ask(Request),
+    Applied {
+        entry: ConfigRevision,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    },
+    /// Something that people are shown has changed.
+    Changed,
+    Stop,
+}
+
+#[derive(Debug)]
+pub struct Desk {
+    pub cell: Cell,
+    pub config: Config,
+    links: BTreeMap<Place, Linked>,
+    links_count: u64,
+    asks_count: u64,
+    /// Operators that wait; answered within the step in which they ask.
+    waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
+}
+
+impl Desk {
+    pub fn new(cell: Cell, config: Config) -> Self {
+        Self { cell, config, links: BTreeMap::new(), links_count: 0, asks_count: 0, waiting: BTreeMap::new() }
+    }
+
+    /// The connections that a message is for.
+    pub fn outlets(&self, to: &To) -> impl Iterator<Item = &Outlet> {
+        let is_meant = move |place: &Place| match to {
+            To::Routers => matches!(place, Place::Router(_)),
+            To::One(one) => place == one,
+        };
+        self.links.iter().filter(move |(place, _)| is_meant(place)).map(|(_, linked)| &linked.outlet)
+    }
+
+    fn join(
+        &mut self,
+        now: Time,
+        role: &Role,
+        outlet: Outlet,
+        reply: oneshot::Sender<Result<u64, String>>,
+    ) -> Vec<Output> {
+        if let Err(why) = self.cell.admits(role) {
+            return vec![Output::Admit { result: Err(why), reply }];
+        }
+        let place = Place::from(role);
+        self.links_count += 1;
+        let number = self.links_count;
+        if let Some(old) = self.links.insert(place.clone(), Linked { number, outlet }) {
+            old.outlet.end();
+        }
+        let welcome = FromManager::Welcome { version: LINK_VERSION, generation: self.cell.generation() };
+        let mut outputs = vec![
+            Output::Admit { result: Ok(number), reply },
+            Output::Send { to: To::One(place.clone()), message: welcome },
+        ];
+        outputs.extend(self.step_cell(
+            now,
+            match place {
+                Place::Agent(node) => cell::Input::AgentConnected { node },
+                Place::Router(router) => cell::Input::RouterConnected { router },
+            },
+        ));
+        outputs
+    }
+
+    fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
+        if self.links.get(place).is_none_or(|linked| linked.number != number) {
+            return Vec::new();
+        }
+        match (place, message) {
+            (Place::Agent(node), ToManager::Agent(report)) if report.node == *node => {
+                self.step_cell(now, cell::Input::AgentReport(report))
+            }
+            (Place::Router(router), ToManager::Router(report)) if report.router == *router => {
+                self.step_cell(now, cell::Input::RouterReport(report))
+            }
+            // It speaks for somebody else, or out of turn.
+            (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
+                vec![Output::Cut(place.clone())]
+            }
+            (_, ToManager::KeepAlive) => Vec::new(),
+        }
+    }
+
+    fn left(&mut self, now: Time, place: Place, number: u64) -> Vec<Output> {
+        if self.links.get(&place).is_none_or(|linked| linked.number != number) {
+            return Vec::new();
+        }
+        self.links.remove(&place);
+        let input = match place {
+            Place::Agent(node) => cell::Input::AgentLost { node },
+            Place::Router(router) => cell::Input::RouterLost { router },
+        };
+        self.step_cell(now, input)
+    }
+
+    fn ask(&mut self, now: Time, request: Request) -> Vec<Output> {
+        match request {
+            Request::Act { who, cluster, member, act, reply } => {
+                self.asks_count += 1;
+                let ask = self.asks_count;
+                self.waiting.insert(ask, reply);
+                self.step_cell(now, cell::Input::Operator { ask, who, cluster, member, act })
+            }
+            request @ (Request::Status { .. }
+            | Request::Events { .. }
+            | Request::Apply { .. }
+            | Request::Config { .. }
+            | Request::History { .. }
+            | Request::Explain { .. }) => vec![Output::Ask(request)],
+        }
+    }
+
+    fn applied(
+        &mut self,
+        now: Time,
+        config: Config,
+        entry: ConfigRevision,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    ) -> Vec<Output> {
+        let text = format!("{} applied revision {} of the configuration", entry.who, config.revision);
+        let mut outputs = vec![Output::Event {
+            severity: Severity::Info,
+            kind: "configured",
+            cluster: None,
+            member: None,
+            text,
+        }];
+        outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
+        self.config = config;
+        // A router that is no longer configured is told so when it comes back.
+        let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
+        let routers: Vec<Place> = routers.collect();
+        let strangers = self.links.keys().filter(|place| match place {
+            Place::Agent(_) => false,
+            Place::Router(_) => !routers.contains(place),
+        });
+        outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
+        outputs.push(Output::Applied { entry, reply });
+        outputs
+    }
+
+    fn step_cell(&mut self, now: Time, input: cell::Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for output in self.cell.step(now, input) {
+            self.translate(output, &mut outputs);
+        }
+        outputs
+    }
+
+    fn translate(&mut self, output: cell::Output, outputs: &mut Vec<Output>) {
+        let generation = self.cell.generation();
+        let router = |to: Option<RouterName>| to.map_or(To::Routers, |name| To::One(Place::Router(name)));
+        let output = match output {
+            cell::Output::Publish { to, view } => {
+                let to = router(to);
+                // Views that go the same way travel together.
+                if let Some(Output::Send { to: last, message: FromManager::Views(views) }) =
+                    outputs.last_mut()
+                    && *last == to
+                    && views.iter().map(|view| view.members.len() + 1).sum::<usize>() + view.members.len()
+                        < MEMBERS_PER_MESSAGE_MAX
+                {
+                    views.push(view);
+                    return;
+                }
+                Output::Send { to, message: FromManager::Views(vec![view]) }
+            }
+            cell::Output::Clusters { to, names } => {
+                Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
+            }
+            cell::Output::RouterSettings { router, settings } => Output::Send {
+                to: To::One(Place::Router(router)),
+                message: FromManager::Settings { generation, settings },
+            },
+            cell::Output::Assign { node, assignments } => Output::Send {
+                to: To::One(Place::Agent(node)),
+                message: FromManager::Assignments { generation, assignments },
+            },
+            cell::Output::Event { severity, kind, cluster, member, text } => {
+                Output::Event { severity, kind, cluster, member, text }
+            }
+            cell::Output::Remember { key, value } => Output::Remember { key, value },
+            cell::Output::Answer { ask, result } => {
+                let reply = self.waiting.remove(&ask).expect("the cell answers each question once");
+                Output::Answer { reply, result: result.map_err(error_body) }
+            }
+        };
+        outputs.push(output);
+    }
+}
+
+fn error_body(refusal: Refusal) -> ErrorBody {
+    ErrorBody { code: refusal.code.to_string(), message: refusal.message, retry: refusal.retry }
+}
+
+impl Machine for Desk {
+    type Input = Input;
+    type Output = Output;
+
+    fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let mut outputs = match input {
+            Input::Cell(input) => self.step_cell(now, input),
+            Input::Join { role, outlet, reply } => self.join(now, &role, outlet, reply),
+            Input::Said { place, number, message } => {
+                let mut outputs = self.said(now, &place, number, message);
+                // Reports carry numbers that people are shown, even where nothing follows from them.
+                outputs.push(Output::Changed);
+                return outputs;
+            }
+            Input::Left { place, number } => self.left(now, place, number),
+            Input::Ask(request) => self.ask(now, request),
+            Input::Applied { config, entry, reply } => self.applied(now, *config, entry, reply),
+            Input::Note { severity, kind, text } => {
+                vec![Output::Event { severity, kind, cluster: None, member: None, text }]
+            }
+            Input::Stop => return vec![Output::Stop],
+        };
+        if !matches!(outputs.as_slice(), [] | [Output::Ask(_)]) {
+            outputs.push(Output::Changed);
+        }
+        outputs
+    }
+
+    fn tick() -> Input {
+        Input::Cell(cell::Input::Tick)
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        self.cell.wake_at()
+    }
+
+    fn check(&self) {
+        self.cell.check();
+        assert!(self.waiting.is_empty(), "an operator was not answered");
+    }
+}

@@ -1,0 +1,176 @@
+//! Carries out what the desk decides: sends, keeps events, answers requests, commits configurations.
+//!
+//! Not here: decisions about the cell, and waiting for the disk (see `archive`).
+
+use super::archive::{self, Archive, ArchiveError, EVENTS_MAX};
+use super::desk::{Config, Desk, Input, Output};
+use super::handle::Request;
+use crate::clock::Clock;
+use crate::config;
+use logic::cell::changes;
+use logic::explain::explain;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use wire::error_code;
+use wire::status::{Applied, CellStatus, ConfigRevision, ErrorBody, Event, Severity};
+
+/// What a configuration is called in messages when it came over the API and not from a file.
+const UNNAMED_FILE: &str = "configuration";
+
+#[derive(Debug)]
+pub struct Shell {
+    pub clock: Clock,
+    pub store: Store,
+    pub archive: Archive,
+    pub events: VecDeque<Event>,
+    pub history: Vec<ConfigRevision>,
+    pub changed: watch::Sender<u64>,
+    pub inbox: mpsc::Sender<Input>,
+    /// Configurations that are being committed.
+    pub commits: JoinSet<()>,
+}
+
+impl Shell {
+    pub fn carry_out(&mut self, desk: &Desk, output: Output) -> ControlFlow<()> {
+        match output {
+            // Whoever asked may have gone; that is no concern of ours, here and below.
+            Output::Admit { result, reply } => drop(reply.send(result)),
+            Output::Send { to, message } => {
+                desk.outlets(&to).for_each(|outlet| outlet.send(message.clone()));
+            }
+            Output::Cut(place) => desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end()),
+            Output::Event { severity, kind, cluster, member, text } => {
+                let number = self.events.back().map_or(1, |last| last.number + 1);
+                let at_ms = self.clock.unix_ms(self.clock.now());
+                let kind = kind.to_owned();
+                self.add_event(Event { number, at_ms, severity, kind, cluster, member, text });
+            }
+            Output::Remember { key, value } => self.archive.remember(&key, value),
+            Output::Answer { reply, result: Ok(text) } => self.archive.answer_when_safe(reply, text),
+            Output::Answer { reply, result: refused @ Err(_) } => drop(reply.send(refused)),
+            Output::Ask(request) => self.answer(desk, request),
+            Output::Applied { entry, reply } => {
+                let applied = Applied { revision: entry.revision, changes: entry.changes.clone() };
+                archive::extend_history(&mut self.history, entry);
+                drop(reply.send(Ok(applied)));
+            }
+            Output::Changed => self.changed.send_modify(|number| *number += 1),
+            Output::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn add_event(&mut self, event: Event) {
+        let (number, kind) = (event.number, event.kind.as_str());
+        match event.severity {
+            Severity::Info => tracing::info!(number, kind, "{}", event.text),
+            Severity::Warning => tracing::warn!(number, kind, "{}", event.text),
+            Severity::Error => tracing::error!(number, kind, "{}", event.text),
+        }
+        self.archive.add_event(event.clone());
+        self.events.push_back(event);
+        if self.events.len() > EVENTS_MAX {
+            self.events.pop_front();
+        }
+    }
+
+    fn answer(&mut self, desk: &Desk, request: Request) {
+        match request {
+            Request::Status { reply } => drop(reply.send(self.status(desk))),
+            Request::Events { after, most, reply } => drop(reply.send(self.events_after(after, most))),
+            Request::Config { reply } => {
+                drop(reply.send((desk.config.revision, desk.config.text.clone())));
+            }
+            Request::History { reply } => drop(reply.send(self.history.clone())),
+            Request::Explain { url, cookie, reply } => {
+                let explained = explain(&url, cookie.as_deref(), &desk.cell.routers(), desk.cell.views());
+                drop(reply.send(explained.map_err(|message| ErrorBody {
+                    code: error_code::CALL_MALFORMED.to_string(),
+                    message,
+                    retry: false,
+                })));
+            }
+            Request::Apply { who, text, dry_run, reply } => self.apply(desk, who, text, dry_run, reply),
+            Request::Act { .. } => unreachable!("the desk asks the cell"),
+        }
+    }
+
+    fn status(&self, desk: &Desk) -> CellStatus {
+        let summary = desk.cell.summary(&|time| self.clock.unix_ms(time));
+        CellStatus {
+            cell: desk.config.settings.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: desk.cell.generation(),
+            config_revision: desk.config.revision,
+            now_ms: self.clock.unix_ms(self.clock.now()),
+            nodes: summary.nodes,
+            routers: summary.routers,
+            clusters: summary.clusters,
+        }
+    }
+
+    fn events_after(&self, after: Option<u64>, most: usize) -> Vec<Event> {
+        match after {
+            Some(after) => {
+                self.events.iter().filter(|event| event.number > after).take(most).cloned().collect()
+            }
+            None => {
+                let skipped = self.events.len().saturating_sub(most);
+                self.events.iter().skip(skipped).cloned().collect()
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        desk: &Desk,
+        who: String,
+        text: String,
+        dry_run: bool,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    ) {
+        let settings = match config::parse(&text, UNNAMED_FILE) {
+            Ok(settings) => settings,
+            Err(problems) => {
+                let code = problems.list.first().map_or(error_code::CONFIG_NOT_ALLOWED, |first| first.code);
+                let message = problems.to_string();
+                drop(reply.send(Err(ErrorBody { code: code.to_string(), message, retry: false })));
+                return;
+            }
+        };
+        let current = &desk.config;
+        let changes = changes(&current.settings, &settings);
+        if dry_run || text == current.text {
+            drop(reply.send(Ok(Applied { revision: current.revision, changes })));
+            return;
+        }
+        let after = current.revision;
+        let at_ms = self.clock.unix_ms(self.clock.now());
+        let entry = ConfigRevision { revision: after + 1, at_ms, who, changes };
+        let config = Box::new(Config { revision: entry.revision, text, settings });
+        let (store, inbox) = (self.store.clone(), self.inbox.clone());
+        while self.commits.try_join_next().is_some() {}
+        self.commits.spawn_local(async move {
+            match archive::commit_config(&store, after, &entry, &config.text).await {
+                // Only fails when the manager ends; then the next one starts with it.
+                Ok(()) => drop(inbox.send(Input::Applied { config, entry, reply }).await),
+                Err(error) => drop(reply.send(Err(refusal(&error)))),
+            }
+        });
+    }
+}
+
+fn refusal(error: &ArchiveError) -> ErrorBody {
+    let (code, message, retry) = match error {
+        ArchiveError::Overtaken => (error_code::ACT_MAKES_NO_SENSE, error.to_string(), true),
+        ArchiveError::Meaningless { .. } => (error_code::STORE_DAMAGED, error.to_string(), false),
+        ArchiveError::Store(source @ StoreError::Damaged { .. }) => {
+            (error_code::STORE_DAMAGED, source.to_string(), false)
+        }
+        ArchiveError::Store(source) => (error_code::STORE_WRITE_FAILED, source.to_string(), true),
+    };
+    ErrorBody { code: code.to_string(), message, retry }
+}
