@@ -171,7 +171,11 @@ impl Running {
     pub fn stop(self) -> bool {
         let Self { console: _, manager, roles } = self;
         drop(manager);
+        let mut all_ended_well = true;
         // Every role is stopped, also after one that failed.
-        roles.into_iter().map(RoleHandle::stop).fold(true, |all, one| all && one)
+        for role in roles {
+            all_ended_well &= role.stop();
+        }
+        all_ended_well
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use ProbeState::{Failing, Passing, Unknown as Unasked};
+use RunState::{Down, Draining, Failed, Starting, Unknown, Up};
 
 const RUNNING: ProcessState = ProcessState::Running { pid: 7 };
 const STOPPING: ProcessState = ProcessState::Stopping { pid: 7 };
@@ -34,12 +35,19 @@ fn with_observed(facts: Facts<'static>, change: impl FnOnce(&mut Observed<'stati
     Facts { observed: Some(observed), ..facts }
 }
 
+/// A situation, its facts, and the state and the reason that must be judged from them.
+type Case<'a> = (&'a str, Facts<'static>, RunState, &'a str);
+
+fn check(cases: &[Case<'_>]) {
+    for (situation, facts, state, reason) in cases {
+        let (judged, why) = judge(facts);
+        assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
+    }
+}
+
 #[test]
-fn each_situation_has_one_state_and_one_reason() {
-    use RunState::{Down, Draining, Failed, Starting, Unknown, Up};
-    let stale = "(last known: its agent is not connected)";
-    let cases: &[(&str, Facts, RunState, &str)] = &[
-        // What the process and its probe say.
+fn process_and_probe_make_the_state() {
+    check(&[
         ("passing", up(), Up, "passes its probe"),
         ("not yet probed", reported(RUNNING, Unasked), Starting, "has not passed its probe yet"),
         ("fails after it has passed", reported(RUNNING, Failing), Down, "fails its probe"),
@@ -86,7 +94,12 @@ fn each_situation_has_one_state_and_one_reason() {
             Starting,
             "its agent has been told to start it",
         ),
-        // External members.
+    ]);
+}
+
+#[test]
+fn members_that_run_elsewhere_have_only_their_probe() {
+    check(&[
         ("external passing", reported(ProcessState::External, Passing), Up, "passes its probe"),
         ("external failing", reported(ProcessState::External, Failing), Down, "fails its probe"),
         (
@@ -101,7 +114,13 @@ fn each_situation_has_one_state_and_one_reason() {
             Starting,
             "its agent has been told to probe it",
         ),
-        // What the agent's link says.
+    ]);
+}
+
+#[test]
+fn a_lost_agent_leaves_what_was_known_last() {
+    let stale = "(last known: its agent is not connected)";
+    check(&[
         ("never heard", silent(AgentLink::NotHeard), Unknown, "its agent has not reported yet"),
         (
             "never heard, up before",
@@ -153,7 +172,12 @@ fn each_situation_has_one_state_and_one_reason() {
             Down,
             &format!("exited and will be started again {stale}"),
         ),
-        // What the operator wants.
+    ]);
+}
+
+#[test]
+fn an_operators_wish_comes_before_what_is_observed() {
+    check(&[
         (
             "stopped",
             Facts { wish: Wish::Stop, ..reported(ProcessState::Stopped, Unasked) },
@@ -197,7 +221,12 @@ fn each_situation_has_one_state_and_one_reason() {
             Draining,
             "drained by an operator: keeps its conversations, takes no new ones",
         ),
-        // What an operation does.
+    ]);
+}
+
+#[test]
+fn an_operation_takes_its_member_out() {
+    check(&[
         ("taken out", Facts { task: Task::TakenOut(Goal::Restart), ..up() }, Down, "is being restarted"),
         (
             "taken out while drained",
@@ -217,11 +246,7 @@ fn each_situation_has_one_state_and_one_reason() {
             Down,
             "fails its probe",
         ),
-    ];
-    for (situation, facts, state, reason) in cases {
-        let (judged, why) = judge(facts);
-        assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
-    }
+    ]);
 }
 
 #[test]
