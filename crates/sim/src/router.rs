@@ -173,7 +173,6 @@ impl World {
             connections: 0,
             clusters,
             totals: Totals::default(),
-            problems: Vec::new(),
         };
         self.send_to_manager(&Peer::Router(name.clone()), ToManager::Router(report));
     }

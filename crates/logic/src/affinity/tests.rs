@@ -1,3 +1,5 @@
+//! Sessions and clone ids as browsers, old servers and hostile clients send them.
+
 use super::*;
 
 fn affinity(separator: char) -> Affinity {

@@ -1,3 +1,5 @@
+//! Stories of choice and failure, and the vendor's rules taken literally as the oracle of round robin.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

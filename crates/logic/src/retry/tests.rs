@@ -1,3 +1,5 @@
+//! What may be tried again, the whole table of answers, and the budget against a list of all events.
+
 use super::*;
 use crate::http::refusal::Refusal as HttpRefusal;
 use crate::time::Time;

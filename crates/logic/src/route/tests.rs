@@ -1,3 +1,5 @@
+//! Hosts, paths and their order, against trying every route.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Estimates against exact counts.
+
 use super::*;
 use crate::seed::Chance;
 use proptest::prelude::*;
