@@ -167,12 +167,12 @@ impl World {
             });
         }
         let report = RouterReport {
-            problems: Vec::new(),
             router: name.clone(),
             listening: Vec::new(),
             connections: 0,
             clusters,
             totals: Totals::default(),
+            problems: Vec::new(),
         };
         self.send_to_manager(&Peer::Router(name.clone()), ToManager::Router(report));
     }

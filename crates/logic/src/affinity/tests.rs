@@ -1,4 +1,4 @@
-//! Sessions and clone ids as browsers, old servers and hostile clients send them.
+//! Where clone ids are found in cookies and addresses, and where not.
 
 use super::*;
 

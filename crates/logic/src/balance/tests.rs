@@ -1,4 +1,4 @@
-//! Stories of choice and failure, and the vendor's rules taken literally as the oracle of round robin.
+//! Rotation by weight, chance and affinity, against slow oracles and the rules of the plug-in.
 
 use super::*;
 use expect_test::{Expect, expect};

@@ -1,4 +1,4 @@
-//! What may be tried again, the whole table of answers, and the budget against a list of all events.
+//! Which failures are tried again, and when the budget says no.
 
 use super::*;
 use crate::http::refusal::Refusal as HttpRefusal;

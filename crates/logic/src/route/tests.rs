@@ -1,4 +1,4 @@
-//! Hosts, paths and their order, against trying every route.
+//! Which route a host and a path find.
 
 use super::*;
 use expect_test::{Expect, expect};

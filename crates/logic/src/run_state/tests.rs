@@ -53,7 +53,7 @@ fn each_situation_has_one_state_and_one_reason() {
             "the agent's sentence is passed on",
             with_observed(reported(RUNNING, Failing), |observed| observed.detail = "HTTP 500"),
             Down,
-            "fails its probe: HTTP 500",
+            "HTTP 500",
         ),
         (
             "stopped but wanted",
@@ -107,7 +107,7 @@ fn each_situation_has_one_state_and_one_reason() {
             "never heard, up before",
             Facts { before: Some(Up), ..silent(AgentLink::NotHeard) },
             Up,
-            "as before; its agent has not reported since the manager started",
+            "as before; its agent has not been heard since",
         ),
         ("told", silent(AgentLink::Connected), Starting, "its agent has been told to start it"),
         (
@@ -116,7 +116,36 @@ fn each_situation_has_one_state_and_one_reason() {
             Starting,
             "its agent has been told to start it",
         ),
-        ("lost before it spoke of it", silent(AgentLink::Lost), Unknown, "its agent has not reported yet"),
+        (
+            "its agent ended",
+            silent(AgentLink::Lost),
+            Down,
+            "did not run when its agent was last heard, which is not connected",
+        ),
+        (
+            "external, its agent ended",
+            Facts { is_external: true, before: Some(Up), ..silent(AgentLink::Lost) },
+            Up,
+            "as before; its agent has not been heard since",
+        ),
+        (
+            "external, its agent started anew",
+            Facts { is_external: true, before: Some(Up), ..silent(AgentLink::Connected) },
+            Up,
+            "as before; its agent has not probed it again yet",
+        ),
+        (
+            "external, its new agent probes",
+            Facts { before: Some(Down), ..reported(ProcessState::External, Unasked) },
+            Down,
+            "as before; its agent has not probed it again yet",
+        ),
+        (
+            "external, its new agent knows",
+            Facts { before: Some(Down), ..reported(ProcessState::External, Passing) },
+            Up,
+            "passes its probe",
+        ),
         ("lost while up", Facts { link: AgentLink::Lost, ..up() }, Up, &format!("passes its probe {stale}")),
         (
             "lost while backing off",

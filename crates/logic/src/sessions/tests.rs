@@ -1,4 +1,4 @@
-//! Estimates against exact counts.
+//! How far the count of sessions is from the truth.
 
 use super::*;
 use crate::seed::Chance;
