@@ -167,7 +167,6 @@ impl World {
             });
         }
         let report = RouterReport {
-            problems: Vec::new(),
             router: name.clone(),
             listening: Vec::new(),
             connections: 0,
