@@ -19,9 +19,10 @@ pub const CLONE_IDS_MAX: usize = 16;
 pub const RETRY_WINDOW_S: usize = 10;
 /// Registers of a session sketch. 512: the estimate errs by 4.6 % in the mean, half a kilobyte each.
 pub const SKETCH_REGISTERS: usize = 512;
-/// Windows of a session count, the running one included, and how long each is. The count covers between
-/// 300 and 400 seconds: five minutes, and the running window.
+/// Windows of a session count, the running one included. Four: with the length below the count covers between
+/// 300 and 400 seconds, which is five minutes and the running window.
 pub const SESSION_WINDOWS: usize = 4;
+/// Length of such a window. 100 s: three whole ones are the five minutes that people ask for.
 pub const SESSION_WINDOW_MS: u64 = 100_000;
 
 // --- agent ---

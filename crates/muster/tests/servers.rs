@@ -6,6 +6,7 @@ mod support;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use support::cell::Cell;
 use support::clients::{self, Load};
@@ -35,6 +36,14 @@ fn web_tables(scratch: &Scratch) -> String {
         ));
     }
     tables
+}
+
+/// Tests of this file load the machine and look at exact shares: one at a time, or they disturb each other.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn take_turn() -> MutexGuard<'static, ()> {
+    // A test that failed has left nothing behind that could harm the next one.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start_web(scratch: &Scratch) -> Cell {
@@ -78,6 +87,7 @@ fn under_load(cell: &Cell, story: impl FnOnce()) {
 
 #[test]
 fn curl_sees_three_servers_as_one_in_the_order_of_their_weights() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let cell = start_web(&scratch);
     // One curl with many addresses keeps its connection, so one thread of the router counts them all.
@@ -104,6 +114,7 @@ fn curl_sees_three_servers_as_one_in_the_order_of_their_weights() {
 
 #[test]
 fn killed_members_come_back_and_no_request_fails() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let cell = start_web(&scratch);
     under_load(&cell, || {
@@ -135,6 +146,7 @@ fn killed_members_come_back_and_no_request_fails() {
 
 #[test]
 fn a_member_that_hangs_is_left_out_until_it_answers_again() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let cell = start_web(&scratch);
     under_load(&cell, || {
@@ -157,6 +169,7 @@ fn a_member_that_hangs_is_left_out_until_it_answers_again() {
 
 #[test]
 fn a_drained_member_gets_nothing_new_and_no_request_fails() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let cell = start_web(&scratch);
     under_load(&cell, || {
@@ -191,6 +204,7 @@ fn a_drained_member_gets_nothing_new_and_no_request_fails() {
 
 #[test]
 fn wrk_spreads_over_all_members_by_weight() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let cell = start_web(&scratch);
     let before: Vec<u64> = MEMBERS.iter().map(|(kind, _)| cell.member("web", kind.text()).requests).collect();
@@ -216,6 +230,7 @@ fn wrk_spreads_over_all_members_by_weight() {
 
 #[test]
 fn websockets_pass_stay_while_their_member_drains_and_end_with_it() {
+    let _turn = take_turn();
     let scratch = Scratch::new();
     let script = root().join("crates/muster/tests/support/websocket_member.py");
     let command =

@@ -287,13 +287,27 @@ impl World {
         let others_up =
             self.plant.members.iter().filter(|member| member.name != name && is_up(&member.name)).count();
         let up = others_up + usize::from(is_up(&name));
-        match chance.below(6) {
+        match chance.below(8) {
             0 => self.operate(None, Act::Restart),
             1 if others_up > 0 => self.operate(Some(&name), Act::Restart),
             2 if others_up > 1 => self.operate(Some(&name), Act::Stop),
             3 if others_up > 1 => self.operate(Some(&name), Act::Drain),
             // A new release of the only one that serves would stop the service, as asked for.
             4 if up > 1 => self.change_plant(chance, names, if up > 2 { 2 } else { usize::MAX }),
+            5 => {
+                // A network is never even; well within the time that a stop waits for routers.
+                let peer = self.some_peer(chance);
+                let pause_ms = u64::from(chance.below(300));
+                self.tell(|| format!("the link of {peer} stalls for {pause_ms} ms"));
+                self.stall(&peer, pause_ms);
+            }
+            6 => {
+                let service_ms = 1 + u64::from(chance.below(80));
+                if let Some(process) = self.process_of(&name) {
+                    self.processes.get_mut(&process).expect("its number was just found").service_ms =
+                        service_ms;
+                }
+            }
             _ => self.operate(None, Act::Start),
         }
     }

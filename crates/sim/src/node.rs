@@ -53,8 +53,8 @@ pub(crate) enum StartConduct {
 /// A healthy application.
 pub(crate) const HEALTHY: Conduct = Conduct { ready_ms: 60, service_ms: 5, start: StartConduct::Listens };
 
-/// From the stop signal to the exit of a process that obeys it.
-const STOP_MS: u64 = 30;
+/// From the stop signal to the exit of a process that obeys it. It drops what it has: nobody may rely on more.
+const STOP_MS: u64 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Process {

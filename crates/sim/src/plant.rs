@@ -19,6 +19,7 @@ pub const STOP_GRACE_MS: u64 = 1_000;
 pub const PROBE_INTERVAL_MS: u64 = 200;
 pub const PROBE_TIMEOUT_MS: u64 = 150;
 pub const START_TIMEOUT_MS: u64 = 2_000;
+/// Longest pause before a restart. One second: several restarts fit into a story.
 pub const RESTART_DELAY_MAX_MS: u64 = 1_000;
 /// Time-outs of the routers.
 pub const CONNECT_MS: u64 = 300;

@@ -1,3 +1,5 @@
+//! Where clone ids are found in cookies and addresses, and where not.
+
 use super::*;
 
 fn affinity(separator: char) -> Affinity {

@@ -1,3 +1,5 @@
+//! Rotation by weight, chance and affinity, against slow oracles and the rules of the plug-in.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -542,7 +544,10 @@ proptest! {
                             _ => {}
                         }
                     }
-                    Choice::None { .. } => prop_assert!(!has_up && !(clone_ids.is_some() && own_is_fit)),
+                    Choice::None { .. } => {
+                        prop_assert!(!has_up);
+                        prop_assert!(clone_ids.is_none() || !own_is_fit);
+                    }
                 }
             }
         }

@@ -30,8 +30,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Whether time alone may change something here.
     pub fn is_busy(&self) -> bool {
-        !self.is_published
-            || self.rollout.is_some()
+        self.rollout.is_some()
             || self.is_leaving
             || self.members.iter().any(|member| member.phase != Phase::Steady || member.is_leaving)
     }

@@ -1,3 +1,5 @@
+//! Which failures are tried again, and when the budget says no.
+
 use super::*;
 use crate::http::refusal::Refusal as HttpRefusal;
 use crate::time::Time;

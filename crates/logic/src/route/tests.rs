@@ -1,3 +1,5 @@
+//! Which route a host and a path find.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! How far the count of sessions is from the truth.
+
 use super::*;
 use crate::seed::Chance;
 use proptest::prelude::*;

@@ -28,7 +28,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 const COOKIE_NAME: &str = "JSESSIONID";
+/// Longest wait of `/slow`. Ten minutes: longer than every time-out that one may want to try.
 const SLOW_MAX_MS: u64 = 600_000;
+/// Longest body that `/echo` keeps whole, for JSON. 1 MiB: memory stays bounded whoever asks.
 const ECHO_JSON_MAX_BYTES: usize = 1 << 20;
 /// Body bytes handed over at once. 16 KiB: a few of these per connection is all that a large body costs.
 const PIECE_BYTES: usize = 16 << 10;

@@ -4,12 +4,16 @@
 //! blank. Copes with nested comments, raw strings, byte strings, characters and lifetimes.
 //! Not here: grammar. Macros are read as the tokens that they are.
 
+use std::collections::BTreeSet;
+
 /// One file in three layers of the same shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
     pub code: String,
     pub comments: String,
     pub literals: String,
+    /// Lines, counted from 1, whose end lies within a literal.
+    pub lines_open_at_end: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,14 @@ pub fn layers(text: &str) -> Layers {
         };
         text.char_indices().map(keep).collect()
     };
-    Layers { code: only(Kind::Code), comments: only(Kind::Comment), literals: only(Kind::Literal) }
+    let line_ends = bytes.iter().zip(&kinds).filter(|(byte, _)| **byte == b'\n').map(|(_, kind)| *kind);
+    let open = line_ends.enumerate().filter(|(_, kind)| *kind == Kind::Literal).map(|(index, _)| index + 1);
+    Layers {
+        code: only(Kind::Code),
+        comments: only(Kind::Comment),
+        literals: only(Kind::Literal),
+        lines_open_at_end: open.collect(),
+    }
 }
 
 /// Where the piece that starts at `at` ends, and what it is.

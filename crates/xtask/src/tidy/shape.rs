@@ -1,8 +1,10 @@
 //! Rules on the shape of one file: header, length, functions, words that promise later work, lints with reasons, bounds.
 
 use super::Finding;
+use super::lexer;
 use super::source::Source;
 use crate::repository::TextFile;
+use std::collections::BTreeSet;
 
 /// Lines of a file without its tests. 600: more than that holds two ideas.
 const FILE_LENGTH_MAX: usize = 600;
@@ -174,14 +176,17 @@ fn keywords(source: &Source) -> Vec<Finding> {
 /// Rules for every text file: no tab, no blank at the end of a line, a line break at the end of the file.
 pub fn judge_text(file: &TextFile) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let is_code = file.path.ends_with(".rs");
+    // Blanks at the end of a line of text that code quotes are that text's.
+    let quoted = if is_code { lexer::layers(&file.text).lines_open_at_end } else { BTreeSet::new() };
     for (index, line) in file.text.lines().enumerate() {
-        if line.ends_with([' ', '\t', '\r']) {
+        if !quoted.contains(&(index + 1)) && line.ends_with([' ', '\t', '\r']) {
             findings.push(Finding::new(&file.path, index + 1, "blank at the end of the line"));
         }
         if line.contains('\t') {
             findings.push(Finding::new(&file.path, index + 1, "tab: use spaces"));
         }
-        if !file.path.ends_with(".rs") && words(line).any(|word| UNFINISHED.contains(&word)) {
+        if !is_code && words(line).any(|word| UNFINISHED.contains(&word)) {
             findings.push(Finding::new(
                 &file.path,
                 index + 1,

@@ -167,6 +167,9 @@ fn text_is_clean() {
         assert!(findings.len() == 1 && findings[0].text.contains(wanted), "{text:?}: {findings:?}");
     }
     assert_eq!(shape::judge_text(&file("a.md", "# A\n")), vec![]);
+    let quoted = "//! A.\nconst A: &str = \"a \nb\";\n";
+    assert_eq!(shape::judge_text(&file("a.rs", quoted)), vec![]);
+    assert_eq!(shape::judge_text(&file("a.rs", "//! A. \n")).len(), 1);
 }
 
 #[test]
