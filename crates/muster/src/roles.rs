@@ -171,11 +171,8 @@ impl Running {
     pub fn stop(self) -> bool {
         let Self { console: _, manager, roles } = self;
         drop(manager);
-        let mut all_ended_well = true;
         // Every role is stopped, also after one that failed.
-        for role in roles {
-            all_ended_well &= role.stop();
-        }
-        all_ended_well
+        let failed = roles.into_iter().map(RoleHandle::stop).filter(|ended_well| !ended_well).count();
+        failed == 0
     }
 }

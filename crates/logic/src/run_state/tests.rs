@@ -2,7 +2,6 @@
 
 use super::*;
 use ProbeState::{Failing, Passing, Unknown as Unasked};
-use RunState::{Down, Draining, Failed, Starting, Unknown, Up};
 
 const RUNNING: ProcessState = ProcessState::Running { pid: 7 };
 const STOPPING: ProcessState = ProcessState::Stopping { pid: 7 };
@@ -35,10 +34,10 @@ fn with_observed(facts: Facts<'static>, change: impl FnOnce(&mut Observed<'stati
     Facts { observed: Some(observed), ..facts }
 }
 
-/// A situation, its facts, and the state and the reason that must be judged from them.
-type Case<'a> = (&'a str, Facts<'static>, RunState, &'a str);
+type Case<'a> = (&'a str, Facts<'a>, RunState, &'a str);
 
-fn check(cases: &[Case<'_>]) {
+/// Each situation has one state and one reason.
+fn check_all(cases: &[Case]) {
     for (situation, facts, state, reason) in cases {
         let (judged, why) = judge(facts);
         assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
@@ -46,8 +45,9 @@ fn check(cases: &[Case<'_>]) {
 }
 
 #[test]
-fn process_and_probe_make_the_state() {
-    check(&[
+fn table_of_what_process_and_probe_say() {
+    use RunState::{Down, Failed, Starting, Up};
+    check_all(&[
         ("passing", up(), Up, "passes its probe"),
         ("not yet probed", reported(RUNNING, Unasked), Starting, "has not passed its probe yet"),
         ("fails after it has passed", reported(RUNNING, Failing), Down, "fails its probe"),
@@ -98,8 +98,9 @@ fn process_and_probe_make_the_state() {
 }
 
 #[test]
-fn members_that_run_elsewhere_have_only_their_probe() {
-    check(&[
+fn table_of_external_members() {
+    use RunState::{Down, Starting, Up};
+    check_all(&[
         ("external passing", reported(ProcessState::External, Passing), Up, "passes its probe"),
         ("external failing", reported(ProcessState::External, Failing), Down, "fails its probe"),
         (
@@ -118,9 +119,10 @@ fn members_that_run_elsewhere_have_only_their_probe() {
 }
 
 #[test]
-fn a_lost_agent_leaves_what_was_known_last() {
+fn table_of_what_the_link_says() {
+    use RunState::{Down, Starting, Unknown, Up};
     let stale = "(last known: its agent is not connected)";
-    check(&[
+    check_all(&[
         ("never heard", silent(AgentLink::NotHeard), Unknown, "its agent has not reported yet"),
         (
             "never heard, up before",
@@ -176,8 +178,9 @@ fn a_lost_agent_leaves_what_was_known_last() {
 }
 
 #[test]
-fn an_operators_wish_comes_before_what_is_observed() {
-    check(&[
+fn table_of_what_the_operator_wants() {
+    use RunState::{Down, Draining};
+    check_all(&[
         (
             "stopped",
             Facts { wish: Wish::Stop, ..reported(ProcessState::Stopped, Unasked) },
@@ -225,8 +228,9 @@ fn an_operators_wish_comes_before_what_is_observed() {
 }
 
 #[test]
-fn an_operation_takes_its_member_out() {
-    check(&[
+fn table_of_what_an_operation_does() {
+    use RunState::{Down, Draining};
+    check_all(&[
         ("taken out", Facts { task: Task::TakenOut(Goal::Restart), ..up() }, Down, "is being restarted"),
         (
             "taken out while drained",
