@@ -261,8 +261,10 @@ fn the_restart_of_a_hung_member_is_told_with_its_reason() {
     let hung = manager.until("one", "fails", |member| member.probe == ProbeState::Failing);
     assert_eq!(hung.process, ProcessState::Running { pid });
     let stops = manager.until("one", "is stopped", |member| member.process == ProcessState::Stopping { pid });
-    let why = "did not answer its probe for 0.3 s (no answer within 200 ms)";
-    assert_eq!(stops.reason, format!("{why}; restarting"));
+    // How long exactly depends on how busy the machine is.
+    let why = stops.reason.strip_suffix("; restarting").expect("it will be started again");
+    assert!(why.starts_with("did not answer its probe for "), "{why}");
+    assert!(why.ends_with(" s (no answer within 200 ms)"), "{why}");
     let gone = manager.until("one", "is gone", |member| member.process == ProcessState::BackingOff);
     assert!(gone.reason.starts_with(&format!("{why}, and exited with status 0; ")), "{}", gone.reason);
     assert!(gone.reason.ends_with("starts again after 20 ms (failure 1 of 3)"), "{}", gone.reason);
