@@ -197,7 +197,10 @@ impl Cell {
         let place = |router: &Router| {
             let listening = router.report.as_ref().map(|report| report.listening.clone());
             let listen = listening.filter(|addresses| !addresses.is_empty());
-            RouterPlace { listen: listen.unwrap_or_else(|| router.place.listen.clone()), ..router.place.clone() }
+            RouterPlace {
+                listen: listen.unwrap_or_else(|| router.place.listen.clone()),
+                ..router.place.clone()
+            }
         };
         self.routers.values().map(place).collect()
     }

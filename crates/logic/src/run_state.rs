@@ -66,7 +66,8 @@ pub struct Facts<'a> {
     pub is_external: bool,
     pub link: AgentLink,
     pub observed: Option<Observed<'a>>,
-    /// What an earlier manager last observed; counts only until the agent is heard.
+    /// What was last observed: of an external member ever, of others by an earlier manager. Counts until there is
+    /// something newer.
     pub before: Option<RunState>,
     /// What `is_lost` said last.
     pub was_lost: bool,
@@ -78,6 +79,8 @@ pub enum Reason {
     NotHeard,
     /// Kept from an earlier manager until the agent is heard.
     Remembered,
+    /// Kept while an agent that has just started probes it for the first time.
+    NotProbedAgain,
     ToldToStart,
     ToldToProbe,
     AwaitsProbe(String),
@@ -92,6 +95,8 @@ pub enum Reason {
     Drained,
     DrainsBefore(Goal),
     TakenOut(Goal),
+    /// Its agent has gone, and was not running it when it was last heard.
+    NotRun,
     /// The reason given stood when the agent was last heard.
     Stale(Box<Reason>),
 }
@@ -100,9 +105,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::NotHeard => out.write_str("its agent has not reported yet"),
-            Reason::Remembered => {
-                out.write_str("as before; its agent has not reported since the manager started")
-            }
+            Reason::Remembered => out.write_str("as before; its agent has not been heard since"),
+            Reason::NotProbedAgain => out.write_str("as before; its agent has not probed it again yet"),
             Reason::ToldToStart => out.write_str("its agent has been told to start it"),
             Reason::ToldToProbe => out.write_str("its agent has been told to probe it"),
             Reason::AwaitsProbe(detail) => with_detail(out, "has not passed its probe yet", detail),
@@ -123,13 +127,17 @@ impl fmt::Display for Reason {
                 write!(out, "conversations may end before it is {}", goal.participle())
             }
             Reason::TakenOut(goal) => write!(out, "is being {}", goal.participle()),
+            Reason::NotRun => {
+                out.write_str("did not run when its agent was last heard, which is not connected")
+            }
             Reason::Stale(reason) => write!(out, "{reason} (last known: its agent is not connected)"),
         }
     }
 }
 
 fn with_detail(out: &mut fmt::Formatter<'_>, what: &str, detail: &str) -> fmt::Result {
-    if detail.is_empty() { out.write_str(what) } else { write!(out, "{what}: {detail}") }
+    // An agent's sentence says it all, and more than we can.
+    out.write_str(if detail.is_empty() { what } else { detail })
 }
 
 /// The run state that routers shall see, and why.
@@ -165,7 +173,14 @@ fn stopped(facts: &Facts) -> Reason {
 pub fn observe(facts: &Facts) -> (RunState, Reason) {
     let told = if facts.is_external { Reason::ToldToProbe } else { Reason::ToldToStart };
     let (state, reason) = match (facts.observed, facts.link) {
-        (None, AgentLink::Connected) => return (RunState::Starting, told),
+        (None, AgentLink::Connected) => {
+            // One that runs elsewhere does not stop because its agent starts anew.
+            return match facts.before.filter(|_| facts.is_external) {
+                Some(before) => (before, Reason::NotProbedAgain),
+                None => (RunState::Starting, told),
+            };
+        }
+        (None, AgentLink::Lost) if !facts.is_external => return (RunState::Down, Reason::NotRun),
         (None, AgentLink::NotHeard | AgentLink::Lost) => {
             return match facts.before {
                 Some(before) => (before, Reason::Remembered),
@@ -173,7 +188,7 @@ pub fn observe(facts: &Facts) -> (RunState, Reason) {
             };
         }
         (Some(observed), _) if !observed.is_current => (RunState::Starting, told),
-        (Some(observed), _) => observe_process(&observed),
+        (Some(observed), _) => observe_process(&observed, facts.before),
     };
     match facts.link {
         AgentLink::Connected => (state, reason),
@@ -204,13 +219,17 @@ fn is_lost_now(facts: &Facts) -> bool {
     }
 }
 
-fn observe_process(observed: &Observed) -> (RunState, Reason) {
+fn observe_process(observed: &Observed, before: Option<RunState>) -> (RunState, Reason) {
     let detail = observed.detail.to_owned();
     match (observed.process, observed.probe) {
         (ProcessState::External | ProcessState::Running { .. }, ProbeState::Passing) => {
             (RunState::Up, Reason::Answers(detail))
         }
-        (ProcessState::External | ProcessState::Running { .. }, ProbeState::Unknown) => {
+        (ProcessState::External, ProbeState::Unknown) => match before {
+            Some(before) => (before, Reason::NotProbedAgain),
+            None => (RunState::Starting, Reason::AwaitsProbe(detail)),
+        },
+        (ProcessState::Running { .. }, ProbeState::Unknown) => {
             (RunState::Starting, Reason::AwaitsProbe(detail))
         }
         // A process that has never answered is still starting; the agent bounds how long that may take.

@@ -36,6 +36,9 @@ pub struct RouterStatus {
     pub connected: bool,
     pub heard_ms: Option<u64>,
     pub listening: Vec<SocketAddr>,
+    /// The epoch of each cluster that all its threads use.
+    #[serde(default)]
+    pub applied: Vec<(ClusterName, Epoch)>,
     pub connections: u64,
     pub requests_per_second: f64,
     pub totals: Totals,

@@ -149,6 +149,9 @@ impl Member {
         };
         self.observed = observe(&facts).0;
         self.is_lost = is_lost(&facts);
+        if self.is_external() && matches!(self.observed, RunState::Up | RunState::Down) {
+            self.before = Some(self.observed);
+        }
         let (state, reason) = judge(&facts);
         let is_changed = state != self.state;
         if is_changed {
@@ -170,10 +173,11 @@ impl Member {
         if let Some(next) = self.next.take() {
             if next.node != self.settings.node {
                 self.report = None;
-                self.before = None;
                 self.passed_pid = None;
                 self.is_lost = false;
             }
+            // What was seen was seen of something else.
+            self.before = None;
             self.address = match next.run {
                 Run::External { address } => Some(address),
                 Run::Managed(_) if self.is_external() => None,

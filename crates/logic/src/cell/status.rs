@@ -112,6 +112,11 @@ impl Router {
             connected: self.is_connected,
             heard_ms: self.heard.map(unix_ms),
             listening: report.map(|report| report.listening.clone()).unwrap_or_default(),
+            applied: fresh
+                .iter()
+                .flat_map(|report| &report.clusters)
+                .map(|cluster| (cluster.cluster.clone(), cluster.applied))
+                .collect(),
             connections: fresh.map_or(0, |report| report.connections),
             requests_per_second: members.map(|member| member.requests_per_second).sum(),
             totals: report.map(|report| report.totals).unwrap_or_default(),

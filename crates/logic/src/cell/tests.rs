@@ -612,7 +612,7 @@ fn cluster_that_is_removed_loses_its_routes_first_and_keeps_its_numbers() {
             1000 assign a: o running 1, s1 running 1, s2 running 1, s3 running 1
             1100 view shop 7.3: s1 down
             1100 assign a: o running 1, s1 running 1
-            1200 view shop 7.4: 
+            1200 view shop 7.4: nobody
             1200 clusters all: other
             1200 assign a: o running 1
             2000 event info member-starting: shop/s1 is starting: its agent has been told to start it
@@ -859,4 +859,40 @@ fn what_is_remembered_can_be_read_by_people_and_back() {
     for damaged in ["", "state=up", "state=odd address=unknown", "state=up address=nowhere"] {
         assert_eq!(record::Seen::parse(damaged), None, "{damaged}");
     }
+}
+
+#[test]
+fn external_members_do_not_notice_that_their_agent_starts_anew() {
+    check(
+        "
+        0 configure shop=x@a!,s1@a
+        0 agent a
+        100 report-numbered a 1 1 x=up s1=up
+        200 report-numbered a 1 2
+        210 lost a
+        300 agent a
+        310 report-numbered a 2 1
+        320 report-numbered a 2 2 x=starting s1=starting
+        900 report-numbered a 2 3 x=up s1=up
+        ",
+        expect![[r#"
+            0 clusters all: shop
+            0 event info node-connected: the agent of node a is connected
+            0 assign a: x running 1, s1 running 1
+            100 event info member-up: shop/x is up: passes its probe
+            100 event info member-up: shop/s1 is up: passes its probe
+            100 view shop 7.1: x up, s1 up
+            200 event info member-starting: shop/s1 is starting: its agent has been told to start it
+            200 view shop 7.2: x up, s1 starting
+            210 event warning node-lost: the agent of node a is not connected; its members keep their last state
+            210 event warning member-down: shop/s1 is down: did not run when its agent was last heard, which is not connected
+            210 view shop 7.3: x up, s1 down
+            300 event info node-connected: the agent of node a is connected
+            300 event info member-starting: shop/s1 is starting: its agent has been told to start it
+            300 view shop 7.4: x up, s1 starting
+            300 assign a: x running 1, s1 running 1
+            900 event info member-up: shop/s1 is up: passes its probe
+            900 view shop 7.5: x up, s1 up
+        "#]],
+    );
 }

@@ -91,59 +91,83 @@ fn check(url: &str, cookie: Option<&str>, expected: Expect) {
 
 #[test]
 fn new_client_goes_where_rotation_says() {
-    check("http://shop.example/cart?x=1", None, expect![[r#"
+    check(
+        "http://shop.example/cart?x=1",
+        None,
+        expect![[r#"
         route "shop.example/" cluster "shop" member "-" candidates ["s1", "s2"]
         Router edge listens on that port.
         The host shop.example has 1 routes of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The request belongs to no session.
         Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn session_goes_to_its_member() {
-    check("shop.example/cart", Some("a=b; JSESSIONID=0000abc:s2-id"), expect![[r#"
+    check(
+        "shop.example/cart",
+        Some("a=b; JSESSIONID=0000abc:s2-id"),
+        expect![[r#"
         route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
         Router edge listens on that port.
         The host shop.example has 1 routes of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The session belongs to s2 by its clone id s2-id; it is up, so the request goes there.
-    "#]]);
-    check("shop.example/cart;jsessionid=0000abc:s3-id", None, expect![[r#"
+    "#]],
+    );
+    check(
+        "shop.example/cart;jsessionid=0000abc:s3-id",
+        None,
+        expect![[r#"
         route "shop.example/" cluster "shop" member "-" candidates ["s1", "s2"]
         Router edge listens on that port.
         The host shop.example has 1 routes of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The session belongs to s3, which is down (told by a test).
         Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn port_chooses_the_router() {
-    check("http://anything:8080/shop", None, expect![[r#"
+    check(
+        "http://anything:8080/shop",
+        None,
+        expect![[r#"
         route "*/shop" cluster "shop" member "-" candidates ["s1", "s2"]
         Router inner listens on that port.
         No route names the host anything; routes of any host (*) are asked.
         /shop is the longest path of any host (*) that fits, of 1: cluster shop.
         The request belongs to no session.
         Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
-    "#]]);
-    check("http://anything:8080/nothing", None, expect![[r#"
+    "#]],
+    );
+    check(
+        "http://anything:8080/nothing",
+        None,
+        expect![[r#"
         route "-" cluster "-" member "-" candidates []
         Router inner listens on that port.
         No route names the host anything; routes of any host (*) are asked.
         None of the 1 paths of any host (*) fits.
         No route: the router answers 404.
-    "#]]);
-    check("/unheard-of", None, expect![[r#"
+    "#]],
+    );
+    check(
+        "/unheard-of",
+        None,
+        expect![[r#"
         route "*/" cluster "other" member "-" candidates []
         Router edge listens on that port.
         No route names the host ; routes of any host (*) are asked.
         / is the longest path of any host (*) that fits, of 1: cluster other.
         Nothing is known of cluster other yet; the router answers 503.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

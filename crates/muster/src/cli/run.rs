@@ -179,7 +179,10 @@ pub async fn stop(running: Running, signals: &mut Signals) -> bool {
     let (done_in, done) = oneshot::channel();
     // Stopping blocks; its thread is left behind only when the whole process ends.
     let thread = std::thread::Builder::new().name("stop".into());
-    let spawned = thread.spawn(move || drop(done_in.send(running.stop())));
+    let spawned = thread.spawn(move || {
+        // Nobody waits any more after a second signal.
+        let _ = done_in.send(running.stop());
+    });
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot stop in good order");
         return false;

@@ -1,9 +1,9 @@
 //! Steady load on a router: conversations on keep-alive connections, each request checked as it is answered.
 //!
-//! Half bad news is data too: every failure is counted with an example. Not here: what is done to the cluster
-//! meanwhile, and what is judged of it (see `check`).
+//! Every failure is counted, with an example. Not here: what is done to the cluster meanwhile, and what is judged of
+//! it (see `check`).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,15 +31,21 @@ pub struct Tally {
     pub posts_refused: u64,
     /// POSTs that failed in any other way.
     pub posts_failed: u64,
-    /// Conversations that went on at another member, by the member that they left.
-    pub moved_from: BTreeMap<String, u64>,
+    /// Answers by another member than the conversation's own, while that was out.
+    pub moved: u64,
+    /// Conversations that left their member although it was there.
+    pub sessions_lost: BTreeSet<usize>,
     pub examples: Vec<String>,
 }
+
+/// Members that may be out at the moment, so that their conversations may go on elsewhere.
+pub type Out = Arc<Mutex<BTreeSet<String>>>;
 
 /// A load that runs until it is dropped.
 #[derive(Debug)]
 pub struct Load {
     tally: Arc<Mutex<Tally>>,
+    out: Out,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -49,20 +55,26 @@ impl Load {
         let tally = Arc::new(Mutex::new(Tally::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (counted, stopped) = (tally.clone(), stop.clone());
+        let out = Out::default();
+        let (counted, stopped, may_be_out) = (tally.clone(), stop.clone(), out.clone());
         let thread = std::thread::Builder::new().name("load".into()).spawn(move || {
             let local = tokio::task::LocalSet::new();
-            for _ in 0..CONNECTIONS {
-                let conversation = Conversation::new(router, counted.clone());
+            for number in 0..CONNECTIONS {
+                let conversation = Conversation::new(number, router, counted.clone(), may_be_out.clone());
                 local.spawn_local(conversation.run(stopped.clone()));
             }
             runtime.block_on(local);
         })?;
-        Ok(Self { tally, stop, thread: Some(thread) })
+        Ok(Self { tally, out, stop, thread: Some(thread) })
     }
 
     pub fn tally(&self) -> Tally {
         self.tally.lock().expect("nobody panics while holding it").clone()
+    }
+
+    /// From now on conversations of these members may be answered by others.
+    pub fn allow_out(&self, members: impl IntoIterator<Item = String>) {
+        *self.out.lock().expect("nobody panics while holding it") = members.into_iter().collect();
     }
 
     /// Lets requests under way end, and tells what was counted.
@@ -89,37 +101,50 @@ impl Drop for Load {
 
 /// One client with its session.
 struct Conversation {
+    number: usize,
     router: SocketAddr,
     tally: Arc<Mutex<Tally>>,
+    out: Out,
     cookie: Option<String>,
-    member: Option<String>,
-    number: u64,
+    asked: u64,
 }
 
 impl Conversation {
-    fn new(router: SocketAddr, tally: Arc<Mutex<Tally>>) -> Self {
-        Self { router, tally, cookie: None, member: None, number: 0 }
+    fn new(number: usize, router: SocketAddr, tally: Arc<Mutex<Tally>>, out: Out) -> Self {
+        Self { number, router, tally, out, cookie: None, asked: 0 }
     }
 
     async fn run(mut self, stop: Arc<AtomicBool>) {
         let mut connection = None;
         while !stop.load(Ordering::Relaxed) {
-            self.number += 1;
-            let is_post = self.number.is_multiple_of(POST_EVERY);
+            self.asked += 1;
+            let is_post = self.asked.is_multiple_of(POST_EVERY);
+            let was_out = self.is_home_out();
             let asked = tokio::time::timeout(ANSWER_MAX, self.ask(&mut connection, is_post)).await;
             let result = asked.unwrap_or_else(|_| Err("no answer in time".into()));
             if result.is_err() {
                 connection = None;
             }
-            self.note(is_post, result);
+            self.note(is_post, was_out, result);
         }
+    }
+
+    /// The member whose conversation it is: the first clone id of the session, which here is the member's name.
+    fn home(&self) -> Option<&str> {
+        self.cookie.as_ref().and_then(|cookie| cookie.split(':').nth(1))
+    }
+
+    fn is_home_out(&self) -> bool {
+        let out = self.out.lock().expect("nobody panics while holding it");
+        self.home().is_some_and(|home| out.contains(home))
     }
 
     async fn ask(&self, connection: &mut Option<TcpStream>, is_post: bool) -> Result<Answer, String> {
         let stream = match connection {
             Some(stream) => stream,
             None => {
-                let stream = TcpStream::connect(self.router).await.map_err(|error| format!("connect: {error}"))?;
+                let stream =
+                    TcpStream::connect(self.router).await.map_err(|error| format!("connect: {error}"))?;
                 stream.set_nodelay(true).map_err(|error| format!("connect: {error}"))?;
                 connection.insert(stream)
             }
@@ -138,23 +163,20 @@ impl Conversation {
         Ok(answer)
     }
 
-    fn note(&mut self, is_post: bool, result: Result<Answer, String>) {
+    fn note(&mut self, is_post: bool, was_out: bool, result: Result<Answer, String>) {
+        let is_out = was_out || self.is_home_out();
         let mut tally = self.tally.lock().expect("nobody panics while holding it");
         tally.requests += 1;
         let problem = match result {
             Ok(answer) if answer.status == 200 => {
+                if self.home().is_some_and(|home| home != answer.member) {
+                    tally.moved += 1;
+                    if !is_out {
+                        tally.sessions_lost.insert(self.number);
+                    }
+                }
                 if let Some(cookie) = answer.cookie {
                     self.cookie = Some(cookie);
-                }
-                // The session begins with the first GET; only from then on has the conversation a member.
-                if let Some(left) = &self.member
-                    && !is_post
-                    && *left != answer.member
-                {
-                    *tally.moved_from.entry(left.clone()).or_default() += 1;
-                }
-                if !is_post {
-                    self.member = Some(answer.member);
                 }
                 return;
             }
@@ -199,7 +221,10 @@ pub async fn read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
     let value = |name: &str| {
         let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+        lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+            .next()
     };
     match value("content-length") {
         Some(length) => {
