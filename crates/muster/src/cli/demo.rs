@@ -100,7 +100,8 @@ fn demo(args: &Args) -> Result<Exit, DemoError> {
     let settings = crate::config::parse(&text, &file.display().to_string()).map_err(DemoError::Config)?;
     let node = settings.nodes[0].clone();
     let selection = Selection::of_node(&settings, &node);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
     let options = RolesOptions { settings, config_text: text, node, selection, who: "demo".into() };
     let running = start_all(options).map_err(DemoError::Start)?;
     let stage = Stage { running: &running, plan, file, state_dir: directory.path().to_owned(), program };
@@ -156,7 +157,7 @@ impl Stage<'_> {
         };
         let findings = check.run(|text| eprintln!("{text}")).await.map_err(DemoError::Check)?;
         let text = serde_json::to_string(&findings).expect("findings are plain data");
-        let printed = print(&format!("{text}\n"));
+        let printed = print(format!("{text}\n").as_bytes());
         Ok(if findings.ok { printed } else { Exit::No })
     }
 
@@ -165,7 +166,7 @@ impl Stage<'_> {
         let token = fs::read_to_string(self.state_dir.join(TOKEN_FILE)).unwrap_or_default();
         let (token, file) = (token.trim(), self.file.display());
         let program = shown(&self.program);
-        print(&format!(
+        let text = format!(
             "Muster runs a cluster of three members here, behind one address.\n\n\
              \x20 router    http://{router}/\n\
              \x20 console   http://{console}/login#token={token}\n\n\
@@ -174,7 +175,10 @@ impl Stage<'_> {
              \x20 {program} status --config {file}\n\
              \x20 {program} cluster drain shop shop-2 --config {file}\n\n\
              Ctrl-C stops everything.\n"
-        ));
+        );
+        if print(text.as_bytes()) != Exit::Yes {
+            tracing::warn!("the greeting could not be printed");
+        }
     }
 }
 
@@ -199,7 +203,8 @@ async fn wait_until_up(mut manager: ManagerHandle, members: usize) -> Result<Soc
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(DemoError::Gone),
             Err(_) => {
-                let seen = format!("{} of {members} are up, the router listens on {address:?}", up_members(&status));
+                let seen =
+                    format!("{} of {members} are up, the router listens on {address:?}", up_members(&status));
                 return Err(DemoError::NotUp { seen });
             }
         }

@@ -108,7 +108,12 @@ impl Check {
         Ok(findings)
     }
 
-    async fn kill(&mut self, load: &Load, findings: &mut Findings, say: &impl Fn(&str)) -> Result<(), CheckError> {
+    async fn kill(
+        &mut self,
+        load: &Load,
+        findings: &mut Findings,
+        say: &impl Fn(&str),
+    ) -> Result<(), CheckError> {
         let victim = self.victim(0);
         say(&format!("kill: SIGKILL to {victim}"));
         load.allow_out([victim.clone()]);
@@ -120,7 +125,12 @@ impl Check {
         self.settle(load).await
     }
 
-    async fn hang(&mut self, load: &Load, findings: &mut Findings, say: &impl Fn(&str)) -> Result<(), CheckError> {
+    async fn hang(
+        &mut self,
+        load: &Load,
+        findings: &mut Findings,
+        say: &impl Fn(&str),
+    ) -> Result<(), CheckError> {
         let victim = self.victim(1);
         say(&format!("hang: SIGSTOP to {victim}"));
         load.allow_out([victim.clone()]);
@@ -153,7 +163,12 @@ impl Check {
         self.settle(load).await
     }
 
-    async fn add(&mut self, load: &Load, findings: &mut Findings, say: &impl Fn(&str)) -> Result<(), CheckError> {
+    async fn add(
+        &mut self,
+        load: &Load,
+        findings: &mut Findings,
+        say: &impl Fn(&str),
+    ) -> Result<(), CheckError> {
         say("add: a fourth member");
         let started = Instant::now();
         self.plan.members.push(("shop-4".into(), 2));
@@ -163,7 +178,12 @@ impl Check {
         self.settle(load).await
     }
 
-    async fn weigh(&mut self, load: &Load, findings: &mut Findings, say: &impl Fn(&str)) -> Result<(), CheckError> {
+    async fn weigh(
+        &mut self,
+        load: &Load,
+        findings: &mut Findings,
+        say: &impl Fn(&str),
+    ) -> Result<(), CheckError> {
         let heavy = self.victim(0);
         say(&format!("weight: {heavy} gets twice as much as the others"));
         let started = Instant::now();
@@ -190,7 +210,8 @@ impl Check {
         let is_done = |status: &CellStatus| {
             let cluster = shop(status);
             let renewed = cluster.members.iter().all(|member| {
-                member.state == RunState::Up && process(member).is_some_and(|pid| before.get(&member.member.0) != Some(&pid))
+                member.state == RunState::Up
+                    && process(member).is_some_and(|pid| before.get(&member.member.0) != Some(&pid))
             });
             cluster.operation.is_none() && renewed && routers_know(status)
         };
@@ -208,8 +229,12 @@ impl Check {
                 *findings.distribution.entry(name).or_default() += 1;
             }
         }
-        findings.distribution_expected =
-            self.plan.members.iter().map(|(name, weight)| (name.clone(), CYCLES * u64::from(*weight) / 2)).collect();
+        findings.distribution_expected = self
+            .plan
+            .members
+            .iter()
+            .map(|(name, weight)| (name.clone(), CYCLES * u64::from(*weight) / 2))
+            .collect();
         Ok(())
     }
 
@@ -293,7 +318,8 @@ impl Check {
 
     async fn act(&self, member: Option<&str>, act: Act) -> Result<(), CheckError> {
         let (cluster, member) = (ClusterName::from("shop"), member.map(MemberName::from));
-        let asked = self.manager.ask(|reply| Request::Act { who: "demo".into(), cluster, member, act, reply });
+        let asked =
+            self.manager.ask(|reply| Request::Act { who: "demo".into(), cluster, member, act, reply });
         match asked.await? {
             Ok(_) => Ok(()),
             Err(error) => Err(CheckError::Refused { what: format!("{act:?}"), why: error.message }),
@@ -302,7 +328,8 @@ impl Check {
 
     async fn apply(&self) -> Result<(), CheckError> {
         let text = self.plan.configuration(&self.state_dir, &self.program);
-        let asked = self.manager.ask(|reply| Request::Apply { who: "demo".into(), text, dry_run: false, reply });
+        let asked =
+            self.manager.ask(|reply| Request::Apply { who: "demo".into(), text, dry_run: false, reply });
         match asked.await? {
             Ok(_) => Ok(()),
             Err(error) => Err(CheckError::Refused { what: "apply".into(), why: error.message }),
@@ -330,7 +357,11 @@ fn judge(findings: &mut Findings, posts_failed: u64, examples: &[String]) {
 }
 
 fn shop(status: &CellStatus) -> &ClusterStatus {
-    status.clusters.iter().find(|cluster| cluster.cluster.0 == "shop").expect("the demo's cluster is never removed")
+    status
+        .clusters
+        .iter()
+        .find(|cluster| cluster.cluster.0 == "shop")
+        .expect("the demo's cluster is never removed")
 }
 
 fn member<'s>(status: &'s CellStatus, name: &str) -> &'s MemberStatus {

@@ -143,7 +143,8 @@ impl Conversation {
         let stream = match connection {
             Some(stream) => stream,
             None => {
-                let stream = TcpStream::connect(self.router).await.map_err(|error| format!("connect: {error}"))?;
+                let stream =
+                    TcpStream::connect(self.router).await.map_err(|error| format!("connect: {error}"))?;
                 stream.set_nodelay(true).map_err(|error| format!("connect: {error}"))?;
                 connection.insert(stream)
             }
@@ -220,7 +221,10 @@ pub async fn read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
     let value = |name: &str| {
         let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+        lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+            .next()
     };
     match value("content-length") {
         Some(length) => {

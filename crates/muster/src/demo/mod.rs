@@ -49,7 +49,9 @@ fn remove_left_over(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else { continue };
+        let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
+            continue;
+        };
         if !Path::new(&format!("/proc/{process}")).exists()
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
