@@ -342,10 +342,6 @@ impl World {
             .map(|member| member.name.clone())
             .collect();
         external.iter().for_each(|name| self.start_external(name));
-        // Those that are no longer configured are nobody's business.
-        let is_foreign =
-            |name: &str| name.starts_with("shop-") && !external.iter().any(|known| known == name);
-        self.processes.retain(|_, process| !process.is_external() || !is_foreign(&process.member.member.0));
         // Once the manager knows again what has failed: what was sent on a stalled link is still under way.
         self.run_until(self.now + STALL_MAX_MS + 1_000);
         self.operate(None, Act::Start);

@@ -15,14 +15,20 @@ use wire::view::{Affinity, Policy};
 
 /// The one cluster of a simulated cell.
 pub const CLUSTER: &str = "shop";
+/// Twenty times the longest answer of a healthy member.
 pub const STOP_GRACE_MS: u64 = 1_000;
+/// A hung member is found within two of these.
 pub const PROBE_INTERVAL_MS: u64 = 200;
+/// Below the interval, so that probes never pile up.
 pub const PROBE_TIMEOUT_MS: u64 = 150;
+/// Thirty times what a healthy member needs.
 pub const START_TIMEOUT_MS: u64 = 2_000;
 /// Longest pause before a restart. One second: several restarts fit into a story.
 pub const RESTART_DELAY_MAX_MS: u64 = 1_000;
-/// Time-outs of the routers.
+/// The routers' time-out for connections: longer than any healthy path needs.
 pub const CONNECT_MS: u64 = 300;
+/// The routers' time-out for answers. Longer than a probe takes to find a hung member, shorter than the slowest
+/// member: both ends of a slow answer happen.
 pub const RESPONSE_MS: u64 = 500;
 
 /// One member of the plan.

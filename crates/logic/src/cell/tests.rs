@@ -587,7 +587,7 @@ fn cluster_that_is_removed_loses_its_routes_first_and_keeps_its_numbers() {
             1000 assign a: o running 1, s1 running 1, s2 running 1, s3 running 1
             1100 view shop 7.3: s1 down
             1100 assign a: o running 1, s1 running 1
-            1200 view shop 7.4: 
+            1200 view shop 7.4: nobody
             1200 clusters all: other
             1200 assign a: o running 1
             2000 event info member-starting: shop/s1 is starting: its agent has been told to start it

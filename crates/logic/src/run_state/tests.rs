@@ -34,12 +34,20 @@ fn with_observed(facts: Facts<'static>, change: impl FnOnce(&mut Observed<'stati
     Facts { observed: Some(observed), ..facts }
 }
 
+type Case<'a> = (&'a str, Facts<'a>, RunState, &'a str);
+
+/// Each situation has one state and one reason.
+fn check_all(cases: &[Case]) {
+    for (situation, facts, state, reason) in cases {
+        let (judged, why) = judge(facts);
+        assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
+    }
+}
+
 #[test]
-fn each_situation_has_one_state_and_one_reason() {
-    use RunState::{Down, Draining, Failed, Starting, Unknown, Up};
-    let stale = "(last known: its agent is not connected)";
-    let cases: &[(&str, Facts, RunState, &str)] = &[
-        // What the process and its probe say.
+fn table_of_what_process_and_probe_say() {
+    use RunState::{Down, Failed, Starting, Up};
+    check_all(&[
         ("passing", up(), Up, "passes its probe"),
         ("not yet probed", reported(RUNNING, Unasked), Starting, "has not passed its probe yet"),
         ("fails after it has passed", reported(RUNNING, Failing), Down, "fails its probe"),
@@ -86,7 +94,13 @@ fn each_situation_has_one_state_and_one_reason() {
             Starting,
             "its agent has been told to start it",
         ),
-        // External members.
+    ]);
+}
+
+#[test]
+fn table_of_external_members() {
+    use RunState::{Down, Starting, Up};
+    check_all(&[
         ("external passing", reported(ProcessState::External, Passing), Up, "passes its probe"),
         ("external failing", reported(ProcessState::External, Failing), Down, "fails its probe"),
         (
@@ -101,7 +115,14 @@ fn each_situation_has_one_state_and_one_reason() {
             Starting,
             "its agent has been told to probe it",
         ),
-        // What the agent's link says.
+    ]);
+}
+
+#[test]
+fn table_of_what_the_link_says() {
+    use RunState::{Down, Starting, Unknown, Up};
+    let stale = "(last known: its agent is not connected)";
+    check_all(&[
         ("never heard", silent(AgentLink::NotHeard), Unknown, "its agent has not reported yet"),
         (
             "never heard, up before",
@@ -153,7 +174,13 @@ fn each_situation_has_one_state_and_one_reason() {
             Down,
             &format!("exited and will be started again {stale}"),
         ),
-        // What the operator wants.
+    ]);
+}
+
+#[test]
+fn table_of_what_the_operator_wants() {
+    use RunState::{Down, Draining};
+    check_all(&[
         (
             "stopped",
             Facts { wish: Wish::Stop, ..reported(ProcessState::Stopped, Unasked) },
@@ -197,7 +224,13 @@ fn each_situation_has_one_state_and_one_reason() {
             Draining,
             "drained by an operator: keeps its conversations, takes no new ones",
         ),
-        // What an operation does.
+    ]);
+}
+
+#[test]
+fn table_of_what_an_operation_does() {
+    use RunState::{Down, Draining};
+    check_all(&[
         ("taken out", Facts { task: Task::TakenOut(Goal::Restart), ..up() }, Down, "is being restarted"),
         (
             "taken out while drained",
@@ -217,11 +250,7 @@ fn each_situation_has_one_state_and_one_reason() {
             Down,
             "fails its probe",
         ),
-    ];
-    for (situation, facts, state, reason) in cases {
-        let (judged, why) = judge(facts);
-        assert_eq!((judged, why.to_string().as_str()), (*state, *reason), "{situation}");
-    }
+    ]);
 }
 
 #[test]

@@ -384,3 +384,6 @@ impl Machine for Desk {
         assert!(self.waiting.is_empty(), "an operator was not answered");
     }
 }
+
+#[cfg(test)]
+mod tests;

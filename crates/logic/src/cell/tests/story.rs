@@ -112,7 +112,8 @@ impl Story {
                 );
                 let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
                 let members: Vec<_> = view.members.iter().map(member_text).collect();
-                format!("view {} {}{to}: {}", view.cluster, view.epoch, members.join(", "))
+                let members = if members.is_empty() { "nobody".to_owned() } else { members.join(", ") };
+                format!("view {} {}{to}: {members}", view.cluster, view.epoch)
             }
             Output::Clusters { to, names } => {
                 let names: Vec<_> = names.into_iter().map(|name| name.0).collect();
