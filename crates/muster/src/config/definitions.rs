@@ -254,7 +254,7 @@ const TIMEOUTS: &[Definition] = &[
 
 const LIMITS: &[Definition] = &[
     integer("head_size_max_bytes", 1024, MIB, 32_768, "65536", "Largest head of a request or answer."),
-    integer("header_count_max", 8, 1000, 100, "200", "Most header lines of a request or answer."),
+    integer("header_count_max", 8, 128, 100, "64", "Most header lines of a request."),
     integer(
         "body_size_max_bytes",
         0,

@@ -22,6 +22,9 @@ const SPARE_BUFFERS_MAX: usize = 256;
 /// A larger buffer than this is given back to the system instead of being kept.
 const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 
+/// Lines about clients' mistakes per second and thread. Ten: enough to see what is wrong.
+const TOLD_MAX: u32 = 10;
+
 #[derive(Debug)]
 pub struct Core {
     pub waits: Rc<Waits>,
@@ -38,6 +41,8 @@ pub struct Core {
     pub totals: Cell<Totals>,
     pub is_stopping: Cell<bool>,
     pub report_now: Notify,
+    /// The second in which clients' mistakes were logged last, and how many.
+    told: Cell<(u64, u32)>,
     pub access_log: Option<AccessLogHandle>,
     seed: Cell<u64>,
 }
@@ -62,6 +67,7 @@ impl Core {
             totals: Cell::default(),
             is_stopping: Cell::new(false),
             report_now: Notify::new(),
+            told: Cell::default(),
             access_log,
             seed: Cell::new(seed),
         })
@@ -76,6 +82,15 @@ impl Core {
         let mut totals = self.totals.get();
         change(&mut totals);
         self.totals.set(totals);
+    }
+
+    /// Whether a line about a client's mistake may be logged: a few each second, so that nobody can flood the log.
+    pub fn may_tell(&self) -> bool {
+        let second = self.waits.now_us() / 1_000_000;
+        let (told_in, told) = self.told.get();
+        let told = if told_in == second { told + 1 } else { 1 };
+        self.told.set((second, told));
+        told <= TOLD_MAX
     }
 
     /// An empty buffer, used before if possible.
