@@ -113,9 +113,10 @@ pub fn run(args: &Args) -> ExitCode {
             continue;
         }
         eprintln!("[{}/{}] {}", index + 1, steps.len(), step.text());
-        let step_started = Instant::now();
+        let (step_started, processor_before) = (Instant::now(), process::processor_time());
         let ended = carry_out(*step, &logs);
         let seconds = step_started.elapsed().as_secs_f64();
+        let processor_seconds = (process::processor_time() - processor_before).as_secs_f64();
         let word = if ended.outcome.is_ok() { "ok" } else { "FAILED" };
         let told = match &ended.outcome {
             Ok(text) => text.clone(),
@@ -124,13 +125,18 @@ pub fn run(args: &Args) -> ExitCode {
                 format!("see {}", log_of(&logs, *step).display())
             }
         };
-        eprintln!("        {seconds:6.1} s  {word}  {told}");
-        summary.push(format!("  {word:7}  {:13} {seconds:7.1} s  {told}", step.text()));
+        let cost = format!("{seconds:7.1} s {processor_seconds:7.1} s of processors");
+        eprintln!("       {cost}  {word}  {told}");
+        summary.push(format!("  {word:7}  {:13} {cost}  {told}", step.text()));
         total.add(ended.counts);
         is_broken_off = ended.outcome.is_err() && step.is_needed_by_others();
     }
     println!("{}", summary.join("\n"));
-    println!("  {:.1} minutes in all", started.elapsed().as_secs_f64() / 60.0);
+    println!(
+        "  {:.1} minutes in all, {:.1} of processors",
+        started.elapsed().as_secs_f64() / 60.0,
+        process::processor_time().as_secs_f64() / 60.0
+    );
     println!("{} passed, {} failed", total.passed, total.failed);
     if total.failed == 0 && !is_broken_off { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
