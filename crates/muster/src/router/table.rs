@@ -1,5 +1,6 @@
-//! What all data threads of a router know: settings, routes and views. Immutable; replaced whole.
+//! What all data threads of a router know: settings, routes, access log and views. Immutable; replaced whole.
 
+use super::access_log::AccessLogHandle;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,5 +14,6 @@ pub struct Table {
     pub number: u64,
     pub settings: Arc<RouterSettings>,
     pub routes: Arc<RouteTable>,
+    pub access_log: Option<AccessLogHandle>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
 }
