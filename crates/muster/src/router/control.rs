@@ -56,7 +56,6 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
-        table_number: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -79,7 +78,6 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
-    table_number: u64,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -131,8 +129,8 @@ impl Control {
                 tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
             }
             LinkEvent::Message(FromManager::Settings { settings, .. }) => {
-                if self.state.settings.as_ref() != Some(&settings) {
-                    self.state.settings = Some(settings);
+                if self.state.settings.as_ref() != Some(&*settings) {
+                    self.state.settings = Some(*settings);
                     self.must_keep = true;
                     self.use_settings().await;
                 }
@@ -232,9 +230,7 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
-        self.table_number += 1;
         let table = Arc::new(Table {
-            number: self.table_number,
             routes: Arc::new(RouteTable::new(&settings.routes)),
             settings: Arc::new(settings.clone()),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),

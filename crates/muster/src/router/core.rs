@@ -22,6 +22,9 @@ const SPARE_BUFFERS_MAX: usize = 256;
 /// A larger buffer than this is given back to the system instead of being kept.
 const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 
+/// Lines about clients' mistakes per second and thread. Ten: enough to see what is wrong.
+const TOLD_MAX: u32 = 10;
+
 #[derive(Debug)]
 pub struct Core {
     pub waits: Rc<Waits>,
@@ -35,10 +38,11 @@ pub struct Core {
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
-    pub table_number: Cell<u64>,
     pub totals: Cell<Totals>,
     pub is_stopping: Cell<bool>,
     pub report_now: Notify,
+    /// The second in which clients' mistakes were logged last, and how many.
+    told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
     seed: Cell<u64>,
 }
@@ -55,10 +59,10 @@ impl Core {
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
-            table_number: Cell::new(0),
             totals: Cell::default(),
             is_stopping: Cell::new(false),
             report_now: Notify::new(),
+            told: Cell::default(),
             access_log: RefCell::default(),
             seed: Cell::new(seed),
         })
@@ -73,6 +77,15 @@ impl Core {
         let mut totals = self.totals.get();
         change(&mut totals);
         self.totals.set(totals);
+    }
+
+    /// Whether a line about a client's mistake may be logged: a few each second, so that nobody can flood the log.
+    pub fn may_tell(&self) -> bool {
+        let second = self.waits.now_us() / 1_000_000;
+        let (told_in, told) = self.told.get();
+        let told = if told_in == second { told + 1 } else { 1 };
+        self.told.set((second, told));
+        told <= TOLD_MAX
     }
 
     /// An empty buffer, used before if possible.
@@ -118,7 +131,6 @@ impl Core {
         }
         let of_route = |route: &wire::settings::RouteSettings| clusters.get(&route.cluster).cloned();
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
-        self.table_number.set(table.number);
         self.report_now.notify_one();
     }
 }
