@@ -283,7 +283,7 @@ const RETRY: &[Definition] = &[
         100_000,
         10,
         "5",
-        "Retries per second that are allowed whatever the traffic is.",
+        "Retries per second, on average over ten seconds, that are allowed whatever the traffic is.",
     ),
     integer(
         "replay_max_bytes",

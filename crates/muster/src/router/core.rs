@@ -43,17 +43,12 @@ pub struct Core {
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
-    pub access_log: Option<AccessLogHandle>,
+    pub access_log: RefCell<Option<AccessLogHandle>>,
     seed: Cell<u64>,
 }
 
 impl Core {
-    pub fn new(
-        clock: Clock,
-        settings: Arc<RouterSettings>,
-        access_log: Option<AccessLogHandle>,
-        seed: u64,
-    ) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -68,7 +63,7 @@ impl Core {
             is_stopping: Cell::new(false),
             report_now: Notify::new(),
             told: Cell::default(),
-            access_log,
+            access_log: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -110,6 +105,7 @@ impl Core {
     pub fn apply(&self, table: &Table) {
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
+        *self.access_log.borrow_mut() = table.access_log.clone();
         let mut clusters = self.clusters.borrow_mut();
         clusters.retain(|name, cluster| {
             let stays = table.views.contains_key(name);

@@ -116,6 +116,8 @@ impl Session {
         let next = match self.settle(&request, result, exchange.take()) {
             After::Next(next) => next,
             After::Tunnel(connection) => {
+                // A conversation like any other: who drains its member waits for it.
+                let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
                 Box::pin(tunnel::run(self, *connection)).await;
                 Next::Close
             }
@@ -405,7 +407,7 @@ impl Session {
     }
 
     fn log(&self, request: &Request, status: u16, bytes: u64) {
-        if let Some(log) = &self.client.core.access_log {
+        if let Some(log) = &*self.client.core.access_log.borrow() {
             log.write(&self.client.address, request, self.ticket.now_us(), status, bytes);
         }
     }
