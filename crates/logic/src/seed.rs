@@ -24,7 +24,7 @@ impl Chance {
     /// A number from 0 up to and without `bound`. The multiply method: no division, bias below 2^-32 for our bounds.
     pub fn below(&mut self, bound: u32) -> u32 {
         assert!(bound > 0, "nothing lies below 0");
-        ((self.bits() >> 32) * u64::from(bound) >> 32) as u32
+        (((self.bits() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     /// True `percent` times in a hundred.

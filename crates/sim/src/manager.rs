@@ -148,7 +148,10 @@ impl World {
                 }
             }
             Output::RouterSettings { router, settings } => {
-                self.send_to_role(&Peer::Router(router), FromManager::Settings { generation, settings });
+                self.send_to_role(
+                    &Peer::Router(router),
+                    FromManager::Settings { generation, settings: Box::new(settings) },
+                );
             }
             Output::Assign { node, assignments } => {
                 self.send_to_role(&Peer::Agent(node), FromManager::Assignments { generation, assignments });

@@ -24,6 +24,7 @@ pub const PROBE_TIMEOUT_MS: u64 = 150;
 /// Thirty times what a healthy member needs.
 pub const START_TIMEOUT_MS: u64 = 2_000;
 /// Longest pause before a restart. One second: several restarts fit into a story.
+pub const HUNG_AFTER_MS: u64 = 2_000;
 pub const RESTART_DELAY_MAX_MS: u64 = 1_000;
 /// The routers' time-out for connections: longer than any healthy path needs.
 pub const CONNECT_MS: u64 = 300;
@@ -163,6 +164,7 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
             attempts_max: 4,
             reset_after_ms: 3_000,
             start_timeout_ms: START_TIMEOUT_MS,
+            hung_after_ms: HUNG_AFTER_MS,
         },
     };
     MemberSettings {

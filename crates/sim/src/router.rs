@@ -100,7 +100,7 @@ impl World {
                     Some(budget) => budget.set(&settings.retry),
                     None => router.budget = Some(RetryBudget::new(&settings.retry)),
                 }
-                router.settings = Some(settings);
+                router.settings = Some(*settings);
             }
             FromManager::Views(views) => {
                 for view in views {

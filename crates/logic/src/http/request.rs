@@ -267,7 +267,8 @@ impl<'b> RequestHead<'b, '_> {
         if !(add.is_trusted && self.scan.has_forwarded_proto) {
             line(&[b"X-Forwarded-Proto: ", add.scheme.as_bytes(), b"\r\n"]);
         }
-        if !(add.is_trusted && self.scan.has_forwarded_host) && !self.host.is_empty() {
+        let is_kept = add.is_trusted && self.scan.has_forwarded_host;
+        if !is_kept && !self.host.is_empty() {
             line(&[b"X-Forwarded-Host: ", self.host, b"\r\n"]);
         }
         // RFC 7239: an IPv6 address stands in brackets and quotes, a host with a port in quotes.

@@ -158,7 +158,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "clusters.*.members.*.restart",
         repeats: Repeats::Once,
-        doc: "What happens when a member that the agent starts ends by itself, or does not become healthy.",
+        doc: "What happens when a member that the agent starts ends by itself, does not become healthy, or hangs.",
         keys: &[RESTART],
     },
     Section {
@@ -548,5 +548,15 @@ const RESTART: &[Definition] = &[
         60_000,
         "120000",
         "A member that has not become healthy this long after its start counts as a failed start.",
+    ),
+    integer(
+        "hung_after_ms",
+        0,
+        HOUR_MS,
+        15_000,
+        "30000",
+        "A member that was healthy and then fails its probe for this long is stopped, as by `stop_signal` and \
+         `stop_grace_ms`, and started again; it counts as a failed start. 0: never. A probe of the kind \"process\" \
+         never fails.",
     ),
 ];

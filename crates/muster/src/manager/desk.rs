@@ -320,7 +320,7 @@ impl Desk {
             }
             cell::Output::RouterSettings { router, settings } => Output::Send {
                 to: To::One(Place::Router(router)),
-                message: FromManager::Settings { generation, settings },
+                message: FromManager::Settings { generation, settings: Box::new(settings) },
             },
             cell::Output::Assign { node, assignments } => Output::Send {
                 to: To::One(Place::Agent(node)),

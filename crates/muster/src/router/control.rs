@@ -52,7 +52,6 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         threads: Vec::new(),
         listening: BTreeMap::new(),
         problems: Vec::new(),
-        table_number: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -71,7 +70,6 @@ struct Control {
     /// Address asked for and address got.
     listening: BTreeMap<SocketAddr, SocketAddr>,
     problems: Vec<String>,
-    table_number: u64,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -121,8 +119,8 @@ impl Control {
                 tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
             }
             LinkEvent::Message(FromManager::Settings { settings, .. }) => {
-                if self.state.settings.as_ref() != Some(&settings) {
-                    self.state.settings = Some(settings);
+                if self.state.settings.as_ref() != Some(&*settings) {
+                    self.state.settings = Some(*settings);
                     self.must_keep = true;
                     self.use_settings().await;
                 }
@@ -207,9 +205,7 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
-        self.table_number += 1;
         let table = Arc::new(Table {
-            number: self.table_number,
             routes: Arc::new(RouteTable::new(&settings.routes)),
             settings: Arc::new(settings.clone()),
             views: self.views.clone(),

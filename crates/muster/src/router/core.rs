@@ -35,7 +35,6 @@ pub struct Core {
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
-    pub table_number: Cell<u64>,
     pub totals: Cell<Totals>,
     pub is_stopping: Cell<bool>,
     pub report_now: Notify,
@@ -60,7 +59,6 @@ impl Core {
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
-            table_number: Cell::new(0),
             totals: Cell::default(),
             is_stopping: Cell::new(false),
             report_now: Notify::new(),
@@ -122,7 +120,6 @@ impl Core {
         }
         let of_route = |route: &wire::settings::RouteSettings| clusters.get(&route.cluster).cloned();
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
-        self.table_number.set(table.number);
         self.report_now.notify_one();
     }
 }

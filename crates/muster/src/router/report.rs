@@ -12,7 +12,6 @@ use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadReport {
-    pub table_number: u64,
     pub connections: u64,
     pub totals: Totals,
     pub clusters: Vec<ClusterCounts>,
@@ -62,7 +61,6 @@ pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
         }
     });
     ThreadReport {
-        table_number: core.table_number.get(),
         connections: core.waits.count() as u64,
         totals: core.totals.get(),
         clusters: clusters.collect(),

@@ -140,7 +140,6 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
-    let request_ms = settings.timeouts.request_ms;
     let request = Request {
         cluster,
         member,
@@ -157,9 +156,14 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         is_replayable: true,
         body_bytes: step.data as u64,
         started_us,
-        deadline_us: if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) },
+        deadline_us: deadline(started_us, settings.timeouts.request_ms),
     };
     Admission::Admitted { request, used }
+}
+
+/// When a request that began at `started_us` must be done; 0 ms sets no bound.
+fn deadline(started_us: u64, request_ms: u64) -> u64 {
+    if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) }
 }
 
 /// Whether a body of that many bytes is more than the setting allows; 0 allows any.

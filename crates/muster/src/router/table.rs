@@ -9,8 +9,6 @@ use wire::view::View;
 
 #[derive(Debug)]
 pub struct Table {
-    /// Counts the tables of this process, so that threads can say which one they use.
-    pub number: u64,
     pub settings: Arc<RouterSettings>,
     pub routes: Arc<RouteTable>,
     pub views: BTreeMap<ClusterName, Arc<View>>,

@@ -43,7 +43,7 @@ pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String
     fs::create_dir_all(&files).expect("the test's directory can be written");
     fs::write(files.join("index.html"), format!("{}\n", kind.text())).expect("it can be written");
     fs::write(files.join("large"), vec![b'x'; LARGE_BYTES]).expect("it can be written");
-    let words = match kind {
+    match kind {
         Kind::Nginx => {
             let config = directory.join("nginx.conf");
             fs::write(&config, nginx_config(&directory, address)).expect("it can be written");
@@ -72,8 +72,7 @@ pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String
             all.push(display(&files));
             all
         }
-    };
-    words
+    }
 }
 
 fn path(name: &str) -> String {

@@ -179,7 +179,7 @@ impl Stage {
         {
             let mut told = self.told.lock().expect("no panic");
             told.settings.listen = vec![address];
-            let settings = told.settings.clone();
+            let settings = Box::new(told.settings.clone());
             let connection = told.connection.as_mut().expect("the router is connected");
             send(connection, &FromManager::Settings { generation: 1, settings });
         }
@@ -219,7 +219,8 @@ fn serve_router(mut connection: UnixStream, told: &Mutex<Told>) {
     send(&mut connection, &FromManager::Welcome { version: LINK_VERSION, generation: 1 });
     {
         let mut told = told.lock().expect("no panic");
-        send(&mut connection, &FromManager::Settings { generation: 1, settings: told.settings.clone() });
+        let settings = Box::new(told.settings.clone());
+        send(&mut connection, &FromManager::Settings { generation: 1, settings });
         send(&mut connection, &FromManager::Views(vec![told.view.clone()]));
         told.connection = Some(connection.try_clone().expect("a second handle"));
     }
