@@ -69,6 +69,8 @@ pub struct Facts<'a> {
     /// What was last observed: of an external member ever, of others by an earlier manager. Counts until there is
     /// something newer.
     pub before: Option<RunState>,
+    /// What `is_lost` said last.
+    pub was_lost: bool,
 }
 
 /// Why a member is in its state.
@@ -86,7 +88,8 @@ pub enum Reason {
     ProbeFails(String),
     BacksOff(String),
     GaveUp(String),
-    ProcessStops,
+    /// With the agent's whole sentence, where the member was not asked to stop.
+    ProcessStops(String),
     Stopped,
     OutOfRotation,
     Drained,
@@ -113,7 +116,7 @@ impl fmt::Display for Reason {
             Reason::GaveUp(detail) => {
                 with_detail(out, "failed too often and waits for a person to start it", detail)
             }
-            Reason::ProcessStops => out.write_str("its process is stopping"),
+            Reason::ProcessStops(detail) => with_detail(out, "its process is stopping", detail),
             Reason::Stopped => out.write_str("stopped by an operator"),
             Reason::OutOfRotation => out.write_str("taken out of rotation by an operator"),
             Reason::Drained => {
@@ -155,7 +158,9 @@ pub fn judge(facts: &Facts) -> (RunState, Reason) {
 fn stopped(facts: &Facts) -> Reason {
     match facts.observed.map(|observed| observed.process) {
         _ if facts.is_external => Reason::OutOfRotation,
-        Some(ProcessState::Running { .. } | ProcessState::Stopping { .. }) => Reason::ProcessStops,
+        Some(ProcessState::Running { .. } | ProcessState::Stopping { .. }) => {
+            Reason::ProcessStops(String::new())
+        }
         Some(
             ProcessState::External | ProcessState::Stopped | ProcessState::BackingOff | ProcessState::GaveUp,
         )
@@ -191,8 +196,15 @@ pub fn observe(facts: &Facts) -> (RunState, Reason) {
 }
 
 /// Whether requests that wait for its answer wait in vain: its process is gone or has stopped answering. Not while it
-/// is started or stopped in good order, and not because its agent is silent.
+/// is started or stopped in good order, and not because its agent is silent. Once lost it stays so until it is up
+/// again, through the end of that process and the start of the next: a router that hears only part of it, because it
+/// was away, shall not miss that what it waits for is lost.
 pub fn is_lost(facts: &Facts) -> bool {
+    let is_up_again = observe(facts).0 == RunState::Up;
+    is_lost_now(facts) || (facts.was_lost && !is_up_again)
+}
+
+fn is_lost_now(facts: &Facts) -> bool {
     let Some(observed) = facts.observed.filter(|observed| observed.is_current) else { return false };
     match (observed.process, observed.probe) {
         (ProcessState::BackingOff | ProcessState::GaveUp, _) => true,
@@ -227,7 +239,7 @@ fn observe_process(observed: &Observed, before: Option<RunState>) -> (RunState, 
             (RunState::Down, Reason::ProbeFails(detail))
         }
         (ProcessState::Stopped, _) => (RunState::Starting, Reason::ToldToStart),
-        (ProcessState::Stopping { .. }, _) => (RunState::Down, Reason::ProcessStops),
+        (ProcessState::Stopping { .. }, _) => (RunState::Down, Reason::ProcessStops(detail)),
         (ProcessState::BackingOff, _) => (RunState::Down, Reason::BacksOff(detail)),
         (ProcessState::GaveUp, _) => (RunState::Failed, Reason::GaveUp(detail)),
     }

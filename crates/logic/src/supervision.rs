@@ -3,8 +3,8 @@
 //! Pure: the caller carries out the orders and brings what came of them. Times are milliseconds of `Time`.
 //! Promises: at most one process at a time; no start while one may still be there; never more than
 //! `attempts_max` failed starts in a row; a process that was asked to stop is killed after its grace.
-//! A process that ends unasked counts as a failed start however long it ran, unless it was healthy for
-//! `reset_after_ms`: that wipes the count.
+//! A process that ends unasked counts as a failed start however long it ran, and so does one that hangs for
+//! `hung_after_ms` and is stopped for it; having been healthy for `reset_after_ms` wipes the count.
 //! Not here: probes (see `probe`), ports, signals.
 
 use crate::time::Time;
@@ -83,8 +83,12 @@ enum Fitness {
     Healthy {
         since: Time,
     },
-    /// Has passed before, fails now. It is left alone: whoever routes goes around it.
-    Ailing,
+    /// Has passed before, fails now. Whoever routes goes around it; it is stopped once that lasts too long.
+    Ailing {
+        since: Time,
+        /// Its newest answer was good: it is not stopped before the next one has shown whether it has recovered.
+        is_answering: bool,
+    },
 }
 
 impl Fitness {
@@ -92,7 +96,24 @@ impl Fitness {
     fn is_proven(self, now: Time, restart: &RestartSettings) -> bool {
         match self {
             Fitness::Healthy { since } => since + restart.reset_after_ms <= now,
-            Fitness::Untried { .. } | Fitness::Ailing => false,
+            Fitness::Untried { .. } | Fitness::Ailing { .. } => false,
+        }
+    }
+
+    fn ailing_ms(self, now: Time) -> u64 {
+        match self {
+            Fitness::Ailing { since, .. } => now.since_ms(since),
+            Fitness::Untried { .. } | Fitness::Healthy { .. } => 0,
+        }
+    }
+
+    /// When it counts as hung, if nothing comes between.
+    fn hung_at(self, restart: &RestartSettings) -> Option<Time> {
+        match self {
+            Fitness::Ailing { since, is_answering: false } if restart.hung_after_ms > 0 => {
+                Some(since + restart.hung_after_ms)
+            }
+            Fitness::Ailing { .. } | Fitness::Untried { .. } | Fitness::Healthy { .. } => None,
         }
     }
 }
@@ -101,8 +122,8 @@ impl Fitness {
 enum StopCause {
     /// By its goal; after it what the goal says then.
     Asked,
-    /// It counts as a failed start, for this reason.
-    StartTimeout(String),
+    /// It has never become healthy or has hung: it counts as a failed start, for this reason.
+    Failed(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,12 +239,12 @@ impl Supervision {
                 None
             }
             State::Stopping { start: awaited, cause, .. } if *awaited == start => match (cause, self.goal) {
-                (StopCause::Asked | StopCause::StartTimeout(_), Goal::Rest) => {
+                (StopCause::Asked | StopCause::Failed(_), Goal::Rest) => {
                     self.rest(format!("stopped: {why}"));
                     None
                 }
                 (StopCause::Asked, Goal::Run { .. }) => Some(self.start(now, fresh)),
-                (StopCause::StartTimeout(text), Goal::Run { .. }) => {
+                (StopCause::Failed(text), Goal::Run { .. }) => {
                     let why = format!("{text}, and {why}");
                     self.fail(now, &why);
                     None
@@ -238,16 +259,28 @@ impl Supervision {
         }
     }
 
-    /// What the probe says now of the running process.
-    pub fn probed(&mut self, now: Time, verdict: ProbeState) {
+    /// What the probe says now of the running process, and what was wrong with its newest answer, if anything.
+    pub fn probed(&mut self, now: Time, verdict: ProbeState, trouble: Option<&str>) {
         let State::Running { fitness, .. } = &mut self.state else { return };
+        if fitness.is_proven(now, &self.rules.restart) {
+            self.failures = 0;
+        }
+        let is_answering = trouble.is_none();
         *fitness = match (*fitness, verdict) {
-            (Fitness::Untried { .. } | Fitness::Ailing, ProbeState::Passing) => {
+            (Fitness::Untried { .. } | Fitness::Ailing { .. }, ProbeState::Passing) => {
                 Fitness::Healthy { since: now }
             }
-            (Fitness::Healthy { .. }, ProbeState::Failing) => Fitness::Ailing,
+            (Fitness::Healthy { .. }, ProbeState::Failing) => Fitness::Ailing { since: now, is_answering },
+            (Fitness::Ailing { since, .. }, ProbeState::Failing) => Fitness::Ailing { since, is_answering },
             (unchanged, ProbeState::Unknown | ProbeState::Passing | ProbeState::Failing) => unchanged,
         };
+    }
+
+    /// Another probe asks from now on: a process that failed the last one has its time anew.
+    pub fn probe_changed(&mut self, now: Time) {
+        if let State::Running { fitness: Fitness::Ailing { since, .. }, .. } = &mut self.state {
+            *since = now;
+        }
     }
 
     /// Time has passed. `trouble` is what the probe has to say of a process that does not pass it.
@@ -265,6 +298,12 @@ impl Supervision {
             State::Running { fitness, .. } if fitness.is_proven(now, &self.rules.restart) => {
                 self.failures = 0;
                 None
+            }
+            State::Running { start, pid, fitness, .. }
+                if fitness.hung_at(&self.rules.restart).is_some_and(|at| at <= now) =>
+            {
+                let (start, pid, fitness) = (*start, *pid, *fitness);
+                Some(self.stop_hung(now, start, pid, fitness, trouble))
             }
             State::Stopping { start, kill, .. } if matches!(*kill, Kill::At(at) if at <= now) => {
                 *kill = Kill::Sent;
@@ -288,8 +327,9 @@ impl Supervision {
             State::Running { fitness: Fitness::Healthy { since }, .. } if self.failures > 0 => {
                 Some(*since + self.rules.restart.reset_after_ms)
             }
+            State::Running { fitness, .. } => fitness.hung_at(&self.rules.restart),
             State::Stopping { kill: Kill::At(at), .. } => Some(*at),
-            State::Resting | State::Running { .. } | State::Stopping { .. } | State::GaveUp => None,
+            State::Resting | State::Stopping { .. } | State::GaveUp => None,
         }
     }
 
@@ -317,12 +357,26 @@ impl Supervision {
 
     fn time_out(&mut self, now: Time, start: StartNumber, pid: Option<u32>, trouble: Option<&str>) -> Order {
         let limit_ms = self.rules.restart.start_timeout_ms;
-        let mut text = format!("did not pass its probe within {limit_ms} ms of its start");
-        if let Some(trouble) = trouble {
-            text.push_str(&format!(" ({trouble})"));
-        }
+        let text = with_trouble(format!("did not pass its probe within {limit_ms} ms of its start"), trouble);
         let reason = format!("stopping: {text}");
-        self.stop(now, start, pid, StopCause::StartTimeout(text), reason)
+        self.stop(now, start, pid, StopCause::Failed(text), reason)
+    }
+
+    /// It gets its stop signal and grace like any other: a process that only waits for something may still end in
+    /// order, and one that cannot hear loses no more than `stop_grace_ms` by it, while nobody routes to it.
+    fn stop_hung(
+        &mut self,
+        now: Time,
+        start: StartNumber,
+        pid: u32,
+        fitness: Fitness,
+        trouble: Option<&str>,
+    ) -> Order {
+        let hung_s = fitness.ailing_ms(now) as f64 / 1000.0;
+        let text = with_trouble(format!("did not answer its probe for {hung_s:.1} s"), trouble);
+        let is_last = self.failures.saturating_add(1) >= self.rules.restart.attempts_max;
+        let reason = format!("{text}; {}", if is_last { "stopping" } else { "restarting" });
+        self.stop(now, start, Some(pid), StopCause::Failed(text), reason)
     }
 
     fn rest(&mut self, reason: String) {
@@ -413,6 +467,14 @@ impl Supervision {
         assert!(!(wants_rest && is_alive), "runs though nobody wants it");
         assert!(!(wants_rest && goes_on), "will start though nobody wants it");
         assert!(self.state != State::GaveUp || self.failures > 0, "gave up without a failure");
+    }
+}
+
+/// `text`, and in brackets what the probe has to say.
+fn with_trouble(text: String, trouble: Option<&str>) -> String {
+    match trouble {
+        Some(trouble) => format!("{text} ({trouble})"),
+        None => text,
     }
 }
 

@@ -157,6 +157,7 @@ fn launch(command: &[&str]) -> Launch {
             attempts_max: 3,
             reset_after_ms: 60_000,
             start_timeout_ms: 20_000,
+            hung_after_ms: 60_000,
         },
     }
 }
@@ -225,6 +226,49 @@ fn a_suspended_member_is_found_by_its_probe() {
     assert_eq!(pid_of(&hung), pid);
     send(pid, Signal::CONT);
     assert_eq!(manager.until_up("one").0, pid);
+}
+
+/// Nobody tells the agent to: its manager is gone while the member hangs.
+#[test]
+fn a_member_that_stays_suspended_is_started_anew_by_its_agent_alone() {
+    let scratch = Scratch::new("hung");
+    let (_agent, listener, mut manager) = begin(&scratch);
+    let mut one = sample_app("one");
+    if let Run::Managed(launch) = &mut one.run {
+        launch.restart.hung_after_ms = 300;
+    }
+    manager.assign(1, &[one]);
+    let (pid, before) = manager.until_up("one");
+    drop(manager);
+    send(pid, Signal::STOP);
+    wait_for("the hung process is gone", || (!is_alive(pid)).then_some(()));
+    let (new_pid, after) = Manager::accept(&listener, 1).until_up("one");
+    assert_ne!(new_pid, pid);
+    assert_eq!((after.address, after.restarts), (before.address, 1));
+}
+
+#[test]
+fn the_restart_of_a_hung_member_is_told_with_its_reason() {
+    let scratch = Scratch::new("hung-reason");
+    let (_agent, _listener, mut manager) = begin(&scratch);
+    let mut one = sample_app("one");
+    if let Run::Managed(launch) = &mut one.run {
+        launch.restart.hung_after_ms = 300;
+    }
+    manager.assign(1, &[one]);
+    let (pid, _) = manager.until_up("one");
+    send(pid, Signal::STOP);
+    let hung = manager.until("one", "fails", |member| member.probe == ProbeState::Failing);
+    assert_eq!(hung.process, ProcessState::Running { pid });
+    let stops = manager.until("one", "is stopped", |member| member.process == ProcessState::Stopping { pid });
+    // How long exactly depends on how busy the machine is.
+    let why = stops.reason.strip_suffix("; restarting").expect("it will be started again");
+    assert!(why.starts_with("did not answer its probe for "), "{why}");
+    assert!(why.ends_with(" s (no answer within 200 ms)"), "{why}");
+    let gone = manager.until("one", "is gone", |member| member.process == ProcessState::BackingOff);
+    assert!(gone.reason.starts_with(&format!("{why}, and exited with status 0; ")), "{}", gone.reason);
+    assert!(gone.reason.ends_with("starts again after 20 ms (failure 1 of 3)"), "{}", gone.reason);
+    assert_ne!(manager.until_up("one").0, pid);
 }
 
 #[test]

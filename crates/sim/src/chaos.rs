@@ -15,7 +15,7 @@ use wire::view::{Policy, RunState};
 
 /// Every member must be up so long after the last fault. The longest way there: an outdated process is drained
 /// (0.5 s), taken out (1 s), stopped (1 s) and started (0.5 s), one of seven after the other, behind a manager that
-/// waits for its agents (2 s) and a back-off (1 s).
+/// waits for its agents (2 s), a process that hangs (0.5 s to notice, 2 s, 1 s to stop) and a back-off (1 s).
 pub const WHOLE_WITHIN_MS: u64 = 30_000;
 
 /// Longest time that a link holds everything back. Below the silence at which either end would give it up.
@@ -38,6 +38,8 @@ pub struct Outcome {
     pub events: u64,
     /// From the end of all faults until every member was up.
     pub whole_after_ms: u64,
+    /// Processes of agents that hung at the end of all faults, and that nobody but their agents helped.
+    pub left_hung: u64,
 }
 
 /// Tells how to see a failed history again.
@@ -79,10 +81,14 @@ pub fn run_seed(kind: Kind, seed: u64, steps: u32, is_traced: bool) -> Outcome {
             }
         }
     }
+    if kind == Kind::Faults {
+        world.hang_last(&mut chance);
+    }
     let end = world.now;
-    world.end_faults();
+    let left_hung = world.end_faults();
     world.become_whole(WHOLE_WITHIN_MS);
     let whole_after_ms = world.now.since_ms(end);
+    assert!(world.processes.values().all(|process| !process.is_hung), "a process that hangs was left alone");
     world.run_out();
     if kind == Kind::Planned {
         assert_eq!(world.tally.failed_count(), 0, "planned work failed requests: {:?}", world.tally.failed);
@@ -93,6 +99,7 @@ pub fn run_seed(kind: Kind, seed: u64, steps: u32, is_traced: bool) -> Outcome {
         kept: world.checks.kept,
         events: world.events_handled,
         whole_after_ms,
+        left_hung,
     }
 }
 
@@ -218,6 +225,18 @@ impl World {
         }
     }
 
+    /// The last fault of a history, so that most end with a process that only its agent can help.
+    fn hang_last(&mut self, chance: &mut Chance) {
+        let managed = self.processes.iter().filter(|(_, process)| !process.is_external());
+        let managed: Vec<_> = managed.map(|(number, process)| (*number, process.member.clone())).collect();
+        if managed.is_empty() {
+            return;
+        }
+        let (process, member) = &managed[chance.below(managed.len() as u32) as usize];
+        self.tell(|| format!("{} hangs", member.member));
+        self.set_hung(*process, true);
+    }
+
     fn disturb_starts(&mut self, chance: &mut Chance) {
         let name = self.some_member(chance);
         let conduct = Conduct {
@@ -312,8 +331,9 @@ impl World {
         }
     }
 
-    /// From now on everything works, and everything is wanted to run.
-    fn end_faults(&mut self) {
+    /// From now on everything works, and everything is wanted to run. A process that hangs goes on to hang if it has an
+    /// agent, which must replace it; says how many those are.
+    fn end_faults(&mut self) -> u64 {
         self.tell(|| "all faults end".into());
         self.manager.dies_after = None;
         self.start_manager();
@@ -326,8 +346,12 @@ impl World {
         }
         let nodes: Vec<NodeName> = self.nodes.keys().cloned().collect();
         nodes.iter().for_each(|node| self.start_agent(node));
+        let mut left_hung = 0;
         for process in self.processes.keys().copied().collect::<Vec<_>>() {
-            self.set_hung(process, false);
+            if self.processes[&process].is_external() {
+                self.set_hung(process, false);
+            }
+            left_hung += u64::from(self.processes[&process].is_hung);
             if self.processes[&process].never_listens() {
                 self.exit(process, "exited with status 1");
                 continue;
@@ -345,5 +369,6 @@ impl World {
         // Once the manager knows again what has failed: what was sent on a stalled link is still under way.
         self.run_until(self.now + STALL_MAX_MS + 1_000);
         self.operate(None, Act::Start);
+        left_hung
     }
 }

@@ -23,6 +23,8 @@ pub const PROBE_INTERVAL_MS: u64 = 200;
 pub const PROBE_TIMEOUT_MS: u64 = 150;
 /// Thirty times what a healthy member needs.
 pub const START_TIMEOUT_MS: u64 = 2_000;
+/// Ten probes: long enough that a story can wake a hung member in time.
+pub const HUNG_AFTER_MS: u64 = 2_000;
 /// Longest pause before a restart. One second: several restarts fit into a story.
 pub const RESTART_DELAY_MAX_MS: u64 = 1_000;
 /// The routers' time-out for connections: longer than any healthy path needs.
@@ -163,6 +165,7 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
             attempts_max: 4,
             reset_after_ms: 3_000,
             start_timeout_ms: START_TIMEOUT_MS,
+            hung_after_ms: HUNG_AFTER_MS,
         },
     };
     MemberSettings {

@@ -36,9 +36,11 @@ fn faults(first: u64) {
     assert!(sum(|outcome| outcome.tally.moved) > count, "sessions changed their member");
     assert!(sum(|outcome| outcome.cycles) > count * 10, "turns were followed");
     assert!(sum(|outcome| outcome.kept) > count * 100, "sessions were kept");
+    let left_hung = sum(|outcome| outcome.left_hung);
+    assert!(left_hung > count / 4, "agents replaced processes that hung");
     let longest = outcomes.iter().map(|outcome| outcome.whole_after_ms).max();
     println!(
-        "{count} histories of {} events, whole after at most {longest:?} ms",
+        "{count} histories of {} events, {left_hung} left hung, whole after at most {longest:?} ms",
         sum(|outcome| outcome.events) / count
     );
 }

@@ -22,6 +22,11 @@ fn hang() {
 }
 
 #[test]
+fn hung() {
+    check("hung");
+}
+
+#[test]
 fn slow_start() {
     check("slow-start");
 }

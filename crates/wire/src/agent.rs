@@ -71,6 +71,9 @@ pub struct RestartSettings {
     pub reset_after_ms: u64,
     /// A process that has not passed its probe this long after its start counts as a failed start.
     pub start_timeout_ms: u64,
+    /// A process that has passed its probe and then is `Failing` for this long without a break is stopped, which
+    /// counts as a failed start. 0: never. Nothing that `ProbeKind::Process` looks after can hang.
+    pub hung_after_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -70,7 +70,7 @@ pub struct MemberView {
     /// 0: takes no new conversations.
     pub weight: u32,
     /// Requests that wait for its answer shall be given up, and sent elsewhere where that is safe: its process is
-    /// gone or does not answer. False while it is stopped in good order.
+    /// gone or does not answer. True until it is up again; false while one that answered is stopped in good order.
     pub is_lost: bool,
     /// Why it is in this state, as a sentence for people.
     pub reason: String,

@@ -91,7 +91,8 @@ impl Member {
             self.health = Health::idle();
         } else if before.probe != *settings && (is_external || self.supervision.running().is_some()) {
             self.health.adjust(now, settings);
-            self.supervision.probed(now, self.health.state());
+            self.supervision.probe_changed(now);
+            self.supervision.probed(now, self.health.state(), self.health.trouble());
         }
     }
 
@@ -103,7 +104,7 @@ impl Member {
         self.last_address = Some(address);
         if self.supervision.running().is_some() {
             self.health = Health::begin(now, &self.assignment.probe, Subject::JustStarted);
-            self.supervision.probed(now, self.health.state());
+            self.supervision.probed(now, self.health.state(), self.health.trouble());
         }
         vec![self.tell(Severity::Info, format!("started as process {pid} on {address}"))]
     }
@@ -138,7 +139,7 @@ impl Member {
             ProbeAnswer::Bad { why } => ProbeAnswer::Bad { why: cut(why) },
         };
         self.health.answer(now, &self.assignment.probe, number, answer);
-        self.supervision.probed(now, self.health.state());
+        self.supervision.probed(now, self.health.state(), self.health.trouble());
         match (before, self.health.state()) {
             (ProbeState::Unknown | ProbeState::Failing, ProbeState::Passing) => {
                 vec![self.tell(Severity::Info, "answers its probe".into())]
@@ -325,6 +326,7 @@ fn rules(assignment: &Assignment) -> Rules {
                 attempts_max: 0,
                 reset_after_ms: 0,
                 start_timeout_ms: 0,
+                hung_after_ms: 0,
             },
             stop_grace_ms: 0,
         },

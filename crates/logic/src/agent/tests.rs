@@ -1,12 +1,12 @@
 //! Stories of one node: what the manager and the processes say, and everything that the agent does about it.
 //!
 //! A line of a story is a time and an event:
-//!   `assign GENERATION NAME[,stopped][,external][,process][,instance=N][,attempts=N][,grace=N] ...`
+//!   `assign GENERATION NAME[,stopped][,external][,process][,instance=N][,attempts=N][,grace=N][,hung=N][,rise=N] ...`
 //!   `started NAME`, `failed NAME why`, `exited NAME status`, `good NAME`, `bad NAME why` (answers to the newest start
 //!   or probe), `trouble NAME why`, `trouble-over NAME`, `connected`, `shutdown`, `wait`.
 //! Times of the machine's own are kept in between. The trace leaves out keep-alive reports and, of reports, what did
 //! not change. Members are of cluster `c`, restart after 100 ms up to 400 ms, give up at 3, forgive after 5 s, must
-//! answer within 2 s of their start, and are probed each second (rise 2, fall 2).
+//! answer within 2 s of their start, are hung after 3 s of failing, and are probed each second (rise 2, fall 2).
 
 use super::*;
 use expect_test::{Expect, expect};
@@ -37,6 +37,7 @@ fn assignment(words: &str) -> Assignment {
             attempts_max: number("attempts", 3) as u32,
             reset_after_ms: 5_000,
             start_timeout_ms: 2_000,
+            hung_after_ms: number("hung", 3_000),
         },
     };
     let address = "10.0.0.9:80".parse().expect("an address");
@@ -48,7 +49,7 @@ fn assignment(words: &str) -> Assignment {
             kind: if has("process") { ProbeKind::Process } else { ProbeKind::Tcp },
             interval_ms: 1_000,
             timeout_ms: 300,
-            rise: 2,
+            rise: number("rise", 2) as u32,
             fall: 2,
         },
         want: if has("stopped") { Want::Stopped } else { Want::Running },
@@ -157,16 +158,20 @@ fn check_from(remembered: Option<(u64, Vec<Assignment>)>, story: &str, expected:
     let agent = Agent::new(Time(0), "n".into(), 7, remembered);
     let (starts, probes) = (BTreeMap::new(), BTreeMap::new());
     let mut told = Story { agent, starts, probes, reported: BTreeMap::new(), trace: "\n".into() };
+    let mut now = Time(0);
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (at, words) = line.split_once(' ').expect("a line is a time and an event");
         let at = Time(at.parse().expect("times are milliseconds"));
         while let Some(wake) = told.agent.wake_at().filter(|wake| *wake < at) {
-            told.step(wake, Input::Tick);
-            let is_idle = told.agent.wake_at().is_some_and(|next| next <= wake);
-            assert!(!is_idle, "the machine wants to be woken at {wake} again and again");
+            // What is overdue happens now.
+            now = now.max(wake);
+            told.step(now, Input::Tick);
+            let is_idle = told.agent.wake_at().is_some_and(|next| next <= now);
+            assert!(!is_idle, "the machine wants to be woken at {now} again and again");
         }
+        now = at;
         let input = told.input(words);
-        told.step(at, input);
+        told.step(now, input);
     }
     expected.assert_eq(&told.trace);
 }
@@ -455,7 +460,7 @@ fn a_stop_before_the_process_is_there_is_not_lost() {
 }
 
 #[test]
-fn a_member_that_hangs_is_found_and_left_alone() {
+fn a_member_that_hangs_for_a_moment_is_found_and_left_alone() {
     check(
         "
         0 assign 1 a
@@ -488,6 +493,394 @@ fn a_member_that_hangs_is_found_and_left_alone() {
             4.311s probe a at 10.0.0.1:8001
             5.020s Info: a answers its probe
             5.020s report a running passing 0: answers its probe
+        "#]],
+    );
+}
+
+#[test]
+fn a_member_that_hangs_on_is_stopped_and_started_again() {
+    check(
+        "
+        0 assign 1 a
+        5 started a
+        6 good a
+        56 good a
+        1305 bad a no answer within 300 ms
+        2305 bad a no answer within 300 ms
+        3305 bad a no answer within 300 ms
+        4305 bad a no answer within 300 ms
+        6310 exited a was killed by signal KILL
+        6420 started a
+        6421 good a
+        6471 good a
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.055s probe a at 10.0.0.1:8001
+            0.056s Info: a answers its probe
+            0.056s report a running passing 0: answers its probe
+            1.055s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: no answer within 300 ms
+            2.055s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: no answer within 300 ms
+            2.305s report a running failing 0: does not answer its probe: no answer within 300 ms
+            3.055s probe a at 10.0.0.1:8001
+            4.055s probe a at 10.0.0.1:8001
+            5.055s probe a at 10.0.0.1:8001
+            5.305s Info: a did not answer its probe for 3.0 s (no answer within 300 ms); restarting
+            5.305s stop a by TERM
+            5.305s report a stopping ? 0: did not answer its probe for 3.0 s (no answer within 300 ms); restarting
+            6.305s Warning: a killed: did not stop within 1000 ms
+            6.305s kill a
+            6.305s report a stopping ? 0: killed: did not stop within 1000 ms
+            6.310s Warning: a did not answer its probe for 3.0 s (no answer within 300 ms), and was killed by signal KILL; starts again after 100 ms (failure 1 of 3)
+            6.310s report a backingoff ? 0: did not answer its probe for 3.0 s (no answer within 300 ms), and was killed by signal KILL; starts again after 100 ms (failure 1 of 3)
+            6.410s start a
+            6.410s report a backingoff ? 1: starting
+            6.420s Info: a started as process 24 on 10.0.0.1:8024
+            6.420s probe a at 10.0.0.1:8024
+            6.420s report a running ? 1: has not answered its probe yet
+            6.470s probe a at 10.0.0.1:8024
+            6.471s Info: a answers its probe
+            6.471s report a running passing 1: answers its probe
+        "#]],
+    );
+}
+
+#[test]
+fn hanging_works_out_the_same_without_a_manager() {
+    check_from(
+        Some((5, vec![assignment("a")])),
+        "
+        1100 started a
+        1101 good a
+        1151 good a
+        2400 bad a refused
+        3400 bad a refused
+        6410 exited a exited with status 0
+        6600 wait
+        ",
+        expect![[r#"
+
+            1.000s start a
+            1.000s report a stopped ? 0: starting
+            1.100s Info: a started as process 1 on 10.0.0.1:8001
+            1.100s probe a at 10.0.0.1:8001
+            1.100s report a running ? 0: has not answered its probe yet
+            1.150s probe a at 10.0.0.1:8001
+            1.151s Info: a answers its probe
+            1.151s report a running passing 0: answers its probe
+            2.150s probe a at 10.0.0.1:8001
+            2.400s report a running passing 0: answered its probe, but not the last time: refused
+            3.150s probe a at 10.0.0.1:8001
+            3.400s Warning: a does not answer its probe: refused
+            3.400s report a running failing 0: does not answer its probe: refused
+            4.150s probe a at 10.0.0.1:8001
+            6.400s Info: a did not answer its probe for 3.0 s (refused); restarting
+            6.400s stop a by TERM
+            6.400s report a stopping ? 0: did not answer its probe for 3.0 s (refused); restarting
+            6.410s Warning: a did not answer its probe for 3.0 s (refused), and exited with status 0; starts again after 100 ms (failure 1 of 3)
+            6.410s report a backingoff ? 0: did not answer its probe for 3.0 s (refused), and exited with status 0; starts again after 100 ms (failure 1 of 3)
+            6.510s start a
+            6.510s report a backingoff ? 1: starting
+        "#]],
+    );
+}
+
+#[test]
+fn passing_again_gives_the_whole_time_anew() {
+    check(
+        "
+        0 assign 1 a,rise=1
+        5 started a
+        6 good a
+        1305 bad a refused
+        2305 bad a refused
+        4905 good a
+        5900 bad a refused
+        6900 bad a refused
+        9899 wait
+        9901 wait
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.006s Info: a answers its probe
+            0.006s report a running passing 0: answers its probe
+            1.005s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: refused
+            2.005s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: refused
+            2.305s report a running failing 0: does not answer its probe: refused
+            3.005s probe a at 10.0.0.1:8001
+            4.905s Info: a answers its probe
+            4.905s report a running passing 0: answers its probe
+            4.906s probe a at 10.0.0.1:8001
+            5.900s report a running passing 0: answered its probe, but not the last time: refused
+            5.906s probe a at 10.0.0.1:8001
+            6.900s Warning: a does not answer its probe: refused
+            6.900s report a running failing 0: does not answer its probe: refused
+            6.906s probe a at 10.0.0.1:8001
+            9.900s Info: a did not answer its probe for 3.0 s (refused); restarting
+            9.900s stop a by TERM
+            9.900s report a stopping ? 0: did not answer its probe for 3.0 s (refused); restarting
+        "#]],
+    );
+}
+
+#[test]
+fn a_good_answer_in_the_last_moment_is_waited_out() {
+    check(
+        "
+        0 assign 1 a b
+        5 started a
+        5 started b
+        6 good a
+        6 good b
+        56 good a
+        56 good b
+        1100 bad a refused
+        1100 bad b refused
+        2100 bad a refused
+        2100 bad b refused
+        5080 good a
+        5080 good b
+        6070 good a
+        6200 bad b refused
+        6300 wait
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 2 members
+            0.000s start a
+            0.000s start b
+            0.000s report a stopped ? 0: starting
+            0.000s report b stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.005s Info: b started as process 2 on 10.0.0.1:8002
+            0.005s probe b at 10.0.0.1:8002
+            0.005s report b running ? 0: has not answered its probe yet
+            0.055s probe a at 10.0.0.1:8001
+            0.055s probe b at 10.0.0.1:8002
+            0.056s Info: a answers its probe
+            0.056s report a running passing 0: answers its probe
+            0.056s Info: b answers its probe
+            0.056s report b running passing 0: answers its probe
+            1.055s probe a at 10.0.0.1:8001
+            1.055s probe b at 10.0.0.1:8002
+            1.100s report a running passing 0: answered its probe, but not the last time: refused
+            1.100s report b running passing 0: answered its probe, but not the last time: refused
+            2.055s probe a at 10.0.0.1:8001
+            2.055s probe b at 10.0.0.1:8002
+            2.100s Warning: a does not answer its probe: refused
+            2.100s report a running failing 0: does not answer its probe: refused
+            2.100s Warning: b does not answer its probe: refused
+            2.100s report b running failing 0: does not answer its probe: refused
+            3.055s probe a at 10.0.0.1:8001
+            3.055s probe b at 10.0.0.1:8002
+            5.080s report a running failing 0: has begun to answer its probe again
+            5.080s report b running failing 0: has begun to answer its probe again
+            5.081s probe a at 10.0.0.1:8001
+            5.081s probe b at 10.0.0.1:8002
+            6.070s Info: a answers its probe
+            6.070s report a running passing 0: answers its probe
+            6.081s probe a at 10.0.0.1:8001
+            6.200s report b running failing 0: does not answer its probe: refused
+            6.200s Info: b did not answer its probe for 4.1 s (refused); restarting
+            6.200s stop b by TERM
+            6.200s report b stopping ? 0: did not answer its probe for 4.1 s (refused); restarting
+        "#]],
+    );
+}
+
+#[test]
+fn hanging_again_and_again_is_given_up() {
+    check(
+        "
+        0 assign 1 a,rise=1,attempts=2
+        5 started a
+        6 good a
+        1305 bad a refused
+        2305 bad a refused
+        5310 exited a exited with status 0
+        5420 started a
+        5421 good a
+        6500 bad a refused
+        7500 bad a refused
+        10510 exited a exited with status 0
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.006s Info: a answers its probe
+            0.006s report a running passing 0: answers its probe
+            1.005s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: refused
+            2.005s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: refused
+            2.305s report a running failing 0: does not answer its probe: refused
+            3.005s probe a at 10.0.0.1:8001
+            5.305s Info: a did not answer its probe for 3.0 s (refused); restarting
+            5.305s stop a by TERM
+            5.305s report a stopping ? 0: did not answer its probe for 3.0 s (refused); restarting
+            5.310s Warning: a did not answer its probe for 3.0 s (refused), and exited with status 0; starts again after 100 ms (failure 1 of 2)
+            5.310s report a backingoff ? 0: did not answer its probe for 3.0 s (refused), and exited with status 0; starts again after 100 ms (failure 1 of 2)
+            5.410s start a
+            5.410s report a backingoff ? 1: starting
+            5.420s Info: a started as process 14 on 10.0.0.1:8014
+            5.420s probe a at 10.0.0.1:8014
+            5.420s report a running ? 1: has not answered its probe yet
+            5.421s Info: a answers its probe
+            5.421s report a running passing 1: answers its probe
+            6.420s probe a at 10.0.0.1:8014
+            6.500s report a running passing 1: answered its probe, but not the last time: refused
+            7.420s probe a at 10.0.0.1:8014
+            7.500s Warning: a does not answer its probe: refused
+            7.500s report a running failing 1: does not answer its probe: refused
+            8.420s probe a at 10.0.0.1:8014
+            10.500s Info: a did not answer its probe for 3.0 s (refused); stopping
+            10.500s stop a by TERM
+            10.500s report a stopping ? 1: did not answer its probe for 3.0 s (refused); stopping
+            10.510s Warning: a did not answer its probe for 3.0 s (refused), and exited with status 0; gave up after 2 failed starts in a row
+            10.510s report a gaveup ? 1: did not answer its probe for 3.0 s (refused), and exited with status 0; gave up after 2 failed starts in a row
+        "#]],
+    );
+}
+
+#[test]
+fn a_bound_of_zero_leaves_a_hanging_member_alone_until_it_is_raised() {
+    check(
+        "
+        0 assign 1 a,rise=1,hung=0
+        5 started a
+        6 good a
+        1305 bad a refused
+        2305 bad a refused
+        90000 assign 1 a,rise=1,hung=100000
+        102400 wait
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.006s Info: a answers its probe
+            0.006s report a running passing 0: answers its probe
+            1.005s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: refused
+            2.005s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: refused
+            2.305s report a running failing 0: does not answer its probe: refused
+            3.005s probe a at 10.0.0.1:8001
+            90.000s remember generation 1 with 1 members
+            102.305s Info: a did not answer its probe for 100.0 s (refused); restarting
+            102.305s stop a by TERM
+            102.305s report a stopping ? 0: did not answer its probe for 100.0 s (refused); restarting
+        "#]],
+    );
+}
+
+#[test]
+fn another_probe_gives_a_failing_member_its_time_anew() {
+    check(
+        "
+        0 assign 1 a
+        5 started a
+        6 good a
+        56 good a
+        1305 bad a refused
+        2305 bad a refused
+        5000 assign 1 a,rise=1
+        5400 bad a refused
+        7900 wait
+        8100 wait
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.055s probe a at 10.0.0.1:8001
+            0.056s Info: a answers its probe
+            0.056s report a running passing 0: answers its probe
+            1.055s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: refused
+            2.055s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: refused
+            2.305s report a running failing 0: does not answer its probe: refused
+            3.055s probe a at 10.0.0.1:8001
+            5.000s remember generation 1 with 1 members
+            5.000s probe a at 10.0.0.1:8001
+            6.000s probe a at 10.0.0.1:8001
+            8.000s Info: a did not answer its probe for 3.0 s (refused); restarting
+            8.000s stop a by TERM
+            8.000s report a stopping ? 0: did not answer its probe for 3.0 s (refused); restarting
+        "#]],
+    );
+}
+
+#[test]
+fn a_wish_to_stop_outweighs_a_hang() {
+    check(
+        "
+        0 assign 1 a,rise=1
+        5 started a
+        6 good a
+        1305 bad a refused
+        2305 bad a refused
+        5400 assign 1 a,rise=1,stopped
+        6310 exited a was killed by signal KILL
+        ",
+        expect![[r#"
+
+            0.000s remember generation 1 with 1 members
+            0.000s start a
+            0.000s report a stopped ? 0: starting
+            0.005s Info: a started as process 1 on 10.0.0.1:8001
+            0.005s probe a at 10.0.0.1:8001
+            0.005s report a running ? 0: has not answered its probe yet
+            0.006s Info: a answers its probe
+            0.006s report a running passing 0: answers its probe
+            1.005s probe a at 10.0.0.1:8001
+            1.305s report a running passing 0: answered its probe, but not the last time: refused
+            2.005s probe a at 10.0.0.1:8001
+            2.305s Warning: a does not answer its probe: refused
+            2.305s report a running failing 0: does not answer its probe: refused
+            3.005s probe a at 10.0.0.1:8001
+            5.305s Info: a did not answer its probe for 3.0 s (refused); restarting
+            5.305s stop a by TERM
+            5.305s report a stopping ? 0: did not answer its probe for 3.0 s (refused); restarting
+            5.400s remember generation 1 with 1 members
+            5.400s report a stopping ? 0: stopping: as asked
+            6.305s Warning: a killed: did not stop within 1000 ms
+            6.305s kill a
+            6.305s report a stopping ? 0: killed: did not stop within 1000 ms
+            6.310s Info: a stopped: was killed by signal KILL
+            6.310s report a stopped ? 0: stopped: was killed by signal KILL
         "#]],
     );
 }

@@ -35,7 +35,7 @@ pub(super) struct Member {
     pub observed: RunState,
     pub state: RunState,
     pub reason: Reason,
-    /// Nobody will answer what routers have under way to it.
+    /// Nobody will answer what routers have under way to it; until it is up again.
     pub is_lost: bool,
     pub since: Time,
     /// The epoch from which on it is out of rotation.
@@ -145,6 +145,7 @@ impl Member {
                 detail: &report.reason,
             }),
             before: self.before,
+            was_lost: self.is_lost,
         };
         self.observed = observe(&facts).0;
         self.is_lost = is_lost(&facts);
@@ -173,6 +174,7 @@ impl Member {
             if next.node != self.settings.node {
                 self.report = None;
                 self.passed_pid = None;
+                self.is_lost = false;
             }
             // What was seen was seen of something else.
             self.before = None;

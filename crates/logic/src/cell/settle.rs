@@ -410,7 +410,7 @@ fn prune(rollout: &mut Rollout, cluster: &Cluster) {
 /// How the event of a new run state is called, and how bad it is.
 fn change(state: RunState, reason: &Reason) -> (Severity, &'static str) {
     let is_planned = matches!(reason, Reason::TakenOut(_) | Reason::Stopped | Reason::OutOfRotation)
-        || matches!(reason, Reason::ProcessStops);
+        || matches!(reason, Reason::ProcessStops(_));
     match state {
         RunState::Unknown => (Severity::Warning, "member-unknown"),
         RunState::Starting => (Severity::Info, "member-starting"),

@@ -99,6 +99,31 @@ fn lost_agent_changes_no_view() {
     );
 }
 
+/// Its agent stops a member that hangs and starts it anew: whoever waits for it waits in vain all the time.
+#[test]
+fn member_that_hangs_and_is_restarted_is_lost_until_it_is_up_again() {
+    check_three(
+        "
+        1000 report a s1=down s2=up s3=up
+        2000 report a s1=stopping s2=up s3=up
+        3000 report a s1=backoff s2=up s3=up
+        4000 report a s1=starting s2=up s3=up
+        5000 report a s1=up s2=up s3=up
+        6000 report a s1=stopping s2=up s3=up
+        ",
+        expect![[r#"
+            1000 event warning member-down: shop/s1 is down: fails its probe
+            1000 view shop 7.2: s1 down!, s2 up, s3 up
+            4000 event info member-starting: shop/s1 is starting: has not passed its probe yet
+            4000 view shop 7.3: s1 starting!, s2 up, s3 up
+            5000 event info member-up: shop/s1 is up: passes its probe
+            5000 view shop 7.4: s1 up, s2 up, s3 up
+            6000 event info member-down: shop/s1 is down: its process is stopping
+            6000 view shop 7.5: s1 down, s2 up, s3 up
+        "#]],
+    );
+}
+
 #[test]
 fn old_reports_change_nothing() {
     check_three(
@@ -336,7 +361,7 @@ fn restart_of_a_cluster_stops_at_the_first_member_that_does_not_come_back() {
             1300 event error restart-failed: shop/s1 did not come back: its new process failed too often; no further member is restarted
             1400 event info operator: ann asked to start shop/s1
             1400 event info member-starting: shop/s1 is starting: its agent has been told to start it
-            1400 view shop 7.6: s1 starting, s2 up, s3 up
+            1400 view shop 7.6: s1 starting!, s2 up, s3 up
             1400 assign a: s1 running 3, s2 running 1, s3 running 1
             1400 answer: shop/s1 is being started
             1500 event info member-up: shop/s1 is up: passes its probe

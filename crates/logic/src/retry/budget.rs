@@ -43,14 +43,15 @@ impl RetryBudget {
     }
 
     /// Takes one retry out of the budget, or says that there is none left: retries may be `percent` of the requests
-    /// of the last ten seconds, and the first `floor_per_second` of each second are always allowed.
+    /// of the last ten seconds, and `floor_per_second` for each of those seconds are always allowed. All at once if
+    /// need be: what a member held when it hung is lost in one moment, however short the router has been running.
     pub fn take(&mut self, now: Time) -> bool {
-        let retries_now = self.turn(now).retries;
+        self.turn(now);
         let (requests, retries) = self.buckets.iter().fold((0, 0), |(requests, retries), bucket| {
             (requests + bucket.requests, retries + bucket.retries)
         });
-        let is_allowed =
-            retries_now < self.floor_per_second || (retries + 1) * 100 <= requests * self.percent;
+        let floor = self.floor_per_second * RETRY_WINDOW_S as u64;
+        let is_allowed = retries < floor || (retries + 1) * 100 <= requests * self.percent;
         if is_allowed {
             self.turn(now).retries += 1;
         }

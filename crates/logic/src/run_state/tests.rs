@@ -16,6 +16,7 @@ fn reported(process: ProcessState, probe: ProbeState) -> Facts<'static> {
         link: AgentLink::Connected,
         observed: Some(observed),
         before: None,
+        was_lost: false,
     }
 }
 
@@ -70,6 +71,14 @@ fn table_of_what_process_and_probe_say() {
             "its agent has been told to start it",
         ),
         ("stopping, still answers", reported(STOPPING, Passing), Down, "its process is stopping"),
+        (
+            "stopping because it hangs",
+            with_observed(reported(STOPPING, Unasked), |observed| {
+                observed.detail = "did not answer its probe for 15.0 s; restarting"
+            }),
+            Down,
+            "did not answer its probe for 15.0 s; restarting",
+        ),
         (
             "backing off",
             reported(ProcessState::BackingOff, Unasked),
@@ -257,6 +266,7 @@ fn table_of_what_an_operation_does() {
 fn requests_are_given_up_only_where_nobody_will_answer() {
     let never_passed = |observed: &mut Observed| observed.has_passed = false;
     let old_process = |observed: &mut Observed| observed.is_current = false;
+    let lost_before = |facts| Facts { was_lost: true, ..facts };
     let cases: &[(&str, Facts, bool)] = &[
         ("up", up(), false),
         ("exited", reported(ProcessState::BackingOff, Unasked), true),
@@ -273,6 +283,10 @@ fn requests_are_given_up_only_where_nobody_will_answer() {
             Facts { task: Task::TakenOut(Goal::Stop), ..reported(RUNNING, Failing) },
             true,
         ),
+        ("hung and is stopped for it", lost_before(reported(STOPPING, Unasked)), true),
+        ("hung, and its next process starts", lost_before(reported(RUNNING, Unasked)), true),
+        ("gave up, and is started again", with_observed(lost_before(up()), old_process), true),
+        ("hung and is up again", lost_before(up()), false),
         ("agent silent", Facts { link: AgentLink::Lost, ..up() }, false),
         ("never heard", silent(AgentLink::NotHeard), false),
     ];
@@ -302,7 +316,9 @@ fn no_combination_makes_a_member_serve_that_must_not() {
                         let facts = Facts { wish, task, link, ..reported(process, probe) };
                         let state = judge(&facts).0;
                         let serves = matches!(state, RunState::Up | RunState::Draining);
-                        assert!(!(serves && is_lost(&facts)), "{facts:?}");
+                        for was_lost in [false, true] {
+                            assert!(!(serves && is_lost(&Facts { was_lost, ..facts })), "{facts:?}");
+                        }
                         let can_serve =
                             probe == Passing && matches!(process, ProcessState::External | RUNNING);
                         assert!(!serves || can_serve, "{facts:?}");

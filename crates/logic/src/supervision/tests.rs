@@ -21,6 +21,7 @@ fn delays_double_up_to_their_maximum() {
             attempts_max: u32::MAX,
             reset_after_ms: 0,
             start_timeout_ms: 0,
+            hung_after_ms: 0,
         };
         let delay = restart_delay_ms(&restart, failures);
         assert_eq!(delay, expected_ms, "{delay_ms} to {delay_max_ms} after {failures} failures");

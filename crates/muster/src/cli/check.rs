@@ -4,6 +4,7 @@
 
 use super::{Exit, print};
 use crate::config::{self, Problems};
+use crate::roles::Selection;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use wire::agent::Run;
@@ -93,7 +94,8 @@ fn examine(args: &Args) -> Findings {
             if config::runs_already(&settings) {
                 notes.push("the cell runs on this machine, so its addresses were not tried".to_owned());
             }
-            config::check_environment(&settings, &text, &file, &node)
+            let roles = Selection::of_node(&settings, &node);
+            config::check_environment(&settings, &text, &file, &node, roles)
         }
         None => {
             notes.push(

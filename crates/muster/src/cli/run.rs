@@ -97,7 +97,7 @@ fn examine(args: &Args) -> Result<RolesOptions, String> {
         return Err(config::no_such_node(&settings, &file, &node).to_string());
     }
     let selection = select(&args.roles, &settings, &node)?;
-    let problems = config::check_environment(&settings, &config_text, &file, &node);
+    let problems = config::check_environment(&settings, &config_text, &file, &node, selection);
     if !problems.is_empty() {
         return Err(problems.to_string());
     }

@@ -158,7 +158,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "clusters.*.members.*.restart",
         repeats: Repeats::Once,
-        doc: "What happens when a member that the agent starts ends by itself, or does not become healthy.",
+        doc: "What happens when a member that the agent starts ends by itself, does not become healthy, or hangs.",
         keys: &[RESTART],
     },
     Section {
@@ -254,7 +254,7 @@ const TIMEOUTS: &[Definition] = &[
 
 const LIMITS: &[Definition] = &[
     integer("head_size_max_bytes", 1024, MIB, 32_768, "65536", "Largest head of a request or answer."),
-    integer("header_count_max", 8, 1000, 100, "200", "Most header lines of a request or answer."),
+    integer("header_count_max", 8, 128, 100, "64", "Most header lines of a request."),
     integer(
         "body_size_max_bytes",
         0,
@@ -283,7 +283,7 @@ const RETRY: &[Definition] = &[
         100_000,
         10,
         "5",
-        "Retries per second that are allowed whatever the traffic is.",
+        "Retries per second, on average over ten seconds, that are allowed whatever the traffic is.",
     ),
     integer(
         "replay_max_bytes",
@@ -548,5 +548,15 @@ const RESTART: &[Definition] = &[
         60_000,
         "120000",
         "A member that has not become healthy this long after its start counts as a failed start.",
+    ),
+    integer(
+        "hung_after_ms",
+        0,
+        HOUR_MS,
+        15_000,
+        "30000",
+        "A member that was healthy and then fails its probe for this long is stopped, as by `stop_signal` and \
+         `stop_grace_ms`, and started again; it counts as a failed start. 0: never. A probe of the kind \"process\" \
+         never fails.",
     ),
 ];

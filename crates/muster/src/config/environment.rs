@@ -1,11 +1,11 @@
 //! Finds what only this machine can tell: addresses in use, programs, directories and users that are not there.
 //!
 //! Looks and changes nothing: addresses are bound for a moment and never listened on. What is found may be different
-//! a moment later, so whoever starts a thing must still expect that it fails. Console and manager are taken to run on
-//! the first node of the file.
+//! a moment later, so whoever starts a thing must still expect that it fails.
 
 use super::document::{At, Document};
 use super::problem::{KeyPath, Problem, Problems};
+use crate::roles::Selection;
 use rustix::fs::Access;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,19 +15,26 @@ use wire::error_code::{self, ErrorCode};
 use wire::id::NodeName;
 use wire::settings::CellSettings;
 
-/// What on this machine keeps `node` from running its part of the cell. `text` is the file from which `settings`
-/// came, for the lines. Addresses are left out while the cell already runs here: it uses them itself.
-pub fn check(settings: &CellSettings, text: &str, file_name: &str, node: &NodeName) -> Problems {
+/// What on this machine keeps `node` from running these roles of it: the others may run here already and use what
+/// is theirs. `text` is the file from which `settings` came, for the lines. Addresses are left out while the cell
+/// already runs here: it uses them itself.
+pub fn check(
+    settings: &CellSettings,
+    text: &str,
+    file_name: &str,
+    node: &NodeName,
+    roles: Selection,
+) -> Problems {
     // A text that is no TOML never gave settings; without it problems only lack their lines.
     let document = Document::read(text, file_name).or_else(|_| Document::read("", file_name));
     let document = document.expect("an empty text is valid TOML");
     let mut checker =
         Checker { document, problems: Problems::default(), runs_already: runs_already(settings) };
     checker.state_dir(settings);
-    if settings.nodes.first() == Some(node) {
+    if roles.manager {
         checker.address(settings.console.listen, KeyPath::of(&["console", "listen"]));
     }
-    for router in settings.routers.iter().filter(|router| router.node == *node) {
+    for router in settings.routers.iter().filter(|router| roles.routers && router.node == *node) {
         let path = KeyPath::of(&["routers", &router.name.0]);
         for (index, address) in router.listen.iter().enumerate() {
             checker.address(*address, path.with("listen").with(&format!("[{index}]")));
@@ -37,7 +44,7 @@ pub fn check(settings: &CellSettings, text: &str, file_name: &str, node: &NodeNa
         }
     }
     for cluster in &settings.clusters {
-        for member in cluster.members.iter().filter(|member| member.node == *node) {
+        for member in cluster.members.iter().filter(|member| roles.agent && member.node == *node) {
             if let Run::Managed(launch) = &member.run {
                 checker.member([&cluster.name.0, &member.name.0], launch);
             }
@@ -50,7 +57,7 @@ pub fn check(settings: &CellSettings, text: &str, file_name: &str, node: &NodeNa
 
 /// Whether a manager of this cell answers on this machine.
 pub fn runs_already(settings: &CellSettings) -> bool {
-    let socket = crate::roles::manager_socket(Path::new(&settings.state_dir));
+    let socket = crate::role::manager_socket(Path::new(&settings.state_dir));
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 

@@ -138,6 +138,7 @@ impl<'a> Tables<'a> {
             attempts_max: restart.small_integer("attempts_max"),
             reset_after_ms: restart.integer("reset_after_ms"),
             start_timeout_ms: restart.integer("start_timeout_ms"),
+            hung_after_ms: restart.integer("hung_after_ms"),
         };
         let bounds =
             [("delay_ms", restart_settings.delay_ms), ("delay_max_ms", restart_settings.delay_max_ms)];

@@ -2,6 +2,7 @@
 //!
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
+use super::access_log::AccessLogHandle;
 use super::kept::{Keeper, Kept};
 use super::report::Summary;
 use super::table::Table;
@@ -20,6 +21,7 @@ use tokio::task::LocalSet;
 use wire::id::ClusterName;
 use wire::link::{FromManager, Role, ToManager};
 use wire::router::RouterSettings;
+use wire::settings::AccessLog;
 use wire::view::View;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
@@ -52,6 +54,8 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         threads: Vec::new(),
         listening: BTreeMap::new(),
         problems: Vec::new(),
+        problems_before: Vec::new(),
+        access_log: None,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -70,6 +74,10 @@ struct Control {
     /// Address asked for and address got.
     listening: BTreeMap<SocketAddr, SocketAddr>,
     problems: Vec<String>,
+    /// Those of the last attempt, which need no telling again.
+    problems_before: Vec<String>,
+    /// The log in use and the settings that it was opened with; None when it could not be.
+    access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -85,6 +93,8 @@ struct DataThread {
 impl Control {
     async fn run(&mut self, mut stopped: watch::Receiver<bool>) {
         let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut link = follow(self.options.manager_socket.clone(), role, stopped.clone());
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
         self.use_settings().await;
@@ -98,7 +108,7 @@ impl Control {
                     None => break,
                 },
                 () = reported.notified() => self.report(&link),
-                () = tokio::time::sleep(AGAIN) => self.again().await,
+                _ = again.tick() => self.again().await,
             }
         }
         for thread in &self.threads {
@@ -150,26 +160,20 @@ impl Control {
     /// Starts threads and listeners as the settings say, and hands out a table.
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
-        self.problems.clear();
+        self.problems_before = std::mem::take(&mut self.problems);
         let settings = Arc::new(settings);
         if self.threads.is_empty()
             && let Err(error) = self.start_threads(&settings)
         {
-            tracing::error!(%error, "the router cannot start its threads");
-            self.problems.push(format!("threads could not be started: {error}"));
+            self.note(format!("threads could not be started: {error}"));
             return;
         }
+        self.open_access_log(&settings.access_log);
         self.publish().await;
         self.listen(&settings).await;
     }
 
     fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
-        let access_log = access_log::open(&settings.access_log).unwrap_or_else(|error| {
-            tracing::warn!(path = settings.access_log.path, %error, "there is no access log");
-            self.problems
-                .push(format!("the access log {} could not be opened: {error}", settings.access_log.path));
-            None
-        });
         let mut seed = [0; 8];
         if let Err(error) = getrandom::fill(&mut seed) {
             tracing::warn!(%error, "no random start of the rotation");
@@ -182,7 +186,6 @@ impl Control {
                 number,
                 clock: self.clock,
                 settings: settings.clone(),
-                access_log: access_log.clone(),
                 seed: chance.bits(),
                 orders: inbox,
                 slot: slot.clone(),
@@ -191,6 +194,28 @@ impl Control {
             self.threads.push(DataThread { orders, slot, thread });
         }
         Ok(())
+    }
+
+    /// Opens the access log anew where its settings are others than those in use.
+    fn open_access_log(&mut self, settings: &AccessLog) {
+        if self.access_log.as_ref().is_some_and(|(used, _)| used == settings) {
+            return;
+        }
+        match access_log::open(settings) {
+            Ok(handle) => self.access_log = Some((settings.clone(), handle)),
+            Err(error) => {
+                self.note(format!("the access log {} could not be opened: {error}", settings.path));
+                self.access_log = None;
+            }
+        }
+    }
+
+    /// Tells of a problem once, and reports it for as long as it lasts.
+    fn note(&mut self, problem: String) {
+        if !self.problems_before.contains(&problem) {
+            tracing::warn!("{problem}; trying again");
+        }
+        self.problems.push(problem);
     }
 
     async fn order(&self, make: impl Fn() -> Order) {
@@ -208,6 +233,7 @@ impl Control {
         let table = Arc::new(Table {
             routes: Arc::new(RouteTable::new(&settings.routes)),
             settings: Arc::new(settings.clone()),
+            access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),
         });
         self.order(|| Order::Table(table.clone())).await;
@@ -242,8 +268,7 @@ impl Control {
                     tracing::info!(address = %got, "listening");
                 }
                 Err(error) => {
-                    tracing::warn!(address = %asked, %error, "cannot listen; trying again");
-                    self.problems.push(format!("cannot listen on {asked}: {error}"));
+                    self.note(format!("cannot listen on {asked}: {error}"));
                 }
             }
         }
@@ -256,10 +281,20 @@ impl Control {
             self.keep();
         }
         let Some(settings) = self.state.settings.clone() else { return };
-        if settings.listen.iter().any(|asked| !self.listening.contains_key(asked)) {
-            self.problems.clear();
-            self.listen(&settings).await;
+        if self.threads.is_empty() {
+            return self.use_settings().await;
         }
+        let is_silent = self.access_log.is_none();
+        let is_deaf = settings.listen.iter().any(|asked| !self.listening.contains_key(asked));
+        if !is_silent && !is_deaf {
+            return;
+        }
+        self.problems_before = std::mem::take(&mut self.problems);
+        self.open_access_log(&settings.access_log);
+        if is_silent && self.access_log.is_some() {
+            self.publish().await;
+        }
+        self.listen(&settings).await;
     }
 
     fn report(&mut self, link: &Link) {

@@ -22,6 +22,9 @@ const SPARE_BUFFERS_MAX: usize = 256;
 /// A larger buffer than this is given back to the system instead of being kept.
 const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 
+/// Lines about clients' mistakes per second and thread. Ten: enough to see what is wrong.
+const TOLD_MAX: u32 = 10;
+
 #[derive(Debug)]
 pub struct Core {
     pub waits: Rc<Waits>,
@@ -38,17 +41,14 @@ pub struct Core {
     pub totals: Cell<Totals>,
     pub is_stopping: Cell<bool>,
     pub report_now: Notify,
-    pub access_log: Option<AccessLogHandle>,
+    /// The second in which clients' mistakes were logged last, and how many.
+    told: Cell<(u64, u32)>,
+    pub access_log: RefCell<Option<AccessLogHandle>>,
     seed: Cell<u64>,
 }
 
 impl Core {
-    pub fn new(
-        clock: Clock,
-        settings: Arc<RouterSettings>,
-        access_log: Option<AccessLogHandle>,
-        seed: u64,
-    ) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -62,7 +62,8 @@ impl Core {
             totals: Cell::default(),
             is_stopping: Cell::new(false),
             report_now: Notify::new(),
-            access_log,
+            told: Cell::default(),
+            access_log: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -76,6 +77,15 @@ impl Core {
         let mut totals = self.totals.get();
         change(&mut totals);
         self.totals.set(totals);
+    }
+
+    /// Whether a line about a client's mistake may be logged: a few each second, so that nobody can flood the log.
+    pub fn may_tell(&self) -> bool {
+        let second = self.waits.now_us() / 1_000_000;
+        let (told_in, told) = self.told.get();
+        let told = if told_in == second { told + 1 } else { 1 };
+        self.told.set((second, told));
+        told <= TOLD_MAX
     }
 
     /// An empty buffer, used before if possible.
@@ -95,6 +105,7 @@ impl Core {
     pub fn apply(&self, table: &Table) {
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
+        *self.access_log.borrow_mut() = table.access_log.clone();
         let mut clusters = self.clusters.borrow_mut();
         clusters.retain(|name, cluster| {
             let stays = table.views.contains_key(name);

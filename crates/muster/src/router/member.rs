@@ -180,6 +180,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a request that has begun with this member may go on there, on another connection.
+    pub fn keeps(&self, member: &Member) -> bool {
+        member.index.get().is_some_and(|index| self.balancer.borrow().keeps(index))
+    }
+
     pub fn member_answered(&self, member: &Member) {
         if let Some(index) = member.index.get() {
             self.balancer.borrow_mut().answered(index);

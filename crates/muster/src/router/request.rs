@@ -197,14 +197,16 @@ fn pick(
     now: logic::time::Time,
 ) -> Result<Rc<Member>, String> {
     let view = cluster.view.borrow();
-    let Some(affinity) = &view.affinity else {
+    let target = head.target.as_bytes();
+    let session = view.affinity.as_ref().and_then(|affinity| {
+        let value = affinity::session_values(head.cookies(), target, affinity).next()?;
+        Some((affinity, value))
+    });
+    let Some((affinity, value)) = session else {
         return chosen(cluster.choose(std::iter::empty(), tried, now));
     };
-    let target = head.target.as_bytes();
     let member = chosen(cluster.choose(affinity::clone_ids(head.cookies(), target, affinity), tried, now))?;
-    if let Some(value) = affinity::session_values(head.cookies(), target, affinity).next() {
-        member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
-    }
+    member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
     Ok(member)
 }
 

@@ -14,7 +14,7 @@ use super::streams::{Duplex, Outbox, poll_read};
 use super::tunnel;
 use super::upload::Upload;
 use super::waits::{Signal, Ticket};
-use logic::retry::{Failure, Fault, Phase, Place, Verdict, may_retry};
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Verdict, may_retry};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -116,6 +116,8 @@ impl Session {
         let next = match self.settle(&request, result, exchange.take()) {
             After::Next(next) => next,
             After::Tunnel(connection) => {
+                // A conversation like any other: who drains its member waits for it.
+                let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
                 Box::pin(tunnel::run(self, *connection)).await;
                 Next::Close
             }
@@ -188,27 +190,24 @@ impl Session {
         mut in_flight: InFlight,
     ) -> Result<(), Failed> {
         let mut tried: Vec<Rc<Member>> = Vec::new();
+        let mut told = None;
         let mut may_reuse = true;
         loop {
             let mut failed = match self.attempt(request, exchange, may_reuse).await {
                 Ok(()) => return Ok(()),
                 Err(failed) => failed,
             };
-            failed.failure.attempts = tried.len() as u32 + 1;
             let fault = failed.failure.fault;
-            let now = self.client.core.now();
-            let retry = self.client.core.settings.borrow().retry;
-            match may_retry(&failed.failure, retry.attempts_max) {
-                Verdict::Refuse { .. } => {
-                    self.note_failure(request, fault, now);
-                    return Err(failed);
-                }
+            let verdict = self.judge(request, &mut failed.failure, &tried);
+            // Of several faults the client is told the one that says most truly what may have been carried out.
+            failed.failure.fault = Fault::worse(told, fault);
+            told = Some(failed.failure.fault);
+            match verdict {
+                Verdict::Refuse { .. } => return Err(failed),
                 Verdict::Retry { place: Place::SameMember } => may_reuse = false,
                 Verdict::Retry { place: Place::OtherMember } => {
-                    self.note_failure(request, fault, now);
                     tried.push(request.member.clone());
-                    let is_allowed = request.cluster.budget.borrow_mut().take(now);
-                    if !is_allowed || request.pick_other(&tried, now).is_none() {
+                    if request.pick_other(&tried, self.client.core.now()).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -217,6 +216,25 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether to try again and where, with leave of the budget; notes what the attempt says about its member.
+    fn judge(&self, request: &Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
+        failure.attempts = tried.len() as u32 + 1;
+        let now = self.client.core.now();
+        let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
+        let verdict = match may_retry(failure, attempts_max) {
+            Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
+                return Verdict::Retry { place: Place::SameMember };
+            }
+            Verdict::Retry { .. } if request.cluster.budget.borrow_mut().take(now) => {
+                Verdict::Retry { place: Place::OtherMember }
+            }
+            Verdict::Retry { .. } => Verdict::Refuse { why: Refusal::BudgetSpent },
+            Verdict::Refuse { why } => Verdict::Refuse { why },
+        };
+        self.note_failure(request, failure.fault, now);
+        verdict
     }
 
     fn note_failure(&self, request: &Request, fault: Fault, now: logic::time::Time) {
@@ -340,7 +358,7 @@ impl Session {
         if failure.fault == Fault::ClientGone {
             return Next::Close;
         }
-        tracing::info!(
+        tracing::debug!(
             member = %request.member.name, fault = ?failure.fault, phase = ?failure.phase, side = ?answer.side,
             attempts = failure.attempts, "a request failed"
         );
@@ -365,7 +383,9 @@ impl Session {
             totals.refused += u64::from(is_client_side);
             totals.failed += u64::from(!is_client_side);
         });
-        tracing::debug!(client = %self.client.address, fault = ?refused.fault, reason = refused.reason, "a request is refused");
+        if is_client_side && self.client.core.may_tell() {
+            tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
+        }
         self.answer(&refused).await
     }
 
@@ -387,7 +407,7 @@ impl Session {
     }
 
     fn log(&self, request: &Request, status: u16, bytes: u64) {
-        if let Some(log) = &self.client.core.access_log {
+        if let Some(log) = &*self.client.core.access_log.borrow() {
             log.write(&self.client.address, request, self.ticket.now_us(), status, bytes);
         }
     }

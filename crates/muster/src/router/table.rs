@@ -1,5 +1,6 @@
-//! What all data threads of a router know: settings, routes and views. Immutable; replaced whole.
+//! What all data threads of a router know: settings, routes, access log and views. Immutable; replaced whole.
 
+use super::access_log::AccessLogHandle;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,5 +12,6 @@ use wire::view::View;
 pub struct Table {
     pub settings: Arc<RouterSettings>,
     pub routes: Arc<RouteTable>,
+    pub access_log: Option<AccessLogHandle>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
 }

@@ -1,6 +1,5 @@
 //! One data thread: its event loop, its listeners, its sessions.
 
-use super::access_log::AccessLogHandle;
 use super::core::Core;
 use super::listen::ACCEPT_PAUSE;
 use super::report::{ThreadReport, of_thread};
@@ -14,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet};
 use wire::router::RouterSettings;
 
 /// Orders that may wait for a data thread. 64: the control thread waits beyond that.
@@ -49,7 +48,6 @@ pub struct ThreadStart {
     pub number: usize,
     pub clock: Clock,
     pub settings: Arc<RouterSettings>,
-    pub access_log: Option<AccessLogHandle>,
     pub seed: u64,
     pub orders: mpsc::Receiver<Order>,
     pub slot: Arc<ReportSlot>,
@@ -65,30 +63,36 @@ pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
 }
 
 async fn run(start: ThreadStart) {
-    let ThreadStart { clock, settings, access_log, seed, mut orders, slot, reported, .. } = start;
-    let core = Core::new(clock, settings, access_log, seed);
+    let ThreadStart { clock, settings, seed, mut orders, slot, reported, .. } = start;
+    let core = Core::new(clock, settings, seed);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
     tasks.spawn_local(report_for_ever(core.clone(), slot, reported));
-    let mut listening: BTreeMap<SocketAddr, AbortHandle> = BTreeMap::new();
+    let mut accepting = JoinSet::new();
+    let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
             Order::Table(table) => core.apply(&table),
             Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    listening.insert(asked, tasks.spawn_local(accept_for_ever(core.clone(), listener)));
+                    let is_unwanted = Rc::new(Notify::new());
+                    listening.insert(asked, is_unwanted.clone());
+                    accepting.spawn_local(accept_until(core.clone(), listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
             },
             Order::Unlisten { asked } => {
-                if let Some(task) = listening.remove(&asked) {
-                    task.abort();
+                if let Some(is_unwanted) = listening.remove(&asked) {
+                    is_unwanted.notify_one();
                 }
+                while accepting.try_join_next().is_some() {}
             }
             Order::Stop => break,
         }
     }
-    listening.values().for_each(AbortHandle::abort);
+    listening.values().for_each(|is_unwanted| is_unwanted.notify_one());
+    // Those that had connected already become sessions before sessions are counted.
+    while accepting.join_next().await.is_some() {}
     core.is_stopping.set(true);
     core.waits.stop_idle();
     let finished = async {
@@ -105,27 +109,43 @@ async fn run(start: ThreadStart) {
     tasks.shutdown().await;
 }
 
-async fn accept_for_ever(core: Rc<Core>, listener: tokio::net::TcpListener) {
+/// Accepts until the address is no longer wanted; whoever had connected by then is still served.
+async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwanted: Rc<Notify>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let settings = core.settings.borrow();
-                let threads = super::control::thread_count(&settings) as u32;
-                let most = settings.limits.connections_max.div_ceil(threads) as usize;
-                drop(settings);
-                if core.waits.count() >= most {
-                    refuse_connection(&core, &stream);
-                    continue;
-                }
-                // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
-                tokio::task::spawn_local(serve(core.clone(), stream, peer));
-            }
+        // Both may be cancelled: a connection that was not taken stays in the queue.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = is_unwanted.notified() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => take_connection(&core, stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    // Asks the system itself: the event loop may not have heard of the newest ones yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
+        match stream {
+            Ok(stream) => take_connection(&core, stream, peer),
+            Err(error) => tracing::warn!(%error, "an accepted connection could not be used"),
+        }
+    }
+}
+
+fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    let settings = core.settings.borrow();
+    let threads = super::control::thread_count(&settings) as u32;
+    let most = settings.limits.connections_max.div_ceil(threads) as usize;
+    drop(settings);
+    if core.waits.count() >= most {
+        return refuse_connection(core, &stream);
+    }
+    // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
+    tokio::task::spawn_local(serve(core.clone(), stream, peer));
 }
 
 /// One answer without waiting: a router that is full has no room for another session.

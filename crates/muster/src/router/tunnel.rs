@@ -1,7 +1,9 @@
 //! After a switch of protocols (WebSocket): bytes both ways, understood by nobody here.
 //!
 //! Each direction ends by itself and its end is passed on; the tunnel is over when both have ended, when either
-//! side breaks off, or when nothing has moved for `tunnel_idle_ms`. Memory is bounded by one read each way.
+//! side breaks off, when nothing has moved for `tunnel_idle_ms`, or when one has ended and the other says nothing for
+//! `HALF_OPEN_MAX_MS`. It ends with its router: nobody can tell when it would end by itself. Memory is bounded by one
+//! read each way.
 
 use super::core::Core;
 use super::session::Session;
@@ -11,6 +13,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Longest silence of a side that the other one has left. Thirty seconds, as for the rest of an answer: a member that
+/// was killed must not leave its clients' connections here for the hour that a quiet conversation may take.
+const HALF_OPEN_MAX_MS: u64 = 30_000;
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -59,8 +65,10 @@ pub async fn run(session: &mut Session, mut member: Duplex) {
         return;
     }
     let Session { ticket, client } = session;
-    while !(up.is_over && down.is_over) {
-        let deadline = ticket.in_ms(idle_ms);
+    ticket.set_idle(true);
+    while !(up.is_over && down.is_over || client.core.is_stopping.get()) {
+        let is_half_open = up.is_over || down.is_over;
+        let deadline = ticket.in_ms(if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms });
         let moved = ticket
             .until(deadline, |context| {
                 let sent = up.poll(&client.core, &mut client.reader, &mut member.writer, context);

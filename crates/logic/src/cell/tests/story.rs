@@ -387,6 +387,7 @@ fn launch(version: Option<&str>) -> Launch {
             attempts_max: 3,
             reset_after_ms: 10_000,
             start_timeout_ms: 10_000,
+            hung_after_ms: 15_000,
         },
     }
 }

@@ -1,9 +1,11 @@
 //! What this machine keeps a cell from running, shown on a directory of each test's own.
 
-use crate::config::{check_environment, parse};
+use crate::config::{Problems, check_environment, parse};
+use crate::roles::Selection;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use wire::id::NodeName;
+use wire::settings::CellSettings;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -25,6 +27,12 @@ impl Drop for Scratch {
     }
 }
 
+/// The problems of a whole node.
+fn check_on(settings: &CellSettings, text: &str, file_name: &str, node: &str) -> Problems {
+    let node = NodeName::from(node);
+    check_environment(settings, text, file_name, &node, Selection::of_node(settings, &node))
+}
+
 /// The problems of a managed member with these lines; `DIR` is the scratch directory, which is left out of messages.
 fn check(scratch: &Scratch, console: &str, router: &str, member: &str) -> String {
     let text = format!(
@@ -34,7 +42,7 @@ fn check(scratch: &Scratch, console: &str, router: &str, member: &str) -> String
     let directory = scratch.0.display().to_string();
     let text = text.replace("DIR", &directory);
     let settings = parse(&text, "muster.toml").unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"));
-    let problems = check_environment(&settings, &text, "muster.toml", &NodeName::from("local"));
+    let problems = check_on(&settings, &text, "muster.toml", "local");
     problems.to_string().replace(&directory, "DIR")
 }
 
@@ -159,6 +167,25 @@ fn another_node_is_not_looked_at() {
                 node = \"there\"\n[clusters.c.members.m]\nnode = \"there\"\ncommand = [\"/no/such\", \"{port}\"]\n\
                 [console]\nlisten = \"127.0.0.1:0\"";
     let settings = parse(text, "t").expect("the file is right");
-    let count = |node: &str| check_environment(&settings, text, "t", &NodeName::from(node)).list.len();
+    let count = |node: &str| check_on(&settings, text, "t", node).list.len();
     assert_eq!((count("here"), count("there")), (0, 2));
+}
+
+#[test]
+fn roles_that_are_not_started_here_may_run_already() {
+    let taken = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port is there"));
+    let [console, router, member] = taken.each_ref().map(|taken| taken.local_addr().expect("it listens"));
+    let text = format!(
+        "[cell]\nstate_dir = \"/tmp\"\n[console]\nlisten = \"{console}\"\n[routers.r]\nlisten = [\"{router}\"]\n\
+         [clusters.c.members.m]\ncommand = [\"/no/such\"]\nport = {}\n",
+        member.port()
+    );
+    let settings = parse(&text, "t").unwrap_or_else(|problems| panic!("{problems}"));
+    let node = NodeName::from("local");
+    let count = |manager, agent, routers| {
+        let roles = Selection { manager, agent, routers };
+        check_environment(&settings, &text, "t", &node, roles).list.len()
+    };
+    assert_eq!((count(true, false, false), count(false, true, false), count(false, false, true)), (1, 2, 1));
+    assert_eq!(count(false, false, false), 0);
 }

@@ -194,6 +194,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                     attempts_max: 3,
                     reset_after_ms: 30000,
                     start_timeout_ms: 60000,
+                    hung_after_ms: 15000,
                 },
             },
             Launch {
@@ -225,6 +226,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                     attempts_max: 3,
                     reset_after_ms: 30000,
                     start_timeout_ms: 60000,
+                    hung_after_ms: 15000,
                 },
             },
         ]
