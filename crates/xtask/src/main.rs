@@ -39,16 +39,21 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum BenchPart {
-    /// The router beside HAProxy and nginx: processor time per request, latency, memory
+    /// The router beside HAProxy and nginx: processor time per request, latency, memory; then `exits`
     Router(bench::RouterArgs),
+    /// From a member's exit to the tables of all routers: members of a running cell are killed
+    Exits(bench::ExitsArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Test(args) => return testing::run(&args),
         Task::Tidy => tidy::run(&repository::root()),
-        Task::Bench { part: BenchPart::Router(args) } => bench::router(&args)
-            .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
+        Task::Bench { part } => match part {
+            BenchPart::Router(args) => bench::router(&args),
+            BenchPart::Exits(args) => bench::exits(&args),
+        }
+        .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Instructions => instructions::gate().map(|text| println!("{text}")),
     };
     match outcome {
