@@ -10,6 +10,7 @@ mod driver;
 mod link;
 mod logging;
 mod manager;
+mod role;
 mod roles;
 mod router;
 mod sample_app;

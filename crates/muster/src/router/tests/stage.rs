@@ -1,7 +1,7 @@
 //! A router with everything around it: members that the test plays, and a manager that tells views.
 
 use super::super::{RouterOptions, start};
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
