@@ -1,9 +1,9 @@
-//! Real servers, started on free ports in a test's own directory: nginx, Apache httpd, Python's http.server, HAProxy.
+//! Real servers, started on free ports in a test's own directory: nginx, Apache httpd, Python's http.server.
 //!
 //! Each answers `/` with its name and a line break, and `/large` with a megabyte. `command` and the files behind it are
 //! also what a cell's agent can be told to run.
 
-use super::{Running, Scratch, free_address, program, wait_until_listening};
+use super::{Running, Scratch, program, wait_until_listening};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,12 +36,13 @@ pub struct Server {
     pub process: Running,
 }
 
-/// Prepares files for a server below `scratch` and gives the command that runs it in the foreground on `address`.
-pub fn command(kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String> {
-    let directory = scratch.join(kind.text());
+/// Prepares files for a server called `name` below `scratch` and gives the command that runs it in the foreground on
+/// `address`.
+pub fn command(name: &str, kind: Kind, scratch: &Scratch, address: SocketAddr) -> Vec<String> {
+    let directory = scratch.join(name);
     let files = directory.join("files");
     fs::create_dir_all(&files).expect("the test's directory can be written");
-    fs::write(files.join("index.html"), format!("{}\n", kind.text())).expect("it can be written");
+    fs::write(files.join("index.html"), format!("{name}\n")).expect("it can be written");
     fs::write(files.join("large"), vec![b'x'; LARGE_BYTES]).expect("it can be written");
     match kind {
         Kind::Nginx => {
@@ -84,28 +85,11 @@ fn display(path: &Path) -> String {
 }
 
 /// Starts a server and waits until it listens.
-pub fn start(kind: Kind, scratch: &Scratch) -> Server {
-    let address = free_address();
-    let words = command(kind, scratch, address);
+pub fn start(name: &str, kind: Kind, scratch: &Scratch, address: SocketAddr) -> Server {
+    let words = command(name, kind, scratch, address);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
-    start_command(kind.text(), &mut command, scratch, address)
-}
-
-/// HAProxy in front of these servers.
-pub fn start_haproxy(scratch: &Scratch, back_ends: &[SocketAddr]) -> Server {
-    let address = free_address();
-    let mut text = format!(
-        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
-         frontend front\n  bind {address}\n  default_backend back\nbackend back\n"
-    );
-    for (number, back_end) in back_ends.iter().enumerate() {
-        text.push_str(&format!("  server server-{number} {back_end}\n"));
-    }
-    let config = scratch.write("haproxy.cfg", &text);
-    let mut command = Command::new(program("haproxy"));
-    command.arg("-db").arg("-f").arg(config);
-    start_command("haproxy", &mut command, scratch, address)
+    start_command(name, &mut command, scratch, address)
 }
 
 fn start_command(name: &str, command: &mut Command, scratch: &Scratch, address: SocketAddr) -> Server {

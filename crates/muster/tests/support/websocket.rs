@@ -32,6 +32,8 @@ impl Opcode {
 
 #[derive(Debug)]
 pub struct WebSocket {
+    /// The member that agreed, as it names itself.
+    pub member: String,
     connection: Connection,
 }
 
@@ -48,7 +50,8 @@ impl WebSocket {
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
         assert_eq!(answer.header("upgrade").map(str::to_lowercase).as_deref(), Some("websocket"));
-        Self { connection }
+        let member = answer.header("x-member").unwrap_or_default().to_owned();
+        Self { member, connection }
     }
 
     pub fn send(&mut self, opcode: Opcode, payload: &[u8]) {

@@ -1,6 +1,6 @@
 """A member that speaks WebSocket (RFC 6455): it sends back every message, and answers plain requests with its name.
 
-Usage: websocket_member.py PORT
+Usage: websocket_member.py PORT NAME
 """
 
 import base64
@@ -41,7 +41,7 @@ class Handler(socketserver.StreamRequestHandler):
         self.wfile.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+                f"Sec-WebSocket-Accept: {accept}\r\nX-Member: {sys.argv[2]}\r\n\r\n"
             ).encode()
         )
         while True:

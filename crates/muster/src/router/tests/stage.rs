@@ -139,6 +139,18 @@ impl Stage {
         });
     }
 
+    /// Tells the router other settings; they are in force when it uses the view that follows them.
+    pub fn change_settings(&self, change: impl FnOnce(&mut RouterSettings)) {
+        {
+            let mut told = self.told.lock().expect("no panic");
+            change(&mut told.settings);
+            let settings = told.settings.clone();
+            let connection = told.connection.as_mut().expect("the router is connected");
+            send(connection, &FromManager::Settings { generation: 1, settings: Box::new(settings) });
+        }
+        self.change(|_| {});
+    }
+
     /// Tells the router a newer view and waits until it uses it.
     fn change(&self, change: impl FnOnce(&mut View)) {
         let mut told = self.told.lock().expect("no panic");
