@@ -1,37 +1,35 @@
 //! How long a member's exit takes to reach the tables of all routers: members are killed one by one.
 //!
-//! Each figure is the time from the kill until the cell's own stream has told that the member is no longer up and that
-//! every router uses a view that was made after the kill. What people are told comes after what routers do, so routers
-//! are no later than this. The cell is as users run it: one process with all roles, three members, default settings
-//! except for restarts, which are quick because each kill waits until all is well again.
+//! Each figure is the time from the kill until the cell's status, asked for again and again, tells that every router
+//! uses a view that was made after the kill. What people are told comes after what routers do, so routers are no later
+//! than this. The cell is as users run it: one process with all roles, three members, default settings except for
+//! restarts, which are quick because each kill waits until all is well again.
 
 use super::candidate::{self, free_address, write_output_to};
-use super::cell_stream::{CellStream, Told};
+use super::cell_client::CellClient;
 use super::router::Scratch;
 use super::statistics;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::process::{self, Owned};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use wire::agent::ProcessState;
-use wire::id::{ClusterName, Epoch, MemberName};
-use wire::status::{CellStatus, MemberStatus};
+use wire::id::{Epoch, MemberName};
+use wire::status::{CellStatus, ClusterStatus, MemberStatus};
 use wire::view::RunState;
 
 pub const KILLS_DEFAULT: usize = 100;
 const MEMBERS: usize = 3;
 /// Longest wait for the cell to do anything. 30 s: a hundred times what it takes on a quiet machine.
 const STEP_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long a cell in which all is well is left alone before the next kill: the stream has then earned a handful of
-/// statuses that it sends at once.
-const QUIET: Duration = Duration::from_millis(800);
-/// Kills are spread over this time, so that they meet every phase of probes and reports.
+/// Kills are spread over this time after all is well, so that they meet every phase of probes and reports.
 const SPREAD_MS: u64 = 1000;
+/// Pause between two looks while nothing is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Kills after which a line tells how far it is.
 const PROGRESS_EVERY: usize = 10;
 
@@ -123,24 +121,29 @@ fn load_average() -> Outcome<f64> {
 
 fn kill_all(cell: &mut Owned, console: SocketAddr, directory: &Path, kills: usize) -> Outcome<Vec<f64>> {
     let token = directory.join("state/admin-token");
-    let stream = CellStream::open(cell, console, &token, STEP_TIME_MAX)?;
+    let mut client = CellClient::open(cell, console, &token, STEP_TIME_MAX)?;
     let mut latencies_ms = Vec::with_capacity(kills);
     for number in 0..kills {
-        let status = wait_until_quiet(&stream)?;
-        let (victim, pid, epochs) = choose(&status, number)?;
+        wait(&mut client, "every member is up", LOOK_EVERY, is_well)?;
         std::thread::sleep(phase(number));
-        // What came meanwhile is older than the kill.
-        while stream.told.try_recv().is_ok() {}
+        let before = client.status()?;
+        if !is_well(&before) {
+            return Err(Failure("a member went down that nobody had killed".into()));
+        }
+        let (victim, pid) = choose(&before, number)?;
         let started = Instant::now();
         process::send(pid, Signal::KILL);
-        let known = wait(&stream, &format!("every router knows that {victim} is gone"), |status| {
-            members(status).any(|member| member.member == victim && member.state != RunState::Up)
-                && epochs_of(status)
-                    .iter()
-                    .any(|(name, epoch)| epochs.get(name).is_some_and(|old| epoch > old))
-                && routers_know(status)
-        })?;
-        let latency_ms = (known.at - started).as_secs_f64() * 1e3;
+        let known =
+            wait(&mut client, "every router knows that a member is gone", Duration::ZERO, |status| {
+                routers_use_later(status, &before)
+            })?;
+        let latency_ms = started.elapsed().as_secs_f64() * 1e3;
+        // Nothing else makes a view in this cell, but the figure stands on it.
+        if members(&known)
+            .any(|member| member.member == victim && member.process == Some(ProcessState::Running { pid }))
+        {
+            return Err(Failure(format!("{victim} is said to run although it was killed")));
+        }
         latencies_ms.push(latency_ms);
         if (number + 1) % PROGRESS_EVERY == 0 {
             eprintln!(
@@ -157,31 +160,34 @@ fn phase(number: usize) -> Duration {
     Duration::from_millis((number as u64 * 618) % SPREAD_MS)
 }
 
-/// The status of a cell in which every member is up, all routers know it, and nothing changed for a while.
-fn wait_until_quiet(stream: &CellStream) -> Outcome<CellStatus> {
-    let is_well = |status: &CellStatus| {
-        members(status).count() == MEMBERS
-            && members(status).all(|member| member.state == RunState::Up)
-            && !status.routers.is_empty()
-            && routers_know(status)
-    };
-    let well = wait(stream, "every member is up", is_well)?;
-    std::thread::sleep(QUIET);
-    let mut newest = well.status;
-    while let Ok(told) = stream.told.try_recv() {
-        newest = told?.status;
-    }
-    match is_well(&newest) {
-        true => Ok(newest),
-        false => Err(Failure("a member went down that nobody had killed".into())),
-    }
+/// Whether every member is up and all routers know it.
+fn is_well(status: &CellStatus) -> bool {
+    members(status).count() == MEMBERS
+        && members(status).all(|member| member.state == RunState::Up)
+        && !status.routers.is_empty()
+        && status
+            .clusters
+            .iter()
+            .all(|cluster| all_routers_use(status, cluster, |used| used >= cluster.epoch))
 }
 
-/// The member whose turn it is, its process, and the epochs that the cell has so far.
-fn choose(status: &CellStatus, number: usize) -> Outcome<(MemberName, u32, BTreeMap<ClusterName, Epoch>)> {
-    let member = members(status).nth(number % MEMBERS).expect("there are so many members");
+/// Whether every router uses a view of every cluster that was made after `before`.
+fn routers_use_later(status: &CellStatus, before: &CellStatus) -> bool {
+    before.clusters.iter().all(|cluster| all_routers_use(status, cluster, |used| used > cluster.epoch))
+}
+
+fn all_routers_use(status: &CellStatus, cluster: &ClusterStatus, is_right: impl Fn(Epoch) -> bool) -> bool {
+    status
+        .routers
+        .iter()
+        .all(|router| router.applied.get(&cluster.cluster).is_some_and(|used| is_right(*used)))
+}
+
+/// The member whose turn it is, and its process.
+fn choose(status: &CellStatus, number: usize) -> Outcome<(MemberName, u32)> {
+    let member = members(status).nth(number % MEMBERS).expect("a cell that is well has so many members");
     match member.process {
-        Some(ProcessState::Running { pid }) => Ok((member.member.clone(), pid, epochs_of(status))),
+        Some(ProcessState::Running { pid }) => Ok((member.member.clone(), pid)),
         _ => Err(Failure(format!("{} is up without a process", member.member))),
     }
 }
@@ -190,33 +196,23 @@ fn members(status: &CellStatus) -> impl Iterator<Item = &MemberStatus> {
     status.clusters.iter().flat_map(|cluster| &cluster.members)
 }
 
-fn epochs_of(status: &CellStatus) -> BTreeMap<ClusterName, Epoch> {
-    status.clusters.iter().map(|cluster| (cluster.cluster.clone(), cluster.epoch)).collect()
-}
-
-/// Whether every router uses the newest view of every cluster.
-fn routers_know(status: &CellStatus) -> bool {
-    status.routers.iter().all(|router| {
-        status
-            .clusters
-            .iter()
-            .all(|cluster| router.applied.get(&cluster.cluster).is_some_and(|epoch| *epoch >= cluster.epoch))
-    })
-}
-
-fn wait(stream: &CellStream, what: &str, is_so: impl Fn(&CellStatus) -> bool) -> Outcome<Told> {
+/// Asks again and again until it is so.
+fn wait(
+    client: &mut CellClient,
+    what: &str,
+    pause: Duration,
+    is_so: impl Fn(&CellStatus) -> bool,
+) -> Outcome<CellStatus> {
     let started = Instant::now();
     loop {
-        let left = STEP_TIME_MAX.saturating_sub(started.elapsed());
-        match stream.told.recv_timeout(left) {
-            Ok(told) => {
-                let told = told?;
-                if is_so(&told.status) {
-                    return Ok(told);
-                }
-            }
-            Err(_) => return Err(Failure(format!("not within {} s: {what}", STEP_TIME_MAX.as_secs()))),
+        let status = client.status()?;
+        if is_so(&status) {
+            return Ok(status);
         }
+        if started.elapsed() > STEP_TIME_MAX {
+            return Err(Failure(format!("not within {} s: {what}", STEP_TIME_MAX.as_secs())));
+        }
+        std::thread::sleep(pause);
     }
 }
 

@@ -5,7 +5,7 @@
 //! time per request as a ratio to HAProxy within the same round; a difference under 0.05 is not a finding.
 
 mod candidate;
-mod cell_stream;
+mod cell_client;
 mod connection;
 mod exits;
 mod generator;

@@ -1,0 +1,112 @@
+//! Asks a cell for its status, over one connection that is kept.
+//!
+//! Only what Muster's console answers is understood: a head and a body of a known length. Not the stream of events:
+//! that one is paced for people, and what is measured here takes a few milliseconds.
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::process::Owned;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use wire::status::CellStatus;
+
+/// Longest answer that is taken. 16 MiB: a status of tens of thousands of members.
+const ANSWER_MAX_BYTES: usize = 16 << 20;
+/// Longest wait for an answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause between two looks for a console that starts, which cannot tell us.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub struct CellClient {
+    connection: BufReader<TcpStream>,
+    request: String,
+}
+
+impl CellClient {
+    /// Waits until the console of a starting cell listens, and connects to it.
+    pub fn open(cell: &mut Owned, console: SocketAddr, token: &Path, time_max: Duration) -> Outcome<Self> {
+        let started = Instant::now();
+        loop {
+            if let Ok(Some(status)) = cell.0.try_wait() {
+                return Err(Failure(format!("muster ended with {status}")));
+            }
+            match (TcpStream::connect(console), fs::read_to_string(token)) {
+                (Ok(stream), Ok(token)) => return Self::over(stream, token.trim()),
+                (Err(_), _) | (_, Err(_)) if started.elapsed() < time_max => std::thread::sleep(LOOK_EVERY),
+                (Err(error), _) | (_, Err(error)) => {
+                    return Err(Failure(format!("the console at {console} is not there: {error}")));
+                }
+            }
+        }
+    }
+
+    fn over(stream: TcpStream, token: &str) -> Outcome<Self> {
+        stream.set_nodelay(true).doing("set up a connection to the console")?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).doing("set up a connection to the console")?;
+        let request =
+            format!("GET /api/v1/status HTTP/1.1\r\nHost: console\r\nAuthorization: Bearer {token}\r\n\r\n");
+        Ok(Self { connection: BufReader::new(stream), request })
+    }
+
+    pub fn status(&mut self) -> Outcome<CellStatus> {
+        self.connection.get_mut().write_all(self.request.as_bytes()).doing("ask the console")?;
+        let body = read_answer(&mut self.connection)?;
+        serde_json::from_slice(&body).doing("read the status of the cell")
+    }
+}
+
+/// The body of an answer that is a 200.
+fn read_answer(connection: &mut impl BufRead) -> Outcome<Vec<u8>> {
+    let mut length = None;
+    let mut line = String::new();
+    connection.read_line(&mut line).doing("read the console's answer")?;
+    if line.split(' ').nth(1) != Some("200") {
+        return Err(Failure(format!("the console answered {:?}", line.trim())));
+    }
+    while line != "\r\n" {
+        line.clear();
+        if connection.read_line(&mut line).doing("read the console's answer")? == 0 {
+            return Err(Failure("the console's answer ends within its head".into()));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok();
+        }
+    }
+    let Some(length) = length.filter(|length| *length <= ANSWER_MAX_BYTES) else {
+        return Err(Failure("the console's answer has no length, or is too long".into()));
+    };
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).doing("read the console's answer")?;
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_one_after_the_other() {
+        let mut bytes: &[u8] =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo";
+        assert_eq!(read_answer(&mut bytes), Ok(b"one".to_vec()));
+        assert_eq!(read_answer(&mut bytes), Ok(b"two".to_vec()));
+        assert!(read_answer(&mut bytes).is_err(), "there is no third");
+    }
+
+    #[test]
+    fn a_refusal_and_a_half_answer_are_told() {
+        for bad in [
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n",
+        ] {
+            assert!(read_answer(&mut bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+}
