@@ -64,6 +64,18 @@ impl Refused {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
     }
 
+    /// A well-formed request that no member gets; `is_complete` when all of it has come.
+    fn of(head: &RequestHead<'_, '_>, is_complete: bool, fault: Fault, reason: String) -> Self {
+        Self {
+            fault,
+            reason,
+            line: format!("{} {}", head.method, head.target),
+            is_head: head.is_head(),
+            wants_json: wants_json(head),
+            keep_alive: head.keep_alive && is_complete,
+        }
+    }
+
     fn closing(fault: Fault, reason: &str) -> Self {
         Self {
             fault,
@@ -131,14 +143,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let (cluster, member) = match find_member(core, &head, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
-            let refused = Refused {
-                fault,
-                reason,
-                line: format!("{} {}", head.method, head.target),
-                is_head: head.is_head(),
-                wants_json: wants_json(&head),
-                keep_alive: head.keep_alive && framing.is_done(),
-            };
+            let refused = Refused::of(&head, framing.is_done(), fault, reason);
             return Admission::Refused { refused, used };
         }
     };

@@ -197,9 +197,10 @@ fn epochs_of(status: &CellStatus) -> BTreeMap<ClusterName, Epoch> {
 /// Whether every router uses the newest view of every cluster.
 fn routers_know(status: &CellStatus) -> bool {
     status.routers.iter().all(|router| {
-        status.clusters.iter().all(|cluster| {
-            router.applied.iter().any(|(name, epoch)| *name == cluster.cluster && *epoch >= cluster.epoch)
-        })
+        status
+            .clusters
+            .iter()
+            .all(|cluster| router.applied.get(&cluster.cluster).is_some_and(|epoch| *epoch >= cluster.epoch))
     })
 }
 
