@@ -116,8 +116,7 @@ impl fmt::Display for Reason {
             Reason::GaveUp(detail) => {
                 with_detail(out, "failed too often and waits for a person to start it", detail)
             }
-            Reason::ProcessStops(detail) if detail.is_empty() => out.write_str("its process is stopping"),
-            Reason::ProcessStops(detail) => out.write_str(detail),
+            Reason::ProcessStops(detail) => with_detail(out, "its process is stopping", detail),
             Reason::Stopped => out.write_str("stopped by an operator"),
             Reason::OutOfRotation => out.write_str("taken out of rotation by an operator"),
             Reason::Drained => {

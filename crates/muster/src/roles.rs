@@ -8,43 +8,12 @@ use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
+use crate::role::{RoleHandle, manager_socket};
 use crate::router::{self, RouterError, RouterOptions};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use tokio::sync::watch;
+use std::path::PathBuf;
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
-
-/// Where roles find the manager of this machine.
-pub fn manager_socket(state_dir: &Path) -> PathBuf {
-    state_dir.join("manager.sock")
-}
-
-/// A role that runs on a thread of its own.
-#[derive(Debug)]
-pub struct RoleHandle {
-    pub name: &'static str,
-    pub stop: watch::Sender<bool>,
-    pub thread: std::thread::JoinHandle<()>,
-}
-
-impl RoleHandle {
-    /// Waits until the role's thread has let go of everything. Safe to cancel.
-    async fn ended(&self) -> &'static str {
-        self.stop.closed().await;
-        self.name
-    }
-
-    /// Asks the role to stop and waits until it has. Whether it ended without a panic.
-    fn stop(self) -> bool {
-        self.stop.send_replace(true);
-        let ended = self.thread.join();
-        if ended.is_err() {
-            tracing::error!(role = self.name, "the role has failed; see its panic above");
-        }
-        ended.is_ok()
-    }
-}
 
 /// Which roles a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,8 +23,9 @@ pub const PROBE_INTERVAL_MS: u64 = 200;
 pub const PROBE_TIMEOUT_MS: u64 = 150;
 /// Thirty times what a healthy member needs.
 pub const START_TIMEOUT_MS: u64 = 2_000;
-/// Longest pause before a restart. One second: several restarts fit into a story.
+/// Ten probes: long enough that a story can wake a hung member in time.
 pub const HUNG_AFTER_MS: u64 = 2_000;
+/// Longest pause before a restart. One second: several restarts fit into a story.
 pub const RESTART_DELAY_MAX_MS: u64 = 1_000;
 /// The routers' time-out for connections: longer than any healthy path needs.
 pub const CONNECT_MS: u64 = 300;

@@ -5,6 +5,7 @@ use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
 use crate::router::Totals;
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub struct RouterStatus {
     pub listening: Vec<SocketAddr>,
     /// The epoch of each cluster that all its threads use.
     #[serde(default)]
-    pub applied: Vec<(ClusterName, Epoch)>,
+    pub applied: BTreeMap<ClusterName, Epoch>,
     pub connections: u64,
     pub requests_per_second: f64,
     pub totals: Totals,

@@ -1,7 +1,8 @@
 //! `cargo xtask instructions`: user instructions that the shipped binary spends on one request of 200 bytes.
 //!
 //! Counted by callgrind, so the answer repeats and needs no quiet machine: the difference of two runs of different
-//! length, divided by the difference of their requests. Everything that runs in the process counts, as a user pays for it.
+//! length, divided by the difference of their requests. Everything that runs in the router's process counts, as a user
+//! pays for it; manager and agent are in a process of their own, uncounted: they do the same however many requests come.
 
 use crate::bench::{self, Generator};
 use crate::failure::{Doing, Failure, Outcome};
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Most user instructions per request. 20,000: about half of what HAProxy takes (36,600), with every feature on.
@@ -45,19 +46,18 @@ fn count(answers: usize) -> Outcome<Counted> {
     let scratch = bench::Scratch::new("instructions")?;
     let mut generator = Generator::new(&[SIZE_BYTES])?;
     let address = bench::free_address()?;
-    let config = scratch.0.join("muster.toml");
+    let config = scratch.0.join(bench::MUSTER_FILE);
     let text = bench::muster_config(&scratch.0, address, generator.addresses())?;
     fs::write(&config, text).doing(format_args!("write {}", config.display()))?;
+    let _manager = bench::start_manager(&scratch.0)?;
     let counts = scratch.0.join("callgrind.out");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--quiet", "--fair-sched=yes"]);
     valgrind.arg(format!("--callgrind-out-file={}", counts.display()));
-    valgrind.arg(bench::muster()?).arg("run").arg("--config").arg(&config);
+    valgrind.arg(bench::muster()?).arg("run").arg("--config").arg(&config).args(bench::ROUTER_ONLY);
     let log = scratch.0.join("output.log");
-    let output = fs::File::create(&log).doing(format_args!("create {}", log.display()))?;
-    let copy = output.try_clone().doing("share the log")?;
-    let child = valgrind.stdin(Stdio::null()).stdout(output).stderr(copy).spawn().doing("start valgrind")?;
-    let mut child = Owned(child);
+    bench::write_output_to(&mut valgrind, &log)?;
+    let mut child = Owned(valgrind.spawn().doing("start valgrind")?);
     let counted = wait_until_it_answers(&mut child, address, &mut generator).and_then(|()| {
         generator.open(address, SIZE_BYTES, CONNECTIONS)?;
         let slice = generator.load_count(answers, TIME_MAX)?;

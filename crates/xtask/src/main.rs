@@ -1,4 +1,4 @@
-//! The project's own tool: test, tidy, bench. Never shipped.
+//! The project's own tool: test, nightly, tidy, bench. Never shipped.
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 something failed, 2 wrong use.
 
@@ -26,6 +26,8 @@ struct CommandLine {
 enum Task {
     /// Everything that must hold before a change is taken: packages, lints, rules, tests, instructions
     Test(testing::Args),
+    /// What takes too long for every change: 20,000 seeds, the demo trying itself again and again, all benchmarks
+    Nightly,
     /// Hold the project's rules: edges, sizes, headers, bounds, documents, licences
     Tidy,
     /// Measure what a part costs
@@ -39,16 +41,22 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum BenchPart {
-    /// The router beside HAProxy and nginx: processor time per request, latency, memory
+    /// The router beside HAProxy and nginx: processor time per request, latency, memory; then `exits`
     Router(bench::RouterArgs),
+    /// From a member's exit to the tables of all routers: members of a running cell are killed
+    Exits(bench::ExitsArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Test(args) => return testing::run(&args),
+        Task::Nightly => return testing::nightly(),
         Task::Tidy => tidy::run(&repository::root()),
-        Task::Bench { part: BenchPart::Router(args) } => bench::router(&args)
-            .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
+        Task::Bench { part } => match part {
+            BenchPart::Router(args) => bench::router(&args),
+            BenchPart::Exits(args) => bench::exits(&args),
+        }
+        .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Instructions => instructions::gate().map(|text| println!("{text}")),
     };
     match outcome {

@@ -4,7 +4,7 @@
 
 use super::body::is_token_byte;
 use super::refusal::Refusal;
-use httparse::Header;
+use httparse::{Header, Status};
 use std::mem::MaybeUninit;
 
 /// Most headers of one head. 128: one bit each in a `u128`; the configured limit is at most this.
@@ -47,6 +47,22 @@ pub(super) struct Scan {
     pub host: Option<u8>,
     pub expects_continue: bool,
     content_types: u8,
+}
+
+/// The length of a complete head, from what the parser made of `bytes`. `Ok(None)`: more is needed.
+pub(super) fn length(
+    parsed: httparse::Result<usize>,
+    bytes: &[u8],
+    size_max_bytes: usize,
+) -> Result<Option<usize>, Refusal> {
+    match parsed {
+        Ok(Status::Complete(length)) if length > size_max_bytes => Err(Refusal::HeadTooLarge),
+        Ok(Status::Complete(length)) => Ok(Some(length)),
+        Ok(Status::Partial) if bytes.len() > size_max_bytes => Err(Refusal::HeadTooLarge),
+        Ok(Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(Refusal::TooManyHeaders),
+        Err(_) => Err(Refusal::Malformed),
+    }
 }
 
 /// Where `part`, which lies within `whole`, begins.

@@ -3,9 +3,9 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, copy_kept, is_method, is_protocol, offset, scan};
+use super::head::{HeaderSpace, copy_kept, is_method, is_protocol, length, scan};
 use super::refusal::Refusal;
-use httparse::{Header, Status};
+use httparse::Header;
 
 /// Bounds that the configuration sets.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +58,8 @@ pub fn parse<'b, 'h>(
     let skipped = leading_line(bytes)?;
     let bytes = &bytes[skipped..];
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(bytes, &mut space.0) {
-        Ok(Status::Complete(length)) if length > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
-        Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if bytes.len() > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
-        Ok(Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
-        Err(_) => return Err(Refusal::Malformed),
-    };
+    let parsed = request.parse_with_uninit_headers(bytes, &mut space.0);
+    let Some(length) = length(parsed, bytes, limits.size_max_bytes)? else { return Ok(None) };
     let (head, headers) = (&bytes[..length], &*request.headers);
     if headers.len() > limits.header_count_max {
         return Err(Refusal::TooManyHeaders);
@@ -285,12 +279,6 @@ impl<'b> RequestHead<'b, '_> {
             if self.is_version_11 { b"1 " } else { b"0 " },
         ]);
         line(&[add.via.as_bytes(), b"\r\n"]);
-    }
-
-    /// The first line without its version, for the access log.
-    pub fn line_range(&self) -> std::ops::Range<usize> {
-        let start = offset(self.head, self.method.as_bytes());
-        start..self.head.iter().position(|byte| *byte == b'\r').unwrap_or(self.head.len())
     }
 }
 

@@ -3,10 +3,10 @@
 //! Interim answers (1xx) are heads too; only 101 ends the conversation in HTTP.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, scan};
+use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, length, scan};
 use super::refusal::Refusal;
 use super::request::HeadLimits;
-use httparse::{Header, Status};
+use httparse::Header;
 
 /// What an answer depends on in its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +47,8 @@ pub fn parse<'b, 'h>(
 ) -> Result<Option<ResponseHead<'b, 'h>>, Refusal> {
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut space.0) {
-        Ok(Status::Complete(length)) if length > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
-        Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if bytes.len() > limits.size_max_bytes => return Err(Refusal::HeadTooLarge),
-        Ok(Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
-        Err(_) => return Err(Refusal::Malformed),
-    };
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut space.0);
+    let Some(length) = length(parsed, bytes, limits.size_max_bytes)? else { return Ok(None) };
     let (head, headers) = (&bytes[..length], &*response.headers);
     let (Some(status), Some(version)) = (response.code, response.version) else {
         return Err(Refusal::Malformed);

@@ -19,7 +19,7 @@ mod scratch;
 use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{LinkEvent, follow};
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use disk::Remembered;
 use logic::agent::{Agent, Input, Output, Severity};
 use members::{Members, Surroundings};

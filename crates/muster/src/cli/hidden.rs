@@ -3,7 +3,7 @@
 use super::Exit;
 use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
 use crate::agent::{self, AgentOptions};
-use crate::roles::{RoleHandle, manager_socket};
+use crate::role::{RoleHandle, manager_socket};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::id::NodeName;

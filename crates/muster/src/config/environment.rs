@@ -57,7 +57,7 @@ pub fn check(
 
 /// Whether a manager of this cell answers on this machine.
 pub fn runs_already(settings: &CellSettings) -> bool {
-    let socket = crate::roles::manager_socket(Path::new(&settings.state_dir));
+    let socket = crate::role::manager_socket(Path::new(&settings.state_dir));
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 

@@ -19,7 +19,7 @@ pub mod testing;
 mod tests;
 
 use crate::manager::handle::ManagerHandle;
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use tokio::sync::watch;

@@ -1,7 +1,7 @@
 //! Tells every open console what changes, by server-sent events.
 //!
-//! One `Hub` asks the manager after each change, at most five times a second and only while somebody listens; each
-//! subscriber sends the newest status when its connection can take it, so a slow reader misses statuses that were
+//! One `Hub` asks the manager after each change, at most five times a second in the long run and only while somebody
+//! listens; each subscriber sends the newest status when its connection can take it, so a slow reader misses statuses that were
 //! overtaken, and never an event. Nothing is queued: a subscriber holds one chunk at most.
 
 use super::auth::{Auth, Caller};
@@ -18,8 +18,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use wire::status::Event;
 
-/// Least time between two statuses. 200 ms: a person sees that as at once.
+/// Time between two statuses in the long run. 200 ms: a person sees that as at once.
 const STATUS_INTERVAL_MS: u64 = 200;
+/// Statuses that may follow each other without a pause after a quiet time. 5: one event shows as a handful of changes
+/// within milliseconds, and whoever measures sees each of them when it happens.
+const STATUSES_AT_ONCE_MAX: u64 = 5;
 /// A comment is sent when there was nothing else for this long, so that both sides notice a dead connection.
 const HEARTBEAT_MS: u64 = 10_000;
 /// Events sent to a page that comes without having seen any.
@@ -60,6 +63,7 @@ impl Hub {
     pub async fn run(&self, mut manager: ManagerHandle) {
         let _end = End(self);
         let mut event_number = 0;
+        let mut pace = Pace::new(Instant::now());
         loop {
             if self.newest.receiver_count() == 0 {
                 self.wanted.notified().await;
@@ -68,7 +72,7 @@ impl Hub {
             let Ok(snapshot) = ask(&manager, event_number).await else { break };
             event_number = snapshot.event_number;
             self.newest.send_replace(News::Known(snapshot));
-            tokio::time::sleep(Duration::from_millis(STATUS_INTERVAL_MS)).await;
+            tokio::time::sleep(pace.pause(Instant::now())).await;
             // A new subscriber need not wait for a change. Both branches lose nothing when cancelled.
             tokio::select! {
                 changed = manager.changed.changed() => if changed.is_err() { break },
@@ -84,6 +88,26 @@ impl Hub {
         }
         self.wanted.notify_one();
         newest
+    }
+}
+
+/// Spreads statuses over time: a quiet time earns some at once, after those one comes each interval.
+#[derive(Debug)]
+struct Pace {
+    /// When the statuses sent so far would all have been earned.
+    earned: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { earned: now }
+    }
+
+    /// How long the next status must wait after one that was sent at `now`.
+    fn pause(&mut self, now: Instant) -> Duration {
+        self.earned = self.earned.max(now) + Duration::from_millis(STATUS_INTERVAL_MS);
+        let ahead = Duration::from_millis(STATUS_INTERVAL_MS * (STATUSES_AT_ONCE_MAX - 1));
+        self.earned.saturating_duration_since(now).saturating_sub(ahead)
     }
 }
 
@@ -203,5 +227,29 @@ impl Subscriber {
             self.newest.mark_changed();
         }
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_time_earns_statuses_at_once_and_a_busy_one_gets_five_a_second() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        for _ in 0..4 {
+            assert_eq!(pace.pause(at(0)), Duration::ZERO);
+        }
+        let mut now_ms = 0;
+        for _ in 0..10 {
+            now_ms += pace.pause(at(now_ms)).as_millis() as u64;
+        }
+        assert_eq!(now_ms, 2_000, "ten statuses of a busy cell take two seconds");
+        for _ in 0..4 {
+            assert_eq!(pace.pause(at(60_000)), Duration::ZERO);
+        }
+        assert_eq!(pace.pause(at(60_000)), Duration::from_millis(200), "an hour earns no more than a second");
     }
 }

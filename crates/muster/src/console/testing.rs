@@ -163,7 +163,7 @@ pub fn sample_status() -> CellStatus {
             connected: true,
             heard_ms: Some(1_700_000_099_500),
             listening: vec![([127, 0, 0, 1], 8080).into()],
-            applied: Vec::new(),
+            applied: Default::default(),
             connections: 64,
             requests_per_second: 120.5,
             totals,

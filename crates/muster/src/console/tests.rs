@@ -3,7 +3,7 @@
 use super::routes::{ASSETS, ROUTES};
 use super::testing::{Directory, FakeManager, sample_event, sample_status};
 use super::{ConsoleOptions, TOKEN_FILE, start};
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -13,7 +13,7 @@ mod shell;
 use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
-use crate::roles::{RoleHandle, manager_socket};
+use crate::role::{RoleHandle, manager_socket};
 use archive::{Archive, ArchiveError, Found};
 use desk::{Config, Desk, Input};
 use handle::{ManagerHandle, REQUESTS_MAX, Request};

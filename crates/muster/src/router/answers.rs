@@ -105,6 +105,7 @@ mod tests {
         let mut refused = Refused {
             fault: Fault::ConnectFailed,
             reason: "shop-1 at 10.0.0.1 refused".into(),
+            line: String::new(),
             is_head: false,
             wants_json: true,
             keep_alive: true,

@@ -52,6 +52,7 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         state: kept::read(&kept_path),
         views: BTreeMap::new(),
         threads: Vec::new(),
+        retired: Vec::new(),
         listening: BTreeMap::new(),
         problems: Vec::new(),
         problems_before: Vec::new(),
@@ -71,6 +72,8 @@ struct Control {
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
     threads: Vec<DataThread>,
+    /// Threads that were asked to end when their number changed.
+    retired: Vec<DataThread>,
     /// Address asked for and address got.
     listening: BTreeMap<SocketAddr, SocketAddr>,
     problems: Vec<String>,
@@ -162,15 +165,58 @@ impl Control {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
         let settings = Arc::new(settings);
+        let old = if self.threads.len() == thread_count(&settings) {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.threads)
+        };
         if self.threads.is_empty()
             && let Err(error) = self.start_threads(&settings)
         {
+            self.threads.extend(old);
             self.note(format!("threads could not be started: {error}"));
             return;
         }
+        self.take_listeners_over(&old).await;
+        self.retired.extend(old);
         self.open_access_log(&settings.access_log);
         self.publish().await;
         self.listen(&settings).await;
+    }
+
+    /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
+    async fn take_listeners_over(&mut self, old: &[DataThread]) {
+        if old.is_empty() {
+            return;
+        }
+        self.publish().await;
+        let held: Vec<(SocketAddr, SocketAddr)> =
+            self.listening.iter().map(|(asked, got)| (*asked, *got)).collect();
+        for (asked, got) in held {
+            match listen::bind_beside(got, self.threads.len()) {
+                Ok(listeners) => self.hand_out(asked, listeners).await,
+                // Tried again as an address that nobody listens on.
+                Err(error) => {
+                    self.note(format!("cannot listen on {asked} with other threads: {error}"));
+                    self.listening.remove(&asked);
+                }
+            }
+        }
+        for thread in old {
+            if thread.orders.send(Order::Stop).await.is_err() {
+                tracing::error!("a router thread has ended early");
+            }
+        }
+        tracing::info!(threads = self.threads.len(), "the number of threads has changed");
+    }
+
+    /// One listener for each thread.
+    async fn hand_out(&self, asked: SocketAddr, listeners: Vec<std::net::TcpListener>) {
+        for (thread, listener) in self.threads.iter().zip(listeners) {
+            if thread.orders.send(Order::Listen { asked, listener }).await.is_err() {
+                tracing::error!("a router thread has ended early");
+            }
+        }
     }
 
     fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
@@ -260,11 +306,7 @@ impl Control {
             match listen::bind(asked, self.threads.len()) {
                 Ok((got, listeners)) => {
                     self.listening.insert(asked, got);
-                    for (thread, listener) in self.threads.iter().zip(listeners) {
-                        if thread.orders.send(Order::Listen { asked, listener }).await.is_err() {
-                            tracing::error!("a router thread has ended early");
-                        }
-                    }
+                    self.hand_out(asked, listeners).await;
                     tracing::info!(address = %got, "listening");
                 }
                 Err(error) => {
@@ -300,7 +342,7 @@ impl Control {
     fn report(&mut self, link: &Link) {
         let latest =
             |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
-        let threads: Vec<_> = self.threads.iter().map(latest).collect();
+        let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
         let listening = self.listening.values().copied().collect();
         let now = self.clock.now();
         let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
@@ -311,7 +353,7 @@ impl Control {
     }
 
     fn join(self) {
-        for thread in self.threads {
+        for thread in self.threads.into_iter().chain(self.retired) {
             if thread.thread.join().is_err() {
                 tracing::error!("a router thread panicked");
             }

@@ -21,6 +21,11 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Tc
     Ok((address, listeners))
 }
 
+/// Binds `count` more sockets to an address that this process holds already.
+pub fn bind_beside(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    (0..count).map(|_| socket(address, true)).collect()
+}
+
 fn socket(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

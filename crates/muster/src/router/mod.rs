@@ -28,7 +28,7 @@ mod waits;
 #[cfg(test)]
 mod tests;
 
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use std::path::PathBuf;
 use tokio::sync::watch;
 use wire::id::{NodeName, RouterName};

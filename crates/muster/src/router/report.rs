@@ -12,6 +12,8 @@ use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadReport {
+    /// It takes no new tables and no new connections.
+    pub is_stopping: bool,
     pub connections: u64,
     pub totals: Totals,
     pub clusters: Vec<ClusterCounts>,
@@ -61,6 +63,7 @@ pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
         }
     });
     ThreadReport {
+        is_stopping: core.is_stopping.get(),
         connections: core.waits.count() as u64,
         totals: core.totals.get(),
         clusters: clusters.collect(),
@@ -81,11 +84,11 @@ struct Rate {
 }
 
 impl Summary {
-    /// The router's report from those of all its threads.
-    pub fn of(
+    /// The router's report from those of all its threads, the first of which takes requests.
+    pub fn of<'t>(
         &mut self,
         router: &RouterName,
-        threads: &[ThreadReport],
+        threads: &'t [ThreadReport],
         listening: Vec<SocketAddr>,
         problems: Vec<String>,
         now: Time,
@@ -100,14 +103,17 @@ impl Summary {
         };
         let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
         for cluster in names.iter().map(|counts| &counts.cluster) {
-            let counts: Vec<&ClusterCounts> = threads
-                .iter()
-                .filter_map(|thread| thread.clusters.iter().find(|counts| counts.cluster == *cluster))
-                .collect();
-            // A thread that does not know the cluster yet uses no epoch of it.
-            let all_know = counts.len() == threads.len();
+            let of = |thread: &'t ThreadReport| {
+                let found = thread.clusters.iter().find(|counts| counts.cluster == *cluster);
+                (thread.is_stopping, found)
+            };
+            let found: Vec<(bool, Option<&ClusterCounts>)> = threads.iter().map(of).collect();
+            // A thread that does not know the cluster yet uses no epoch of it; one that stops gives it no new request.
+            let epochs = found.iter().filter(|(is_stopping, _)| !is_stopping);
             let applied =
-                counts.iter().map(|counts| counts.applied).min().filter(|_| all_know).unwrap_or_default();
+                epochs.map(|(_, counts)| counts.map_or(Epoch::default(), |counts| counts.applied)).min();
+            let applied = applied.unwrap_or_default();
+            let counts: Vec<&ClusterCounts> = found.iter().filter_map(|(_, counts)| *counts).collect();
             let members = self.members(cluster, &counts, now);
             report.clusters.push(ClusterTraffic { cluster: cluster.clone(), applied, members });
         }

@@ -45,6 +45,8 @@ pub struct Refused {
     pub fault: Fault,
     /// For the log.
     pub reason: String,
+    /// Method and target; empty if they could not be read.
+    pub line: String,
     pub is_head: bool,
     pub wants_json: bool,
     /// Whether the connection can go on: the request's end is known.
@@ -62,8 +64,27 @@ impl Refused {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
     }
 
+    /// A well-formed request that no member gets; `is_complete` when all of it has come.
+    fn of(head: &RequestHead<'_, '_>, is_complete: bool, fault: Fault, reason: String) -> Self {
+        Self {
+            fault,
+            reason,
+            line: format!("{} {}", head.method, head.target),
+            is_head: head.is_head(),
+            wants_json: wants_json(head),
+            keep_alive: head.keep_alive && is_complete,
+        }
+    }
+
     fn closing(fault: Fault, reason: &str) -> Self {
-        Self { fault, reason: reason.into(), is_head: false, wants_json: false, keep_alive: false }
+        Self {
+            fault,
+            reason: reason.into(),
+            line: String::new(),
+            is_head: false,
+            wants_json: false,
+            keep_alive: false,
+        }
     }
 }
 
@@ -122,13 +143,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let (cluster, member) = match find_member(core, &head, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
-            let refused = Refused {
-                fault,
-                reason,
-                is_head: head.is_head(),
-                wants_json: wants_json(&head),
-                keep_alive: head.keep_alive && framing.is_done(),
-            };
+            let refused = Refused::of(&head, framing.is_done(), fault, reason);
             return Admission::Refused { refused, used };
         }
     };
@@ -197,14 +212,16 @@ fn pick(
     now: logic::time::Time,
 ) -> Result<Rc<Member>, String> {
     let view = cluster.view.borrow();
-    let Some(affinity) = &view.affinity else {
+    let target = head.target.as_bytes();
+    let session = view.affinity.as_ref().and_then(|affinity| {
+        let value = affinity::session_values(head.cookies(), target, affinity).next()?;
+        Some((affinity, value))
+    });
+    let Some((affinity, value)) = session else {
         return chosen(cluster.choose(std::iter::empty(), tried, now));
     };
-    let target = head.target.as_bytes();
     let member = chosen(cluster.choose(affinity::clone_ids(head.cookies(), target, affinity), tried, now))?;
-    if let Some(value) = affinity::session_values(head.cookies(), target, affinity).next() {
-        member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
-    }
+    member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
     Ok(member)
 }
 
@@ -234,10 +251,10 @@ impl Request {
         matches!(parse(&self.buffer[..self.head_length], &mut space, limits), Ok(Some(head)) if wants_json(&head))
     }
 
-    /// Method, target and version as the member got them.
-    pub fn line(&self) -> &[u8] {
-        let end = self.buffer.iter().position(|byte| *byte == b'\r').unwrap_or(0);
-        &self.buffer[..end]
+    /// Method and target.
+    pub fn line(&self) -> &str {
+        let end = self.buffer.windows(9).position(|part| part == b" HTTP/1.1").unwrap_or(0);
+        std::str::from_utf8(&self.buffer[..end]).unwrap_or_default()
     }
 }
 

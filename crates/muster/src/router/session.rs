@@ -3,6 +3,7 @@
 //! `turn` is the life of a request, to be read from top to bottom: read head (which finds the route, admits and
 //! picks a member), connect, exchange, perhaps try again, finish, observe. Deadlines are microseconds of the thread's clock.
 
+use super::access_log::Entry;
 use super::answers;
 use super::connect::connect;
 use super::core::Core;
@@ -368,6 +369,7 @@ impl Session {
         let refused = Refused {
             fault: failure.fault,
             reason: String::new(),
+            line: String::new(),
             is_head: request.asked.is_head,
             wants_json: request.wants_json(),
             keep_alive: request.asked.keep_alive && request.framing.is_done(),
@@ -386,13 +388,15 @@ impl Session {
         if is_client_side && self.client.core.may_tell() {
             tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
         }
+        self.log_refused(&refused);
         self.answer(&refused).await
     }
 
     async fn answer(&mut self, refused: &Refused) -> Next {
         let keep_alive = refused.keep_alive && !self.client.core.is_stopping.get();
+        let answer = answers::render(refused, keep_alive);
         let mut unsent = Outbox::default();
-        if unsent.send(&self.client.writer, &answers::render(refused, keep_alive), &[]).is_err() {
+        if unsent.send(&self.client.writer, &answer, &[]).is_err() {
             return Next::Close;
         }
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
@@ -408,7 +412,23 @@ impl Session {
 
     fn log(&self, request: &Request, status: u16, bytes: u64) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
-            log.write(&self.client.address, request, self.ticket.now_us(), status, bytes);
+            let cluster = request.cluster.view.borrow();
+            log.write(&Entry {
+                client: &self.client.address,
+                line: request.line(),
+                status,
+                bytes,
+                duration_us: self.ticket.now_us().saturating_sub(request.started_us),
+                member: Some((&cluster.cluster.0, &request.member.name.0)),
+            });
+        }
+    }
+
+    fn log_refused(&self, refused: &Refused) {
+        if let Some(log) = &*self.client.core.access_log.borrow() {
+            let status = refused.fault.answer().status;
+            let (client, line) = (&*self.client.address, refused.line.as_str());
+            log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
         }
     }
 }

@@ -401,3 +401,22 @@ fn a_conversation_stays_with_its_member() {
     client.write_all(request.as_bytes()).expect("the router reads");
     assert!(read_answer(&mut client).ends_with('a'));
 }
+
+#[test]
+fn the_number_of_threads_changes_without_a_failed_request() {
+    let stage = Stage::new();
+    stage.member("a", 1, named("a"));
+    let mut client = stage.connect();
+    for threads in [3, 1, 2] {
+        client.write_all(get("/").as_bytes()).expect("the router reads");
+        assert!(read_answer(&mut client).ends_with('a'));
+        stage.change_settings(|settings| settings.threads = threads);
+        for _ in 0..20 {
+            assert!(stage.ask("/").ends_with('a'));
+        }
+        // Its own thread may be one that ends now: then the connection ends in order, between two requests.
+        client = stage.connect();
+    }
+    stage.set_state("a", RunState::Down);
+    assert!(stage.ask("/").starts_with("HTTP/1.1 503 "), "all threads use the newest view");
+}

@@ -67,7 +67,7 @@ async fn run(start: ThreadStart) {
     let core = Core::new(clock, settings, seed);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
-    tasks.spawn_local(report_for_ever(core.clone(), slot, reported));
+    tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
     let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
@@ -107,6 +107,7 @@ async fn run(start: ThreadStart) {
     }
     // Sessions that are left end with their LocalSet; tasks of this thread end here.
     tasks.shutdown().await;
+    *slot.latest.lock().expect("nobody panics while holding it") = of_thread(&core, false);
 }
 
 /// Accepts until the address is no longer wanted; whoever had connected by then is still served.

@@ -1,6 +1,9 @@
 //! The proxies that are compared: Muster as it is shipped, HAProxy and nginx as Debian ships them, all set up for the
 //! same work with one thread on one core: four back ends with weights 4, 3, 2 and 1, keep-alive on both sides,
 //! X-Forwarded-For, no access log. Everything else is each one's default.
+//!
+//! Muster's router runs alone in its process, as on a machine that only routes: what is measured is what the others do.
+//! Manager and agent are beside the generator; the router follows them and reports to them as always.
 
 use super::meter;
 use crate::failure::{Doing, Failure, Outcome};
@@ -8,8 +11,21 @@ use crate::process::{self, Owned};
 use crate::repository;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Muster's configuration and state within the directory that it is given.
+pub const MUSTER_FILE: &str = "muster.toml";
+const STATE: &str = "state";
+/// Arguments that leave everything but the router to other processes.
+pub const ROUTER_ONLY: [&str; 2] = ["--role", "router"];
+
+/// Longest wait until a proxy or a manager is there after its start. Ten seconds: ten times what the slowest takes.
+pub const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause between two looks for something that starts, which cannot tell us.
+const START_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Client connections that each proxy is set up for.
 pub const CONNECTIONS_MAX: usize = 10_100;
@@ -39,6 +55,8 @@ pub struct Candidate {
     pub kind: Kind,
     pub address: SocketAddr,
     child: Owned,
+    /// What the proxy is told by, behind it so that it goes after it.
+    _manager: Option<Owned>,
 }
 
 impl Candidate {
@@ -48,15 +66,16 @@ impl Candidate {
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
         let address = free_address()?;
         let mut command = prepare(kind, &directory, address, back_ends)?;
-        let log = directory.join("output.log");
-        let output = fs::File::create(&log).doing(format_args!("create {}", log.display()))?;
-        let copy = output.try_clone().doing("share the log")?;
-        command.stdin(Stdio::null()).stdout(output).stderr(copy);
+        let manager = match kind {
+            Kind::Muster => Some(start_manager(&directory)?),
+            Kind::Haproxy | Kind::Nginx => None,
+        };
+        write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
         meter::bind_to(meter::PROXY_CORE)?;
         let child = command.spawn().doing(format_args!("start {}", kind.text()));
         meter::bind_to(meter::GENERATOR_CORE)?;
-        Ok(Self { kind, address, child: Owned(child?) })
+        Ok(Self { kind, address, child: Owned(child?), _manager: manager })
     }
 
     pub fn pid(&self) -> u32 {
@@ -72,6 +91,37 @@ impl Candidate {
         }
         Ok(TcpStream::connect(self.address).is_ok())
     }
+}
+
+/// Lets a command that was not started yet write what it has to say to `log`.
+pub fn write_output_to(command: &mut Command, log: &Path) -> Outcome<()> {
+    let output = fs::File::create(log).doing(format_args!("create {}", log.display()))?;
+    let copy = output.try_clone().doing("share the log")?;
+    command.stdin(Stdio::null()).stdout(output).stderr(copy);
+    Ok(())
+}
+
+/// Starts manager and agent of the cell that `muster_config` wrote to `directory`; they take routers when this returns.
+pub fn start_manager(directory: &Path) -> Outcome<Owned> {
+    let mut command = Command::new(muster()?);
+    command.arg("run").arg("--config").arg(directory.join(MUSTER_FILE));
+    command.args(["--role", "manager", "--role", "agent"]);
+    let log = directory.join("manager.log");
+    write_output_to(&mut command, &log)?;
+    let mut child = Owned(command.spawn().doing("start muster")?);
+    let socket = directory.join(STATE).join("manager.sock");
+    let started = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        if let Ok(Some(status)) = child.0.try_wait() {
+            let said = process::tail(&log, 20).join("\n");
+            return Err(Failure(format!("the manager ended with {status}:\n{said}")));
+        }
+        if started.elapsed() > START_TIME_MAX {
+            return Err(Failure(format!("the manager does not listen on {}", socket.display())));
+        }
+        std::thread::sleep(START_LOOK_EVERY);
+    }
+    Ok(child)
 }
 
 /// An address of this machine that nobody listens on.
@@ -110,7 +160,7 @@ pub fn muster() -> Outcome<PathBuf> {
 
 fn prepare(kind: Kind, directory: &Path, address: SocketAddr, back_ends: &[SocketAddr]) -> Outcome<Command> {
     let config = directory.join(match kind {
-        Kind::Muster => "muster.toml",
+        Kind::Muster => MUSTER_FILE,
         Kind::Haproxy => "haproxy.cfg",
         Kind::Nginx => "nginx.conf",
     });
@@ -124,7 +174,7 @@ fn prepare(kind: Kind, directory: &Path, address: SocketAddr, back_ends: &[Socke
     match kind {
         Kind::Muster => {
             command = Command::new(muster()?);
-            command.arg("run").arg("--config").arg(&config);
+            command.arg("run").arg("--config").arg(&config).args(ROUTER_ONLY);
         }
         Kind::Haproxy => {
             command = Command::new(program("haproxy")?);
@@ -150,7 +200,7 @@ pub fn muster_config(directory: &Path, address: SocketAddr, back_ends: &[SocketA
     let mut text = format!(
         "[cell]\nstate_dir = \"{}\"\n\n[console]\nlisten = \"{console}\"\n\n[routers.bench]\n\
          listen = [\"{address}\"]\nthreads = 1\n",
-        directory.join("state").display()
+        directory.join(STATE).display()
     );
     for (index, (back_end, weight)) in back_ends.iter().zip(WEIGHTS).enumerate() {
         text.push_str(&format!(

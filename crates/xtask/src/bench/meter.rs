@@ -9,9 +9,6 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Ticks in which `/proc/stat` counts, per second: 100 on every Linux that we know.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 /// The core that all proxies share, and the one of the generator.
 pub const PROXY_CORE: usize = 0;
 pub const GENERATOR_CORE: usize = 1;
@@ -74,7 +71,7 @@ fn core_busy_seconds(core: usize) -> Outcome<f64> {
     let ticks: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     // user, nice, system, and behind idle and iowait: irq and softirq.
     let busy: f64 = [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum();
-    Ok(busy / TICKS_PER_SECOND)
+    Ok(busy / process::TICKS_PER_SECOND as f64)
 }
 
 /// Resident memory of a process and all its descendants, in kB.

@@ -5,7 +5,9 @@
 //! time per request as a ratio to HAProxy within the same round; a difference under 0.05 is not a finding.
 
 mod candidate;
+mod cell_stream;
 mod connection;
+mod exits;
 mod generator;
 mod message;
 mod meter;
@@ -13,6 +15,9 @@ mod report;
 mod router;
 mod statistics;
 
-pub use candidate::{free_address, muster, muster_config};
+pub use candidate::{
+    MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager, write_output_to,
+};
+pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
 pub use router::{RouterArgs, Scratch, router};

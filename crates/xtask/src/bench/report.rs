@@ -1,13 +1,18 @@
 //! What the benchmark found, the bars it is held against, and how both are shown.
 
 use super::candidate::Kind;
+use super::exits::Exits;
 use super::statistics::Spread;
+use crate::failure::{Doing, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Highest ratio to HAProxy's processor time per request, by size of the answer.
 const RATIO_BARS: [(usize, f64); 3] = [(200, 0.90), (10_000, 0.85), (1_000_000, 0.80)];
+
+/// Longest time from a member's exit to all routers' tables, at the 99th percentile.
+const EXIT_BAR_MS: f64 = 10.0;
 
 /// One proxy at one size.
 #[derive(Debug, Serialize)]
@@ -48,6 +53,7 @@ pub struct Report {
     pub versions: BTreeMap<Kind, String>,
     pub cells: Vec<Cell>,
     pub memory: Vec<Memory>,
+    pub exits: Option<Exits>,
     pub verdicts: Vec<Verdict>,
 }
 
@@ -76,20 +82,32 @@ impl Report {
                 theirs,
             ));
         }
+        if let Some(exits) = &self.exits {
+            verdicts.push(verdict(
+                format!("a member's exit to the routers' tables, ms at p99 of {} kills", exits.kills),
+                exits.p99_ms,
+                EXIT_BAR_MS,
+            ));
+        }
         self.verdicts = verdicts;
         self.verdicts.iter().all(|verdict| verdict.is_met)
     }
 }
 
-fn verdict(bar: String, found: f64, at_most: f64) -> Verdict {
-    Verdict { bar, found, at_most, is_met: found <= at_most }
-}
+impl Report {
+    /// Prints the report for people on stderr and, if wanted, for programs on stdout.
+    pub fn show(&self, as_json: bool) -> Outcome<()> {
+        if as_json {
+            println!("{}", serde_json::to_string_pretty(self).doing("write the report")?);
+        }
+        eprint!("{self}");
+        Ok(())
+    }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.machine)?;
-        for (kind, version) in &self.versions {
-            writeln!(out, "{:>8}: {version}", kind.text())?;
+    /// One line for each proxy and size, under a head line.
+    fn fmt_cells(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cells.is_empty() {
+            return Ok(());
         }
         writeln!(
             out,
@@ -114,6 +132,21 @@ impl fmt::Display for Report {
                 cell.generator_idle * 100.0
             )?;
         }
+        Ok(())
+    }
+}
+
+fn verdict(bar: String, found: f64, at_most: f64) -> Verdict {
+    Verdict { bar, found, at_most, is_met: found <= at_most }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.machine)?;
+        for (kind, version) in &self.versions {
+            writeln!(out, "{:>8}: {version}", kind.text())?;
+        }
+        self.fmt_cells(out)?;
         for memory in &self.memory {
             let points: Vec<String> = memory
                 .resident_kb
@@ -121,6 +154,13 @@ impl fmt::Display for Report {
                 .map(|(count, kb)| format!("{count} idle: {:.1} MB", *kb as f64 / 1e3))
                 .collect();
             writeln!(out, "{:>8}  memory with {}", memory.proxy.text(), points.join(", "))?;
+        }
+        if let Some(exits) = &self.exits {
+            writeln!(
+                out,
+                "  muster  exit to table p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms; load average {:.1} before, {:.1} after",
+                exits.p50_ms, exits.p99_ms, exits.max_ms, exits.load_average[0], exits.load_average[1]
+            )?;
         }
         for verdict in &self.verdicts {
             let word = if verdict.is_met { "met   " } else { "MISSED" };
@@ -158,6 +198,19 @@ mod tests {
         assert!(report.judge(), "{:?}", report.verdicts);
         report.cells.push(cell(Kind::Muster, 1_000_000, 0.81));
         assert!(!report.judge(), "{:?}", report.verdicts);
+    }
+
+    #[test]
+    fn exits_are_held_against_their_bar_and_shown() {
+        let exits =
+            |p99_ms| Exits { kills: 100, p50_ms: 3.0, p99_ms, max_ms: 12.0, load_average: [0.5, 7.25] };
+        let mut report = Report { exits: Some(exits(10.0)), ..Report::default() };
+        assert!(report.judge(), "{:?}", report.verdicts);
+        report.exits = Some(exits(10.1));
+        assert!(!report.judge(), "{:?}", report.verdicts);
+        let text = report.to_string();
+        assert!(text.contains("load average 0.5 before, 7.2 after") && text.contains("MISSED"), "{text}");
+        assert!(!text.contains("CPU us/request"), "{text}");
     }
 
     #[test]

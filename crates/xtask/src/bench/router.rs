@@ -2,10 +2,10 @@
 //!
 //! Sizes are bytes of body. Not here: how results are judged and shown (see `report`).
 
-use super::candidate::{self, Candidate, Kind};
+use super::candidate::{self, Candidate, Kind, START_TIME_MAX};
 use super::generator::{Generator, Slice};
 use super::report::{Cell, Memory, Report};
-use super::{meter, statistics};
+use super::{exits, meter, statistics};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::testing;
 use std::collections::BTreeMap;
@@ -18,8 +18,6 @@ use std::{env, fs};
 const ROUNDS_DEFAULT: usize = 9;
 const WARM_UP: Duration = Duration::from_millis(250);
 const MEASURE: Duration = Duration::from_millis(600);
-/// Longest wait until a proxy answers after its start. Ten seconds: ten times what the slowest takes.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
 /// Share of the proxies' core that others may use in a slice that counts.
 const FOREIGN_SHARE_MAX: f64 = 0.10;
 /// Slices in which others used the core are made again, so often.
@@ -41,7 +39,7 @@ pub struct RouterArgs {
     /// Proxies to run; the ratio needs haproxy
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Muster, Kind::Haproxy, Kind::Nginx])]
     only: Vec<Kind>,
-    /// Three rounds and no memory: to see that it works, not how good it is
+    /// Three rounds, no memory and no kills: to see that it works, not how good it is
     #[arg(long)]
     quick: bool,
     /// Seed of the order within rounds
@@ -88,11 +86,14 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
         build()?;
     }
     raise_descriptor_limit();
-    let machine = machine();
+    let mut report = Report { machine: machine(), ..Report::default() };
+    if args.only.contains(&Kind::Muster) && !args.quick {
+        // Before this process is bound to a core, because what it starts is bound with it.
+        report.exits = Some(exits::measure(exits::KILLS_DEFAULT)?);
+    }
     meter::bind_to(meter::GENERATOR_CORE)?;
     let scratch = Scratch::new("bench")?;
     let mut generator = Generator::new(&args.sizes)?;
-    let mut report = Report { machine, ..Report::default() };
     for kind in &args.only {
         report.versions.insert(*kind, candidate::version(*kind)?);
     }
@@ -108,15 +109,12 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
         }
     }
     let is_met = report.judge();
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).doing("write the report")?);
-    }
-    eprint!("{report}");
+    report.show(args.json)?;
     Ok(is_met)
 }
 
 /// What figures depend on besides the proxies.
-fn machine() -> String {
+pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     format!(
         "Linux {}, {} cores, {} on loopback",
@@ -126,7 +124,7 @@ fn machine() -> String {
     )
 }
 
-fn build() -> Outcome<()> {
+pub fn build() -> Outcome<()> {
     eprintln!("building the release binary");
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let status = Command::new(cargo).args(testing::RELEASE_BUILD).status().doing("run cargo build")?;

@@ -1,25 +1,24 @@
 //! `cargo xtask test`: everything that must hold before a change is taken, in one command.
 //!
-//! Steps run in order and all of them run, so that one go shows everything that is wrong; only packages and fixtures,
-//! without which tests would fail for no fault of theirs, end the run. The output of a step is in
-//! `target/xtask/STEP.log`. The last line of stdout counts: each test of `cargo test`, and one for each other step.
+//! Not here: how steps are run and counted (see `steps`).
 
 mod counts;
 mod fixtures;
+mod nightly;
 mod packages;
+mod steps;
 
-use crate::failure::{Failure, Outcome};
-use crate::{instructions, process, repository, tidy};
-use counts::Counts;
+use crate::failure::Failure;
+use crate::{instructions, repository, tidy};
+pub use nightly::nightly;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use steps::{Ended, Step};
 
 /// Longest time of one step. 25 minutes: what the whole run may take on two cores, so more is a hang.
 const STEP_TIME_MAX: Duration = Duration::from_secs(25 * 60);
-/// Lines shown of the log of a step that failed.
-const TAIL_LINES_MAX: usize = 60;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -73,121 +72,62 @@ impl StepName {
         }
     }
 
-    /// Whether later steps mean nothing without this one.
-    fn is_needed_by_others(self) -> bool {
-        matches!(self, StepName::Packages | StepName::Fixtures)
-    }
-}
-
-/// How a step ended: what it has to say, and what it counts for.
-#[derive(Debug)]
-struct Ended {
-    outcome: Outcome<String>,
-    counts: Counts,
-}
-
-impl Ended {
-    /// A step that is one test by itself.
-    fn single(outcome: Outcome<String>) -> Self {
-        let counts = Counts::one(outcome.is_ok());
-        Self { outcome, counts }
+    fn step(self) -> Step {
+        let carry_out = match self {
+            StepName::Packages => |log: &Path| Ended::single(packages::install(log)),
+            StepName::Fixtures => |log: &Path| Ended::single(fixtures::fetch(log)),
+            StepName::Format => |log: &Path| cargo(&["fmt", "--all", "--check"], log),
+            StepName::Clippy => |log: &Path| {
+                cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], log)
+            },
+            StepName::Tidy => tidy_step,
+            StepName::Release => release,
+            StepName::Tests => tests,
+            StepName::Instructions => |_: &Path| Ended::single(instructions::gate()),
+        };
+        // Without packages and fixtures tests would fail for no fault of theirs.
+        let is_needed_by_others = matches!(self, StepName::Packages | StepName::Fixtures);
+        Step { name: self.text(), is_needed_by_others, carry_out }
     }
 }
 
 /// Runs the steps and prints the counts.
 pub fn run(args: &Args) -> ExitCode {
-    let logs = repository::root().join("target/xtask");
-    if let Err(error) = fs::create_dir_all(&logs) {
-        eprintln!("could not create {}: {error}", logs.display());
-        return ExitCode::FAILURE;
-    }
-    let started = Instant::now();
-    let steps: Vec<StepName> =
-        STEPS.into_iter().filter(|step| args.only.is_empty() || args.only.contains(step)).collect();
-    let mut total = Counts::default();
-    let mut summary = Vec::new();
-    let mut is_broken_off = false;
-    for (index, step) in steps.iter().enumerate() {
-        if is_broken_off {
-            summary.push(format!("  not run  {:13}", step.text()));
-            continue;
-        }
-        eprintln!("[{}/{}] {}", index + 1, steps.len(), step.text());
-        let step_started = Instant::now();
-        let ended = carry_out(*step, &logs);
-        let seconds = step_started.elapsed().as_secs_f64();
-        let word = if ended.outcome.is_ok() { "ok" } else { "FAILED" };
-        let told = match &ended.outcome {
-            Ok(text) => text.clone(),
-            Err(failure) => {
-                eprintln!("{failure}");
-                format!("see {}", log_of(&logs, *step).display())
-            }
-        };
-        eprintln!("        {seconds:6.1} s  {word}  {told}");
-        summary.push(format!("  {word:7}  {:13} {seconds:7.1} s  {told}", step.text()));
-        total.add(ended.counts);
-        is_broken_off = ended.outcome.is_err() && step.is_needed_by_others();
-    }
-    println!("{}", summary.join("\n"));
-    println!("  {:.1} minutes in all", started.elapsed().as_secs_f64() / 60.0);
-    println!("{} passed, {} failed", total.passed, total.failed);
-    if total.failed == 0 && !is_broken_off { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let wanted = STEPS.into_iter().filter(|step| args.only.is_empty() || args.only.contains(step));
+    let steps: Vec<Step> = wanted.map(StepName::step).collect();
+    steps::run(&steps)
 }
 
-fn log_of(logs: &Path, step: StepName) -> PathBuf {
-    logs.join(format!("{}.log", step.text()))
+fn tidy_step(log: &Path) -> Ended {
+    let outcome = tidy::run(&repository::root());
+    let text = outcome.as_ref().err().map(Failure::to_string).unwrap_or_default();
+    // The log only repeats what is printed; without it nothing is lost.
+    let _ = fs::write(log, text);
+    Ended::single(outcome.map(|()| String::new()))
 }
 
-fn carry_out(step: StepName, logs: &Path) -> Ended {
-    let log = log_of(logs, step);
-    match step {
-        StepName::Packages => Ended::single(packages::install(&log)),
-        StepName::Fixtures => Ended::single(fixtures::fetch(&log)),
-        StepName::Format => Ended::single(cargo(&["fmt", "--all", "--check"], &log)),
-        StepName::Clippy => {
-            let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-            Ended::single(cargo(&arguments, &log))
-        }
-        StepName::Tidy => {
-            let outcome = tidy::run(&repository::root());
-            let text = outcome.as_ref().err().map(Failure::to_string).unwrap_or_default();
-            // The log only repeats what is printed; without it nothing is lost.
-            let _ = fs::write(&log, text);
-            Ended::single(outcome.map(|()| String::new()))
-        }
-        StepName::Release => Ended::single(cargo(&RELEASE_BUILD, &log)),
-        StepName::Tests => tests(&log),
-        StepName::Instructions => Ended::single(instructions::gate()),
-    }
+/// Builds the binary as it is shipped.
+fn release(log: &Path) -> Ended {
+    cargo(&RELEASE_BUILD, log)
 }
 
 /// How the binary is built as it is shipped.
 pub const RELEASE_BUILD: [&str; 5] = ["build", "--release", "--locked", "--package", "muster"];
 
-fn cargo(arguments: &[&str], log: &Path) -> Outcome<String> {
-    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    command.args(arguments).current_dir(repository::root());
-    let status = process::run_logged(&mut command, log, STEP_TIME_MAX)?;
-    if status.success() {
-        return Ok(String::new());
-    }
-    Err(Failure(format!(
-        "{}\ncargo {} ended with {status}",
-        process::tail(log, TAIL_LINES_MAX).join("\n"),
-        arguments.join(" ")
-    )))
+fn cargo(arguments: &[&str], log: &Path) -> Ended {
+    Ended::single(steps::cargo(arguments, &[], log, STEP_TIME_MAX).map(|()| String::new()))
 }
 
 /// Every test of the workspace. One that is ignored counts as failed: nothing is skipped in silence.
 fn tests(log: &Path) -> Ended {
-    let outcome = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"], log);
+    let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"];
+    let outcome = steps::cargo(&arguments, &[], log, STEP_TIME_MAX);
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let mut counts = counts::of_cargo_test(&text);
     let outcome = match outcome {
-        Ok(_) if counts.passed == 0 => Err(Failure("cargo test ran no test".into())),
-        Ok(_) if counts.failed > 0 => Err(Failure(format!("{} tests are ignored", counts.failed))),
-        Ok(_) => Ok(format!("{} tests", counts.passed)),
+        Ok(()) if counts.passed == 0 => Err(Failure("cargo test ran no test".into())),
+        Ok(()) if counts.failed > 0 => Err(Failure(format!("{} tests are ignored", counts.failed))),
+        Ok(()) => Ok(format!("{} tests", counts.passed)),
         Err(failure) => Err(Failure(format!("{}\n{failure}", counts::failures_of_cargo_test(&text)))),
     };
     if outcome.is_err() && counts.failed == 0 {

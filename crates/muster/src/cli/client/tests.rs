@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::follow::News;
 use crate::console::testing::{Directory, FakeManager, sample_event, sample_status};
 use crate::console::{ConsoleOptions, start};
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use wire::status::{Acted, CellStatus};
 
 struct Cell {

@@ -1,7 +1,7 @@
 //! A router with everything around it: members that the test plays, and a manager that tells views.
 
 use super::super::{RouterOptions, start};
-use crate::roles::RoleHandle;
+use crate::role::RoleHandle;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -137,6 +137,18 @@ impl Stage {
             let member = member(view, name);
             (member.state, member.is_lost) = (RunState::Down, true);
         });
+    }
+
+    /// Tells the router other settings; they are in force when it uses the view that follows them.
+    pub fn change_settings(&self, change: impl FnOnce(&mut RouterSettings)) {
+        {
+            let mut told = self.told.lock().expect("no panic");
+            change(&mut told.settings);
+            let settings = told.settings.clone();
+            let connection = told.connection.as_mut().expect("the router is connected");
+            send(connection, &FromManager::Settings { generation: 1, settings: Box::new(settings) });
+        }
+        self.change(|_| {});
     }
 
     /// Tells the router a newer view and waits until it uses it.

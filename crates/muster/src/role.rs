@@ -1,0 +1,38 @@
+//! A role as the rest of the process holds it: its name, the wish that it stop, and its thread.
+//!
+//! All roles meet at the manager's socket in the state directory, whether they share a process or not.
+//! Not here: which roles run and in what order (see `roles`).
+
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
+
+/// Where roles find the manager of this machine.
+pub fn manager_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("manager.sock")
+}
+
+/// A role that runs on a thread of its own.
+#[derive(Debug)]
+pub struct RoleHandle {
+    pub name: &'static str,
+    pub stop: watch::Sender<bool>,
+    pub thread: std::thread::JoinHandle<()>,
+}
+
+impl RoleHandle {
+    /// Waits until the role's thread has let go of everything. Safe to cancel.
+    pub async fn ended(&self) -> &'static str {
+        self.stop.closed().await;
+        self.name
+    }
+
+    /// Asks the role to stop and waits until it has. Whether it ended without a panic.
+    pub fn stop(self) -> bool {
+        self.stop.send_replace(true);
+        let ended = self.thread.join();
+        if ended.is_err() {
+            tracing::error!(role = self.name, "the role has failed; see its panic above");
+        }
+        ended.is_ok()
+    }
+}

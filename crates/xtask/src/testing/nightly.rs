@@ -1,0 +1,89 @@
+//! `cargo xtask nightly`: what takes too long for every change, on a machine that does nothing else.
+//!
+//! More seeds and cases of the random tests, the demo trying itself again and again, and all benchmarks. A seed that
+//! fails is printed and replays with `MUSTER_SEED`.
+
+use super::release;
+use super::steps::{self, Ended, Step};
+use crate::bench;
+use crate::failure::{Doing, Failure, Outcome};
+use crate::process;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Seeds of the simulation, of each kind.
+const SEEDS: &str = "20000";
+/// Cases of each property test. 20,000: some eighty times what every change gets.
+const CASES: &str = "20000";
+/// Times that the demo tries itself.
+const DEMO_RUNS: usize = 50;
+/// Longest time of a step. Four hours: several times what 20,000 seeds take on two cores.
+const STEP_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
+/// Longest time of one run of the demo. Five minutes: many times what it takes on a quiet machine.
+const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
+/// Lines shown of a demo that failed: its findings are one object of that length.
+const DEMO_LINES_MAX: usize = 80;
+/// Lines shown of what the benchmarks found: about the length of their report.
+const REPORT_LINES_MAX: usize = 30;
+
+const STEPS: [Step; 5] = [
+    Step { name: "release", is_needed_by_others: true, carry_out: release },
+    Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
+    Step { name: "properties", is_needed_by_others: false, carry_out: properties },
+    Step { name: "demo", is_needed_by_others: false, carry_out: demo },
+    Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
+];
+
+/// Runs everything and prints the counts.
+pub fn nightly() -> ExitCode {
+    steps::run(&STEPS)
+}
+
+fn seeds(log: &Path) -> Ended {
+    let arguments = ["test", "--locked", "--package", "sim", "--test", "random"];
+    cargo(&arguments, &[("MUSTER_SEEDS", SEEDS)], log, format!("{SEEDS} seeds of each kind"))
+}
+
+fn properties(log: &Path) -> Ended {
+    let arguments = ["test", "--locked", "--package", "logic"];
+    cargo(&arguments, &[("PROPTEST_CASES", CASES)], log, format!("{CASES} cases of each property"))
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)], log: &Path, told: String) -> Ended {
+    Ended::single(steps::cargo(arguments, environment, log, STEP_TIME_MAX).map(|()| told))
+}
+
+fn demo(log: &Path) -> Ended {
+    Ended::single(run_demos(log))
+}
+
+/// Ends at the first run that broke a promise, so that the log is that of this run.
+fn run_demos(log: &Path) -> Outcome<String> {
+    let program = bench::muster()?;
+    for run in 1..=DEMO_RUNS {
+        let status =
+            process::run_logged(Command::new(&program).args(["demo", "--check"]), log, DEMO_TIME_MAX)?;
+        if !status.success() {
+            let said = process::tail(log, DEMO_LINES_MAX).join("\n");
+            return Err(Failure(format!("{said}\nrun {run} of {DEMO_RUNS} ended with {status}")));
+        }
+    }
+    Ok(format!("{DEMO_RUNS} runs"))
+}
+
+/// In a process of its own, because it binds itself to a core.
+fn benchmarks(log: &Path) -> Ended {
+    Ended::single(run_benchmarks(log))
+}
+
+fn run_benchmarks(log: &Path) -> Outcome<String> {
+    let tool = std::env::current_exe().doing("find this tool")?;
+    let status = process::run_logged(Command::new(tool).args(["bench", "router"]), log, STEP_TIME_MAX)?;
+    let said = process::tail(log, REPORT_LINES_MAX).join("\n");
+    if !status.success() {
+        return Err(Failure(said));
+    }
+    eprintln!("{said}");
+    Ok("every bar met".into())
+}
