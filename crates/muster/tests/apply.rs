@@ -104,7 +104,7 @@ fn weights_members_and_routes_change_under_way() {
     long.iter_mut().for_each(LongAnswer::go_on);
     load.go_on(ENOUGH);
 
-    let other = "[clusters.other.defaults]\ncommand = [\"sleep\", \"1000\"]\n[clusters.other.members.o1]\n\
+    let other = "[clusters.other.members.o1]\ncommand = [\"sleep\", \"1000\"]\nenvironment = { PORT = \"{port}\" }\n\
                  probe = { kind = \"process\" }\n";
     let routes = "threads = 2\n\n[[routers.front.routes]]\npath = \"/\"\ncluster = \"shop\"\n\n\
                   [[routers.front.routes]]\npath = \"/other\"\ncluster = \"other\"\n";

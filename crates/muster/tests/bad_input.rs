@@ -51,10 +51,10 @@ fn addresses_in_use_are_named() {
     let parts = [address.as_str(), "another process uses it", "a free address"];
     for free in [console.to_string(), router.to_string()] {
         let change = (free.as_str(), address.as_str());
-        check_refused(&scratch, &text, &Wrong { change, code: "M1011", parts: &parts });
+        check_refused(&scratch, &text, &Wrong { change, code: "M1010", parts: &parts });
     }
     let port = format!("weight = 2\nport = {}", taken.local_addr().expect("it listens").port());
-    check_refused(&scratch, &text, &Wrong { change: ("weight = 2", &port), code: "M1011", parts: &parts });
+    check_refused(&scratch, &text, &Wrong { change: ("weight = 2", &port), code: "M1010", parts: &parts });
 }
 
 #[test]
@@ -63,20 +63,20 @@ fn programs_directories_and_logs_that_cannot_be_used_are_named() {
     let text = config(&scratch, free_address(), free_address(), &shop_tables(&[("s1", 2)]));
     let no_program = Wrong {
         change: ("weight = 2", "weight = 2\ncommand = [\"no-such-server\", \"{port}\"]"),
-        code: "M1012",
+        code: "M1011",
         parts: &["no-such-server", "a program in PATH"],
     };
     check_refused(&scratch, &text, &no_program);
     let no_directory = Wrong {
         change: ("weight = 2", "weight = 2\ndirectory = \"/no/such/directory\""),
-        code: "M1013",
+        code: "M1012",
         parts: &["/no/such/directory", "a directory of this machine"],
     };
     check_refused(&scratch, &text, &no_directory);
     // Neither root nor anybody else can make a directory within a device.
     let no_log = Wrong {
         change: ("weight = 2", "weight = 2\nlog = { path = \"/dev/null/s1.log\" }"),
-        code: "M1015",
+        code: "M1012",
         parts: &["/dev/null"],
     };
     check_refused(&scratch, &text, &no_log);
@@ -85,7 +85,7 @@ fn programs_directories_and_logs_that_cannot_be_used_are_named() {
             "threads = 2",
             "threads = 2\naccess_log = { format = \"json\", path = \"/dev/null/access.log\" }",
         ),
-        code: "M1015",
+        code: "M1012",
         parts: &["/dev/null"],
     };
     check_refused(&scratch, &text, &no_access_log);
@@ -104,7 +104,11 @@ fn a_member_that_never_becomes_healthy_fails_and_its_status_says_why() {
                 restart = { delay_ms = 10, attempts_max = 3 }\n";
     let cell = Cell::start(&scratch, &(shop_tables(&[("s1", 2)]) + lazy));
     let lazy = cell.wait_for_state("shop", "lazy", RunState::Failed);
-    assert!(lazy.reason.contains("did not become healthy within 300 ms"), "{}", lazy.reason);
+    assert!(
+        lazy.reason.contains("did not pass its probe within 300 ms of its start (cannot connect to"),
+        "{}",
+        lazy.reason
+    );
     let crashing = cell.wait_for_state("shop", "crashing", RunState::Failed);
     for part in ["7", "out of coffee"] {
         assert!(crashing.reason.contains(part), "{}", crashing.reason);

@@ -167,7 +167,7 @@ fn acts_on_what_is_not_there_and_cells_that_are_not_there() {
     let api = format!("http://{}", cell.console);
     let token = scratch.write("wrong-token", "wrong").display().to_string();
     let said = muster(&["status", "--api", &api, "--token-file", &token]);
-    assert_eq!(said.code, Some(1), "a wrong token is refused: {said:?}");
+    assert_eq!(said.code, Some(2), "a wrong token is refused: {said:?}");
     let right = cell.state_dir.join("admin-token").display().to_string();
     assert_eq!(muster(&["status", "--api", &api, "--token-file", &right]).code, Some(0));
 

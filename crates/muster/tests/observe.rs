@@ -31,9 +31,9 @@ fn the_access_log_is_switched_on_changed_and_switched_off_under_way() {
     cell.apply(&[("threads = 2\n", &format!("threads = 2\n{first}"))]);
     wait_for("the log to be there", || common.metadata().map(drop).map_err(|error| error.to_string()));
     ask_until_logged(&cell, &common);
-    let answer = http::request(cell.router, "POST", "/echo?a=b", &[], b"hello").expect("an answer");
+    let answer = http::get(cell.router, "/bytes/1234?a=b").expect("an answer");
     let line = lines(&common, 2).pop().expect("there are some");
-    check_common(&line, "POST /echo?a=b HTTP/1.1", 200, answer.body.len());
+    check_common(&line, "GET /bytes/1234?a=b HTTP/1.1", 200, answer.body.len());
 
     cell.apply(&[(&first, &second)]);
     ask_until_logged(&cell, &json);
