@@ -179,10 +179,11 @@ fn a_router_moves_to_another_address_without_dropping_a_connection() {
         let load = Steady::start(new, "/healthz", 2);
         load.go_on(ENOUGH);
         cell.apply(&[(&format!("\"{old}\", "), "")]);
-        wait_for("the old address to be closed", || match Connection::try_open(old) {
+        let closed = wait_for("the old address to be closed", || match Connection::try_open(old) {
             Ok(_) => Err("it takes connections".into()),
-            Err(error) => Ok(assert_eq!(error.kind(), ErrorKind::ConnectionRefused)),
+            Err(error) => Ok(error.kind()),
         });
+        assert_eq!(closed, ErrorKind::ConnectionRefused);
         load.go_on(ENOUGH);
         load.finish();
         must_stop.store(true, Ordering::Relaxed);

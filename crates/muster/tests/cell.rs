@@ -146,14 +146,12 @@ fn a_lost_agent_is_told_of_and_its_return_heals_the_cell() {
     let nodes = |said: &str| -> Vec<NodeStatus> { serde_json::from_str(said).expect("nodes as JSON") };
     assert!(nodes(&cell.must(&["node", "--json"]))[0].connected);
     kill(&mut agent);
-    wait_for("the manager to miss the agent", || {
+    let code = wait_for("the manager to miss the agent", || {
         let said = cell.muster(&["node", "--json"]);
-        if nodes(&said.data)[0].connected {
-            Err("connected".into())
-        } else {
-            Ok(assert_eq!(said.code, Some(1)))
-        }
+        let is_missed = !nodes(&said.data)[0].connected;
+        if is_missed { Ok(said.code) } else { Err("connected".into()) }
     });
+    assert_eq!(code, Some(1));
     let lost = cell.events().into_iter().find(|event| event.kind == "node-lost");
     assert!(lost.is_some(), "a person is told");
     let agent = cell::run(&cell.config, &["agent"], &scratch.join("agent.log"));
