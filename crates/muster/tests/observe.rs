@@ -8,11 +8,13 @@ use std::path::Path;
 use support::cell::{Cell, shop_tables};
 use support::{Scratch, http, wait_for};
 
-fn lines(path: &Path, wanted: usize) -> Vec<String> {
-    wait_for("the lines to be written", || {
+/// Waits for a line that names this target; lines of other requests may come before and behind it.
+fn line_of(path: &Path, target: &str) -> String {
+    wait_for(&format!("the line of {target}"), || {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        if lines.len() >= wanted && text.ends_with('\n') { Ok(lines) } else { Err(format!("{lines:?}")) }
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let mut found = whole.filter(|line| line.contains(target));
+        found.next().map(str::to_owned).ok_or(text.clone())
     })
 }
 
@@ -32,14 +34,13 @@ fn the_access_log_is_switched_on_changed_and_switched_off_under_way() {
     wait_for("the log to be there", || common.metadata().map(drop).map_err(|error| error.to_string()));
     ask_until_logged(&cell, &common);
     let answer = http::get(cell.router, "/bytes/1234?a=b").expect("an answer");
-    let line = lines(&common, 2).pop().expect("there are some");
+    let line = line_of(&common, "/bytes/1234");
     check_common(&line, "GET /bytes/1234?a=b HTTP/1.1", 200, answer.body.len());
 
     cell.apply(&[(&first, &second)]);
     ask_until_logged(&cell, &json);
     http::get(cell.router, "/status/404?x=%22").expect("an answer");
-    let lines_of_json = lines(&json, 2);
-    let line: Value = serde_json::from_str(lines_of_json.last().expect("there are some")).expect("JSON");
+    let line: Value = serde_json::from_str(&line_of(&json, "/status/404")).expect("JSON");
     let expected = [
         ("client", Value::from("127.0.0.1")),
         ("method", Value::from("GET")),
@@ -54,30 +55,43 @@ fn the_access_log_is_switched_on_changed_and_switched_off_under_way() {
     assert!(line["time_ms"].as_u64().is_some_and(|time| time > 1_700_000_000_000), "{line}");
     assert!(line["bytes"].is_u64() && line["duration_us"].is_u64(), "{line}");
 
-    let before = lines(&common, 1).len();
     cell.apply(&[(&second, "")]);
-    wait_for("the log to be off", || {
-        let before = lines(&json, 1).len();
-        for _ in 0..8 {
-            http::get(cell.router, "/healthz").map_err(|error| error.to_string())?;
+    let mut number = 0;
+    let silent = wait_for("requests not to be logged", || {
+        number += 1;
+        let target = format!("/healthz?off={number}.");
+        for _ in 0..16 {
+            http::get(cell.router, &target).map_err(|error| error.to_string())?;
         }
-        // A member that answers has been asked by threads that know; their lines would be behind this one.
-        if lines(&json, 1).len() == before { Ok(()) } else { Err("it is written".into()) }
+        let text = std::fs::read_to_string(&json).map_err(|error| error.to_string())?;
+        if text.contains(&target) { Err("they are".into()) } else { Ok(target) }
     });
-    assert_eq!(lines(&common, 1).len(), before, "the old log is let go");
+    // Neither were they late: by now another log has been begun and written.
+    cell.apply(&[(
+        "threads = 2\n",
+        &format!("threads = 2\n{}", table("common", &scratch.join("third.log"))),
+    )]);
+    ask_until_logged(&cell, &scratch.join("third.log"));
+    let text = std::fs::read_to_string(&json).expect("it was written");
+    assert!(!text.contains(&silent), "{text}");
+    let text = std::fs::read_to_string(&common).expect("it was written");
+    assert!(!text.contains("/status/404"), "the first log was let go when the second began: {text}");
     cell.stop();
 }
 
-/// Asks until a line is in this log: both threads of the router learn of it one after the other.
+/// Asks until both threads of the router use this log: they learn of it one after the other.
 fn ask_until_logged(cell: &Cell, path: &Path) {
-    wait_for("a request to be logged by both threads", || {
-        let count = || std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
-        let before = count();
-        for _ in 0..8 {
-            http::get(cell.router, "/healthz").map_err(|error| error.to_string())?;
+    let mut number = 0;
+    wait_for("requests to be logged by both threads", || {
+        number += 1;
+        let target = format!("/healthz?probe={number}.");
+        for _ in 0..16 {
+            http::get(cell.router, &target).map_err(|error| error.to_string())?;
         }
-        wait_for("the lines", || if count() > before { Ok(()) } else { Err("there are none".into()) });
-        if count() >= before + 8 { Ok(()) } else { Err(format!("{} of 8", count() - before)) }
+        // A line that comes later than this look only means another turn.
+        let logged = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let count = logged.lines().filter(|line| line.contains(&target)).count();
+        if count == 16 { Ok(()) } else { Err(format!("{count} of 16")) }
     });
 }
 
