@@ -71,6 +71,11 @@ impl Reply {
         }
     }
 
+    /// Whether bytes of the answer are at hand that the client does not take.
+    pub fn waits_for_client(&self) -> bool {
+        !self.unsent.is_empty() || self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
+    }
+
     /// Whether an answer cut off now would look complete to the client.
     pub fn ends_by_close(&self) -> bool {
         self.state == State::Body(Framing::UntilClose) || self.unchunk
