@@ -68,6 +68,9 @@ impl RouteTable {
         let exact = self.range_of(host);
         let places = [(exact.clone(), "that host"), (Some(self.any_host.clone()), "any host (*)")];
         match exact {
+            None if host.is_empty() => {
+                why.push("The request names no host: routes of any host (*) are asked.".into())
+            }
             None => {
                 why.push(format!("No route names the host {host_text}; routes of any host (*) are asked."))
             }

@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod demo;
 mod driver;
+mod kept_file;
 mod link;
 mod logging;
 mod manager;

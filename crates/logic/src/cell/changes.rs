@@ -48,13 +48,16 @@ fn routers(old: &[RouterPlace], new: &[RouterPlace], told: &mut Vec<String>) {
     for router in new {
         let name = &router.name;
         match old.iter().find(|known| known.name == *name) {
-            None => told.push(format!("router {name} is added on node {}", router.node)),
+            None => told.push(format!(
+                "router {name} is added on node {}, from the next start of that node on",
+                router.node
+            )),
             Some(known) if known == router => {}
             Some(known) => router_changes(known, router, told),
         }
     }
     for router in old.iter().filter(|known| !new.iter().any(|kept| kept.name == known.name)) {
-        told.push(format!("router {} is removed", router.name));
+        told.push(format!("router {} is removed, from the next start of its node on", router.name));
     }
 }
 

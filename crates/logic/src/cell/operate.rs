@@ -153,7 +153,7 @@ impl Cell {
                 for position in positions {
                     self.start(cluster, position);
                 }
-                Ok(format!("cluster {}: all {count} members are wanted to run", cluster.name))
+                Ok(format!("cluster {}: started, {}", cluster.name, members(count)))
             }
             Act::Stop => {
                 cluster.rollout = None;
@@ -203,8 +203,12 @@ impl Cell {
         cluster.setback = None;
         cluster.rollout =
             Some(Rollout { cause: Cause::Operator, left, current: None, done: 0, waits_for: None });
-        Ok(format!("cluster {}: {total} members are being restarted, one after the other", cluster.name))
+        Ok(format!("cluster {}: restarting {}, one after the other", cluster.name, members(total)))
     }
+}
+
+fn members(count: usize) -> String {
+    if count == 1 { "1 member".into() } else { format!("{count} members") }
 }
 
 fn drain(cluster: &mut Cluster, position: usize) -> Result<String, Refusal> {

@@ -309,7 +309,7 @@ fn cluster_restarts_one_by_one() {
             1000 event info operator: ann asked to restart cluster shop
             1000 event info member-down: shop/s1 is down: is being restarted
             1000 view shop 7.2: s1 down, s2 up, s3 up
-            1000 answer: cluster shop: 3 members are being restarted, one after the other
+            1000 answer: cluster shop: restarting 3 members, one after the other
             1001 refused M2005 retry: shop: restarting s1 (1 of 3)
             1100 event info member-starting: shop/s1 is starting: its agent has been told to start it
             1100 view shop 7.3: s1 starting, s2 up, s3 up
@@ -350,7 +350,7 @@ fn restart_of_a_cluster_stops_at_the_first_member_that_does_not_come_back() {
             1000 event info operator: ann asked to restart cluster shop
             1000 event info member-down: shop/s1 is down: is being restarted
             1000 view shop 7.2: s1 down, s2 up, s3 up
-            1000 answer: cluster shop: 3 members are being restarted, one after the other
+            1000 answer: cluster shop: restarting 3 members, one after the other
             1100 event info member-starting: shop/s1 is starting: its agent has been told to start it
             1100 view shop 7.3: s1 starting, s2 up, s3 up
             1100 assign a: s1 running 2, s2 running 1, s3 running 1
@@ -383,7 +383,7 @@ fn member_that_never_passes_its_probe_stops_the_rollout_in_time() {
             1000 event info operator: ann asked to restart cluster shop
             1000 event info member-down: shop/s1 is down: is being restarted
             1000 view shop 7.2: s1 down, s2 up, s3 up
-            1000 answer: cluster shop: 3 members are being restarted, one after the other
+            1000 answer: cluster shop: restarting 3 members, one after the other
             1100 event info member-starting: shop/s1 is starting: its agent has been told to start it
             1100 view shop 7.3: s1 starting, s2 up, s3 up
             1100 assign a: s1 running 2, s2 running 1, s3 running 1

@@ -161,12 +161,12 @@ fn port_chooses_the_router() {
         "/unheard-of",
         None,
         expect![[r#"
-        route "*/" cluster "other" member "-" candidates []
-        Router edge listens on that port.
-        No route names the host ; routes of any host (*) are asked.
-        / is the longest path of any host (*) that fits, of 1: cluster other.
-        Nothing is known of cluster other yet; the router answers 503.
-    "#]],
+            route "*/" cluster "other" member "-" candidates []
+            Router edge listens on that port.
+            The request names no host: routes of any host (*) are asked.
+            / is the longest path of any host (*) that fits, of 1: cluster other.
+            Nothing is known of cluster other yet; the router answers 503.
+        "#]],
     );
 }
 

@@ -1,11 +1,9 @@
 //! What an agent keeps in `<state_dir>/agent`: the newest assignments, its incarnation, a lock.
-//!
-//! Promise: a file is the old one or the new one, whole, whatever happens meanwhile (written beside, synced, renamed).
-//! Files that do not parse are reported and treated as absent: an agent that does not start helps nobody.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use crate::kept_file::{read, write};
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -64,33 +62,6 @@ pub async fn keep_remembering(
             }
         }
     }
-}
-
-pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "cannot read this file, going on without it");
-            return None;
-        }
-    };
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| {
-            tracing::warn!(path = %path.display(), %error, "this file is damaged, going on without it");
-        })
-        .ok()
-}
-
-pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
-    let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    // The name too: without this a power cut may bring the old file back.
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]

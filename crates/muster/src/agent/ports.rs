@@ -4,7 +4,7 @@
 //! while a member is down could take its port away. Between finding and use a port may still be taken by somebody
 //! else; then the member fails to start and gets another one with its next start.
 
-use super::disk;
+use crate::kept_file;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -39,7 +39,7 @@ pub struct PortBook {
 
 impl PortBook {
     pub fn open(path: PathBuf) -> Self {
-        let ports = disk::read(&path).unwrap_or_default();
+        let ports = kept_file::read(&path).unwrap_or_default();
         Self { path, range: range(), ports }
     }
 
@@ -54,7 +54,7 @@ impl PortBook {
         }
         let port = self.search(&name).ok_or_else(|| PortError::NoneFree(self.range.clone()))?;
         self.ports.insert(name, port);
-        if let Err(error) = disk::write(&self.path, &self.ports) {
+        if let Err(error) = kept_file::write(&self.path, &self.ports) {
             tracing::warn!(path = %self.path.display(), %error, "ports will not survive the agent");
         }
         Ok(port)

@@ -90,7 +90,7 @@ async fn hello(stream: &mut UnixStream) -> Result<Role, String> {
 }
 
 async fn refuse(stream: &mut UnixStream, reason: String) {
-    tracing::warn!(reason, "connection refused");
+    tracing::info!(reason, "connection refused");
     let refused = FromManager::Refused { reason };
     let deadline = Duration::from_millis(SILENCE_MAX_MS);
     // Whoever does not wait for the reason has gone already.

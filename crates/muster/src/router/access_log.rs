@@ -26,7 +26,7 @@ pub struct Entry<'a> {
     /// Method and target; empty for a request that could not be read.
     pub line: &'a str,
     pub status: u16,
-    /// Of the member's answer, head included; 0 for an answer of the router's own.
+    /// Of the body of the member's answer; 0 for an answer of the router's own.
     pub bytes: u64,
     pub duration_us: u64,
     /// Who answered; None if the router did.

@@ -36,7 +36,7 @@ impl Exchange {
 
     /// Whose silence it is when nothing moves any more.
     pub fn silent_side(&self, request: &Request) -> Fault {
-        if !self.reply.unsent.is_empty() {
+        if self.reply.waits_for_client() {
             return Fault::ClientGone;
         }
         let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);

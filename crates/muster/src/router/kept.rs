@@ -1,12 +1,11 @@
 //! The last settings and views, on disk, so that a router can serve without a manager.
 //!
-//! Written whole beside the old file and renamed: a crash leaves the one or the other. A file that does not parse is
-//! treated as none, with a warning. Writing happens apart from the control thread; newer states overtake older ones.
+//! Writing happens apart from the control thread; newer states overtake older ones.
 
+use crate::kept_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::{fs, io::Write};
 use wire::router::RouterSettings;
 use wire::view::View;
 
@@ -18,11 +17,7 @@ pub struct Kept {
 
 /// Reads what was kept; nothing if there is nothing or it is damaged.
 pub fn read(path: &Path) -> Kept {
-    let Ok(text) = fs::read(path) else { return Kept::default() };
-    serde_json::from_slice(&text).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "the kept state is damaged and is not used");
-        Kept::default()
-    })
+    kept_file::read(path).unwrap_or_default()
 }
 
 /// Writes states to disk on a thread of its own. Ends when it is dropped, after the last state was written.
@@ -65,23 +60,16 @@ fn write_all(path: &Path, states: &Receiver<Kept>) {
         while let Ok(newer) = states.try_recv() {
             kept = newer;
         }
-        if let Err(error) = write(path, &kept) {
+        if let Err(error) = kept_file::write(path, &kept) {
             tracing::warn!(path = %path.display(), %error, "the router's state could not be kept on disk");
         }
     }
 }
 
-fn write(path: &Path, kept: &Kept) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(&serde_json::to_vec(kept).map_err(std::io::Error::other)?)?;
-    file.sync_data()?;
-    fs::rename(&new, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_damaged_file_counts_as_none_and_the_last_state_wins() {

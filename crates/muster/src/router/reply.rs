@@ -29,6 +29,8 @@ pub struct Reply {
     pub has_started: bool,
     pub status: u16,
     pub bytes_sent: u64,
+    /// How many of these were heads.
+    head_bytes_sent: u64,
     sent_at_us: u64,
     /// From the request's sending to the first byte of the answer.
     pub first_byte_us: u64,
@@ -59,6 +61,7 @@ impl Reply {
             has_started: false,
             status: 0,
             bytes_sent: 0,
+            head_bytes_sent: 0,
             sent_at_us,
             first_byte_us: 0,
             member_keeps_alive: false,
@@ -66,6 +69,11 @@ impl Reply {
             unchunk: false,
             pipe: None,
         }
+    }
+
+    /// Whether bytes of the answer are at hand that the client does not take.
+    pub fn waits_for_client(&self) -> bool {
+        !self.unsent.is_empty() || self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
     }
 
     /// Whether an answer cut off now would look complete to the client.
@@ -158,6 +166,7 @@ impl Reply {
             let mut space = HeaderSpace::new();
             let Some(head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
                 self.partial_head.extend_from_slice(bytes);
+                self.head_bytes_sent += out.len() as u64;
                 return self.send(writer, &out, &[]);
             };
             let rest = &bytes[head.length..];
@@ -170,6 +179,7 @@ impl Reply {
                 continue;
             }
             head.write(VIA, &mut out);
+            self.head_bytes_sent += out.len() as u64;
             self.status = head.status;
             self.client_closes = head.client_closes;
             self.member_keeps_alive = head.member_keeps_alive;
@@ -220,6 +230,11 @@ impl Reply {
         let used = framing.consume(bytes).map_err(answer_fault)?.used;
         self.settle(framing, used, bytes.len());
         self.send(writer, &bytes[..used], &[])
+    }
+
+    /// Without heads; with the framing of a chunked body.
+    pub fn body_bytes_sent(&self) -> u64 {
+        self.bytes_sent - self.head_bytes_sent
     }
 
     fn settle(&mut self, framing: Framing, used: usize, came: usize) {

@@ -334,7 +334,7 @@ impl Session {
             totals.bytes_in += (request.head_length as u64) + request.body_bytes;
             totals.bytes_out += reply.bytes_sent;
         });
-        self.log(request, reply.status, reply.bytes_sent);
+        self.log(request, reply.status, reply.body_bytes_sent());
     }
 
     /// Keeps the member's connection for other requests if nothing is left on it.

@@ -61,6 +61,10 @@ pub enum Spliced {
 }
 
 impl Pipe {
+    pub fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
     /// Fills the empty pipe from `from` with at most `left` bytes, then empties it into `to`.
     /// The inner error is the sender's, the outer one the receiver's.
     pub fn poll(

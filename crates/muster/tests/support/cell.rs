@@ -64,7 +64,17 @@ impl Cell {
         let text = config(scratch, console, router, tables);
         let config = scratch.write("muster.toml", &text);
         let process = run(&config, roles, &scratch.join("muster.log"));
-        let state_dir = scratch.join("state");
+        Self::attach(process, console, router, config, scratch.join("state"))
+    }
+
+    /// A cell whose manager's process was started in some other way. Waits until its API answers.
+    pub fn attach(
+        process: Running,
+        console: SocketAddr,
+        router: SocketAddr,
+        config: PathBuf,
+        state_dir: PathBuf,
+    ) -> Self {
         let mut cell = Self { process, console, router, config, state_dir, token: String::new() };
         cell.wait_until_it_answers();
         cell
@@ -216,6 +226,20 @@ fn routers_know(status: &CellStatus, name: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The cluster `shop` of sample applications with these weights.
+pub fn shop_tables(members: &[(&str, u32)]) -> String {
+    let mut tables = format!(
+        "[clusters.shop]\ndrain_ms = 2000\n\n\
+         [clusters.shop.probe]\nkind = \"http\"\npath = \"/healthz\"\ninterval_ms = 200\nrise = 1\n\n\
+         [clusters.shop.defaults]\ncommand = [\"{MUSTER}\", \"sample-app\"]\n\
+         environment = {{ PORT = \"{{port}}\" }}\n\n[clusters.shop.defaults.restart]\ndelay_ms = 50\n"
+    );
+    for (name, weight) in members {
+        tables.push_str(&format!("\n[clusters.shop.members.{name}]\nweight = {weight}\n"));
+    }
+    tables
 }
 
 /// A configuration for one machine with the router `front`.

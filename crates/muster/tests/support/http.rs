@@ -68,6 +68,17 @@ impl Connection {
     }
 
     fn read_one(&mut self, method: &str) -> std::io::Result<Answer> {
+        let mut answer = self.read_head()?;
+        let status = answer.status;
+        let is_empty = method == "HEAD" || status < 200 || status == 204 || status == 304;
+        if !is_empty {
+            answer.body = self.read_body(&answer)?;
+        }
+        Ok(answer)
+    }
+
+    /// The head of the next answer, whose body is left to be read.
+    pub fn read_head(&mut self) -> std::io::Result<Answer> {
         let status_line = self.read_line()?;
         let status = status_line.get(9..12).and_then(|digits| digits.parse().ok());
         let status =
@@ -81,12 +92,7 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| std::io::Error::other(line.clone()))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        let is_empty = method == "HEAD" || status < 200 || status == 204 || status == 304;
-        if !is_empty {
-            answer.body = self.read_body(&answer)?;
-        }
-        Ok(answer)
+        Ok(Answer { status, headers, body: Vec::new() })
     }
 
     fn read_body(&mut self, answer: &Answer) -> std::io::Result<Vec<u8>> {

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod http;
 pub mod member;
 pub mod servers;
+pub mod steady;
 pub mod websocket;
 
 use rustix::process::{Pid, Signal};

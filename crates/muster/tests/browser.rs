@@ -1,0 +1,207 @@
+//! The console as a person sees it: a real browser at a running demo.
+//!
+//! A browser that is missing fails these tests. Screenshots are left in `target/tmp` to be looked at.
+
+#[path = "browser/webdriver.rs"]
+mod webdriver;
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::cell::MUSTER;
+use support::http::Connection;
+use support::{Running, Scratch, wait_for};
+use webdriver::Browser;
+
+/// A demo with steady traffic through its router.
+struct Demo {
+    process: Running,
+    router: SocketAddr,
+    console: String,
+    stop: Arc<AtomicBool>,
+    traffic: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Demo {
+    fn start(scratch: &Scratch) -> Self {
+        let mut command = Command::new(MUSTER);
+        command.args(["demo", "--port", "0", "--console-port", "0"]).env("TMPDIR", scratch.path());
+        let mut process = Running::start("muster demo", &mut command, &scratch.join("demo.log"));
+        let value = |log: &str, key: &str| {
+            log.lines().find_map(|line| line.trim().strip_prefix(key)).map(|value| value.trim().to_owned())
+        };
+        let (router, console) = wait_for("the demo's greeting", || {
+            process.check();
+            let log = process.log();
+            value(&log, "router ").zip(value(&log, "console ")).ok_or_else(|| format!("so far: {log:?}"))
+        });
+        let router = router.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let traffic = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // A demo that is being killed refuses; the page tells of it, not the traffic.
+                if let Ok(mut connection) = Connection::try_open(router)
+                    && connection.send(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").is_ok()
+                {
+                    drop(connection.read_answer("GET"));
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        Self { process, router, console, stop, traffic: Some(traffic) }
+    }
+
+    /// Which member answers a client without a session.
+    fn ask(&self) -> String {
+        let mut connection = Connection::open(self.router);
+        connection
+            .send(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
+            .expect("the router reads");
+        connection
+            .read_answer("GET")
+            .expect("an answer")
+            .header("x-member")
+            .expect("the sample application names itself")
+            .to_owned()
+    }
+
+    /// The process of a member.
+    fn member(&self, name: &str) -> u32 {
+        let wanted = format!("MUSTER_MEMBER={name}");
+        let is_it = |pid: &u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let has =
+                |bytes: &[u8], word: &str| bytes.split(|byte| *byte == 0).any(|part| part == word.as_bytes());
+            has(&environment, &wanted) && has(&command, "sample-app")
+        };
+        wait_for(&format!("a process of {name}"), || {
+            support::family(self.process.pid()).into_iter().find(is_it).ok_or_else(|| "none yet".to_owned())
+        })
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(traffic) = self.traffic.take() {
+            drop(traffic.join());
+        }
+    }
+}
+
+fn member(name: &str, state: &str) -> String {
+    format!("[data-member=\"shop/{name}\"][data-state=\"{state}\"]")
+}
+
+/// A picture that is whole and shows something: a page of one colour is a few kilobytes.
+fn keep_screenshot(name: &str, browser: &Browser, width: u32) {
+    let picture = browser.screenshot();
+    assert!(picture.starts_with(b"\x89PNG\r\n\x1a\n"), "{name} is no PNG");
+    let pixels = u32::from_be_bytes(picture[16..20].try_into().expect("four bytes"));
+    assert_eq!(pixels, width, "width of {name}");
+    assert!(picture.len() > 20_000, "{name} shows nothing: {} bytes", picture.len());
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(directory.join(format!("{name}.png")), picture)
+        .expect("the target directory can be written");
+}
+
+#[test]
+fn console_shows_the_live_picture_and_drains_by_a_click() {
+    let scratch = Scratch::new();
+    let demo = Demo::start(&scratch);
+    let browser = Browser::start(&scratch, 1280, 900);
+    browser.open(&demo.console);
+    browser.wait_for("#link[data-link=live]");
+    for name in ["shop-1", "shop-2", "shop-3"] {
+        browser.wait_for(&member(name, "up"));
+        wait_for(&format!("requests per second of {name}"), || {
+            let shown = browser.text(&format!("[data-member=\"shop/{name}\"]"));
+            let rate = browser.text(&format!("[data-member=\"shop/{name}\"] [data-metric=rate] dd"));
+            if rate.chars().any(|letter| ('1'..='9').contains(&letter)) { Ok(()) } else { Err(shown) }
+        });
+        assert!(browser.text(&format!("[data-member=\"shop/{name}\"]")).contains('2'), "its weight is shown");
+    }
+    assert!(browser.count("#lines path") >= 3, "lines lead from the router to the members");
+    assert!(
+        !browser.script("return location.href").to_string().contains("token"),
+        "the token is out of the address"
+    );
+    keep_screenshot("console", &browser, 1280);
+
+    browser.click("[data-member=\"shop/shop-2\"] [data-act=drain]");
+    browser.wait_for(&member("shop-2", "draining"));
+    let answers: Vec<String> = (0..12).map(|_| demo.ask()).collect();
+    assert!(
+        !answers.contains(&"shop-2".to_owned()),
+        "a draining member takes no new conversations: {answers:?}"
+    );
+    browser.click("[data-member=\"shop/shop-2\"] [data-act=start]");
+    browser.wait_for(&member("shop-2", "up"));
+
+    let before = browser.count("#events li");
+    support::send(demo.member("shop-3"), Signal::KILL);
+    wait_for("the alert of a killed member", || {
+        let events = browser.text("#events");
+        let is_new = browser.count("#events li") > before && events.contains("shop-3");
+        if is_new { Ok(()) } else { Err(events) }
+    });
+    browser.wait_for(&member("shop-3", "up"));
+}
+
+#[test]
+fn console_works_by_keyboard_on_a_phone_and_in_the_dark() {
+    let scratch = Scratch::new();
+    let demo = Demo::start(&scratch);
+    let browser = Browser::start(&scratch, 1280, 900);
+    let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+    browser.devtools("Emulation.setDeviceMetricsOverride", &phone);
+    let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser.devtools("Emulation.setEmulatedMedia", &dark);
+    browser.open(&demo.console);
+    browser.wait_for("#link[data-link=live]");
+    browser.wait_for(&member("shop-1", "up"));
+    let overflow = browser.script("return document.documentElement.scrollWidth - innerWidth");
+    assert!(overflow.as_i64().expect("a number") <= 0, "nothing reaches beyond the phone's edge: {overflow}");
+    let colour = browser.script("return getComputedStyle(document.body).backgroundColor").to_string();
+    let parts: Vec<u32> =
+        colour.split(|letter: char| !letter.is_ascii_digit()).flat_map(str::parse).collect();
+    assert!(parts.iter().take(3).all(|part| *part < 80), "the dark page is dark: {colour}");
+    keep_screenshot("console-phone-dark", &browser, 390);
+
+    // Tab goes round all that can be reached; the button must be among it.
+    let reached = (0..80).any(|_| {
+        browser.press("\u{e004}");
+        let script = "const a = document.activeElement; return (a.closest('[data-member]')?.dataset.member ?? '') \
+                      + ' ' + (a.dataset.act ?? '')";
+        browser.script(script) == "shop/shop-1 drain"
+    });
+    assert!(reached, "the drain button of shop-1 is reached by Tab");
+    browser.press("\u{e007}");
+    browser.wait_for(&member("shop-1", "draining"));
+}
+
+#[test]
+fn console_refuses_a_wrong_token_and_says_when_the_cell_is_gone() {
+    let scratch = Scratch::new();
+    let demo = Demo::start(&scratch);
+    let browser = Browser::start(&scratch, 1280, 900);
+    let page = demo.console.split("/login").next().expect("a login link").to_owned();
+    browser.open(&format!("{page}/login#token=wrong"));
+    wait_for("the refusal", || {
+        let text = browser.text("body");
+        if text.to_lowercase().contains("not") { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(browser.count("[data-member]"), 0, "nothing is shown without a login");
+    browser.open(&demo.console);
+    browser.wait_for("#link[data-link=live]");
+    demo.process.signal(Signal::KILL);
+    browser.wait_for("#lost:not([hidden])");
+    assert!(browser.count("[data-member]") >= 3, "what was known last stays");
+}
