@@ -21,7 +21,7 @@ use wire::status::Event;
 /// Time between two statuses in the long run. 200 ms: a person sees that as at once.
 const STATUS_INTERVAL_MS: u64 = 200;
 /// Statuses that may follow each other without a pause after a quiet time. 5: one event shows as a handful of changes
-/// within milliseconds, and whoever measures sees each of them when it happens.
+/// within milliseconds, and the page shall not lag behind it.
 const STATUSES_AT_ONCE_MAX: u64 = 5;
 /// A comment is sent when there was nothing else for this long, so that both sides notice a dead connection.
 const HEARTBEAT_MS: u64 = 10_000;
