@@ -20,6 +20,9 @@ use wire::view::RunState;
 /// How long the demo waits for its own cell on a machine that is busy with other things; two seconds are usual.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// Events that are told when a check fails: all of a check's and some to spare.
+const EVENTS_TOLD: usize = 200;
+
 const EXAMPLES: &str = "\
 Examples:
   muster demo                 a router, a console and three members; Ctrl-C stops everything
@@ -148,6 +151,7 @@ impl Stage<'_> {
     }
 
     async fn check(&self, manager: ManagerHandle, router: SocketAddr) -> Result<Exit, DemoError> {
+        let events = manager.clone();
         let check = Check {
             manager,
             router,
@@ -156,6 +160,9 @@ impl Stage<'_> {
             program: self.program.clone(),
         };
         let findings = check.run(|text| eprintln!("{text}")).await.map_err(DemoError::Check)?;
+        if !findings.ok {
+            tell_events(&events).await;
+        }
         let text = serde_json::to_string(&findings).expect("findings are plain data");
         let printed = print(format!("{text}\n").as_bytes());
         Ok(if findings.ok { printed } else { Exit::No })
@@ -179,6 +186,14 @@ impl Stage<'_> {
         if print(text.as_bytes()) != Exit::Yes {
             tracing::warn!("the greeting could not be printed");
         }
+    }
+}
+
+/// What happened to the cell meanwhile, for whoever wants to know why a promise did not hold.
+async fn tell_events(manager: &ManagerHandle) {
+    let asked = manager.ask(|reply| Request::Events { after: None, most: EVENTS_TOLD, reply });
+    for event in asked.await.unwrap_or_default() {
+        eprintln!("{} {} {}", event.at_ms, event.kind, event.text);
     }
 }
 

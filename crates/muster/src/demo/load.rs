@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -107,11 +107,12 @@ struct Conversation {
     out: Out,
     cookie: Option<String>,
     asked: u64,
+    started: Instant,
 }
 
 impl Conversation {
     fn new(number: usize, router: SocketAddr, tally: Arc<Mutex<Tally>>, out: Out) -> Self {
-        Self { number, router, tally, out, cookie: None, asked: 0 }
+        Self { number, router, tally, out, cookie: None, asked: 0, started: Instant::now() }
     }
 
     async fn run(mut self, stop: Arc<AtomicBool>) {
@@ -132,6 +133,11 @@ impl Conversation {
     /// The member whose conversation it is: the first clone id of the session, which here is the member's name.
     fn home(&self) -> Option<&str> {
         self.cookie.as_ref().and_then(|cookie| cookie.split(':').nth(1))
+    }
+
+    /// Since the load began.
+    fn seconds(&self) -> f64 {
+        (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
     }
 
     fn is_home_out(&self) -> bool {
@@ -193,7 +199,11 @@ impl Conversation {
             tally.gets_failed += 1;
         }
         if tally.examples.len() < EXAMPLES_MAX {
-            tally.examples.push(format!("{}: {problem}", if is_post { "POST" } else { "GET" }));
+            let out = self.out.lock().expect("nobody panics while holding it").clone();
+            let method = if is_post { "POST" } else { "GET" };
+            tally
+                .examples
+                .push(format!("{method} at {} s while {out:?} may be out: {problem}", self.seconds()));
         }
     }
 }
