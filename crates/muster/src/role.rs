@@ -6,6 +6,21 @@
 use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
+/// Lets this process have as many files open as the system allows it at most: an idle client costs one, and the usual
+/// soft limit of 1,024 is meant for programs that use `select`. Tells how many that is.
+pub fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            limit.current.unwrap_or(u64::MAX)
+        }
+    }
+}
+
 /// Where roles find the manager of this machine.
 pub fn manager_socket(state_dir: &Path) -> PathBuf {
     state_dir.join("manager.sock")

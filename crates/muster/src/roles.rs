@@ -8,7 +8,7 @@ use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
-use crate::role::{RoleHandle, manager_socket};
+use crate::role::{RoleHandle, manager_socket, raise_file_limit};
 use crate::router::{self, RouterError, RouterOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -78,6 +78,7 @@ pub struct Running {
 
 /// Starts what is selected: manager, console, agent, routers, in this order, because each looks for those before it.
 pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
+    raise_file_limit();
     let mut running = Running { console: None, manager: None, roles: Vec::new() };
     match start_each(options, &mut running) {
         Ok(()) => Ok(running),

@@ -46,7 +46,8 @@ pub(super) struct Scan {
     pub upgrade: Option<u8>,
     pub host: Option<u8>,
     pub expects_continue: bool,
-    content_types: u8,
+    pub expects_other: bool,
+    pub content_types: u8,
 }
 
 /// The length of a complete head, from what the parser made of `bytes`. `Ok(None)`: more is needed.
@@ -83,6 +84,12 @@ fn is_mapped(name: &str, other: &str) -> bool {
             .all(|(a, b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
 }
 
+/// X-Forwarded-Port, -Prefix, -Ssl and so on: applications take them for a proxy's word.
+fn is_forwarded(name: &str) -> bool {
+    name.as_bytes().first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'x'))
+        && name.get(..12).is_some_and(|start| is_mapped(start, "x-forwarded-"))
+}
+
 /// Looks at each header once. `head` ends with its empty line.
 pub(super) fn scan(head: &[u8], headers: &[Header<'_>]) -> Result<Scan, Refusal> {
     check_lines(head, headers)?;
@@ -99,26 +106,28 @@ pub(super) fn scan(head: &[u8], headers: &[Header<'_>]) -> Result<Scan, Refusal>
     Ok(scan)
 }
 
-/// Every line ends in CRLF and is not too long. The parser accepts a bare LF; we do not.
-fn check_lines(head: &[u8], headers: &[Header<'_>]) -> Result<(), Refusal> {
+/// No line of a request is too long. What a member sends is bounded by the size of the whole head alone.
+pub(super) fn check_line_lengths(head: &[u8], headers: &[Header<'_>]) -> Result<(), Refusal> {
     let mut start = 0;
     for header in headers {
         let next = offset(head, header.name.as_bytes());
-        if head.get(next.wrapping_sub(2)) != Some(&b'\r') {
-            return Err(Refusal::BareLineFeed);
-        }
         if next - start > LINE_MAX_BYTES + 2 {
             return Err(Refusal::FieldTooLarge);
         }
         start = next;
     }
-    if head.len() - start > LINE_MAX_BYTES + 4 {
-        return Err(Refusal::FieldTooLarge);
+    if head.len() - start > LINE_MAX_BYTES + 4 { Err(Refusal::FieldTooLarge) } else { Ok(()) }
+}
+
+/// Every line ends in CRLF. The parser accepts a bare LF; we do not.
+fn check_lines(head: &[u8], headers: &[Header<'_>]) -> Result<(), Refusal> {
+    for header in headers {
+        let next = offset(head, header.name.as_bytes());
+        if head.get(next.wrapping_sub(2)) != Some(&b'\r') {
+            return Err(Refusal::BareLineFeed);
+        }
     }
-    if !head.ends_with(b"\r\n\r\n") {
-        return Err(Refusal::BareLineFeed);
-    }
-    Ok(())
+    if head.ends_with(b"\r\n\r\n") { Ok(()) } else { Err(Refusal::BareLineFeed) }
 }
 
 impl Scan {
@@ -136,10 +145,9 @@ impl Scan {
             }
             6 if is(name, "cookie") => self.cookies |= bit,
             6 if is(name, "expect") => {
-                if !header.value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal::Expectation);
-                }
-                self.expects_continue = true;
+                let is_continue = header.value.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue |= is_continue;
+                self.expects_other |= !is_continue;
             }
             7 if is(name, "upgrade") => {
                 self.hop |= bit;
@@ -151,12 +159,7 @@ impl Scan {
                 self.read_connection(header.value);
             }
             10 if is(name, "keep-alive") => self.hop |= bit,
-            12 if is(name, "content-type") => {
-                self.content_types += 1;
-                if self.content_types > 1 {
-                    return Err(Refusal::ContentTypeTwice);
-                }
-            }
+            12 if is(name, "content-type") => self.content_types += 1,
             14 if is_mapped(name, "content-length") => self.read_length(name, header.value)?,
             14 if is(name, "http2-settings") => self.hop |= bit,
             15 if is_mapped(name, "x-forwarded-for") => self.forwarded |= bit,
@@ -173,6 +176,8 @@ impl Scan {
                 self.forwarded |= bit;
                 self.has_forwarded_proto = true;
             }
+            13.. if is_forwarded(name) => self.forwarded |= bit,
+            9 if is_mapped(name, "x-real-ip") => self.forwarded |= bit,
             _ => {}
         }
         Ok(())

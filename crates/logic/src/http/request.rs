@@ -3,7 +3,7 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, copy_kept, is_method, is_protocol, length, scan};
+use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, scan};
 use super::refusal::Refusal;
 use httparse::Header;
 
@@ -67,7 +67,14 @@ pub fn parse<'b, 'h>(
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(Refusal::Malformed);
     };
+    check_line_lengths(head, headers)?;
     let scan = scan(head, headers)?;
+    if scan.content_types > 1 {
+        return Err(Refusal::ContentTypeTwice);
+    }
+    if scan.expects_other {
+        return Err(Refusal::Expectation);
+    }
     let is_version_11 = version == 1;
     let host = scan.host.map(|at| headers[usize::from(at)].value);
     check_host(host, is_version_11)?;

@@ -286,7 +286,8 @@ fn rate(per_second: f64) -> String {
     if per_second > 0.0 && per_second < 9.95 {
         format!("{per_second:.1}")
     } else {
-        format!("{per_second:.0}")
+        // No minus before a zero that rounding made.
+        format!("{:.0}", per_second.max(0.0))
     }
 }
 

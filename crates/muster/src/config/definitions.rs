@@ -215,7 +215,14 @@ const ROUTER: &[Definition] = &[
 ];
 
 const TIMEOUTS: &[Definition] = &[
-    integer("connect_ms", 1, HOUR_MS, 1000, "500", "To make a TCP connection to a member."),
+    integer(
+        "connect_ms",
+        1,
+        HOUR_MS,
+        5000,
+        "4000",
+        "To make a TCP connection to a member. Above 3000, so that the two repetitions of a lost first packet count.",
+    ),
     integer("head_ms", 1, HOUR_MS, 10_000, "5000", "From the first byte of a request's head to its last."),
     integer(
         "idle_ms",
@@ -254,7 +261,7 @@ const TIMEOUTS: &[Definition] = &[
 
 const LIMITS: &[Definition] = &[
     integer("head_size_max_bytes", 1024, MIB, 32_768, "65536", "Largest head of a request or answer."),
-    integer("header_count_max", 8, 128, 100, "64", "Most header lines of a request."),
+    integer("header_count_max", 8, 120, 100, "64", "Most header lines of a request."),
     integer(
         "body_size_max_bytes",
         0,

@@ -4,9 +4,22 @@ use super::member::Member;
 use super::streams::Duplex;
 use super::waits::{Signal, Ticket};
 use logic::retry::Fault;
+use rustix::io::Errno;
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use tokio::net::TcpStream;
+
+/// Our own want of files or memory says nothing about the member.
+fn fault_of(error: &io::Error) -> Fault {
+    let is_ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    match error.kind() {
+        _ if is_ours => Fault::Overloaded,
+        ErrorKind::TimedOut => Fault::ConnectTimeout,
+        _ => Fault::ConnectFailed,
+    }
+}
 
 /// Opens a new connection; `deadline` is on the thread's clock.
 pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Duplex, Fault> {
@@ -17,11 +30,7 @@ pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<
         Ok(Ok(stream)) => Ok(Duplex::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(member = %member.name, %address, %error, "connecting failed");
-            Err(if error.kind() == ErrorKind::TimedOut {
-                Fault::ConnectTimeout
-            } else {
-                Fault::ConnectFailed
-            })
+            Err(fault_of(&error))
         }
         Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
         Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),

@@ -291,17 +291,19 @@ impl Control {
         self.must_keep = !self.keeper.offer(Kept { settings: self.state.settings.clone(), views });
     }
 
+    /// Listens where the settings say. An address that is no longer wanted is given up only when all others are
+    /// held, so that a mistake does not take the router off the air; sooner only if it is in the way itself.
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
             self.listening.keys().filter(|asked| !settings.listen.contains(asked)).copied().collect();
-        for asked in unwanted {
-            self.listening.remove(&asked);
-            self.order(|| Order::Unlisten { asked }).await;
-            tracing::info!(address = %asked, "no longer listening");
-        }
         for asked in settings.listen.iter().copied() {
             if self.listening.contains_key(&asked) {
                 continue;
+            }
+            let in_the_way =
+                unwanted.iter().find(|old| asked.port() != 0 && old.port() == asked.port()).copied();
+            if let Some(old) = in_the_way {
+                self.unlisten(old).await;
             }
             match listen::bind(asked, self.threads.len()) {
                 Ok((got, listeners)) => {
@@ -309,12 +311,22 @@ impl Control {
                     self.hand_out(asked, listeners).await;
                     tracing::info!(address = %got, "listening");
                 }
-                Err(error) => {
-                    self.note(format!("cannot listen on {asked}: {error}"));
-                }
+                Err(error) => self.note(format!("cannot listen on {asked}: {error}")),
+            }
+        }
+        if settings.listen.iter().all(|asked| self.listening.contains_key(asked)) {
+            for asked in unwanted {
+                self.unlisten(asked).await;
             }
         }
         self.reported.notify_one();
+    }
+
+    async fn unlisten(&mut self, asked: SocketAddr) {
+        if self.listening.remove(&asked).is_some() {
+            self.order(|| Order::Unlisten { asked }).await;
+            tracing::info!(address = %asked, "no longer listening");
+        }
     }
 
     /// Tries again what the world did not allow before.

@@ -25,6 +25,16 @@ const SPARE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 /// Lines about clients' mistakes per second and thread. Ten: enough to see what is wrong.
 const TOLD_MAX: u32 = 10;
 
+/// Files kept for listeners, logs, the store and the other roles of the process.
+const FILES_RESERVED: u64 = 256;
+
+/// A client costs a file, and its request another one to a member.
+fn connections_that_fit() -> u32 {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let fit = files.saturating_sub(FILES_RESERVED).max(files / 2) / 2;
+    u32::try_from(fit).unwrap_or(u32::MAX)
+}
+
 #[derive(Debug)]
 pub struct Core {
     pub waits: Rc<Waits>,
@@ -40,6 +50,8 @@ pub struct Core {
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
     pub is_stopping: Cell<bool>,
+    /// Connections for which this process may open files.
+    pub connections_fit: Cell<u32>,
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
@@ -61,6 +73,7 @@ impl Core {
             clusters: RefCell::default(),
             totals: Cell::default(),
             is_stopping: Cell::new(false),
+            connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),

@@ -39,8 +39,10 @@ impl Exchange {
         if self.reply.waits_for_client() {
             return Fault::ClientGone;
         }
+        // A client that waits for 100 (Continue) sends no body until the member has spoken.
+        let may_send = !request.expects_continue || self.reply.has_started || request.body_bytes > 0;
         let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);
-        if waits_for_client { Fault::RequestTimeout } else { Fault::MemberTimeout }
+        if waits_for_client && may_send { Fault::RequestTimeout } else { Fault::MemberTimeout }
     }
 
     /// Moves bytes until something was done or everything must wait.

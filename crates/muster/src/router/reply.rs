@@ -71,6 +71,11 @@ impl Reply {
         }
     }
 
+    /// Whether the client has a part of the final answer, or of an interim one that is still to be sent whole.
+    pub fn is_under_way(&self) -> bool {
+        self.state != State::AwaitHead || !self.unsent.is_empty()
+    }
+
     /// Whether bytes of the answer are at hand that the client does not take.
     pub fn waits_for_client(&self) -> bool {
         !self.unsent.is_empty() || self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())

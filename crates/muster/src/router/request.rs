@@ -28,6 +28,7 @@ pub struct Request {
     /// What is left of the body to read from the client.
     pub framing: Framing,
     pub is_idempotent: bool,
+    pub expects_continue: bool,
     /// Head as sent and the body as far as it was read, while `is_replayable`.
     pub buffer: Vec<u8>,
     pub head_length: usize,
@@ -166,6 +167,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         },
         framing,
         is_idempotent: head.is_idempotent(),
+        expects_continue: head.expects_continue,
         buffer,
         head_length,
         is_replayable: true,

@@ -15,7 +15,7 @@ use super::streams::{Duplex, Outbox, poll_read};
 use super::tunnel;
 use super::upload::Upload;
 use super::waits::{Signal, Ticket};
-use logic::retry::{Failure, Fault, Phase, Place, Refusal, Verdict, may_retry};
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -74,6 +74,8 @@ enum Read {
 /// An attempt that came to nothing, or a request that did.
 struct Failed {
     failure: Failure,
+    /// The client has a part of the final answer, so that no other can follow.
+    is_cut_off: bool,
     /// The answer so far would look complete if the connection were just closed.
     looks_complete: bool,
 }
@@ -239,7 +241,9 @@ impl Session {
     }
 
     fn note_failure(&self, request: &Request, fault: Fault, now: logic::time::Time) {
-        request.member.failed.set(request.member.failed.get() + 1);
+        if fault.answer().side == Side::Member {
+            request.member.failed.set(request.member.failed.get() + 1);
+        }
         if fault.marks_member() {
             request.cluster.member_failed(&request.member, now);
         }
@@ -248,6 +252,19 @@ impl Session {
 
     /// One attempt at the request's member. What came of it is left in `exchange`.
     async fn attempt(
+        &mut self,
+        request: &mut Request,
+        exchange: &mut Option<Exchange>,
+        may_reuse: bool,
+    ) -> Result<(), Failed> {
+        // From here on: a member that is lost while we connect is not waited for either.
+        self.ticket.set_member(request.member.identity());
+        let result = self.attempt_at_member(request, exchange, may_reuse).await;
+        self.ticket.set_member(0);
+        result
+    }
+
+    async fn attempt_at_member(
         &mut self,
         request: &mut Request,
         exchange: &mut Option<Exchange>,
@@ -268,13 +285,12 @@ impl Session {
             .map_err(|_| unwritten(Fault::MemberClosed, Phase::SendHead, request, is_reused))?;
         let exchange =
             exchange.insert(Exchange { connection, upload, reply: Reply::new(self.ticket.now_us()) });
-        self.ticket.set_member(request.member.identity());
         let result = self.run(exchange, request).await;
-        self.ticket.set_member(0);
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
             failed.failure.is_written = true;
             failed.failure.answer_started = exchange.reply.has_started;
+            failed.is_cut_off = exchange.reply.is_under_way();
             failed.looks_complete = exchange.reply.ends_by_close();
             failed
         })
@@ -283,11 +299,19 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        // Set once: interim answers do not put off the final one.
+        let mut head_by = None;
         loop {
-            if exchange.reply.state != State::AwaitHead {
+            let in_time = self.ticket.in_ms(response_ms);
+            let step_by = if exchange.reply.state != State::AwaitHead {
                 self.ticket.set_member(0);
-            }
-            let deadline = self.ticket.in_ms(response_ms).min(request.deadline_us);
+                in_time
+            } else if exchange.upload.is_sent(request) {
+                *head_by.get_or_insert(in_time)
+            } else {
+                in_time
+            };
+            let deadline = step_by.min(request.deadline_us);
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
@@ -349,21 +373,23 @@ impl Session {
     }
 
     async fn fail(&mut self, request: &Request, failed: Failed) -> Next {
-        let Failed { failure, looks_complete } = failed;
+        let Failed { failure, is_cut_off, looks_complete } = failed;
         let answer = failure.fault.answer();
         self.client.core.count(|totals| {
             totals.requests += 1;
-            totals.failed += u64::from(failure.fault != Fault::ClientGone);
+            totals.failed += u64::from(answer.status >= 500);
         });
         self.log(request, answer.status, 0);
         if failure.fault == Fault::ClientGone {
             return Next::Close;
         }
-        tracing::debug!(
-            member = %request.member.name, fault = ?failure.fault, phase = ?failure.phase, side = ?answer.side,
-            attempts = failure.attempts, "a request failed"
-        );
-        if failure.answer_started {
+        if self.client.core.may_tell() {
+            tracing::info!(
+                member = %request.member.name, fault = ?failure.fault, phase = ?failure.phase, side = ?answer.side,
+                attempts = failure.attempts, "a request failed"
+            );
+        }
+        if is_cut_off {
             return if looks_complete { Next::Reset } else { Next::Close };
         }
         let refused = Refused {
@@ -379,11 +405,12 @@ impl Session {
 
     /// Answers a request that goes to no member.
     async fn refuse(&mut self, refused: Refused) -> Next {
-        let is_client_side = refused.fault.answer().side == logic::retry::Side::Client;
+        let answer = refused.fault.answer();
+        let is_client_side = answer.side == Side::Client;
         self.client.core.count(|totals| {
             totals.requests += 1;
-            totals.refused += u64::from(is_client_side);
-            totals.failed += u64::from(!is_client_side);
+            totals.refused += u64::from(answer.status < 500);
+            totals.failed += u64::from(answer.status >= 500);
         });
         if is_client_side && self.client.core.may_tell() {
             tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
@@ -476,7 +503,7 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
         is_connection_reused,
         attempts: 1,
     };
-    Failed { failure, looks_complete: false }
+    Failed { failure, is_cut_off: false, looks_complete: false }
 }
 
 /// Counts a request as under way at a member until it is dropped.

@@ -121,7 +121,9 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
         match accepted {
             Ok((stream, peer)) => take_connection(&core, stream, peer),
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                if core.may_tell() {
+                    tracing::warn!(%error, "accepting a connection failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -140,7 +142,7 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
 fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
     let settings = core.settings.borrow();
     let threads = super::control::thread_count(&settings) as u32;
-    let most = settings.limits.connections_max.div_ceil(threads) as usize;
+    let most = settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads) as usize;
     drop(settings);
     if core.waits.count() >= most {
         return refuse_connection(core, &stream);
