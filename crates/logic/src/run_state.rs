@@ -120,7 +120,7 @@ impl fmt::Display for Reason {
             Reason::Stopped => out.write_str("stopped by an operator"),
             Reason::OutOfRotation => out.write_str("taken out of rotation by an operator"),
             Reason::Drained => {
-                out.write_str("drained by an operator: keeps its conversations, takes no new ones")
+                out.write_str("drained by an operator; keeps its conversations, takes no new ones")
             }
             Reason::DrainsBefore(goal) => {
                 write!(out, "conversations may end before it is {}", goal.participle())

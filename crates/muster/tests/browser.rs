@@ -100,7 +100,18 @@ fn member(name: &str, state: &str) -> String {
     format!("[data-member=\"shop/{name}\"][data-state=\"{state}\"]")
 }
 
-/// A picture that is whole and shows something: a page of one colour is a few kilobytes.
+/// Lines of the picture that lead somewhere, with requests running along them.
+const FLOWING: &str = "return [...document.querySelectorAll('#lines .line-dots')].filter(line => \
+    line.getTotalLength() > 10 && line.style.opacity !== '0' \
+    && line.getAnimations().some(flow => flow.playState === 'running')).length";
+
+/// From here on the page remembers each state that a member is shown in, for as long as it is not loaded anew.
+const WATCH_STATES: &str = "window.shown = []; new MutationObserver(changes => { \
+    for (const { target } of changes) if (target.dataset.member) \
+        window.shown.push(target.dataset.member + ' ' + target.dataset.state); \
+    }).observe(document.getElementById('clusters'), { subtree: true, attributeFilter: ['data-state'] })";
+
+/// A page of one colour is a few kilobytes.
 fn keep_screenshot(name: &str, browser: &Browser, width: u32) {
     let picture = browser.screenshot();
     assert!(picture.starts_with(b"\x89PNG\r\n\x1a\n"), "{name} is no PNG");
@@ -119,16 +130,28 @@ fn console_shows_the_live_picture_and_drains_by_a_click() {
     let browser = Browser::start(&scratch, 1280, 900);
     browser.open(&demo.console);
     browser.wait_for("#link[data-link=live]");
+    browser.wait_for("[data-router=\"front\"][data-connected=\"true\"]");
+    let router = browser.text("[data-router=\"front\"] .addresses");
+    assert_eq!(router, demo.router.to_string(), "the router's address is shown");
+    wait_for("the cluster's summary", || {
+        let shown = browser.text("[data-cluster=\"shop\"] .hub-share");
+        if shown == "3 of 3 up" { Ok(()) } else { Err(shown) }
+    });
     for name in ["shop-1", "shop-2", "shop-3"] {
         browser.wait_for(&member(name, "up"));
+        let metric =
+            |metric: &str| browser.text(&format!("[data-member=\"shop/{name}\"] [data-metric={metric}] dd"));
         wait_for(&format!("requests per second of {name}"), || {
-            let shown = browser.text(&format!("[data-member=\"shop/{name}\"]"));
-            let rate = browser.text(&format!("[data-member=\"shop/{name}\"] [data-metric=rate] dd"));
-            if rate.chars().any(|letter| ('1'..='9').contains(&letter)) { Ok(()) } else { Err(shown) }
+            let rate = metric("rate");
+            if rate.chars().any(|letter| ('1'..='9').contains(&letter)) { Ok(()) } else { Err(rate) }
         });
-        assert!(browser.text(&format!("[data-member=\"shop/{name}\"]")).contains('2'), "its weight is shown");
+        assert_eq!(metric("weight"), "2", "the weight of {name}");
     }
-    assert!(browser.count("#lines path") >= 3, "lines lead from the router to the members");
+    // From clients to the router, on to the cluster, and to each of its members.
+    wait_for("requests on all five lines", || match browser.script(FLOWING).as_u64() {
+        Some(5) => Ok(()),
+        other => Err(format!("on {other:?}")),
+    });
     assert!(
         !browser.script("return location.href").to_string().contains("token"),
         "the token is out of the address"
@@ -137,20 +160,26 @@ fn console_shows_the_live_picture_and_drains_by_a_click() {
 
     browser.click("[data-member=\"shop/shop-2\"] [data-act=drain]");
     browser.wait_for(&member("shop-2", "draining"));
-    let answers: Vec<String> = (0..12).map(|_| demo.ask()).collect();
-    assert!(
-        !answers.contains(&"shop-2".to_owned()),
-        "a draining member takes no new conversations: {answers:?}"
-    );
+    wait_for("new conversations to stay away from shop-2", || {
+        let answers: Vec<String> = (0..12).map(|_| demo.ask()).collect();
+        if answers.contains(&"shop-2".to_owned()) { Err(format!("{answers:?}")) } else { Ok(()) }
+    });
     browser.click("[data-member=\"shop/shop-2\"] [data-act=start]");
     browser.wait_for(&member("shop-2", "up"));
+    wait_for("new conversations for shop-2", || match demo.ask().as_str() {
+        "shop-2" => Ok(()),
+        other => Err(format!("{other} answers")),
+    });
 
-    let before = browser.count("#events li");
+    browser.script(WATCH_STATES);
     support::send(demo.member("shop-3"), Signal::KILL);
-    wait_for("the alert of a killed member", || {
-        let events = browser.text("#events");
-        let is_new = browser.count("#events li") > before && events.contains("shop-3");
-        if is_new { Ok(()) } else { Err(events) }
+    wait_for("the picture and the alert of a killed member", || {
+        // None of it is there after the page was loaded anew.
+        let shown = browser.script("return (window.shown ?? ['loaded anew']).join(', ')").to_string();
+        let alert = browser.text("#events [data-severity=warning]");
+        let is_shown = shown.contains("shop/shop-3 down") || shown.contains("shop/shop-3 starting");
+        let is_told = alert.contains("shop/shop-3 is down") && alert.contains("KILL");
+        if is_shown && is_told { Ok(()) } else { Err(format!("{shown}; {alert}")) }
     });
     browser.wait_for(&member("shop-3", "up"));
 }
@@ -167,8 +196,13 @@ fn console_works_by_keyboard_on_a_phone_and_in_the_dark() {
     browser.open(&demo.console);
     browser.wait_for("#link[data-link=live]");
     browser.wait_for(&member("shop-1", "up"));
-    let overflow = browser.script("return document.documentElement.scrollWidth - innerWidth");
-    assert!(overflow.as_i64().expect("a number") <= 0, "nothing reaches beyond the phone's edge: {overflow}");
+    for width in [320, 390, 768, 1024] {
+        let screen = json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+        browser.devtools("Emulation.setDeviceMetricsOverride", &screen);
+        let overflow = browser.script("return document.documentElement.scrollWidth - screen.width");
+        assert!(overflow.as_i64().expect("a number") <= 0, "{overflow} px beyond the edge of {width} px");
+    }
+    browser.devtools("Emulation.setDeviceMetricsOverride", &phone);
     let colour = browser.script("return getComputedStyle(document.body).backgroundColor").to_string();
     let parts: Vec<u32> =
         colour.split(|letter: char| !letter.is_ascii_digit()).flat_map(str::parse).collect();
@@ -195,13 +229,15 @@ fn console_refuses_a_wrong_token_and_says_when_the_cell_is_gone() {
     let page = demo.console.split("/login").next().expect("a login link").to_owned();
     browser.open(&format!("{page}/login#token=wrong"));
     wait_for("the refusal", || {
-        let text = browser.text("body");
-        if text.to_lowercase().contains("not") { Ok(()) } else { Err(text) }
+        let problem = browser.text("#problem:not([hidden])");
+        if problem.contains("(M2002)") { Ok(()) } else { Err(problem) }
     });
     assert_eq!(browser.count("[data-member]"), 0, "nothing is shown without a login");
     browser.open(&demo.console);
     browser.wait_for("#link[data-link=live]");
     demo.process.signal(Signal::KILL);
-    browser.wait_for("#lost:not([hidden])");
+    browser.wait_for("#link[data-link=lost]");
+    let told = browser.text("#lost:not([hidden])");
+    assert!(told.starts_with("Connection lost."), "{told}");
     assert!(browser.count("[data-member]") >= 3, "what was known last stays");
 }

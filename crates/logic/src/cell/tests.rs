@@ -272,14 +272,14 @@ fn drain_keeps_conversations_until_started_again() {
         ",
         expect![[r#"
             1000 event info operator: ann asked to drain shop/s1
-            1000 event info member-draining: shop/s1 is draining: drained by an operator: keeps its conversations, takes no new ones
+            1000 event info member-draining: shop/s1 is draining: drained by an operator; keeps its conversations, takes no new ones
             1000 view shop 7.2: s1 draining, s2 up, s3 up
             1000 answer: shop/s1 keeps its conversations and takes no new ones
             1001 event info operator: ann asked to drain shop/s1
             1001 answer: shop/s1 is draining already
             2000 event warning member-down: shop/s1 is down: fails its probe
             2000 view shop 7.3: s1 down!, s2 up, s3 up
-            3000 event info member-draining: shop/s1 is draining: drained by an operator: keeps its conversations, takes no new ones
+            3000 event info member-draining: shop/s1 is draining: drained by an operator; keeps its conversations, takes no new ones
             3000 view shop 7.4: s1 draining, s2 up, s3 up
             4000 event info operator: ann asked to start shop/s1
             4000 event info member-up: shop/s1 is up: passes its probe

@@ -219,7 +219,7 @@ fn table_of_what_the_operator_wants() {
             "drained",
             Facts { wish: Wish::Drain, ..up() },
             Draining,
-            "drained by an operator: keeps its conversations, takes no new ones",
+            "drained by an operator; keeps its conversations, takes no new ones",
         ),
         (
             "drained, not up",
@@ -231,7 +231,7 @@ fn table_of_what_the_operator_wants() {
             "drained, agent lost",
             Facts { wish: Wish::Drain, link: AgentLink::Lost, ..up() },
             Draining,
-            "drained by an operator: keeps its conversations, takes no new ones",
+            "drained by an operator; keeps its conversations, takes no new ones",
         ),
     ]);
 }

@@ -107,14 +107,15 @@ function updateActs(group, name, whyNot) {
 
 function stateBadge() {
   const badge = make("span", "badge");
-  badge.append(icon("unknown"), make("span", "badge-word"));
+  badge.append(icon("unknown"), make("span", "badge-word"), make("span", "badge-age"));
   return badge;
 }
 
-function updateBadge(badge, state) {
+function updateBadge(badge, state, sinceMs) {
   const use = badge.querySelector("use");
   if (use.getAttribute("href") !== `#icon-${state}`) use.setAttribute("href", `#icon-${state}`);
   setText(badge.querySelector(".badge-word"), words.capital(state));
+  setText(badge.querySelector(".badge-age"), `for ${words.duration(words.now() - sinceMs)}`);
 }
 
 // ---- members ----
@@ -174,8 +175,10 @@ export function makeMember() {
   const card = make("article", "member");
   const head = make("div", "member-head");
   const title = make("div", "member-title");
-  title.append(make("h4", "member-name"), make("span", "member-place"));
-  head.append(stateBadge(), title, actButtons());
+  const name = make("div", "member-line");
+  name.append(make("h4", "member-name"), stateBadge());
+  title.append(name, make("span", "member-place"));
+  head.append(title, actButtons());
   const traffic = make("div", "member-traffic");
   const metrics = make("dl", "metrics");
   metrics.append(metric("rate", "Requests/s"), metric("sessions", "Sessions"), metric("flight", "In flight"), metric("latency", "Median · 99%"), metric("weight", "Weight"));
@@ -188,13 +191,12 @@ export function updateMember(card, cluster, member) {
   const key = `${cluster.cluster}/${member.member}`;
   setData(card, "member", key);
   setData(card, "state", member.state);
-  updateBadge(card.querySelector(".badge"), member.state);
+  updateBadge(card.querySelector(".badge"), member.state, member.since_ms);
   setText(card.querySelector(".member-name"), member.member);
   const place = [member.address ?? "no address yet", member.node];
   if (member.restarts > 0) place.push(member.restarts === 1 ? "restarted once" : `${member.restarts} restarts`);
   setText(card.querySelector(".member-place"), place.join(" · "));
-  const since = words.duration(words.now() - member.since_ms);
-  setText(card.querySelector(".member-reason"), `${words.capital(words.sentence(member.reason || "no reason is known"))} For ${since}.`);
+  setText(card.querySelector(".member-reason"), words.capital(words.sentence(member.reason || "no reason is known")));
   setMetric(card, "rate", words.rate(member.requests_per_second));
   setMetric(card, "sessions", words.count(member.sessions));
   setMetric(card, "flight", words.count(member.in_flight));

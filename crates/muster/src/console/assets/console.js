@@ -105,9 +105,9 @@ function addEvent(event) {
   const symbol = cards.icon({ info: "info", warning: "failed", error: "down" }[event.severity]);
   const severity = event.severity === "info" ? "" : `${words.capital(event.severity)}: `;
   const text = cards.make("span", "event-text");
-  text.append(cards.make("b", "unseen", severity), event.text);
-  const about = cards.make("span", "event-about", [event.cluster, event.member].filter(Boolean).join("/"));
-  item.append(time, symbol, text, about);
+  const [before, name, after] = words.around(event.text, [event.cluster, event.member].filter(Boolean).join("/"));
+  text.append(cards.make("b", "unseen", severity), before, cards.make("b", "event-name", name), after);
+  item.append(time, symbol, text);
   byId("no-events").hidden = true;
   byId("events").prepend(item);
   while (byId("events").children.length > EVENTS_SHOWN_MAX) byId("events").lastElementChild.remove();
@@ -264,8 +264,8 @@ byId("logout").addEventListener("click", async () => {
 new ResizeObserver(drawSoon).observe(frame);
 document.fonts?.ready.then(drawSoon);
 setInterval(() => {
-  // Ages grow by themselves.
-  render();
+  // Ages grow by themselves, but nobody knows whether a state still holds that was heard of before the connection broke.
+  if (!isLost) render();
   if (Date.now() - lastHeard > SILENCE_MAX_MS) {
     lose();
     connect();

@@ -94,6 +94,7 @@ export function draw(picture, status) {
   const wanted = new Map();
   const rateOf = (cluster) => cluster.members.reduce((total, member) => total + member.requests_per_second, 0);
   const allRate = status.clusters.reduce((total, cluster) => total + rateOf(cluster), 0);
+  if (!isTree) for (const router of status.routers) drawClients(wanted, { picture, router, frame });
   for (const cluster of status.clusters) {
     const section = picture.querySelector(`[data-cluster="${CSS.escape(cluster.cluster)}"]`);
     const hub = boxOf(section.querySelector(".hub"), frame);
@@ -118,6 +119,13 @@ export function draw(picture, status) {
     lines.delete(key);
   }
   for (const [key, line] of wanted) drawLine(svg, key, line);
+}
+
+/** Clients are outside of the picture: what they send comes in from the window's edge. */
+function drawClients(wanted, { picture, router, frame }) {
+  const box = boxOf(picture.querySelector(`[data-router="${CSS.escape(router.router)}"]`), frame);
+  const path = `M${-frame.left} ${box.middle}H${box.left}`;
+  wanted.set(`>${router.router}`, { path, middle: null, state: router.connected ? "up" : "unknown", rate: router.requests_per_second });
 }
 
 function drawMembers(wanted, { section, hub, cluster, frame, isTree }) {

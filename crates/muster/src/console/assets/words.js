@@ -52,6 +52,17 @@ export function policy(word) {
   return { "round-robin": "weighted round robin", random: "random" }[word] ?? word;
 }
 
+/** A text in three parts around a whole name in it; one that does not hold the name says first whom it is about. */
+export function around(text, name) {
+  if (!name) return [text, "", ""];
+  const isPart = (letter) => letter !== undefined && /[\w/-]/.test(letter);
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    const end = at + name.length;
+    if (!isPart(text[at - 1]) && !isPart(text[end])) return [text.slice(0, at), name, text.slice(end)];
+  }
+  return ["", name, `: ${text}`];
+}
+
 export function members(number) { return number === 1 ? "1 member" : `${number} members`; }
 
 export function isExternal(member) { return member.process === "external"; }
@@ -113,15 +124,20 @@ export function headline(status) {
   const parts = [];
   if (lostRouter) parts.push(`The manager does not hear ${lostRouter.router}; it goes on with what it knew last.`);
   if (deadCluster) parts.push(`Requests for ${deadCluster.cluster} are refused.`);
-  for (const member of trouble.slice(0, 2)) parts.push(`${member.member} is ${member.state}: ${sentence(member.reason)}`);
+  for (const member of trouble.slice(0, 2)) parts.push(inShort(member));
   if (trouble.length > 2) parts.push(`${trouble.length - 2} more need attention.`);
   if (parts.length === 0) {
     const busy = all.filter((member) => member.state !== "up");
-    if (busy.length > 0) parts.push(`${busy[0].member} is ${busy[0].state}: ${sentence(busy[0].reason)}`);
+    if (busy.length > 0) parts.push(inShort(busy[0]));
     else parts.push("Nothing needs attention.");
   }
   const mood = deadCluster || up.length === 0 ? "bad" : trouble.length > 0 || lostRouter ? "worried" : "calm";
   return { title, text: parts.join(" "), mood };
+}
+
+/** A member's state with the first part of its reason; its card has all of it. */
+function inShort(member) {
+  return `${member.member} is ${member.state}: ${sentence(member.reason.split("; ", 1)[0])}`;
 }
 
 export function sentence(text) { return /[.!?]$/.test(text) ? text : `${text}.`; }
