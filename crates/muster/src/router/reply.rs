@@ -31,7 +31,8 @@ pub struct Reply {
     pub bytes_sent: u64,
     /// How many of these were heads.
     head_bytes_sent: u64,
-    sent_at_us: u64,
+    /// When the last of the request went to the member, on the thread's clock.
+    pub sent_at_us: u64,
     /// From the request's sending to the first byte of the answer.
     pub first_byte_us: u64,
     /// The member's connection can carry another request.

@@ -196,7 +196,11 @@ impl Session {
         let mut told = None;
         let mut may_reuse = true;
         loop {
-            let mut failed = match self.attempt(request, exchange, may_reuse).await {
+            // A member that is lost while we connect is not waited for either.
+            self.ticket.set_member(request.member.identity());
+            let result = self.attempt(request, exchange, may_reuse).await;
+            self.ticket.set_member(0);
+            let mut failed = match result {
                 Ok(()) => return Ok(()),
                 Err(failed) => failed,
             };
@@ -257,19 +261,6 @@ impl Session {
         exchange: &mut Option<Exchange>,
         may_reuse: bool,
     ) -> Result<(), Failed> {
-        // From here on: a member that is lost while we connect is not waited for either.
-        self.ticket.set_member(request.member.identity());
-        let result = self.attempt_at_member(request, exchange, may_reuse).await;
-        self.ticket.set_member(0);
-        result
-    }
-
-    async fn attempt_at_member(
-        &mut self,
-        request: &mut Request,
-        exchange: &mut Option<Exchange>,
-        may_reuse: bool,
-    ) -> Result<(), Failed> {
         let idle = if may_reuse { request.member.take_idle(self.client.core.now()) } else { None };
         let is_reused = idle.is_some();
         let connection = match idle {
@@ -299,18 +290,18 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
-        // Set once: interim answers do not put off the final one.
-        let mut head_by = None;
         loop {
-            let in_time = self.ticket.in_ms(response_ms);
-            let step_by = if exchange.reply.state != State::AwaitHead {
-                self.ticket.set_member(0);
-                in_time
-            } else if exchange.upload.is_sent(request) {
-                *head_by.get_or_insert(in_time)
+            let since_us = if exchange.reply.state == State::AwaitHead {
+                if !exchange.upload.is_sent(request) {
+                    exchange.reply.sent_at_us = self.ticket.now_us();
+                }
+                // Interim answers do not put off the final one.
+                exchange.reply.sent_at_us
             } else {
-                in_time
+                self.ticket.set_member(0);
+                self.ticket.now_us()
             };
+            let step_by = since_us.saturating_add(response_ms.saturating_mul(1000));
             let deadline = step_by.min(request.deadline_us);
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;

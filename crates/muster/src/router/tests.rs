@@ -170,6 +170,34 @@ fn interim_answers_come_before_the_final_one() {
 }
 
 #[test]
+fn after_an_interim_answer_a_failure_is_still_told() {
+    let stage = Stage::new();
+    let seen = stage.member("a", 1, |mut caller| {
+        stage::read_head(&mut caller).expect("a head");
+        caller.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").expect("the router reads");
+    });
+    stage.member("b", 0, named("b"));
+    let mut client = stage.connect();
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        .expect("the router reads");
+    assert!(stage::read_head(&mut client).expect("a head").starts_with("HTTP/1.1 100 Continue"));
+    let answer = read_answer(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway"), "{answer}");
+    assert_eq!(seen.count(), 1);
+}
+
+#[test]
+fn a_listen_address_that_is_taken_leaves_the_old_one() {
+    let stage = Stage::new();
+    stage.member("a", 1, named("a"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    stage.change_settings(|settings| settings.listen = vec![address]);
+    assert!(stage.ask("/").ends_with('a'));
+}
+
+#[test]
 fn an_upgrade_becomes_a_tunnel_and_ends_one_way_at_a_time() {
     let stage = Stage::new();
     stage.member("a", 1, |mut caller| {

@@ -28,7 +28,7 @@ fn forwarded(bytes: &[u8], add: &Forwarding<'_>, expected: Expect) {
 #[test]
 fn a_head_is_written_anew_without_what_concerns_one_connection() {
     forwarded(
-        b"GET /a?b HTTP/1.1\r\nHost: x:80\r\nConnection: keep-alive, foo\r\nFoo: 1\r\nX-Forwarded-For: 9.9.9.9\r\nTE: trailers\r\nAccept: b\r\nUpgrade: websocket\r\n\r\nrest",
+        b"GET /a?b HTTP/1.1\r\nHost: x:80\r\nConnection: keep-alive, foo\r\nFoo: 1\r\nX-Forwarded-For: 9.9.9.9\r\nx-forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\nTE: trailers\r\nAccept: b\r\nUpgrade: websocket\r\n\r\nrest",
         &ADD,
         expect![[r#"
             GET /a?b HTTP/1.1

@@ -49,7 +49,7 @@ fn smallest_file_gets_every_default() {
                         },
                     ],
                     timeouts: Timeouts {
-                        connect_ms: 1000,
+                        connect_ms: 5000,
                         head_ms: 10000,
                         idle_ms: 75000,
                         response_ms: 60000,
