@@ -28,10 +28,10 @@ const TOLD_MAX: u32 = 10;
 /// Files kept for listeners, logs, the store and the other roles of the process.
 const FILES_RESERVED: u64 = 256;
 
-/// A client costs a file, and its request another one to a member.
+/// A client costs a file; a quarter of all is left for connections to members, which requests share.
 fn connections_that_fit() -> u32 {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let fit = files.saturating_sub(FILES_RESERVED).max(files / 2) / 2;
+    let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
     u32::try_from(fit).unwrap_or(u32::MAX)
 }
 
