@@ -400,8 +400,10 @@ impl Session {
         let is_client_side = answer.side == Side::Client;
         self.client.core.count(|totals| {
             totals.requests += 1;
-            totals.refused += u64::from(answer.status < 500);
-            totals.failed += u64::from(answer.status >= 500);
+            // A client that asks wrongly is no failure of the service, whatever the status.
+            let is_refusal = is_client_side || answer.status < 500;
+            totals.refused += u64::from(is_refusal);
+            totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
             tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
