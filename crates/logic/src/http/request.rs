@@ -119,6 +119,17 @@ fn check_host(host: Option<&[u8]>, is_version_11: bool) -> Result<(), Refusal> {
     }
 }
 
+/// Bytes of a DNS name or an IPv4 address: one look for each byte of every request's host.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
+
 /// A DNS name, an IPv4 address or an IPv6 address in brackets, with an optional port.
 fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
@@ -133,7 +144,7 @@ fn is_host(host: &[u8]) -> bool {
         if is_bracketed {
             byte.is_ascii_hexdigit() || b":.".contains(byte)
         } else {
-            byte.is_ascii_alphanumeric() || b"-._~".contains(byte)
+            NAME_BYTES[usize::from(*byte)]
         }
     };
     let is_port = match port {

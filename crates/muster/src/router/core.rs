@@ -64,7 +64,7 @@ impl Core {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-            out: RefCell::new(Vec::with_capacity(8 * 1024)),
+            out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
             settings: RefCell::new(settings),

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
-const JOINED_BODY_MAX_BYTES: usize = 2 * 1024;
+const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct Reply {
