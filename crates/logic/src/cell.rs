@@ -195,12 +195,14 @@ impl Cell {
     /// The routers of the configuration, listening where they said that they do.
     pub fn routers(&self) -> Vec<RouterPlace> {
         let place = |router: &Router| {
-            let listening = router.report.as_ref().map(|report| report.listening.clone());
-            let listen = listening.filter(|addresses| !addresses.is_empty());
-            RouterPlace {
-                listen: listen.unwrap_or_else(|| router.place.listen.clone()),
-                ..router.place.clone()
+            let mut place = router.place.clone();
+            let listening = router.report.iter().flat_map(|report| &report.listening);
+            // In the same order, once all are held.
+            let is_whole = listening.clone().count() == place.listeners.len();
+            for (listener, address) in place.listeners.iter_mut().zip(listening).filter(|_| is_whole) {
+                listener.address = *address;
             }
+            place
         };
         self.routers.values().map(place).collect()
     }

@@ -46,10 +46,11 @@ pub fn explain<'a>(
     let Some(index) = table.find(host, path) else { return Ok(explanation) };
     let route = &router.routes[index];
     explanation.route = Some(format!("{}{}", route.host, route.path));
-    explanation.cluster = Some(route.cluster.clone());
+    let Some(cluster) = route.clusters().next() else { return Ok(explanation) };
+    explanation.cluster = Some(cluster.clone());
     let mut views = views;
-    let Some(view) = views.find(|view| view.cluster == route.cluster) else {
-        let text = format!("Nothing is known of cluster {} yet; the router answers 503.", route.cluster);
+    let Some(view) = views.find(|view| view.cluster == *cluster) else {
+        let text = format!("Nothing is known of cluster {cluster} yet; the router answers 503.");
         explanation.why.push(text);
         return Ok(explanation);
     };
@@ -78,7 +79,7 @@ fn choose_router<'a>(
 ) -> Option<&'a RouterPlace> {
     let listens = |router: &&RouterPlace| {
         let port = target.port.unwrap_or(80);
-        router.listen.iter().any(|address| address.port() == port)
+        router.listeners.iter().any(|listener| listener.address.port() == port)
     };
     let [first, _, ..] = routers else { return routers.first() };
     match routers.iter().find(listens) {

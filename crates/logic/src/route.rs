@@ -79,9 +79,11 @@ impl RouteTable {
         for (range, whose) in places.into_iter().filter_map(|(range, whose)| Some((range?, whose))) {
             if let Some(index) = self.find_in(range.clone(), path) {
                 let route = &settings[index];
-                let (path, cluster) = (&route.path, &route.cluster);
+                let path = &route.path;
+                let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
+                let clusters = clusters.join(", ");
                 why.push(format!(
-                    "{path} is the longest path of {whose} that fits, of {}: cluster {cluster}.",
+                    "{path} is the longest path of {whose} that fits, of {}: cluster {clusters}.",
                     range.len()
                 ));
                 return why;

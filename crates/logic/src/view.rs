@@ -6,7 +6,22 @@
 //! Not here: what the run states are (see `run_state`) and who is told (see `cell`).
 
 use wire::id::{ClusterName, Epoch};
-use wire::view::{Affinity, MemberView, Policy, View};
+use wire::view::{Affinity, HashKey, Health, MemberView, Policy, View};
+
+/// What a view says of its cluster besides members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules<'a> {
+    pub policy: Policy,
+    pub affinity: &'a Option<Affinity>,
+    pub hash_key: &'a HashKey,
+    pub health: &'a Health,
+}
+
+impl<'a> Rules<'a> {
+    pub fn of(view: &'a View) -> Self {
+        Self { policy: view.policy, affinity: &view.affinity, hash_key: &view.hash_key, health: &view.health }
+    }
+}
 
 /// The latest view of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +33,7 @@ impl ViewKeeper {
     /// A view with no members that nobody has seen; the first one published has the number `start_after` + 1.
     pub fn new(cluster: ClusterName, generation: u64, start_after: u64) -> Self {
         let epoch = Epoch { generation, number: start_after };
-        Self {
-            view: View { cluster, epoch, policy: Policy::RoundRobin, affinity: None, members: Vec::new() },
-        }
+        Self { view: View { cluster, epoch, ..View::default() } }
     }
 
     pub fn view(&self) -> &View {
@@ -28,23 +41,18 @@ impl ViewKeeper {
     }
 
     /// Takes the present truth; the new view if routers have to know.
-    pub fn offer(
-        &mut self,
-        policy: Policy,
-        affinity: &Option<Affinity>,
-        members: Vec<MemberView>,
-        is_first: bool,
-    ) -> Option<&View> {
-        let is_same = self.view.policy == policy
-            && self.view.affinity == *affinity
+    pub fn offer(&mut self, rules: Rules<'_>, members: Vec<MemberView>, is_first: bool) -> Option<&View> {
+        let is_same = rules == Rules::of(&self.view)
             && self.view.members.len() == members.len()
             && self.view.members.iter().zip(&members).all(|(old, new)| routes_alike(old, new));
         if is_same && !is_first {
             return None;
         }
         self.view.epoch.number += 1;
-        self.view.policy = policy;
-        self.view.affinity.clone_from(affinity);
+        self.view.policy = rules.policy;
+        self.view.affinity.clone_from(rules.affinity);
+        self.view.hash_key.clone_from(rules.hash_key);
+        self.view.health.clone_from(rules.health);
         self.view.members = members;
         Some(&self.view)
     }
@@ -52,13 +60,29 @@ impl ViewKeeper {
 
 /// Whether routers treat both alike.
 fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
-    let MemberView { name, clone_id, address, state, weight, is_lost, reason: _ } = old;
+    let MemberView {
+        name,
+        clone_id,
+        address,
+        state,
+        weight,
+        is_lost,
+        reason: _,
+        zone,
+        is_backup,
+        requests_max,
+        transport,
+    } = old;
     *name == new.name
         && *clone_id == new.clone_id
         && *address == new.address
         && *state == new.state
         && *weight == new.weight
         && *is_lost == new.is_lost
+        && *zone == new.zone
+        && *is_backup == new.is_backup
+        && *requests_max == new.requests_max
+        && *transport == new.transport
 }
 
 #[cfg(test)]

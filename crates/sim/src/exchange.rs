@@ -104,8 +104,8 @@ impl World {
         let host = self.routers.get_mut(&router).expect("routers stay");
         let settings = host.settings.as_ref();
         let route = settings.and_then(|settings| Some(&settings.routes[host.routes.find(b"sim", b"/cart")?]));
-        let routed =
-            route.and_then(|route| Some((route.cluster.clone(), host.clusters.get(&route.cluster)?)));
+        let cluster = route.and_then(|route| route.clusters().next());
+        let routed = cluster.and_then(|cluster| Some((cluster.clone(), host.clusters.get(cluster)?)));
         let Some((cluster, routed)) = routed else {
             self.fail_early(number, is_idempotent);
             return;

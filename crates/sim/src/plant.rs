@@ -8,10 +8,10 @@ use wire::agent::{Launch, LogSettings, ProbeKind, ProbeSettings, RestartSettings
 use wire::id::{MemberId, NodeName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, MemberSettings,
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, MemberSettings,
     RouteSettings, RouterPlace,
 };
-use wire::view::{Affinity, Policy};
+use wire::view::{Affinity, HashKey, Health, Policy, Transport};
 
 /// The one cluster of a simulated cell.
 pub const CLUSTER: &str = "shop";
@@ -100,6 +100,8 @@ impl Plant {
                 policy: self.policy,
                 affinity: Some(affinity(self.lowers_weight)),
                 drain_ms: self.drain_ms,
+                hash_key: HashKey::default(),
+                health: Health::default(),
                 members: self.members.iter().map(member_settings).collect(),
             }],
         }
@@ -112,6 +114,7 @@ pub fn affinity(lowers_weight: bool) -> Affinity {
         url_identifier: "jsessionid".into(),
         separator: ':',
         lowers_weight,
+        ..Affinity::default()
     }
 }
 
@@ -119,9 +122,10 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
     RouterPlace {
         name: format!("router-{number}").as_str().into(),
         node: Plant::node_name((number - 1) % nodes + 1),
-        listen: vec![([127, 0, 0, 1], 8080).into()],
+        listeners: vec![Listener::plain(([127, 0, 0, 1], 8080).into())],
+        zone: String::new(),
         threads: 1,
-        routes: vec![RouteSettings { host: "*".into(), path: "/".into(), cluster: CLUSTER.into() }],
+        routes: vec![RouteSettings::to_cluster("*", "/", CLUSTER.into())],
         timeouts: Timeouts {
             connect_ms: CONNECT_MS,
             head_ms: 1_000,
@@ -169,6 +173,10 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
         },
     };
     MemberSettings {
+        zone: String::new(),
+        is_backup: false,
+        requests_max: 0,
+        transport: Transport::default(),
         name: member.name.as_str().into(),
         clone_id: format!("c{}", member.name),
         weight: member.weight,

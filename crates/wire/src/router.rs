@@ -1,7 +1,7 @@
 //! What a router is told to do, and what it reports.
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
-use crate::settings::{AccessLog, RouteSettings};
+use crate::settings::{AccessLog, Listener, RouteSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterSettings {
     pub name: RouterName,
-    pub listen: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
+    pub zone: String,
     /// Threads of the data plane; 0 means one for each processor.
     pub threads: u32,
     pub routes: Vec<RouteSettings>,
@@ -66,7 +67,7 @@ pub struct RetrySettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouterReport {
     pub router: RouterName,
-    /// Addresses on which it listens; differs from the settings where port 0 was asked for.
+    /// Addresses on which it listens, in the order of the settings; others than there where port 0 was asked for.
     pub listening: Vec<SocketAddr>,
     /// What it could not do, a sentence each, e.g. listen on an address that is taken.
     pub problems: Vec<String>,

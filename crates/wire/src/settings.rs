@@ -3,7 +3,7 @@
 use crate::agent::{ProbeSettings, Run};
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::router::{Limits, RetrySettings, Timeouts};
-use crate::view::{Affinity, Policy};
+use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,7 +29,9 @@ pub struct ConsoleSettings {
 pub struct RouterPlace {
     pub name: RouterName,
     pub node: NodeName,
-    pub listen: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
+    /// Where it runs, for routes that prefer what is near; empty means nowhere in particular.
+    pub zone: String,
     pub threads: u32,
     pub routes: Vec<RouteSettings>,
     pub timeouts: Timeouts,
@@ -39,14 +41,161 @@ pub struct RouterPlace {
     pub trusted_proxies: Vec<IpAddr>,
 }
 
-/// Requests for `host` whose path lies under `path` go to `cluster`. The longest path of the most exact host wins.
+/// An address on which a router takes connections.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub protocol: Protocol,
+    pub tls: Option<ListenerTls>,
+    /// Every connection begins with a PROXY protocol header (version 1 or 2), which names the client.
+    pub takes_proxy_header: bool,
+}
+
+impl Listener {
+    /// One that takes HTTP without TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, protocol: Protocol::Http { http2: true }, tls: None, takes_proxy_header: false }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1, and HTTP/2 where allowed: by ALPN with TLS, by its first bytes without.
+    Http { http2: bool },
+    /// Bytes both ways with members of one cluster, after TLS where the listener has it.
+    Tcp { cluster: ClusterName },
+    /// TLS passed through unread; the name in its first message finds the cluster, `*` any other.
+    Tls { clusters: Vec<(String, ClusterName)> },
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerTls {
+    /// Found by the name that the client asks for; the first where none fits.
+    pub certificates: Vec<CertificateFiles>,
+    /// PEM file of the authorities whose client certificates are believed; empty asks for none.
+    pub client_authorities: String,
+    /// A client without a certificate is refused.
+    pub client_required: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    /// PEM file, the server's own certificate first.
+    pub certificate: String,
+    /// PEM file.
+    pub key: String,
+}
+
+/// Requests for `host` whose path fits go to the route's clusters. The most exact host wins, then an exact path, then
+/// the longest one; of equal routes the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSettings {
+    /// For people and metrics.
+    pub name: String,
     /// Lower case, without port; `*` means any.
     pub host: String,
+    /// The port that the request names; None means any.
+    pub port: Option<u16>,
     /// Starts with `/`. `/shop` matches `/shop` and `/shop/...`, not `/shopping`.
     pub path: String,
-    pub cluster: ClusterName,
+    pub path_kind: PathKind,
+    /// Clusters by priority: the first level first.
+    pub levels: Vec<Vec<ClusterName>>,
+    pub spread: Spread,
+    pub actions: RouteActions,
+}
+
+impl RouteSettings {
+    /// A route to one cluster that does nothing else.
+    pub fn to_cluster(host: &str, path: &str, cluster: ClusterName) -> Self {
+        Self {
+            name: format!("{host}{path}"),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            levels: vec![vec![cluster]],
+            ..Self::default()
+        }
+    }
+
+    pub fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        self.levels.iter().flatten()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathKind {
+    /// The path and all below it.
+    #[default]
+    Prefix,
+    /// That path only.
+    Exact,
+    /// `path` is an extension such as `.jsp`.
+    Extension,
+}
+
+/// How a route spreads requests over the clusters of its levels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// All members of all levels are equals, by weight: the plug-in's super cluster.
+    #[default]
+    Flat,
+    /// A level that is not wholly healthy gives what it cannot carry to the next (factor 1.4).
+    Spill,
+    /// Members of the router's own zone first; the others take what these cannot carry.
+    ZoneFirst,
+    /// A level is used only while no member of those before it can be.
+    StrictBackup,
+}
+
+/// What happens to requests of a route besides finding a member.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteActions {
+    /// Answered by the router itself instead of a member.
+    pub answer: Option<RouteAnswer>,
+    /// Replaces the route's path at the start of the request's path.
+    pub path_replacement: Option<String>,
+    pub request_headers: HeaderChanges,
+    pub answer_headers: HeaderChanges,
+    /// Instead of the router's; 0 means no bound.
+    pub body_size_max_bytes: Option<u64>,
+    pub rate_limit: Option<RateLimit>,
+    /// Compress answers of compressible types for clients that take it.
+    pub compresses: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteAnswer {
+    /// `location` may hold `{host}`, `{path}` and `{query}`.
+    Redirect {
+        status: u16,
+        location: String,
+    },
+    Static {
+        status: u16,
+        content_type: String,
+        body: String,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderChanges {
+    pub remove: Vec<String>,
+    /// Name and value; what is there under that name is replaced.
+    pub set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Whose requests are counted together: those of one client address, or of one value of this header.
+    pub header: Option<String>,
+    pub requests_per_second: u32,
+    /// Requests beyond the rate that are let through at once after a pause.
+    pub burst: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +221,8 @@ pub struct ClusterSettings {
     /// Longest wait for conversations to end when a member is stopped or restarted; requests under way are
     /// waited for in any case, as long as `stop_grace_ms`.
     pub drain_ms: u64,
+    pub hash_key: HashKey,
+    pub health: Health,
     /// In the order of the file, which is the order of round robin.
     pub members: Vec<MemberSettings>,
 }
@@ -83,6 +234,10 @@ pub struct MemberSettings {
     pub weight: u32,
     /// The node whose agent starts or probes it.
     pub node: NodeName,
+    pub zone: String,
+    pub is_backup: bool,
+    pub requests_max: u32,
+    pub transport: Transport,
     pub run: Run,
     pub probe: ProbeSettings,
 }

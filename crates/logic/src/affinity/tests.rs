@@ -8,6 +8,7 @@ fn affinity(separator: char) -> Affinity {
         url_identifier: "jsessionid".into(),
         separator,
         lowers_weight: false,
+        ..Affinity::default()
     }
 }
 

@@ -15,12 +15,14 @@ fn view(number: u64, policy: Policy, lines: &[(&str, RunState, u32)]) -> View {
         weight: *weight,
         is_lost: false,
         reason: "test".into(),
+        ..MemberView::default()
     });
     let affinity = Affinity {
         cookie: "JSESSIONID".into(),
         url_identifier: String::new(),
         separator: ':',
         lowers_weight: false,
+        ..Affinity::default()
     };
     View {
         cluster: "shop".into(),
@@ -28,6 +30,7 @@ fn view(number: u64, policy: Policy, lines: &[(&str, RunState, u32)]) -> View {
         policy,
         affinity: Some(affinity),
         members: members.collect(),
+        ..View::default()
     }
 }
 

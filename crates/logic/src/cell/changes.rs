@@ -1,7 +1,7 @@
 //! Says in sentences what a new configuration changes, before and after it is applied.
 
 use super::record::fingerprint;
-use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouterPlace};
+use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouteSettings, RouterPlace};
 
 /// What changes from `old` to `new`, a sentence each, in the order of the new configuration. Empty: nothing.
 pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
@@ -66,7 +66,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
     let RouterPlace {
         name: _,
         node,
-        listen,
+        listeners,
+        zone,
         threads,
         routes,
         timeouts,
@@ -77,7 +78,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
     } = old;
     let parts = [
         (*node != new.node, "node"),
-        (*listen != new.listen, "listen"),
+        (*listeners != new.listeners, "listeners"),
+        (*zone != new.zone, "zone"),
         (*threads != new.threads, "threads"),
         (*timeouts != new.timeouts, "timeouts"),
         (*limits != new.limits, "limits"),
@@ -89,13 +91,23 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         told.push(format!("router {name}: {part} changes"));
     }
     for route in new.routes.iter().filter(|route| !routes.contains(route)) {
-        told.push(format!("router {name}: {}{} goes to cluster {}", route.host, route.path, route.cluster));
+        told.push(format!("router {name}: {}{} {}", route.host, route.path, where_to(route)));
     }
     for route in routes.iter().filter(|route| !new.routes.contains(route)) {
         let is_replaced = new.routes.iter().any(|kept| kept.host == route.host && kept.path == route.path);
         if !is_replaced {
             told.push(format!("router {name}: {}{} is no longer routed", route.host, route.path));
         }
+    }
+}
+
+/// Where requests of a route end, for people.
+fn where_to(route: &RouteSettings) -> String {
+    let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
+    match (&route.actions.answer, clusters.as_slice()) {
+        (Some(_), _) => "is answered by the router".into(),
+        (None, [one]) => format!("goes to cluster {one}"),
+        (None, several) => format!("goes to clusters {}", several.join(", ")),
     }
 }
 
@@ -106,6 +118,12 @@ fn cluster_changes(old: &ClusterSettings, new: &ClusterSettings, told: &mut Vec<
     }
     if old.affinity != new.affinity {
         told.push(format!("cluster {name}: affinity changes"));
+    }
+    if old.hash_key != new.hash_key {
+        told.push(format!("cluster {name}: hash_key changes"));
+    }
+    if old.health != new.health {
+        told.push(format!("cluster {name}: health changes"));
     }
     if old.drain_ms != new.drain_ms {
         told.push(format!("cluster {name}: drain_ms changes from {} to {}", old.drain_ms, new.drain_ms));

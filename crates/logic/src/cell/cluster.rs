@@ -2,17 +2,19 @@
 
 use super::member::Member;
 use crate::rollout::{Phase, Rollout};
-use crate::view::ViewKeeper;
+use crate::view::{Rules, ViewKeeper};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::agent::MemberReport;
 use wire::id::{ClusterName, MemberId, NodeName};
-use wire::view::{Affinity, Policy};
+use wire::view::{Affinity, HashKey, Health, MemberView, Policy, View};
 
 #[derive(Debug, Clone)]
 pub(super) struct Cluster {
     pub name: ClusterName,
     pub policy: Policy,
     pub affinity: Option<Affinity>,
+    pub hash_key: HashKey,
+    pub health: Health,
     pub drain_ms: u64,
     /// In the order of the configuration; those that are being removed come last.
     pub members: Vec<Member>,
@@ -28,6 +30,17 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
+    /// Its view with these members; None if routers know all of it.
+    pub fn offer(&mut self, members: Vec<MemberView>) -> Option<&View> {
+        let rules = Rules {
+            policy: self.policy,
+            affinity: &self.affinity,
+            hash_key: &self.hash_key,
+            health: &self.health,
+        };
+        self.keeper.offer(rules, members, !self.is_published)
+    }
+
     /// Whether time alone may change something here.
     pub fn is_busy(&self) -> bool {
         self.rollout.is_some()

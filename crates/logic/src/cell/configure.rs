@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use wire::agent::{Run, Want};
 use wire::id::{ClusterName, NodeName};
 use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouterPlace};
+use wire::view::{HashKey, Health};
 
 impl Cell {
     pub(super) fn configure(&mut self, now: Time, settings: CellSettings) {
@@ -75,6 +76,8 @@ impl Cell {
             name: settings.name.clone(),
             policy: settings.policy,
             affinity: None,
+            hash_key: HashKey::default(),
+            health: Health::default(),
             drain_ms: 0,
             members: Vec::new(),
             keeper: ViewKeeper::new(settings.name.clone(), self.generation, self.number_floor),
@@ -89,6 +92,8 @@ impl Cell {
     fn configure_cluster(&mut self, now: Time, cluster: &mut Cluster, settings: ClusterSettings) {
         cluster.policy = settings.policy;
         cluster.affinity = settings.affinity;
+        cluster.hash_key = settings.hash_key;
+        cluster.health = settings.health;
         cluster.drain_ms = settings.drain_ms;
         cluster.is_leaving = false;
         cluster.is_dirty = true;
@@ -176,7 +181,12 @@ impl Member {
             Run::Managed(_) => self.want == Want::Running,
             Run::External { .. } => self.wish != Wish::Stop,
         };
+        // What only routers act on needs no new process.
         self.settings.weight = settings.weight;
+        self.settings.zone.clone_from(&settings.zone);
+        self.settings.is_backup = settings.is_backup;
+        self.settings.requests_max = settings.requests_max;
+        self.settings.transport.clone_from(&settings.transport);
         if record::fingerprint(&settings) == self.launched {
             self.next = None;
             self.settings = settings;

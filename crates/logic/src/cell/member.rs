@@ -233,6 +233,10 @@ impl Member {
             weight: self.settings.weight,
             is_lost: self.is_lost,
             reason: self.reason.to_string(),
+            zone: self.settings.zone.clone(),
+            is_backup: self.settings.is_backup,
+            requests_max: self.settings.requests_max,
+            transport: self.settings.transport.clone(),
         }
     }
 

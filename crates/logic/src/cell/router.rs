@@ -30,7 +30,8 @@ impl Router {
         let place = self.place.clone();
         RouterSettings {
             name: place.name,
-            listen: place.listen,
+            listeners: place.listeners,
+            zone: place.zone,
             threads: place.threads,
             routes: place.routes,
             timeouts: place.timeouts,
@@ -56,7 +57,7 @@ impl Router {
                 traffic.applied >= epoch && member.is_none_or(|traffic| traffic.in_flight == 0)
             }
             // It does not know the cluster: no matter, unless it is about to learn of it.
-            None => !self.place.routes.iter().any(|route| route.cluster == *cluster),
+            None => !self.place.routes.iter().any(|route| route.clusters().any(|named| named == cluster)),
         }
     }
 

@@ -97,7 +97,7 @@ impl Cell {
             return;
         }
         let members = cluster.members.iter().map(|member| member.view()).collect();
-        let view = cluster.keeper.offer(cluster.policy, &cluster.affinity, members, !cluster.is_published);
+        let view = cluster.offer(members);
         if let Some(view) = view {
             self.outputs.push(Output::Publish { to: None, view: view.clone() });
         }

@@ -774,7 +774,7 @@ fn every_difference_of_two_configurations_is_told() {
         ("nodes", |settings| settings.nodes.push("c".into())),
         ("console", |settings| settings.console.listen = ([127, 0, 0, 1], 1).into()),
         ("router", |settings| settings.routers[0].name = "x".into()),
-        ("router listen", |settings| settings.routers[0].listen.clear()),
+        ("router listen", |settings| settings.routers[0].listeners.clear()),
         ("router threads", |settings| settings.routers[0].threads = 9),
         ("router timeouts", |settings| settings.routers[0].timeouts.idle_ms = 9),
         ("router limits", |settings| settings.routers[0].limits.connections_max = 9),

@@ -4,19 +4,17 @@ use super::*;
 use expect_test::{Expect, expect};
 use wire::id::Epoch;
 use wire::router::{Limits, RetrySettings, Timeouts};
-use wire::settings::{AccessLog, AccessLogFormat, RouteSettings};
+use wire::settings::{AccessLog, AccessLogFormat, Listener, RouteSettings};
 use wire::view::{Affinity, MemberView, Policy, RunState};
 
 fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
-    let routes = routes.iter().map(|(host, path, cluster)| RouteSettings {
-        host: (*host).into(),
-        path: (*path).into(),
-        cluster: (*cluster).into(),
-    });
+    let routes =
+        routes.iter().map(|(host, path, cluster)| RouteSettings::to_cluster(host, path, (*cluster).into()));
     RouterPlace {
         name: name.into(),
         node: "a".into(),
-        listen: vec![([0, 0, 0, 0], port).into()],
+        listeners: vec![Listener::plain(([0, 0, 0, 0], port).into())],
+        zone: String::new(),
         threads: 1,
         routes: routes.collect(),
         timeouts: Timeouts {
@@ -55,6 +53,7 @@ fn view() -> View {
         weight: 1,
         is_lost: false,
         reason: "told by a test".into(),
+        ..MemberView::default()
     };
     View {
         cluster: "shop".into(),
@@ -65,8 +64,10 @@ fn view() -> View {
             url_identifier: "jsessionid".into(),
             separator: ':',
             lowers_weight: false,
+            ..Affinity::default()
         }),
         members: vec![member("s1", RunState::Up), member("s2", RunState::Up), member("s3", RunState::Down)],
+        ..View::default()
     }
 }
 

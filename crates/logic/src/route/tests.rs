@@ -6,11 +6,8 @@ use proptest::prelude::*;
 
 fn routes(lines: &[(&str, &str)]) -> Vec<RouteSettings> {
     let name = |index: usize| format!("c{index}").as_str().into();
-    let route = |(index, (host, path)): (usize, &(&str, &str))| RouteSettings {
-        host: (*host).into(),
-        path: (*path).into(),
-        cluster: name(index),
-    };
+    let route =
+        |(index, (host, path)): (usize, &(&str, &str))| RouteSettings::to_cluster(host, path, name(index));
     lines.iter().enumerate().map(route).collect()
 }
 

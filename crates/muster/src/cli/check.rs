@@ -159,10 +159,12 @@ fn summary(findings: &Findings) -> String {
 }
 
 fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
-    let addresses: Vec<String> = router.listen.iter().map(ToString::to_string).collect();
+    let addresses: Vec<String> =
+        router.listeners.iter().map(|listener| listener.address.to_string()).collect();
     lines.push(format!("router   {} on {}: listens on {}", router.name, router.node, addresses.join(", ")));
     for route in &router.routes {
-        lines.push(format!("  {}{} -> {}", route.host, route.path, route.cluster));
+        let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
+        lines.push(format!("  {}{} -> {}", route.host, route.path, clusters.join(", ")));
     }
 }
 

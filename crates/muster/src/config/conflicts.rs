@@ -107,7 +107,7 @@ fn listeners(settings: &CellSettings) -> Vec<(NodeName, SocketAddr, KeyPath)> {
         all.push((node.clone(), settings.console.listen, KeyPath::of(&["console", "listen"])));
     }
     for router in &settings.routers {
-        for (index, address) in router.listen.iter().enumerate() {
+        for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {
             let path = KeyPath::of(&["routers", &router.name.0, "listen", &format!("[{index}]")]);
             all.push((router.node.clone(), *address, path));
         }

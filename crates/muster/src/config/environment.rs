@@ -36,7 +36,7 @@ pub fn check(
     }
     for router in settings.routers.iter().filter(|router| roles.routers && router.node == *node) {
         let path = KeyPath::of(&["routers", &router.name.0]);
-        for (index, address) in router.listen.iter().enumerate() {
+        for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {
             checker.address(*address, path.with("listen").with(&format!("[{index}]")));
         }
         if !router.access_log.path.is_empty() {

@@ -10,6 +10,7 @@ use wire::agent::{Launch, LogSettings, ProbeKind, ProbeSettings, RestartSettings
 use wire::error_code;
 use wire::id::MemberName;
 use wire::settings::MemberSettings;
+use wire::view::Transport;
 
 /// Keys and tables of a member that only matter to whoever starts it.
 const LAUNCH_KEYS: [&str; 8] =
@@ -65,6 +66,10 @@ impl<'a> Tables<'a> {
             name: MemberName::from(self.name),
             weight: reader.small_integer("weight"),
             node: builder.node(&reader),
+            zone: String::new(),
+            is_backup: false,
+            requests_max: 0,
+            transport: Transport::default(),
             probe: self.probe(builder, &run),
             clone_id,
             run,

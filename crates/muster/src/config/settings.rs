@@ -14,9 +14,10 @@ use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, RouteSettings, RouterPlace,
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, RouteSettings,
+    RouterPlace,
 };
-use wire::view::{Affinity, Policy};
+use wire::view::{Affinity, HashKey, Health, Policy};
 
 /// The node of a file that names none.
 const ONLY_NODE: &str = "local";
@@ -104,7 +105,8 @@ impl<'a> Builder<'a> {
         RouterPlace {
             name: RouterName::from(name),
             node: self.node(&router),
-            listen: router.list("listen").iter().map(|text| address(text)).collect(),
+            listeners: router.list("listen").iter().map(|text| Listener::plain(address(text))).collect(),
+            zone: String::new(),
             threads: router.small_integer("threads"),
             routes: self.routes(&path, table),
             timeouts: Timeouts {
@@ -157,7 +159,7 @@ impl<'a> Builder<'a> {
         };
         if written.is_empty() {
             if let [cluster] = self.clusters.as_slice() {
-                return vec![RouteSettings { host: "*".into(), path: "/".into(), cluster: cluster.clone() }];
+                return vec![RouteSettings::to_cluster("*", "/", cluster.clone())];
             }
             if !self.clusters.is_empty() {
                 let message =
@@ -171,11 +173,9 @@ impl<'a> Builder<'a> {
         for (index, item) in written.iter().enumerate() {
             let Data::Table(route) = &item.data else { continue };
             let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
-            routes.push(RouteSettings {
-                host: reader.text("host").to_ascii_lowercase(),
-                path: reader.text("path"),
-                cluster: self.cluster_of_route(&reader),
-            });
+            let cluster = self.cluster_of_route(&reader);
+            let host = reader.text("host").to_ascii_lowercase();
+            routes.push(RouteSettings::to_cluster(&host, &reader.text("path"), cluster));
         }
         routes
     }
@@ -241,6 +241,7 @@ impl<'a> Builder<'a> {
                 url_identifier: reader.text("url_identifier"),
                 separator: if reader.text("separator") == "+" { '+' } else { ':' },
                 lowers_weight: reader.boolean("lowers_weight"),
+                ..Affinity::default()
             }
         });
         if named(table, "members").is_empty() {
@@ -254,6 +255,8 @@ impl<'a> Builder<'a> {
             policy,
             affinity,
             drain_ms: cluster.integer("drain_ms"),
+            hash_key: HashKey::default(),
+            health: Health::default(),
             members: members::read(self, name, table),
         }
     }

@@ -87,6 +87,10 @@ struct Control {
     summary: Summary,
 }
 
+fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
+    settings.listeners.iter().any(|listener| listener.address == address)
+}
+
 struct DataThread {
     orders: mpsc::Sender<Order>,
     slot: Arc<ReportSlot>,
@@ -295,8 +299,8 @@ impl Control {
     /// held, so that a mistake does not take the router off the air; sooner only if it is in the way itself.
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
-            self.listening.keys().filter(|asked| !settings.listen.contains(asked)).copied().collect();
-        for asked in settings.listen.iter().copied() {
+            self.listening.keys().filter(|asked| !is_wanted(settings, **asked)).copied().collect();
+        for asked in settings.listeners.iter().map(|listener| listener.address) {
             if self.listening.contains_key(&asked) {
                 continue;
             }
@@ -314,7 +318,7 @@ impl Control {
                 Err(error) => self.note(format!("cannot listen on {asked}: {error}")),
             }
         }
-        if settings.listen.iter().all(|asked| self.listening.contains_key(asked)) {
+        if settings.listeners.iter().all(|listener| self.listening.contains_key(&listener.address)) {
             for asked in unwanted {
                 self.unlisten(asked).await;
             }
@@ -339,7 +343,8 @@ impl Control {
             return self.use_settings().await;
         }
         let is_silent = self.access_log.is_none();
-        let is_deaf = settings.listen.iter().any(|asked| !self.listening.contains_key(asked));
+        let is_deaf =
+            settings.listeners.iter().any(|listener| !self.listening.contains_key(&listener.address));
         if !is_silent && !is_deaf {
             return;
         }
@@ -355,7 +360,9 @@ impl Control {
         let latest =
             |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
         let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
-        let listening = self.listening.values().copied().collect();
+        let listeners = self.state.settings.iter().flat_map(|settings| &settings.listeners);
+        let listening =
+            listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
         let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.

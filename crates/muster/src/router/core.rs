@@ -142,7 +142,8 @@ impl Core {
                 }
             }
         }
-        let of_route = |route: &wire::settings::RouteSettings| clusters.get(&route.cluster).cloned();
+        let of_route =
+            |route: &wire::settings::RouteSettings| clusters.get(route.clusters().next()?).cloned();
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
         self.report_now.notify_one();
     }

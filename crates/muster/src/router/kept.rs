@@ -85,6 +85,7 @@ mod tests {
             policy: wire::view::Policy::RoundRobin,
             affinity: None,
             members: Vec::new(),
+            ..View::default()
         };
         let keeper = Keeper::start(path.clone()).expect("threads can be started");
         for number in 1..=50 {

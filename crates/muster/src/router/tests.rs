@@ -7,6 +7,7 @@ use stage::{Stage, get, read_answer, read_request};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
+use wire::settings::Listener;
 use wire::view::RunState;
 
 /// A member that answers every request with its name, until its caller closes.
@@ -193,7 +194,7 @@ fn a_listen_address_that_is_taken_leaves_the_old_one() {
     stage.member("a", 1, named("a"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
-    stage.change_settings(|settings| settings.listen = vec![address]);
+    stage.change_settings(|settings| settings.listeners = vec![Listener::plain(address)]);
     assert!(stage.ask("/").ends_with('a'));
 }
 

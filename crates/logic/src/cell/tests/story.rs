@@ -16,7 +16,7 @@ use wire::id::{ClusterName, Epoch, MemberId, MemberName};
 use wire::router::{ClusterTraffic, Limits, MemberTraffic, RetrySettings, RouterReport, Timeouts, Totals};
 use wire::settings::*;
 use wire::status::{Act, Severity};
-use wire::view::{Affinity, Policy, RunState, View};
+use wire::view::{Affinity, HashKey, Health, Policy, RunState, Transport, View};
 
 pub struct Story {
     cell: Cell,
@@ -296,8 +296,11 @@ pub fn settings(words: &[&str]) -> CellSettings {
                     url_identifier: String::new(),
                     separator: ':',
                     lowers_weight: false,
+                    ..Affinity::default()
                 }),
                 drain_ms: drain.map_or(0, |drain| drain.parse().expect("a number")),
+                hash_key: HashKey::default(),
+                health: Health::default(),
                 members: members.split(',').map(member_settings).collect(),
             }
         })
@@ -313,15 +316,14 @@ pub fn settings(words: &[&str]) -> CellSettings {
 }
 
 fn router(clusters: &[ClusterSettings]) -> RouterPlace {
-    let routes = clusters.iter().map(|cluster| RouteSettings {
-        host: "*".into(),
-        path: format!("/{}", cluster.name),
-        cluster: cluster.name.clone(),
-    });
+    let routes = clusters
+        .iter()
+        .map(|cluster| RouteSettings::to_cluster("*", &format!("/{}", cluster.name), cluster.name.clone()));
     RouterPlace {
         name: "edge".into(),
         node: "a".into(),
-        listen: vec![([127, 0, 0, 1], 0).into()],
+        listeners: vec![Listener::plain(([127, 0, 0, 1], 0).into())],
+        zone: String::new(),
         threads: 1,
         routes: routes.collect(),
         timeouts: Timeouts {
@@ -361,6 +363,10 @@ fn member_settings(word: &str) -> MemberSettings {
         clone_id: name.into(),
         weight: weight.parse().expect("a number"),
         node: node.into(),
+        zone: String::new(),
+        is_backup: false,
+        requests_max: 0,
+        transport: Transport::default(),
         run: if is_external {
             Run::External { address: ([127, 0, 0, 1], 9090).into() }
         } else {

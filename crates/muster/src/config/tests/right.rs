@@ -35,17 +35,48 @@ fn smallest_file_gets_every_default() {
                     node: NodeName(
                         "local",
                     ),
-                    listen: [
-                        127.0.0.1:8080,
+                    listeners: [
+                        Listener {
+                            address: 127.0.0.1:8080,
+                            protocol: Http {
+                                http2: true,
+                            },
+                            tls: None,
+                            takes_proxy_header: false,
+                        },
                     ],
+                    zone: "",
                     threads: 0,
                     routes: [
                         RouteSettings {
+                            name: "*/",
                             host: "*",
+                            port: None,
                             path: "/",
-                            cluster: ClusterName(
-                                "shop",
-                            ),
+                            path_kind: Prefix,
+                            levels: [
+                                [
+                                    ClusterName(
+                                        "shop",
+                                    ),
+                                ],
+                            ],
+                            spread: Flat,
+                            actions: RouteActions {
+                                answer: None,
+                                path_replacement: None,
+                                request_headers: HeaderChanges {
+                                    remove: [],
+                                    set: [],
+                                },
+                                answer_headers: HeaderChanges {
+                                    remove: [],
+                                    set: [],
+                                },
+                                body_size_max_bytes: None,
+                                rate_limit: None,
+                                compresses: false,
+                            },
                         },
                     ],
                     timeouts: Timeouts {
@@ -85,6 +116,17 @@ fn smallest_file_gets_every_default() {
                     policy: RoundRobin,
                     affinity: None,
                     drain_ms: 30000,
+                    hash_key: ClientAddress,
+                    health: Health {
+                        slow_start_ms: 0,
+                        eject_after: 0,
+                        eject_ms: 10000,
+                        eject_percent_max: 33,
+                        panic_percent: 0,
+                        retry_interval_ms: None,
+                        queue_max: 0,
+                        queue_ms: 0,
+                    },
                     members: [
                         MemberSettings {
                             name: MemberName(
@@ -95,6 +137,16 @@ fn smallest_file_gets_every_default() {
                             node: NodeName(
                                 "local",
                             ),
+                            zone: "",
+                            is_backup: false,
+                            requests_max: 0,
+                            transport: Transport {
+                                http2: false,
+                                tls: None,
+                                sends_proxy_header: false,
+                                connect_ms: None,
+                                response_ms: None,
+                            },
                             run: External {
                                 address: 127.0.0.1:9001,
                             },
@@ -275,7 +327,7 @@ fn routes_know_their_cluster_and_hosts_have_no_case() {
     let routes: Vec<String> = settings.routers[0]
         .routes
         .iter()
-        .map(|route| format!("{}{} {}", route.host, route.path, route.cluster))
+        .map(|route| format!("{}{} {}", route.host, route.path, route.levels[0][0]))
         .collect();
     assert_eq!(routes, ["shop.example/a c", "[fd00::1]/ c"]);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wire::id::Epoch;
 use wire::link::{FromManager, LINK_VERSION, ToManager};
 use wire::router::{Limits, RetrySettings, RouterReport, RouterSettings, Timeouts};
-use wire::settings::{AccessLog, AccessLogFormat, RouteSettings};
+use wire::settings::{AccessLog, AccessLogFormat, Listener, RouteSettings};
 use wire::view::{Affinity, MemberView, Policy, RunState, View};
 
 /// How long anything may take on a busy machine.
@@ -123,6 +123,7 @@ impl Stage {
                 weight,
                 is_lost: false,
                 reason: String::new(),
+                ..MemberView::default()
             });
         });
         seen
@@ -190,7 +191,7 @@ impl Stage {
         let address = self.address.expect("listening");
         {
             let mut told = self.told.lock().expect("no panic");
-            told.settings.listen = vec![address];
+            told.settings.listeners = vec![Listener::plain(address)];
             let settings = Box::new(told.settings.clone());
             let connection = told.connection.as_mut().expect("the router is connected");
             send(connection, &FromManager::Settings { generation: 1, settings });
@@ -260,9 +261,10 @@ fn receive(connection: &mut UnixStream) -> Option<ToManager> {
 fn settings() -> RouterSettings {
     RouterSettings {
         name: "front".into(),
-        listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        listeners: vec![Listener::plain("127.0.0.1:0".parse().expect("an address"))],
+        zone: String::new(),
         threads: 1,
-        routes: vec![RouteSettings { host: "*".into(), path: "/".into(), cluster: "shop".into() }],
+        routes: vec![RouteSettings::to_cluster("*", "/", "shop".into())],
         timeouts: Timeouts {
             connect_ms: 1_000,
             head_ms: 60_000,
@@ -300,8 +302,10 @@ fn view() -> View {
             url_identifier: String::new(),
             separator: ':',
             lowers_weight: false,
+            ..Affinity::default()
         }),
         members: Vec::new(),
+        ..View::default()
     }
 }
 
