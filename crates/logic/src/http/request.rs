@@ -216,6 +216,12 @@ impl<'b> RequestHead<'b, '_> {
         }
     }
 
+    /// The port that Host names.
+    pub fn port(&self) -> Option<u16> {
+        let digits = self.host.get(self.host_name().len() + 1..)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
     /// Path without query.
     pub fn path(&self) -> &'b [u8] {
         let target = self.target.as_bytes();

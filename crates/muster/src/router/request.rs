@@ -194,9 +194,12 @@ fn find_member(
     head: &RequestHead<'_, '_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
-    let Some(index) = core.routes.borrow().find(head.host_name(), head.path()) else {
-        return Err((Fault::NoRoute, "no route fits".into()));
+    let found = {
+        let routes = core.routes.borrow();
+        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        routes.find(head.host_name(), port, head.path())
     };
+    let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
     let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
         return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
     };
