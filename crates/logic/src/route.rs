@@ -56,7 +56,8 @@ struct Group {
     routes: usize,
     /// Beginnings of a path that are longer than this need no look.
     longest_bytes: usize,
-    longest_extension_bytes: usize,
+    /// Lengths of extensions, the longest first, each once.
+    extension_lengths: Vec<usize>,
     has_exact: bool,
     /// Extensions that count within a folder only.
     has_scoped_extensions: bool,
@@ -174,8 +175,10 @@ impl RouteTable {
                 }
             }
             PathKind::Extension => {
-                let longest = groups_own.longest_extension_bytes.max(extension.len());
-                groups_own.longest_extension_bytes = longest;
+                let lengths = &mut groups_own.extension_lengths;
+                if let Err(place) = lengths.binary_search_by(|length| extension.len().cmp(length)) {
+                    lengths.insert(place, extension.len());
+                }
                 groups_own.has_scoped_extensions |= !path.is_empty();
             }
         }
@@ -242,7 +245,7 @@ impl RouteTable {
             if is_end || next == Some(&b'/') || (length == 0 && path == b"*") {
                 probe(PathKind::Prefix, plain, length, b"");
                 if wanted.has_scoped_extensions && length > 0 {
-                    extensions(path, wanted.longest_extension_bytes).any(|extension| {
+                    wanted.extensions(path).any(|extension| {
                         probe(PathKind::Extension, joined(hash, hash_of(extension)), length, extension)
                     });
                 }
@@ -255,7 +258,7 @@ impl RouteTable {
             }
         }
         let place = best.or_else(|| {
-            extensions(path, wanted.longest_extension_bytes).find_map(|extension| {
+            wanted.extensions(path).find_map(|extension| {
                 let hash = joined(hash_of(b""), hash_of(extension));
                 self.probe(group, PathKind::Extension, hash, b"", extension)
             })
@@ -274,13 +277,14 @@ impl RouteTable {
     }
 }
 
-/// What the last segment ends in, from a dot on: the longest first, none longer than `longest_bytes`.
-fn extensions(path: &[u8], longest_bytes: usize) -> impl Iterator<Item = &[u8]> {
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let segment = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-    let tail = &name[name.len().saturating_sub(longest_bytes)..];
-    (0..tail.len()).filter(|at| tail[*at] == b'.').map(|at| &tail[at..])
+impl Group {
+    /// What the last segment ends in, in the lengths that extensions have here: the longest first.
+    fn extensions<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let segment = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        self.extension_lengths.iter().filter_map(|length| name.get(name.len().checked_sub(*length)?..))
+    }
 }
 
 /// `example.com.` with its last dot is the same host.
