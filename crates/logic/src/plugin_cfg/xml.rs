@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 /// Where something stands in its file, both counted from 1, columns in characters. (0, 0) was never in a file.
-#[derive(Debug, Clone, Copy, Default, Hash)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Place {
     pub line: u32,
     pub column: u32,
