@@ -8,6 +8,7 @@ mod matching;
 mod model;
 mod parse;
 mod read;
+pub mod serve;
 pub mod xml;
 
 pub use matching::{HostPattern, UriPattern, find_route};
