@@ -12,6 +12,7 @@ pub mod merge;
 mod model;
 mod parse;
 mod read;
+pub mod serve;
 pub mod xml;
 
 pub use matching::{HostPattern, UriPattern, find_route, plain_path};
