@@ -6,6 +6,7 @@
 pub mod check;
 pub mod definition;
 pub mod diff;
+pub mod explain;
 pub mod graph;
 mod matching;
 pub mod merge;

@@ -167,7 +167,7 @@ impl Merger<'_> {
             .last()
             .expect("the graph names only clusters that the file defines")
             .clone();
-        drop_comments(&mut element);
+        element.drop_comments();
         element
     }
 
@@ -290,15 +290,6 @@ impl Merger<'_> {
 
 fn is_member(element: &Element) -> bool {
     ["Server", "PrimaryServers", "BackupServers", "ClusterAddress"].iter().any(|name| element.is(name))
-}
-
-fn drop_comments(element: &mut Element) {
-    element.children.retain(|child| !matches!(child, Node::Comment(_)));
-    for child in &mut element.children {
-        if let Node::Element(inner) = child {
-            drop_comments(inner);
-        }
-    }
 }
 
 /// The inputs as bits, in hexadecimal: inputs 0 and 2 are `5`.
