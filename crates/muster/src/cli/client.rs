@@ -110,7 +110,7 @@ impl ClientError {
 }
 
 /// An error with everything that led to it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -114,7 +114,7 @@ fn publish(path: &Path, text: &str) -> Exit {
     match crate::compat::plugin_cfg_file::publish(path, text) {
         Ok(_) => Exit::Yes,
         Err(error) => {
-            eprintln!("{}", super::table::plain(&super::client::chain(&error)));
+            eprintln!("{}", super::table::plain(&error.told()));
             Exit::WrongUse
         }
     }

@@ -24,6 +24,16 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// With its cause, in one line.
+    pub fn told(&self) -> String {
+        match self {
+            PublishError::Wrong { .. } => self.to_string(),
+            PublishError::Write { source, .. } => format!("{self}: {source}"),
+        }
+    }
+}
+
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {

@@ -13,6 +13,7 @@ mod exchange;
 mod kept;
 mod listen;
 mod member;
+mod plugin_cfg_output;
 mod reply;
 mod report;
 mod request;
