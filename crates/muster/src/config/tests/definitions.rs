@@ -27,6 +27,8 @@ node = "other"
 [routers.r.retry]
 [routers.r.access_log]
 format = "common"
+[routers.r.plugin_cfg]
+path = "/base/plugin-cfg.xml"
 [[routers.r.routes]]
 cluster = "c"
 [clusters.shop]
