@@ -2,9 +2,12 @@
 //!
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
+mod plugin_cfg;
+
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
 use logic::limits::CLUSTER_MEMBERS_MAX;
+use plugin_cfg::PLUGIN_CFG;
 
 /// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
 const NODES_MAX: usize = 1000;
@@ -227,40 +230,6 @@ const ROUTER: &[Definition] = &[
         "[\"10.0.0.1\"]",
         "Callers whose X-Forwarded-For, -Proto, -Host and Forwarded headers are believed and continued. From anybody \
          else they are replaced.",
-    ),
-];
-
-const PLUGIN_CFG: &[Definition] = &[
-    key(
-        "path",
-        Kind::Text(Form::AbsolutePath),
-        Preset::Required,
-        "\"/var/lib/muster/plugin-cfg.xml\"",
-        "The file. Its directory must exist and the router must be allowed to write in it.",
-    ),
-    key(
-        "scope",
-        Kind::Choice(&["none", "all", "cell", "node", "server"]),
-        Preset::Text("cell"),
-        "\"node\"",
-        "Which routers it lists: `all` that are known, those of the `cell`, those of the same `node`, or this one \
-         alone (`server`). `none` writes no file and leaves one that is there.",
-    ),
-    key(
-        "change_script",
-        Kind::List { of: Form::Word, least: 0, most: 64 },
-        Preset::EmptyList,
-        "[\"/usr/local/bin/send-to-dmz\", \"web1\"]",
-        "Program and arguments, run after the file changed in more than comments; `MUSTER_PLUGIN_CFG` in its \
-         environment is the file's path. Its output goes to the log.",
-    ),
-    integer(
-        "change_script_ms",
-        100,
-        HOUR_MS,
-        60_000,
-        "10000",
-        "Longest time for the program; then it is killed and the log says so.",
     ),
 ];
 
