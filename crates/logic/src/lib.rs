@@ -14,6 +14,7 @@ pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod model;
+pub mod plugin_cfg;
 pub mod probe;
 pub mod proxy_protocol;
 pub mod retry;
