@@ -1,13 +1,22 @@
-//! A connection to a member: an idle one if there is one, else a new one.
+//! A new connection to a member, ready for its first byte: TCP, who the client is where the member wants to know, TLS.
 
+use super::core::Core;
 use super::member::Member;
+use super::origin::{self, Origin};
 use super::streams::Stream;
+use super::tls_stream::{Connection, TlsStream};
 use super::waits::{Signal, Ticket};
+use crate::tls;
 use logic::retry::Fault;
 use rustix::io::Errno;
+use rustls::client::UnbufferedClientConnection;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use wire::view::MemberTls;
 
 /// Our own want of files or memory says nothing about the member.
 fn fault_of(error: &io::Error) -> Fault {
@@ -21,17 +30,88 @@ fn fault_of(error: &io::Error) -> Fault {
     }
 }
 
-/// Opens a new connection; `deadline` is on the thread's clock.
-pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Stream, Fault> {
+/// Opens a new connection on behalf of `client`; `deadline` is on the thread's clock.
+pub async fn connect(
+    core: &Core,
+    ticket: &Ticket,
+    member: &Member,
+    client: (&Stream, Option<&Origin>),
+    deadline: u64,
+) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
-    let mut connecting = std::pin::pin!(TcpStream::connect(address));
-    match ticket.until(deadline, |context| connecting.as_mut().poll(context)).await {
-        Ok(Ok(stream)) => Ok(Stream::tcp(stream)),
-        Ok(Err(error)) => {
-            tracing::debug!(member = %member.name, %address, %error, "connecting failed");
-            Err(fault_of(&error))
+    let opening = Opening { core, ticket, member, address, deadline };
+    let mut stream = opening.until(pin!(TcpStream::connect(address))).await?;
+    let (sends_header, tls) = {
+        let transport = member.transport.borrow();
+        (transport.sends_proxy_header, transport.tls.clone())
+    };
+    if sends_header {
+        let mut header = Vec::with_capacity(64);
+        match origin::addresses(client.0, client.1) {
+            Some((from, to)) => logic::proxy_protocol::write(from, to, &mut header),
+            None => return Err(Fault::ClientGone),
         }
-        Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
-        Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
+        opening.until(pin!(stream.write_all(&header))).await?;
+    }
+    match tls {
+        None => Ok(Stream::tcp(stream)),
+        Some(tls) => opening.shake_hands(stream, &tls).await,
+    }
+}
+
+struct Opening<'a> {
+    core: &'a Core,
+    ticket: &'a Ticket,
+    member: &'a Member,
+    address: SocketAddr,
+    deadline: u64,
+}
+
+impl Opening<'_> {
+    async fn until<T>(
+        &self,
+        mut step: std::pin::Pin<&mut impl Future<Output = io::Result<T>>>,
+    ) -> Result<T, Fault> {
+        let done = self.ticket.until(self.deadline, |context| step.as_mut().poll(context)).await;
+        self.judge(done)
+    }
+
+    fn judge<T>(&self, done: Result<io::Result<T>, Signal>) -> Result<T, Fault> {
+        match done {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::debug!(member = %self.member.name, address = %self.address, %error, "connecting failed");
+                Err(fault_of(&error))
+            }
+            Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
+            Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
+        }
+    }
+
+    async fn shake_hands(&self, stream: TcpStream, tls: &MemberTls) -> Result<Stream, Fault> {
+        let config = self.core.tls.borrow().of_member(tls);
+        let name = tls::server_name(tls, self.address.ip());
+        let (Some(config), Some(name)) = (config, name) else {
+            self.tell("its TLS files cannot be read");
+            return Err(Fault::ConnectFailed);
+        };
+        let connection = UnbufferedClientConnection::new(config, name).map_err(|error| {
+            self.tell(&error.to_string());
+            Fault::ConnectFailed
+        })?;
+        let buffers = self.core.tls_buffers.clone();
+        let mut stream = TlsStream::new(stream, Connection::Client(connection), buffers, Vec::new());
+        let shaken = self.ticket.until(self.deadline, |context| stream.poll_handshake(context)).await;
+        if let Ok(Err(error)) = &shaken {
+            self.tell(&error.to_string());
+        }
+        self.judge(shaken)?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    fn tell(&self, reason: &str) {
+        if self.core.may_tell() {
+            tracing::warn!(member = %self.member.name, address = %self.address, reason, "TLS to a member failed");
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::kept::{Keeper, Kept};
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
+use super::vault::Vault;
 use super::{RouterOptions, access_log, kept, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent, follow};
@@ -26,6 +27,9 @@ use wire::view::View;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So many times the pause above lie between two looks at the files of TLS: two seconds, so that a new certificate is
+/// soon in use. No event tells of all ways in which files change (renamed directories, links, network file systems).
+const LOOK_EVERY: u32 = 4;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 
@@ -57,6 +61,8 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        vault: Vault::default(),
+        looked: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -81,6 +87,9 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    vault: Vault,
+    /// Ticks of `AGAIN` since the files of TLS were looked at.
+    looked: u32,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -280,10 +289,12 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        self.vault.refresh(settings, &self.views, false);
         let table = Arc::new(Table {
             routes: Arc::new(RouteTable::new(&settings.routes)),
             settings: Arc::new(settings.clone()),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
+            tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
         });
         self.order(|| Order::Table(table.clone())).await;
@@ -300,8 +311,9 @@ impl Control {
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
             self.listening.keys().filter(|asked| !is_wanted(settings, **asked)).copied().collect();
-        for asked in settings.listeners.iter().map(|listener| listener.address) {
-            if self.listening.contains_key(&asked) {
+        for listener in &settings.listeners {
+            let asked = listener.address;
+            if self.listening.contains_key(&asked) || !self.vault.is_ready(listener) {
                 continue;
             }
             let in_the_way =
@@ -339,6 +351,13 @@ impl Control {
             self.keep();
         }
         let Some(settings) = self.state.settings.clone() else { return };
+        self.looked += 1;
+        if self.looked >= LOOK_EVERY {
+            self.looked = 0;
+            if self.vault.refresh(&settings, &self.views, true) {
+                self.publish().await;
+            }
+        }
         if self.threads.is_empty() {
             return self.use_settings().await;
         }
@@ -364,7 +383,8 @@ impl Control {
         let listening =
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
+        let problems = self.problems.iter().cloned().chain(self.vault.problems()).collect();
+        let report = self.summary.of(&self.options.router, &threads, listening, problems, now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

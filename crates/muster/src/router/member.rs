@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
 use wire::router::RetrySettings;
-use wire::view::{MemberView, RunState, View};
+use wire::view::{MemberView, RunState, Transport, View};
 
 #[derive(Debug)]
 pub struct Member {
@@ -23,6 +23,7 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub transport: RefCell<Transport>,
     idle: RefCell<Vec<Idle>>,
     pub in_flight: Cell<u64>,
     pub requests: Cell<u64>,
@@ -44,6 +45,7 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            transport: RefCell::new(view.transport.clone()),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
@@ -80,7 +82,9 @@ impl Member {
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
     pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
-        if self.index.get().is_some() && idle.len() < most {
+        // What a member was told about one client holds for no other.
+        let is_shared = !self.transport.borrow().sends_proxy_header;
+        if is_shared && self.index.get().is_some() && idle.len() < most {
             idle.push(Idle { connection, until });
         }
     }
@@ -98,8 +102,12 @@ impl Member {
 
     fn take_over(&self, index: usize, view: &MemberView) {
         let takes_requests = matches!(view.state, RunState::Up | RunState::Draining);
-        if self.address.get() != view.address || !takes_requests {
+        let is_spoken_to_otherwise = *self.transport.borrow() != view.transport;
+        if self.address.get() != view.address || is_spoken_to_otherwise || !takes_requests {
             self.idle.borrow_mut().clear();
+        }
+        if is_spoken_to_otherwise {
+            self.transport.replace(view.transport.clone());
         }
         self.address.set(view.address);
         self.index.set(Some(index as u16));

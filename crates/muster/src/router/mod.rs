@@ -4,15 +4,18 @@
 //! on the way of a request. One more thread, `control`, follows the manager, hands tables to the data threads and
 //! reports what they counted. Serving needs neither manager nor store: the last settings and views are kept on disk.
 
+mod accept;
 mod access_log;
 mod answers;
 mod connect;
 mod control;
 mod core;
 mod exchange;
+mod forward;
 mod kept;
 mod listen;
 mod member;
+mod origin;
 mod reply;
 mod report;
 mod request;
@@ -24,6 +27,7 @@ mod thread;
 mod tls_stream;
 mod tunnel;
 mod upload;
+mod vault;
 mod waits;
 
 #[cfg(test)]

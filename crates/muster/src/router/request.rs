@@ -6,11 +6,12 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::origin::Origin;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::retry::Fault;
@@ -65,6 +66,11 @@ impl Refused {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
     }
 
+    /// HTTP where TLS is spoken.
+    pub fn not_tls() -> Self {
+        Self::closing(Fault::RequestRefused { why: Refusal::PlainOnTls }, "HTTP came where TLS is spoken")
+    }
+
     /// A well-formed request that no member gets; `is_complete` when all of it has come.
     fn of(head: &RequestHead<'_, '_>, is_complete: bool, fault: Fault, reason: String) -> Self {
         Self {
@@ -109,6 +115,13 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    pub origin: Option<&'a Origin>,
+}
+
+impl Caller<'_> {
+    fn is_secure(&self) -> bool {
+        self.origin.is_some_and(|origin| origin.tls.is_some())
+    }
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -141,6 +154,11 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
+    if caller.origin.is_some_and(|origin| !origin.allows(head.host_name())) {
+        let reason = "the connection was made for a host of another certificate".into();
+        let refused = Refused::of(&head, framing.is_done(), Fault::WrongHost, reason);
+        return Admission::Refused { refused, used };
+    }
     let (cluster, member) = match find_member(core, &head, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
@@ -149,14 +167,18 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head);
+    let private = private_headers(&cluster, &head, if caller.is_secure() { 443 } else { 80 });
     head.write(
         &Forwarding {
             client: caller.address,
             is_trusted: caller.is_trusted,
-            scheme: "http",
+            scheme: if caller.is_secure() { "https" } else { "http" },
             via: VIA,
             private,
+            certificate: CertificateHeader {
+                dropped: &core.certificate_headers.borrow(),
+                added: caller.origin.and_then(Origin::client_certificate),
+            },
         },
         &mut buffer,
     );
@@ -186,12 +208,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
 }
 
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, usual_port: u16) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: head.port().unwrap_or(80),
+            port: head.port().unwrap_or(usual_port),
         },
     }
 }

@@ -9,6 +9,7 @@ use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
 use super::member::Member;
+use super::origin::Origin;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read};
@@ -18,7 +19,6 @@ use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_ret
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
@@ -37,6 +37,8 @@ pub struct Client {
     /// Its address as text.
     address: Box<str>,
     is_trusted: bool,
+    /// None for a plain connection straight from the client.
+    pub origin: Option<Rc<Origin>>,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
@@ -76,29 +78,33 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a connection until either side ends it.
-pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
-    let address = peer.ip().to_canonical();
-    let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let address = address.to_string().into_boxed_str();
-    let surplus = Vec::new();
-    let client = Client { core, stream: Stream::tcp(stream), address, is_trusted, surplus, is_watched: true };
-    let mut session = Session { ticket, client };
-    async move {
-        session.ticket.enter().await;
-        loop {
-            match session.turn().await {
-                Next::Request => {}
-                Next::Close => return,
-                Next::Linger => return Box::pin(answers::linger(session)).await,
-                Next::Reset => return session.client.stream.reset(),
+impl Session {
+    /// A session for `peer`, which may be another than the socket's.
+    pub fn new(core: Rc<Core>, ticket: Ticket, stream: Stream, peer: SocketAddr) -> Self {
+        let address = peer.ip().to_canonical();
+        let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
+        let address = address.to_string().into_boxed_str();
+        let surplus = Vec::new();
+        let client = Client { core, stream, address, is_trusted, origin: None, surplus, is_watched: true };
+        Self { ticket, client }
+    }
+
+    /// Serves the connection until either side ends it.
+    pub fn serve(mut self) -> impl Future<Output = ()> {
+        // Not an async function, which would hold its argument twice.
+        async move {
+            self.ticket.enter().await;
+            loop {
+                match self.turn().await {
+                    Next::Request => {}
+                    Next::Close => return,
+                    Next::Linger => return Box::pin(answers::linger(self)).await,
+                    Next::Reset => return self.client.stream.reset(),
+                }
             }
         }
     }
-}
 
-impl Session {
     /// The life of one request.
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
@@ -139,9 +145,9 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { stream, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, address, is_trusted, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted };
+            let caller = Caller { address, is_trusted: *is_trusted, origin: origin.as_deref() };
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -173,8 +179,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted };
+        let Client { core, surplus, address, is_trusted, origin, .. } = &mut self.client;
+        let caller = Caller { address, is_trusted: *is_trusted, origin: origin.as_deref() };
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -256,10 +262,12 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let Client { core, stream, origin, .. } = &self.client;
+            let connect_ms = core.settings.borrow().timeouts.connect_ms;
+            let client = (stream, origin.as_deref());
             let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
+            let connected = Box::pin(connect(core, &self.ticket, &request.member, client, deadline)).await;
             let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
@@ -498,13 +506,13 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
 }
 
 /// Counts a request as under way at a member until it is dropped.
-struct InFlight {
+pub struct InFlight {
     core: Rc<Core>,
     member: Rc<Member>,
 }
 
 impl InFlight {
-    fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
+    pub fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
         member.in_flight.set(member.in_flight.get() + 1);
         Self { core: core.clone(), member: member.clone() }
     }
@@ -529,14 +537,14 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
     #[test]
     fn an_idle_session_is_small() {
-        let bytes = size(serve);
+        let bytes = size(Session::serve);
         assert!(bytes <= 920, "a session takes {bytes} bytes");
     }
 }
