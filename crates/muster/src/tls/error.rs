@@ -23,6 +23,19 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Whether this file is the one to put right first.
+    pub fn is_about(&self, file: &str) -> bool {
+        match self {
+            TlsError::Unreadable { path, .. }
+            | TlsError::Nothing { path, .. }
+            | TlsError::Damaged { path, .. }
+            | TlsError::Expired { path, .. }
+            | TlsError::NotYetValid { path } => path == file,
+            TlsError::OtherKey { key, .. } => key == file,
+            TlsError::NoSystemAuthorities { .. } | TlsError::Setup { .. } => false,
+        }
+    }
+
     pub fn code(&self) -> ErrorCode {
         match self {
             TlsError::Unreadable { .. }

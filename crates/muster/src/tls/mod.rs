@@ -33,6 +33,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
+/// Whether a listener could use its files.
+pub fn check_listener(tls: &ListenerTls) -> Result<(), TlsError> {
+    server_config(tls, &[], tickets()?).map(drop)
+}
+
+/// Whether a file holds authorities.
+pub fn check_authorities(path: &str) -> Result<(), TlsError> {
+    server::roots_of(path).map(drop)
+}
+
 /// The files of a listener's TLS.
 pub fn files_of_listener(tls: &ListenerTls) -> Vec<&str> {
     let pairs = tls.certificates.iter().flat_map(|pair| [pair.certificate.as_str(), pair.key.as_str()]);
