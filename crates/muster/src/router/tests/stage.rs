@@ -288,6 +288,7 @@ fn settings() -> RouterSettings {
             replay_max_bytes: 65_536,
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        matches_listener_port: false,
         trusted_proxies: Vec::new(),
     }
 }
