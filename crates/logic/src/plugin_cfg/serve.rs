@@ -423,6 +423,31 @@ impl Served {
         self.plain_views.iter().map(|view| view.cluster.clone()).collect()
     }
 
+    /// Where to listen when nobody says it: the ports of virtual hosts, but for those that mean TLS or SIP by custom; 80
+    /// for virtual hosts of any port.
+    pub fn ports_to_listen(&self) -> Vec<u16> {
+        let is_other = |port: &u16| port % 1000 == 443 || [5060, 5061].contains(port);
+        let mut ports: BTreeSet<u16> = self.ports.iter().copied().filter(|port| !is_other(port)).collect();
+        if self.routes.iter().any(|route| route.port.is_none()) {
+            ports.insert(80);
+        }
+        ports.into_iter().collect()
+    }
+
+    /// Addresses of names, as earlier views of the same servers have them.
+    pub fn addresses_in(&self, old: &[View]) -> BTreeMap<String, IpAddr> {
+        let member = |target: &Target| {
+            let view = &self.plain_views[target.view];
+            let name = &view.members[target.member].name;
+            let old = old.iter().find(|old| old.cluster == view.cluster)?;
+            let member = old.members.iter().find(|member| member.name == *name)?;
+            let secure = member.secure.as_ref().filter(|_| target.is_secure);
+            let address = secure.map_or(member.address, |secure| secure.address)?;
+            (address.port() == target.port).then(|| (target.host.clone(), address.ip()))
+        };
+        self.targets.iter().filter_map(member).collect()
+    }
+
     /// The views with what was looked up. A server whose name is not among `addresses` is there without an address; a
     /// keyring that is not among `key_files` leaves it to the system's authorities.
     pub fn views(
