@@ -164,3 +164,6 @@ fn wake_up(core: &Rc<Core>, stirred: &mut Vec<Parked>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
