@@ -1,6 +1,7 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
@@ -43,6 +44,7 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// The cluster of each route, as far as its view is known.
@@ -60,13 +62,14 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
@@ -84,6 +87,11 @@ impl Core {
     /// When the running task was woken.
     pub fn now(&self) -> Time {
         Time(self.waits.now_us() / 1000)
+    }
+
+    /// Client connections there are, parked ones included.
+    pub fn connections(&self) -> usize {
+        self.waits.count() + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {

@@ -8,10 +8,11 @@ use super::answers;
 use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
+use super::lot::park_at_us;
 use super::member::Member;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Outbox, Stream, poll_read};
+use super::streams::{Outbox, Stream, poll_read, send_at_once};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
@@ -34,19 +35,29 @@ pub struct Session {
 pub struct Client {
     pub core: Rc<Core>,
     pub stream: Stream,
-    /// Its address as text.
-    address: Box<str>,
-    is_trusted: bool,
+    origin: Origin,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
 }
 
+/// Whose connection it is: what stays known while it is parked.
+#[derive(Debug)]
+pub struct Origin {
+    /// The client's address as text.
+    address: Box<str>,
+    is_trusted: bool,
+}
+
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// Give the session up until bytes come, or this point of the thread's clock.
+    Park {
+        idle_until_us: u64,
+    },
     Close,
     /// Close after the client had a chance to read our answer although it still sends.
     Linger,
@@ -64,6 +75,10 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// Nothing came for a while.
+    Parked {
+        idle_until_us: u64,
+    },
     End,
 }
 
@@ -76,20 +91,27 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a connection until either side ends it.
+/// Serves a new connection until either side ends it.
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let address = address.to_string().into_boxed_str();
+    let origin = Origin { address: address.to_string().into_boxed_str(), is_trusted };
+    send_at_once(&stream);
+    serve_again(core, stream, origin)
+}
+
+/// Serves a connection that was parked.
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Origin) -> impl Future<Output = ()> {
+    let ticket = Ticket::new(&core.waits);
     let surplus = Vec::new();
-    let client = Client { core, stream: Stream::tcp(stream), address, is_trusted, surplus, is_watched: true };
+    let client = Client { core, stream: Stream::Tcp(stream), origin, surplus, is_watched: true };
     let mut session = Session { ticket, client };
     async move {
         session.ticket.enter().await;
         loop {
             match session.turn().await {
                 Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
                 Next::Close => return,
                 Next::Linger => return Box::pin(answers::linger(session)).await,
                 Next::Reset => return session.client.stream.reset(),
@@ -104,6 +126,7 @@ impl Session {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
         let in_flight = InFlight::begin(&self.client.core, &request.member);
@@ -125,7 +148,8 @@ impl Session {
 
     async fn read_head(&mut self) -> Read {
         let timeouts = self.client.core.settings.borrow().timeouts;
-        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
@@ -139,9 +163,9 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { stream, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted };
+            let caller = origin.caller();
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -164,6 +188,12 @@ impl Session {
                 }
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
                 Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
+                    if self.client.can_park() {
+                        return Read::Parked { idle_until_us };
+                    }
+                    deadline = idle_until_us;
+                }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
                 Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
                     return Read::End;
@@ -173,8 +203,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted };
+        let Client { core, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller();
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -405,7 +435,7 @@ impl Session {
             totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
-            tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
+            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a malformed request is refused");
         }
         self.log_refused(&refused);
         self.answer(&refused).await
@@ -433,7 +463,7 @@ impl Session {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let cluster = request.cluster.view.borrow();
             log.write(&Entry {
-                client: &self.client.address,
+                client: &self.client.origin.address,
                 line: request.line(),
                 status,
                 bytes,
@@ -446,13 +476,34 @@ impl Session {
     fn log_refused(&self, refused: &Refused) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let status = refused.fault.answer().status;
-            let (client, line) = (&*self.client.address, refused.line.as_str());
+            let (client, line) = (&*self.client.origin.address, refused.line.as_str());
             log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
         }
     }
 }
 
+impl Origin {
+    fn caller(&self) -> Caller<'_> {
+        Caller { address: &self.address, is_trusted: self.is_trusted }
+    }
+}
+
 impl Client {
+    /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
+    fn can_park(&self) -> bool {
+        let is_plain = self.stream.as_tcp().is_some();
+        is_plain && !self.core.is_stopping.get() && self.core.lot.is_wanted(self.core.waits.count())
+    }
+
+    /// Leaves the connection, on which nothing is under way, to the parking lot.
+    fn park(self, idle_until_us: u64) {
+        let Stream::Tcp(stream) = self.stream else { unreachable!("`can_park` has looked") };
+        match stream.into_std() {
+            Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
+            Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
+        }
+    }
+
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
         if !self.is_watched {
