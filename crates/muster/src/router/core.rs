@@ -49,6 +49,8 @@ pub struct Core {
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     pub is_stopping: Cell<bool>,
     /// Connections for which this process may open files.
     pub connections_fit: Cell<u32>,
@@ -72,6 +74,7 @@ impl Core {
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
@@ -99,6 +102,11 @@ impl Core {
         let told = if told_in == second { told + 1 } else { 1 };
         self.told.set((second, told));
         told <= TOLD_MAX
+    }
+
+    /// Client connections there are.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize
     }
 
     /// An empty buffer, used before if possible.
