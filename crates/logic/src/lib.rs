@@ -13,6 +13,7 @@ pub mod http2;
 pub mod limits;
 pub mod machine;
 pub mod model;
+pub mod plugin_cfg;
 pub mod probe;
 pub mod retry;
 pub mod rollout;
