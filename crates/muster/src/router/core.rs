@@ -51,6 +51,8 @@ pub struct Core {
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     pub is_stopping: Cell<bool>,
     /// Connections for which this process may open files.
     pub connections_fit: Cell<u32>,
@@ -75,6 +77,7 @@ impl Core {
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
@@ -89,9 +92,9 @@ impl Core {
         Time(self.waits.now_us() / 1000)
     }
 
-    /// Client connections there are, parked ones included.
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
     pub fn connections(&self) -> usize {
-        self.waits.count() + self.lot.count()
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {

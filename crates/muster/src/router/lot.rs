@@ -42,7 +42,7 @@ pub struct Lot {
 #[derive(Debug)]
 struct Parked {
     stream: TcpStream,
-    origin: Origin,
+    origin: Rc<Origin>,
     idle_until_us: u64,
 }
 
@@ -55,14 +55,20 @@ fn round_up(time_us: u64) -> u64 {
     time_us.checked_next_multiple_of(GRAIN_US).unwrap_or(NEVER)
 }
 
+/// What a lot needs from the system.
+pub fn watcher() -> io::Result<OwnedFd> {
+    Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)
+}
+
 impl Lot {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+    /// A place for the connections that `epoll` (see `watcher`) will watch.
+    pub fn new(epoll: OwnedFd) -> Self {
+        Self {
+            epoll,
             parked: RefCell::default(),
             earliest_us: Cell::new(NEVER),
             earlier_named: Notify::new(),
-        })
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -76,7 +82,7 @@ impl Lot {
 
     /// Keeps a connection until bytes come or its time is over. If the system cannot watch it, it is closed, which any
     /// idle connection must expect.
-    pub fn park(&self, stream: TcpStream, origin: Origin, idle_until_us: u64) {
+    pub fn park(&self, stream: TcpStream, origin: Rc<Origin>, idle_until_us: u64) {
         let idle_until_us = round_up(idle_until_us);
         let mut parked = self.parked.borrow_mut();
         let place = parked.vacant_entry();

@@ -10,6 +10,7 @@ mod connect;
 mod control;
 mod core;
 mod exchange;
+mod http2;
 mod kept;
 mod listen;
 mod lot;

@@ -8,6 +8,7 @@ use super::answers;
 use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
+use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
 use super::reply::{Reply, State};
@@ -35,19 +36,21 @@ pub struct Session {
 pub struct Client {
     pub core: Rc<Core>,
     pub stream: Stream,
-    origin: Origin,
+    pub origin: Rc<Origin>,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
+    /// It has said nothing yet, and may begin with HTTP/2.
+    may_speak_http2: bool,
 }
 
-/// Whose connection it is: what stays known while it is parked.
+/// Where a client's requests come from.
 #[derive(Debug)]
 pub struct Origin {
-    /// The client's address as text.
-    address: Box<str>,
-    is_trusted: bool,
+    /// Its address as text.
+    pub address: Box<str>,
+    pub is_trusted: bool,
 }
 
 /// What becomes of the connection after a request.
@@ -63,6 +66,8 @@ enum Next {
     Linger,
     /// Close so that the client notices that its answer was cut off.
     Reset,
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
@@ -95,27 +100,31 @@ struct Failed {
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let origin = Origin { address: address.to_string().into_boxed_str(), is_trusted };
+    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted });
     send_at_once(&stream);
-    serve_again(core, stream, origin)
+    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    client.may_speak_http2 = true;
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
 }
 
 /// Serves a connection that was parked.
-pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Origin) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
-    let surplus = Vec::new();
-    let client = Client { core, stream: Stream::Tcp(stream), origin, surplus, is_watched: true };
-    let mut session = Session { ticket, client };
-    async move {
-        session.ticket.enter().await;
-        loop {
-            match session.turn().await {
-                Next::Request => {}
-                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
-                Next::Close => return,
-                Next::Linger => return Box::pin(answers::linger(session)).await,
-                Next::Reset => return session.client.stream.reset(),
-            }
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
+    let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves one request after the other, until either side ends it.
+pub async fn converse(mut session: Session) {
+    session.ticket.enter().await;
+    loop {
+        match session.turn().await {
+            Next::Request if session.client.stream.is_single() => return,
+            Next::Request => {}
+            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+            Next::Close => return,
+            Next::Linger => return Box::pin(answers::linger(session)).await,
+            Next::Reset => return session.client.stream.reset(),
+            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
         }
     }
 }
@@ -125,10 +134,12 @@ impl Session {
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
+            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
             Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
+        self.client.may_speak_http2 = false;
         let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
         let result = self.carry(&mut request, &mut exchange, in_flight).await;
@@ -153,7 +164,9 @@ impl Session {
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
-            if let Some(read) = self.try_admit(&bytes) {
+            let read = self.try_admit(&bytes);
+            self.client.core.give_buffer(bytes);
+            if let Some(read) = read {
                 return read;
             }
             deadline = self.ticket.in_ms(timeouts.head_ms);
@@ -290,8 +303,12 @@ impl Session {
             let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
             let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
-            let connection =
+            let mut connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            if request.uses_http2() {
+                let begun = Box::pin(http2::begin(&self.client.core, &request.member, connection)).await;
+                connection = begun.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            }
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
@@ -301,7 +318,7 @@ impl Session {
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
-            failed.failure.is_written = true;
+            failed.failure.is_written = !exchange.connection.was_refused();
             failed.failure.answer_started = exchange.reply.has_started;
             failed.is_cut_off = exchange.reply.is_under_way();
             failed.looks_complete = exchange.reply.ends_by_close();
@@ -311,7 +328,11 @@ impl Session {
 
     /// Takes an idle connection of the member if it has one.
     fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
-        let idle = request.member.take_idle(self.client.core.now());
+        let idle = if request.uses_http2() {
+            http2::reuse(&self.client.core, &request.member)
+        } else {
+            request.member.take_idle(self.client.core.now())
+        };
         *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
         exchange.is_some()
     }
@@ -401,7 +422,8 @@ impl Session {
         });
         self.log(request, answer.status, 0);
         if failure.fault == Fault::ClientGone {
-            return Next::Close;
+            // It may only have stopped reading, and must not take what it has for the whole.
+            return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
         }
         if self.client.core.may_tell() {
             tracing::info!(
@@ -502,6 +524,16 @@ impl Client {
             Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
             Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
         }
+    }
+
+    /// `surplus` was read from the stream before.
+    pub fn new(core: Rc<Core>, stream: Stream, origin: Rc<Origin>, surplus: Vec<u8>) -> Self {
+        Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
+    }
+
+    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
+    fn speaks_http2(&self) -> bool {
+        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.

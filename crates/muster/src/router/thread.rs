@@ -58,9 +58,9 @@ pub struct ThreadStart {
 /// Starts a data thread.
 pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lot = Lot::new()?;
+    let watcher = lot::watcher()?;
     std::thread::Builder::new().name(format!("router-{}", start.number)).spawn(move || {
-        LocalSet::new().block_on(&runtime, run(start, lot));
+        LocalSet::new().block_on(&runtime, run(start, Lot::new(watcher)));
     })
 }
 
@@ -144,15 +144,18 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
 }
 
 fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    let most = settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads) as usize;
-    drop(settings);
-    if core.connections() >= most {
+    if core.connections() >= sessions_max(core) as usize {
         return refuse_connection(core, &stream);
     }
     // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
     tokio::task::spawn_local(serve(core.clone(), stream, peer));
+}
+
+/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
+pub fn sessions_max(core: &Core) -> u32 {
+    let settings = core.settings.borrow();
+    let threads = super::control::thread_count(&settings) as u32;
+    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
 }
 
 /// One answer without waiting: a router that is full has no room for another session.
@@ -174,8 +177,10 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
         };
         ticks += u32::from(is_tick);
         core.waits.refresh();
+        let pool_idle_ms = core.settings.borrow().timeouts.pool_idle_ms;
         core.clusters.borrow().values().for_each(|cluster| {
-            cluster.members.borrow().iter().for_each(|member| member.close_old_idle(core.now()));
+            let members = cluster.members.borrow();
+            members.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
         });
         let report = of_thread(&core, is_tick && ticks.is_multiple_of(5));
         *slot.latest.lock().expect("nobody panics while holding it") = report;

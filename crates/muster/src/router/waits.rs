@@ -210,6 +210,11 @@ impl Ticket {
         .await
     }
 
+    /// Puts the deadline of the running wait elsewhere, from within what it polls.
+    pub fn postpone(&self, deadline: u64) {
+        self.arm(deadline);
+    }
+
     fn arm(&self, deadline: u64) {
         let all = self.waits.all.borrow();
         let wait = &all[self.key];
