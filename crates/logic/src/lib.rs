@@ -11,6 +11,7 @@ pub mod client_hello;
 pub mod explain;
 pub mod histogram;
 pub mod http;
+pub mod http2;
 pub mod limits;
 pub mod machine;
 pub mod model;

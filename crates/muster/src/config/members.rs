@@ -110,7 +110,14 @@ impl<'a> Tables<'a> {
                 refuse("tls_server_name", message, "a name without `*`");
             }
         }
-        Transport { tls, sends_proxy_header: reader.boolean("proxy_protocol"), ..Transport::default() }
+        let (http2, sends_proxy_header) = (reader.boolean("http2"), reader.boolean("proxy_protocol"));
+        if http2 && sends_proxy_header {
+            let message =
+                "`proxy_protocol` names one client, and a connection with `http2` is shared by many"
+                    .to_owned();
+            refuse("proxy_protocol", message, "one of both");
+        }
+        Transport { http2, tls, sends_proxy_header, ..Transport::default() }
     }
 
     fn run(&self, builder: &mut Builder<'_>, reader: &Reader<'_>, clone_id: &str) -> Run {

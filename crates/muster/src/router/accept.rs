@@ -4,10 +4,10 @@
 //! understood costs more than its few kilobytes; `head_ms` is the limit for all of it.
 
 use super::core::Core;
-use super::forward;
-use super::origin::{Origin, OriginTls};
+use super::forward::Forward;
+use super::origin::{Beyond, Origin, OriginTls};
 use super::request::Refused;
-use super::session::Session;
+use super::session::{Client, Session, converse};
 use super::streams::Stream;
 use super::tls_stream::{Connection, TlsStream};
 use super::waits::Ticket;
@@ -30,12 +30,15 @@ const LOOK_BYTES: usize = 4096;
 /// Serves an accepted connection until it ends, as its listener says.
 pub fn take(core: &Rc<Core>, listener: &Listener, stream: TcpStream, peer: SocketAddr) {
     // Owned by the thread's LocalSet and counted by their tickets: `thread::run` waits for them.
-    if matches!(listener.protocol, Protocol::Http { .. })
+    if let Protocol::Http { http2 } = listener.protocol
         && listener.tls.is_none()
         && !listener.takes_proxy_header
     {
-        let session = Session::new(core.clone(), Ticket::new(&core.waits), Stream::tcp(stream), peer);
-        tokio::task::spawn_local(session.serve());
+        let origin = Origin::new(core, peer, None);
+        let mut client = Client::new(core.clone(), Stream::tcp(stream), origin, Vec::new());
+        client.may_speak_http2 = http2;
+        let session = Session { ticket: Ticket::new(&core.waits), client };
+        tokio::task::spawn_local(converse(session));
         return;
     }
     let arrival =
@@ -54,7 +57,7 @@ struct Arrival {
 /// A connection whose preliminaries are over.
 struct Ready {
     stream: Stream,
-    origin: Origin,
+    beyond: Beyond,
     /// Read beyond the preliminaries.
     ahead: Vec<u8>,
     server_name: Option<String>,
@@ -91,12 +94,16 @@ impl Arrival {
             Err(trouble) => return self.tell(&trouble),
         };
         match &self.listener.protocol {
-            Protocol::Http { .. } => {
-                let peer = ready.origin.addresses.map_or(self.peer, |(client, _)| client);
-                let mut session = Session::new(self.core, self.ticket, ready.stream, peer);
-                session.client.surplus = ready.ahead;
-                session.client.origin = Some(Rc::new(ready.origin));
-                session.serve().await;
+            Protocol::Http { http2 } => {
+                // Who agreed on a protocol in TLS speaks that one.
+                let may_speak_http2 = match &ready.stream {
+                    Stream::Tls(stream) => stream.agreed().alpn_protocol() == Some(b"h2"),
+                    Stream::Tcp(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => *http2,
+                };
+                let origin = Origin::new(&self.core, self.peer, Some(ready.beyond));
+                let mut client = Client::new(self.core, ready.stream, origin, ready.ahead);
+                client.may_speak_http2 = may_speak_http2;
+                converse(Session { ticket: self.ticket, client }).await;
             }
             Protocol::Tcp { cluster } => {
                 let line = format!("TCP {}", self.listener.address);
@@ -116,39 +123,39 @@ impl Arrival {
     }
 
     async fn forward(&self, ready: Ready, cluster: &wire::id::ClusterName, line: String) {
-        let Ready { stream, origin, ahead, .. } = ready;
-        let client = origin.addresses.map_or(self.peer, |(client, _)| client).ip().to_canonical().to_string();
-        let forward = forward::Forward { core: &self.core, ticket: &self.ticket, client, line, origin };
+        let Ready { stream, beyond, ahead, .. } = ready;
+        let origin = Origin::new(&self.core, self.peer, Some(beyond));
+        let forward = Forward { core: &self.core, ticket: &self.ticket, line, origin };
         Box::pin(forward.run(cluster, stream, ahead)).await;
     }
 
     async fn prepare(&self, mut stream: TcpStream, deadline: u64) -> Result<Ready, Trouble> {
         let mut ahead = Vec::new();
-        let mut origin = Origin::default();
+        let mut beyond = Beyond::default();
         if self.listener.takes_proxy_header {
             let read = |bytes: &[u8]| proxy_protocol::parse(bytes).map_err(Trouble::from);
             let header = self.read_until(&mut stream, &mut ahead, deadline, read).await?;
             ahead.drain(..header.length);
-            origin.addresses = header.addresses;
+            beyond.addresses = header.addresses;
         }
         if let Some(listener) = &self.listener.tls {
             let known = self.core.tls.borrow().listeners.get(&self.listener.address).cloned();
             let known = known.ok_or(Trouble::NoCertificate)?;
             let (stream, server_name) = self.shake_hands(stream, ahead, deadline, &known).await?;
-            origin.tls = Some(OriginTls {
+            beyond.tls = Some(Arc::new(OriginTls {
                 server_name: server_name.clone(),
                 certificates: known.certificates.clone(),
                 client_certificate: certificate_header(&stream, &listener.client_header),
-            });
+            }));
             let stream = Stream::Tls(Box::new(stream));
-            return Ok(Ready { stream, origin, ahead: Vec::new(), server_name });
+            return Ok(Ready { stream, beyond, ahead: Vec::new(), server_name });
         }
         let mut server_name = None;
         if matches!(self.listener.protocol, Protocol::Tls { .. }) {
             let read = |bytes: &[u8]| client_hello::parse(bytes).map_err(Trouble::from);
             server_name = self.read_until(&mut stream, &mut ahead, deadline, read).await?.server_name;
         }
-        Ok(Ready { stream: Stream::tcp(stream), origin, ahead, server_name })
+        Ok(Ready { stream: Stream::tcp(stream), beyond, ahead, server_name })
     }
 
     /// Reads into `ahead` until `read` has an answer for all that came.

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::member::Member;
-use super::origin::{self, Origin};
+use super::origin::Origin;
 use super::streams::Stream;
 use super::tls_stream::{Connection, TlsStream};
 use super::waits::{Signal, Ticket};
@@ -13,7 +13,7 @@ use rustls::client::UnbufferedClientConnection;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use wire::view::MemberTls;
@@ -30,49 +30,50 @@ fn fault_of(error: &io::Error) -> Fault {
     }
 }
 
-/// Opens a new connection on behalf of `client`; `deadline` is on the thread's clock.
-pub async fn connect(
-    core: &Core,
-    ticket: &Ticket,
-    member: &Member,
-    client: (&Stream, Option<&Origin>),
-    deadline: u64,
-) -> Result<Stream, Fault> {
+/// What is asked for.
+pub struct Opening<'a> {
+    pub core: &'a Core,
+    pub ticket: &'a Ticket,
+    /// For whom it is.
+    pub client: (&'a Stream, &'a Origin),
+    /// On the thread's clock.
+    pub deadline: u64,
+    /// TLS shall agree on HTTP/2.
+    pub http2: bool,
+}
+
+/// Opens a new connection.
+pub async fn connect(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
-    let opening = Opening { core, ticket, member, address, deadline };
-    let mut stream = opening.until(pin!(TcpStream::connect(address))).await?;
+    let step = Step { opening, member, address };
+    let mut stream = step.until(pin!(TcpStream::connect(address))).await?;
     let (sends_header, tls) = {
         let transport = member.transport.borrow();
         (transport.sends_proxy_header, transport.tls.clone())
     };
     if sends_header {
+        let (client, origin) = opening.client;
+        let (from, to) = origin.addresses(client).ok_or(Fault::ClientGone)?;
         let mut header = Vec::with_capacity(64);
-        match origin::addresses(client.0, client.1) {
-            Some((from, to)) => logic::proxy_protocol::write(from, to, &mut header),
-            None => return Err(Fault::ClientGone),
-        }
-        opening.until(pin!(stream.write_all(&header))).await?;
+        logic::proxy_protocol::write(from, to, &mut header);
+        step.until(pin!(stream.write_all(&header))).await?;
     }
     match tls {
         None => Ok(Stream::tcp(stream)),
-        Some(tls) => opening.shake_hands(stream, &tls).await,
+        Some(tls) => step.shake_hands(stream, &tls).await,
     }
 }
 
-struct Opening<'a> {
-    core: &'a Core,
-    ticket: &'a Ticket,
+struct Step<'a> {
+    opening: &'a Opening<'a>,
     member: &'a Member,
     address: SocketAddr,
-    deadline: u64,
 }
 
-impl Opening<'_> {
-    async fn until<T>(
-        &self,
-        mut step: std::pin::Pin<&mut impl Future<Output = io::Result<T>>>,
-    ) -> Result<T, Fault> {
-        let done = self.ticket.until(self.deadline, |context| step.as_mut().poll(context)).await;
+impl Step<'_> {
+    async fn until<T>(&self, mut step: Pin<&mut impl Future<Output = io::Result<T>>>) -> Result<T, Fault> {
+        let Opening { ticket, deadline, .. } = self.opening;
+        let done = ticket.until(*deadline, |context| step.as_mut().poll(context)).await;
         self.judge(done)
     }
 
@@ -89,7 +90,8 @@ impl Opening<'_> {
     }
 
     async fn shake_hands(&self, stream: TcpStream, tls: &MemberTls) -> Result<Stream, Fault> {
-        let config = self.core.tls.borrow().of_member(tls);
+        let Opening { core, ticket, deadline, http2, .. } = *self.opening;
+        let config = core.tls.borrow().of_member(tls, http2);
         let name = tls::server_name(tls, self.address.ip());
         let (Some(config), Some(name)) = (config, name) else {
             self.tell("its TLS files cannot be read");
@@ -99,18 +101,22 @@ impl Opening<'_> {
             self.tell(&error.to_string());
             Fault::ConnectFailed
         })?;
-        let buffers = self.core.tls_buffers.clone();
+        let buffers = core.tls_buffers.clone();
         let mut stream = TlsStream::new(stream, Connection::Client(connection), buffers, Vec::new());
-        let shaken = self.ticket.until(self.deadline, |context| stream.poll_handshake(context)).await;
+        let shaken = ticket.until(deadline, |context| stream.poll_handshake(context)).await;
         if let Ok(Err(error)) = &shaken {
             self.tell(&error.to_string());
         }
         self.judge(shaken)?;
+        if http2 && stream.agreed().alpn_protocol() != Some(b"h2") {
+            self.tell("it does not agree on HTTP/2");
+            return Err(Fault::ConnectFailed);
+        }
         Ok(Stream::Tls(Box::new(stream)))
     }
 
     fn tell(&self, reason: &str) {
-        if self.core.may_tell() {
+        if self.opening.core.may_tell() {
             tracing::warn!(member = %self.member.name, address = %self.address, reason, "TLS to a member failed");
         }
     }

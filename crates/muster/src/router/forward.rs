@@ -3,7 +3,7 @@
 //! The member is found, and another one tried when it cannot be reached, as for a request; counted and logged likewise.
 
 use super::access_log::Entry;
-use super::connect::connect;
+use super::connect::{Opening, connect};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
@@ -18,11 +18,9 @@ use wire::id::ClusterName;
 pub struct Forward<'a> {
     pub core: &'a Rc<Core>,
     pub ticket: &'a Ticket,
-    /// Its address as text.
-    pub client: String,
     /// For the log.
     pub line: String,
-    pub origin: Origin,
+    pub origin: Rc<Origin>,
 }
 
 impl Forward<'_> {
@@ -57,10 +55,15 @@ impl Forward<'_> {
             let now = self.core.now();
             let (_, member) = cluster.choose(std::iter::empty(), &tried, now);
             let Some(member) = member else { return Err(fault) };
-            let deadline = self.ticket.in_ms(connect_ms);
+            let opening = Opening {
+                core: self.core,
+                ticket: self.ticket,
+                client: (stream, &self.origin),
+                deadline: self.ticket.in_ms(connect_ms),
+                http2: false,
+            };
             self.ticket.set_member(member.identity());
-            let client = (stream, Some(&self.origin));
-            let connected = connect(self.core, self.ticket, &member, client, deadline).await;
+            let connected = connect(&opening, &member).await;
             self.ticket.set_member(0);
             match connected {
                 Ok(connection) => {
@@ -92,7 +95,12 @@ impl Forward<'_> {
             totals.failed += 1;
         });
         if self.core.may_tell() {
-            tracing::info!(client = %self.client, line = self.line, ?fault, "a connection finds no member");
+            tracing::info!(
+                client = &*self.origin.address,
+                line = self.line,
+                ?fault,
+                "a connection finds no member"
+            );
         }
         self.log(fault.answer().status, 0, started_us, None);
         stream.reset();
@@ -112,7 +120,14 @@ impl Forward<'_> {
     fn log(&self, status: u16, bytes: u64, started_us: u64, member: Option<(&str, &str)>) {
         if let Some(log) = &*self.core.access_log.borrow() {
             let duration_us = self.ticket.now_us().saturating_sub(started_us);
-            log.write(&Entry { client: &self.client, line: &self.line, status, bytes, duration_us, member });
+            log.write(&Entry {
+                client: &self.origin.address,
+                line: &self.line,
+                status,
+                bytes,
+                duration_us,
+                member,
+            });
         }
     }
 }

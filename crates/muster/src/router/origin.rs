@@ -1,17 +1,30 @@
-//! Where a connection comes from, as far as its socket does not tell: what a PROXY header said, what TLS agreed on.
+//! Where a connection's requests come from: the client, and what its connection's beginning told beyond the socket.
 //!
-//! Plain connections have none of it, so that ten thousand idle ones cost nothing for it.
+//! Shared by all streams of a connection. What few connections have is in a box: ten thousand idle ones carry its size.
 
+use super::core::Core;
+use super::request::Caller;
 use super::streams::Stream;
 use crate::tls::Certificates;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Origin {
+    /// Its address as text.
+    pub address: Box<str>,
+    pub is_trusted: bool,
+    /// None for a plain connection straight from the client.
+    beyond: Option<Box<Beyond>>,
+}
+
+/// What a plain socket does not tell.
+#[derive(Debug, Default)]
+pub struct Beyond {
     /// Client, and the address that it asked for, where these are others than the socket's.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
-    pub tls: Option<OriginTls>,
+    pub tls: Option<Arc<OriginTls>>,
 }
 
 /// A client's TLS.
@@ -25,25 +38,58 @@ pub struct OriginTls {
 }
 
 impl Origin {
+    /// Of a connection from `peer`, unless more is known.
+    pub fn new(core: &Core, peer: SocketAddr, beyond: Option<Beyond>) -> Rc<Self> {
+        let told = beyond.as_ref().and_then(|beyond| beyond.addresses);
+        let address = told.map_or(peer, |(client, _)| client).ip().to_canonical();
+        Rc::new(Self {
+            is_trusted: core.settings.borrow().trusted_proxies.contains(&address),
+            address: address.to_string().into_boxed_str(),
+            beyond: beyond.map(Box::new),
+        })
+    }
+
+    /// The same for streams on this connection, which they cannot ask.
+    pub fn with_addresses(origin: Rc<Self>, stream: &Stream) -> Rc<Self> {
+        let Some(addresses) = origin.addresses(stream) else { return origin };
+        Rc::new(Self {
+            address: origin.address.clone(),
+            is_trusted: origin.is_trusted,
+            beyond: Some(Box::new(Beyond { addresses: Some(addresses), tls: origin.tls().cloned() })),
+        })
+    }
+
+    fn tls(&self) -> Option<&Arc<OriginTls>> {
+        self.beyond.as_ref()?.tls.as_ref()
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    pub fn caller(&self) -> Caller<'_> {
+        Caller { address: &self.address, is_trusted: self.is_trusted, origin: self }
+    }
+
     /// Whether requests for this host may come this way.
     pub fn allows(&self, host: &[u8]) -> bool {
-        let Some(tls) = &self.tls else { return true };
+        let Some(tls) = self.tls() else { return true };
         let (Some(asked), Ok(host)) = (&tls.server_name, std::str::from_utf8(host)) else { return true };
         !tls.certificates.are_others(asked, host)
     }
 
     pub fn client_certificate(&self) -> Option<(&str, &str)> {
-        let (name, value) = self.tls.as_ref()?.client_certificate.as_ref()?;
+        let (name, value) = self.tls()?.client_certificate.as_ref()?;
         Some((name, value))
     }
-}
 
-/// Client and the address that it asked for.
-pub fn addresses(stream: &Stream, origin: Option<&Origin>) -> Option<(SocketAddr, SocketAddr)> {
-    if let Some(addresses) = origin.and_then(|origin| origin.addresses) {
-        return Some(addresses);
+    /// Client and the address that it asked for; None if the connection is gone.
+    pub fn addresses(&self, stream: &Stream) -> Option<(SocketAddr, SocketAddr)> {
+        if let Some(addresses) = self.beyond.as_ref().and_then(|beyond| beyond.addresses) {
+            return Some(addresses);
+        }
+        let socket = stream.socket()?;
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Some((canonical(socket.peer_addr().ok()?), canonical(socket.local_addr().ok()?)))
     }
-    let socket = stream.socket()?;
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    Some((canonical(socket.peer_addr().ok()?), canonical(socket.local_addr().ok()?)))
 }

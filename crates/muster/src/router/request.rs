@@ -115,13 +115,7 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
-    pub origin: Option<&'a Origin>,
-}
-
-impl Caller<'_> {
-    fn is_secure(&self) -> bool {
-        self.origin.is_some_and(|origin| origin.tls.is_some())
-    }
+    pub origin: &'a Origin,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -154,7 +148,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
-    if caller.origin.is_some_and(|origin| !origin.allows(head.host_name())) {
+    if !caller.origin.allows(head.host_name()) {
         let reason = "the connection was made for a host of another certificate".into();
         let refused = Refused::of(&head, framing.is_done(), Fault::WrongHost, reason);
         return Admission::Refused { refused, used };
@@ -167,17 +161,17 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head, if caller.is_secure() { 443 } else { 80 });
+    let private = private_headers(&cluster, &head, if caller.origin.is_secure() { 443 } else { 80 });
     head.write(
         &Forwarding {
             client: caller.address,
             is_trusted: caller.is_trusted,
-            scheme: if caller.is_secure() { "https" } else { "http" },
+            scheme: if caller.origin.is_secure() { "https" } else { "http" },
             via: VIA,
             private,
             certificate: CertificateHeader {
                 dropped: &core.certificate_headers.borrow(),
-                added: caller.origin.and_then(Origin::client_certificate),
+                added: caller.origin.client_certificate(),
             },
         },
         &mut buffer,
@@ -287,6 +281,11 @@ impl Request {
         let member = pick(&self.cluster, &head, tried, now).ok()?;
         self.member = member;
         Some(())
+    }
+
+    /// Whether it goes to its member over HTTP/2.
+    pub fn uses_http2(&self) -> bool {
+        self.member.speaks_http2() && !self.asked.upgrade
     }
 
     /// Whether the client would rather have JSON than HTML from us.

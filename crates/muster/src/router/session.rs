@@ -5,20 +5,22 @@
 
 use super::access_log::Entry;
 use super::answers;
-use super::connect::connect;
+use super::connect::{Opening, connect};
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
+use super::http2;
+use super::lot::park_at_us;
 use super::member::Member;
 use super::origin::Origin;
 use super::reply::{Reply, State};
-use super::request::{Admission, Caller, Refused, Request, admit};
+use super::request::{Admission, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use tokio::net::TcpStream;
 
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
@@ -34,26 +36,30 @@ pub struct Session {
 pub struct Client {
     pub core: Rc<Core>,
     pub stream: Stream,
-    /// Its address as text.
-    address: Box<str>,
-    is_trusted: bool,
-    /// None for a plain connection straight from the client.
-    pub origin: Option<Rc<Origin>>,
+    pub origin: Rc<Origin>,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
+    /// It has said nothing yet, and may begin with HTTP/2.
+    pub may_speak_http2: bool,
 }
 
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// Give the session up until bytes come, or this point of the thread's clock.
+    Park {
+        idle_until_us: u64,
+    },
     Close,
     /// Close after the client had a chance to read our answer although it still sends.
     Linger,
     /// Close so that the client notices that its answer was cut off.
     Reset,
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
@@ -66,6 +72,10 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// Nothing came for a while.
+    Parked {
+        idle_until_us: u64,
+    },
     End,
 }
 
@@ -78,40 +88,39 @@ struct Failed {
     looks_complete: bool,
 }
 
-impl Session {
-    /// A session for `peer`, which may be another than the socket's.
-    pub fn new(core: Rc<Core>, ticket: Ticket, stream: Stream, peer: SocketAddr) -> Self {
-        let address = peer.ip().to_canonical();
-        let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-        let address = address.to_string().into_boxed_str();
-        let surplus = Vec::new();
-        let client = Client { core, stream, address, is_trusted, origin: None, surplus, is_watched: true };
-        Self { ticket, client }
-    }
+/// Serves a connection that was parked.
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
+    let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
 
-    /// Serves the connection until either side ends it.
-    pub fn serve(mut self) -> impl Future<Output = ()> {
-        // Not an async function, which would hold its argument twice.
-        async move {
-            self.ticket.enter().await;
-            loop {
-                match self.turn().await {
-                    Next::Request => {}
-                    Next::Close => return,
-                    Next::Linger => return Box::pin(answers::linger(self)).await,
-                    Next::Reset => return self.client.stream.reset(),
-                }
-            }
+/// Serves one request after the other, until either side ends it.
+pub async fn converse(mut session: Session) {
+    session.ticket.enter().await;
+    loop {
+        match session.turn().await {
+            Next::Request if session.client.stream.is_single() => return,
+            Next::Request => {}
+            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+            Next::Close => return,
+            Next::Linger => return Box::pin(answers::linger(session)).await,
+            Next::Reset => return session.client.stream.reset(),
+            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
         }
     }
+}
 
+impl Session {
     /// The life of one request.
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
+            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
+        self.client.may_speak_http2 = false;
         let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
         let result = self.carry(&mut request, &mut exchange, in_flight).await;
@@ -131,11 +140,14 @@ impl Session {
 
     async fn read_head(&mut self) -> Read {
         let timeouts = self.client.core.settings.borrow().timeouts;
-        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
-            if let Some(read) = self.try_admit(&bytes) {
+            let read = self.try_admit(&bytes);
+            self.client.core.give_buffer(bytes);
+            if let Some(read) = read {
                 return read;
             }
             deadline = self.ticket.in_ms(timeouts.head_ms);
@@ -145,9 +157,9 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { stream, core, surplus, address, is_trusted, origin, .. } = client;
+            let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted, origin: origin.as_deref() };
+            let caller = origin.caller();
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -170,6 +182,12 @@ impl Session {
                 }
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
                 Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
+                    if self.client.can_park() {
+                        return Read::Parked { idle_until_us };
+                    }
+                    deadline = idle_until_us;
+                }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
                 Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
                     return Read::End;
@@ -179,8 +197,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, origin, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted, origin: origin.as_deref() };
+        let Client { core, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller();
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -262,12 +280,8 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let Client { core, stream, origin, .. } = &self.client;
-            let connect_ms = core.settings.borrow().timeouts.connect_ms;
-            let client = (stream, origin.as_deref());
-            let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(core, &self.ticket, &request.member, client, deadline)).await;
+            let connected = Box::pin(self.open(request)).await;
             let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
@@ -279,7 +293,7 @@ impl Session {
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
-            failed.failure.is_written = true;
+            failed.failure.is_written = !exchange.connection.was_refused();
             failed.failure.answer_started = exchange.reply.has_started;
             failed.is_cut_off = exchange.reply.is_under_way();
             failed.looks_complete = exchange.reply.ends_by_close();
@@ -287,9 +301,24 @@ impl Session {
         })
     }
 
+    /// A new connection to the request's member.
+    async fn open(&self, request: &Request) -> Result<Stream, Fault> {
+        let Client { core, stream, origin, .. } = &self.client;
+        let connect_ms = core.settings.borrow().timeouts.connect_ms;
+        let http2 = request.uses_http2();
+        let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+        let opening = Opening { core, ticket: &self.ticket, client: (stream, origin), deadline, http2 };
+        let connection = connect(&opening, &request.member).await?;
+        if http2 { http2::begin(core, &request.member, connection).await } else { Ok(connection) }
+    }
+
     /// Takes an idle connection of the member if it has one.
     fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
-        let idle = request.member.take_idle(self.client.core.now());
+        let idle = if request.uses_http2() {
+            http2::reuse(&self.client.core, &request.member)
+        } else {
+            request.member.take_idle(self.client.core.now())
+        };
         *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
         exchange.is_some()
     }
@@ -379,7 +408,8 @@ impl Session {
         });
         self.log(request, answer.status, 0);
         if failure.fault == Fault::ClientGone {
-            return Next::Close;
+            // It may only have stopped reading, and must not take what it has for the whole.
+            return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
         }
         if self.client.core.may_tell() {
             tracing::info!(
@@ -413,7 +443,7 @@ impl Session {
             totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
-            tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
+            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a malformed request is refused");
         }
         self.log_refused(&refused);
         self.answer(&refused).await
@@ -441,7 +471,7 @@ impl Session {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let cluster = request.cluster.view.borrow();
             log.write(&Entry {
-                client: &self.client.address,
+                client: &self.client.origin.address,
                 line: request.line(),
                 status,
                 bytes,
@@ -454,13 +484,38 @@ impl Session {
     fn log_refused(&self, refused: &Refused) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let status = refused.fault.answer().status;
-            let (client, line) = (&*self.client.address, refused.line.as_str());
+            let (client, line) = (&*self.client.origin.address, refused.line.as_str());
             log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
         }
     }
 }
 
 impl Client {
+    /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
+    fn can_park(&self) -> bool {
+        let is_plain = self.stream.as_tcp().is_some();
+        is_plain && !self.core.is_stopping.get() && self.core.lot.is_wanted(self.core.waits.count())
+    }
+
+    /// Leaves the connection, on which nothing is under way, to the parking lot.
+    fn park(self, idle_until_us: u64) {
+        let Stream::Tcp(stream) = self.stream else { unreachable!("`can_park` has looked") };
+        match stream.into_std() {
+            Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
+            Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
+        }
+    }
+
+    /// `surplus` was read from the stream before.
+    pub fn new(core: Rc<Core>, stream: Stream, origin: Rc<Origin>, surplus: Vec<u8>) -> Self {
+        Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
+    }
+
+    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
+    fn speaks_http2(&self) -> bool {
+        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
+    }
+
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
         if !self.is_watched {
@@ -544,7 +599,7 @@ mod tests {
     /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
     #[test]
     fn an_idle_session_is_small() {
-        let bytes = size(Session::serve);
+        let bytes = size(converse);
         assert!(bytes <= 920, "a session takes {bytes} bytes");
     }
 }

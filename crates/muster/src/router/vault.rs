@@ -6,7 +6,7 @@
 use crate::tls::{self, ServerTls, TlsError};
 use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,19 +15,24 @@ use wire::settings::{Listener, ListenerTls, Protocol};
 use wire::view::{MemberTls, View};
 
 /// Protocols of HTTP that clients are offered, the best first.
-const HTTP_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// What members are asked for that speak HTTP/2. Others are asked for nothing, which all of them understand.
+const HTTP2_ALONE: &[&[u8]] = &[b"h2"];
 
 /// TLS for all data threads. Immutable; replaced whole.
 #[derive(Debug, Default)]
 pub struct TlsTable {
     pub listeners: BTreeMap<SocketAddr, Arc<ServerTls>>,
-    members: BTreeMap<MemberTls, Arc<ClientConfig>>,
+    members: BTreeMap<Speech, Arc<ClientConfig>>,
 }
+
+/// How members are spoken to; with true in HTTP/2.
+type Speech = (MemberTls, bool);
 
 impl TlsTable {
     /// None while its files could never be read.
-    pub fn of_member(&self, tls: &MemberTls) -> Option<Arc<ClientConfig>> {
-        self.members.get(&without_name(tls)).cloned()
+    pub fn of_member(&self, tls: &MemberTls, http2: bool) -> Option<Arc<ClientConfig>> {
+        self.members.get(&(without_name(tls), http2)).cloned()
     }
 }
 
@@ -40,10 +45,10 @@ fn without_name(tls: &MemberTls) -> MemberTls {
 pub struct Vault {
     listeners: BTreeMap<SocketAddr, Held<ServerTls>>,
     /// What a listener was told to use, beside what came of it.
-    asked: BTreeMap<SocketAddr, (ListenerTls, bool)>,
+    asked: BTreeMap<SocketAddr, (ListenerTls, &'static [&'static [u8]])>,
     /// Of each listener, so that clients can go on with their sessions after a certificate changed.
     tickets: BTreeMap<SocketAddr, (TrustedClients, Arc<dyn ProducesTickets>)>,
-    members: BTreeMap<MemberTls, Held<ClientConfig>>,
+    members: BTreeMap<Speech, Held<ClientConfig>>,
 }
 
 /// Whose tickets count: those of clients that were checked against the same authorities.
@@ -150,35 +155,48 @@ impl Vault {
             is_new |= self.look_at_listener(listener, tls, looks_again);
         }
         let views = views.values().flat_map(|view| &view.members);
-        let wanted: Vec<(MemberTls, bool)> = views
-            .filter_map(|member| member.transport.tls.as_ref())
-            .map(|tls| (without_name(tls), tls.is_unverified))
+        let with_tls =
+            views.filter_map(|member| Some((member.transport.tls.as_ref()?, member.transport.http2)));
+        // Upgrades go over HTTP/1.1 to members that speak HTTP/2, too.
+        let wanted: BTreeSet<Speech> = with_tls
+            .flat_map(|(tls, http2)| [(without_name(tls), http2), (without_name(tls), false)])
             .collect();
-        let wanted: BTreeMap<MemberTls, bool> = wanted.into_iter().collect();
         let before = self.members.len();
-        self.members.retain(|tls, _| wanted.contains_key(tls));
+        self.members.retain(|speech, _| wanted.contains(speech));
         is_new |= self.members.len() != before;
-        for (tls, is_unverified) in wanted {
-            if is_unverified && !self.members.contains_key(&tls) {
-                tracing::warn!("members with tls_unverified are believed whatever certificate they show");
-            }
-            if !looks_again && self.members.contains_key(&tls) {
-                continue;
-            }
-            let held = self.members.entry(tls.clone()).or_default();
-            is_new |= held.look(&tls::files_of_member(&tls), || tls::client_config(&tls, &[]));
-            if !tls.certificate.is_empty() {
-                held.note_lateness(&[&tls.certificate]);
-            }
+        for speech in wanted {
+            is_new |= self.look_at_member(speech, looks_again);
+        }
+        is_new
+    }
+
+    fn look_at_member(&mut self, speech: Speech, looks_again: bool) -> bool {
+        let is_known = self.members.contains_key(&speech);
+        if is_known && !looks_again {
+            return false;
+        }
+        let (tls, http2) = &speech;
+        if tls.is_unverified && !is_known {
+            tracing::warn!("members with tls_unverified are believed whatever certificate they show");
+        }
+        let alpn = if *http2 { HTTP2_ALONE } else { &[] };
+        let held = self.members.entry(speech.clone()).or_default();
+        let is_new = held.look(&tls::files_of_member(tls), || tls::client_config(tls, alpn));
+        if !tls.certificate.is_empty() {
+            held.note_lateness(&[&tls.certificate]);
         }
         is_new
     }
 
     fn look_at_listener(&mut self, listener: &Listener, tls: &ListenerTls, looks_again: bool) -> bool {
         let address = listener.address;
-        let is_http = matches!(listener.protocol, Protocol::Http { .. });
+        let alpn = match &listener.protocol {
+            Protocol::Http { http2: true } => HTTP_PROTOCOLS,
+            Protocol::Http { http2: false } => &HTTP_PROTOCOLS[1..],
+            Protocol::Tcp { .. } | Protocol::Tls { .. } => &[],
+        };
         let held = self.listeners.entry(address).or_default();
-        let asked = (tls.clone(), is_http);
+        let asked = (tls.clone(), alpn);
         let is_known = self.asked.get(&address) == Some(&asked);
         if is_known && !looks_again {
             return false;
@@ -194,7 +212,6 @@ impl Vault {
             let known =
                 tickets.get(&address).filter(|(of, _)| *of == trusted).map(|(_, tickets)| tickets.clone());
             let keys = known.map_or_else(tls::tickets, Ok)?;
-            let alpn = if is_http { HTTP_PROTOCOLS } else { &[] };
             let fresh = tls::server_config(tls, alpn, keys.clone())?;
             tickets.insert(address, (trusted, keys));
             Ok(Arc::new(fresh))
@@ -228,6 +245,8 @@ impl Vault {
             held.problems().map(move |problem| format!("TLS of {address}: {problem}"))
         });
         let of_members = self.members.values().flat_map(Held::problems);
-        of_listeners.chain(of_members.map(|problem| format!("TLS to members: {problem}"))).collect()
+        let of_members: BTreeSet<String> =
+            of_members.map(|problem| format!("TLS to members: {problem}")).collect();
+        of_listeners.chain(of_members).collect()
     }
 }
