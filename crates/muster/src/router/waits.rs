@@ -205,9 +205,12 @@ impl Ticket {
         .await
     }
 
-    /// Puts the deadline of the running wait elsewhere, from within what it polls.
+    /// Puts the deadline of the running wait elsewhere, from within what it polls. A signal that has come stays.
     pub fn postpone(&self, deadline: u64) {
-        self.arm(deadline);
+        let all = self.waits.all.borrow();
+        if all[self.key].signal.get().is_none() {
+            self.set_deadline(&all[self.key], deadline);
+        }
     }
 
     fn arm(&self, deadline: u64) {
@@ -217,6 +220,10 @@ impl Ticket {
         if wait.signal.get() == Some(Signal::Deadline) {
             wait.signal.set(None);
         }
+        self.set_deadline(wait, deadline);
+    }
+
+    fn set_deadline(&self, wait: &Wait, deadline: u64) {
         wait.deadline.set(deadline);
         if deadline < self.waits.earliest.get() {
             self.waits.earliest.set(deadline);
