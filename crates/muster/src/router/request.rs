@@ -109,6 +109,7 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    pub is_http2: bool,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -156,6 +157,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
             is_trusted: caller.is_trusted,
             scheme: "http",
             via: VIA,
+            is_http2: caller.is_http2,
             private,
         },
         &mut buffer,
