@@ -53,6 +53,8 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         keeper,
         state,
         views: BTreeMap::new(),
+        table: None,
+        table_before: None,
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
@@ -90,6 +92,10 @@ struct Control {
     keeper: Keeper,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// The table that was handed out last.
+    table: Option<Arc<Table>>,
+    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
+    table_before: Option<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -303,12 +309,18 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
+        let (settings, routes) = match before {
+            Some(before) => (before.settings.clone(), before.routes.clone()),
+            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        };
         let table = Arc::new(Table {
-            routes: Arc::new(RouteTable::new(&settings.routes)),
-            settings: Arc::new(settings.clone()),
+            settings,
+            routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),
         });
+        self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;
         self.keep();
     }

@@ -23,6 +23,7 @@ mod session;
 mod splice;
 mod streams;
 mod table;
+mod takeover;
 mod thread;
 mod tls_stream;
 mod tunnel;
