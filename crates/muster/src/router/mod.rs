@@ -16,6 +16,7 @@ mod listen;
 mod lot;
 mod member;
 pub mod plugin_cfg;
+mod plugin_cfg_output;
 mod reply;
 mod report;
 mod request;
