@@ -8,6 +8,7 @@ mod matching;
 mod model;
 mod parse;
 mod read;
+pub mod retry;
 pub mod serve;
 pub mod xml;
 

@@ -2,6 +2,7 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
+use super::manner::Manner;
 use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
@@ -23,6 +24,7 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
     pub in_flight: Cell<u64>,
     pub requests: Cell<u64>,
@@ -44,6 +46,7 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            manner: Cell::default(),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
@@ -102,6 +105,7 @@ impl Member {
             self.idle.borrow_mut().clear();
         }
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }

@@ -12,6 +12,7 @@ mod core;
 mod exchange;
 mod kept;
 mod listen;
+mod manner;
 mod member;
 pub mod plugin_cfg;
 mod reply;

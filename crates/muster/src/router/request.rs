@@ -13,7 +13,8 @@ use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
-use logic::retry::Fault;
+use logic::plugin_cfg;
+use logic::retry::{self, Failure, Fault, Verdict};
 use std::rc::Rc;
 
 /// Our name in Via.
@@ -38,6 +39,8 @@ pub struct Request {
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
+    /// Attempts that ended because the member was silent.
+    pub silences: u32,
 }
 
 /// A request that is answered by the router itself.
@@ -181,6 +184,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         body_bytes: step.data as u64,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
+        silences: 0,
     };
     Admission::Admitted { request, used }
 }
@@ -265,6 +269,25 @@ impl Request {
         let member = pick(&self.cluster, &head, tried, now).ok()?;
         self.member = member;
         Some(())
+    }
+
+    /// Whether it may be sent again, by the rules that its cluster comes with.
+    pub fn may_retry(&self, failure: &Failure, attempts_max: u32) -> Verdict {
+        match &self.cluster.view.borrow().plugin {
+            None => retry::may_retry(failure, attempts_max),
+            Some(rules) => {
+                let has_body = self.body_bytes > 0;
+                plugin_cfg::retry::may_retry(rules, failure, has_body, self.silences, attempts_max)
+            }
+        }
+    }
+
+    /// Bytes of body that may be kept for another attempt.
+    pub fn replay_max_bytes(&self, general: u32) -> u64 {
+        match &self.cluster.view.borrow().plugin {
+            None => u64::from(general),
+            Some(rules) => rules.post_buffer_max_bytes.unwrap_or(u64::MAX),
+        }
     }
 
     /// Whether the client would rather have JSON than HTML from us.

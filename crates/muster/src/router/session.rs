@@ -14,7 +14,7 @@ use super::request::{Admission, Caller, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
-use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -114,7 +114,8 @@ impl Session {
             After::Tunnel(connection) => {
                 // A conversation like any other: who drains its member waits for it.
                 let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
-                Box::pin(tunnel::run(self, *connection)).await;
+                let manner = request.member.manner.get();
+                Box::pin(tunnel::run(self, *connection, manner)).await;
                 Next::Close
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
@@ -219,11 +220,12 @@ impl Session {
     }
 
     /// Whether to try again and where, with leave of the budget; notes what the attempt says about its member.
-    fn judge(&self, request: &Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
+    fn judge(&self, request: &mut Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        let verdict = match may_retry(failure, attempts_max) {
+        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
             }
@@ -241,7 +243,9 @@ impl Session {
         if fault.answer().side == Side::Member {
             request.member.failed.set(request.member.failed.get() + 1);
         }
-        if fault.marks_member() {
+        if fault.marks_member()
+            || (fault == Fault::MemberTimeout && request.member.manner.get().marks_silence)
+        {
             request.cluster.member_failed(&request.member, now);
         }
         tracing::debug!(member = %request.member.name, ?fault, "an attempt failed");
@@ -256,10 +260,12 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let core = &self.client.core;
+            let connect_ms = core.settings.borrow().timeouts.connect_ms;
+            let connect_ms = request.member.manner.get().connect_ms(connect_ms);
             let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
+            let connected = Box::pin(connect(&self.ticket, core, &request.member, deadline)).await;
             let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
@@ -289,6 +295,8 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        let manner = request.member.manner.get();
+        let response_ms = manner.response_ms(request.asked.upgrade, response_ms);
         loop {
             let since_us = if exchange.reply.state == State::AwaitHead {
                 if !exchange.upload.is_sent(request) {

@@ -83,7 +83,9 @@ impl Upload {
             return Err(Fault::RequestRefused { why: Refusal::BodyTooLarge });
         }
         let kept_bytes = request.buffer.len() - request.head_length + body.len();
-        if request.is_replayable && kept_bytes <= settings.retry.replay_max_bytes as usize {
+        if request.is_replayable
+            && kept_bytes as u64 <= request.replay_max_bytes(settings.retry.replay_max_bytes)
+        {
             request.buffer.extend_from_slice(body);
         } else {
             request.is_replayable = false;
