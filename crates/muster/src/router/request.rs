@@ -112,6 +112,8 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    /// Of the listener that took the connection.
+    pub port: u16,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -144,7 +146,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
-    let (cluster, member) = match find_member(core, &head, now) {
+    let (cluster, member) = match find_member(core, &head, caller, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
             let refused = Refused::of(&head, framing.is_done(), fault, reason);
@@ -152,7 +154,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head);
+    let private = private_headers(&cluster, &head, caller);
     head.write(
         &Forwarding {
             client: caller.address,
@@ -190,12 +192,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
 }
 
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: head.port().unwrap_or(80),
+            port: if rules.tells_listener_port { caller.port } else { head.port().unwrap_or(80) },
         },
     }
 }
@@ -214,11 +216,16 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
 fn find_member(
     core: &Core,
     head: &RequestHead<'_, '_>,
+    caller: Caller<'_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
     let found = {
         let routes = core.routes.borrow();
-        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        let port = match routes.has_ports() {
+            false => 0,
+            true if core.settings.borrow().matches_listener_port => caller.port,
+            true => head.port().unwrap_or(80),
+        };
         routes.find(head.host_name(), port, head.path())
     };
     let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };

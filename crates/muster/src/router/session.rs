@@ -37,6 +37,8 @@ pub struct Client {
     /// Its address as text.
     address: Box<str>,
     is_trusted: bool,
+    /// The port that it came in on.
+    port: u16,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
@@ -82,8 +84,10 @@ pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
     let address = address.to_string().into_boxed_str();
-    let surplus = Vec::new();
-    let client = Client { core, stream: Stream::tcp(stream), address, is_trusted, surplus, is_watched: true };
+    // Only a connection that is broken already has none.
+    let port = stream.local_addr().map_or(0, |local| local.port());
+    let (stream, surplus) = (Stream::tcp(stream), Vec::new());
+    let client = Client { core, stream, address, is_trusted, port, surplus, is_watched: true };
     let mut session = Session { ticket, client };
     async move {
         session.ticket.enter().await;
@@ -140,9 +144,9 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { stream, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, address, is_trusted, port, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted };
+            let caller = Caller { address, is_trusted: *is_trusted, port: *port };
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -174,8 +178,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted };
+        let Client { core, surplus, address, is_trusted, port, .. } = &mut self.client;
+        let caller = Caller { address, is_trusted: *is_trusted, port: *port };
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
