@@ -134,6 +134,17 @@ impl UriPattern {
     }
 }
 
+impl std::fmt::Display for UriPattern {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Extension(ending) => write!(out, "*{ending}"),
+            Self::Prefix { path, ending } => write!(out, "{path}/*{ending}"),
+            Self::Start(path) => write!(out, "{path}*"),
+            Self::Exact(path) => out.write_str(path),
+        }
+    }
+}
+
 /// What a request found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found<'a> {

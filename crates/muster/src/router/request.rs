@@ -297,6 +297,11 @@ impl Request {
         }
     }
 
+    /// Whether it goes to its member over HTTP/2.
+    pub fn uses_http2(&self) -> bool {
+        self.member.speaks_http2() && !self.asked.upgrade
+    }
+
     /// Whether the client would rather have JSON than HTML from us.
     pub fn wants_json(&self) -> bool {
         let mut space = HeaderSpace::new();
