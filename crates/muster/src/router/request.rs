@@ -289,6 +289,13 @@ impl Request {
         }
     }
 
+    /// Whether its body follows only when the member has said that it wants it.
+    pub fn holds_body(&self) -> bool {
+        let has_body = self.body_bytes > 0 || !self.framing.is_done();
+        let asks = has_body && !self.expects_continue && !self.uses_http2();
+        asks && self.member.manner.get().waits_for_continue
+    }
+
     /// Bytes of body that may be kept for another attempt.
     pub fn replay_max_bytes(&self, general: u32) -> u64 {
         match &self.cluster.view.borrow().plugin {

@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
+/// How long a body is held for a member that was asked whether it wants it. A second, as common clients wait.
+const CONTINUE_WAIT_MS: u64 = 1_000;
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
 
@@ -364,13 +366,20 @@ impl Session {
                 self.ticket.now_us()
             };
             let step_by = since_us.saturating_add(response_ms.saturating_mul(1000));
-            let deadline = step_by.min(request.deadline_us);
+            let mut deadline = step_by.min(request.deadline_us);
+            if exchange.upload.waits_for_leave() {
+                deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
+            }
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
                 Ok(Err(fault)) => return Err(fault),
+                // A member that knows nothing of Expect waits for the body, and so would we for its answer.
+                Err(Signal::Deadline) if exchange.upload.waits_for_leave() => {
+                    exchange.upload.release(&mut exchange.connection, request);
+                }
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
                 }
