@@ -14,6 +14,7 @@ mod http2;
 mod kept;
 mod listen;
 mod lot;
+mod manner;
 mod member;
 pub mod plugin_cfg;
 mod plugin_cfg_output;
