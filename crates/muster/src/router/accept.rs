@@ -34,8 +34,9 @@ pub fn take(core: &Rc<Core>, listener: &Listener, stream: TcpStream, peer: Socke
         && listener.tls.is_none()
         && !listener.takes_proxy_header
     {
-        let origin = Origin::new(core, peer, None);
-        let mut client = Client::new(core.clone(), Stream::tcp(stream), origin, Vec::new());
+        let stream = Stream::tcp(stream);
+        let origin = Origin::new(core, &stream, peer, None);
+        let mut client = Client::new(core.clone(), stream, origin, Vec::new());
         client.may_speak_http2 = http2;
         let session = Session { ticket: Ticket::new(&core.waits), client };
         tokio::task::spawn_local(converse(session));
@@ -100,7 +101,7 @@ impl Arrival {
                     Stream::Tls(stream) => stream.agreed().alpn_protocol() == Some(b"h2"),
                     Stream::Tcp(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => *http2,
                 };
-                let origin = Origin::new(&self.core, self.peer, Some(ready.beyond));
+                let origin = Origin::new(&self.core, &ready.stream, self.peer, Some(ready.beyond));
                 let mut client = Client::new(self.core, ready.stream, origin, ready.ahead);
                 client.may_speak_http2 = may_speak_http2;
                 converse(Session { ticket: self.ticket, client }).await;
@@ -124,7 +125,7 @@ impl Arrival {
 
     async fn forward(&self, ready: Ready, cluster: &wire::id::ClusterName, line: String) {
         let Ready { stream, beyond, ahead, .. } = ready;
-        let origin = Origin::new(&self.core, self.peer, Some(beyond));
+        let origin = Origin::new(&self.core, &stream, self.peer, Some(beyond));
         let forward = Forward { core: &self.core, ticket: &self.ticket, line, origin };
         Box::pin(forward.run(cluster, stream, ahead)).await;
     }

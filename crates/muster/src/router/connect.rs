@@ -1,6 +1,7 @@
 //! A new connection to a member, ready for its first byte: TCP, who the client is where the member wants to know, TLS.
 
 use super::core::Core;
+use super::manner::ask_first;
 use super::member::Member;
 use super::origin::Origin;
 use super::streams::Stream;
@@ -42,8 +43,18 @@ pub struct Opening<'a> {
     pub http2: bool,
 }
 
-/// Opens a new connection.
+/// Opens a new connection for requests.
 pub async fn connect(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
+    let mut connection = open(opening, member).await?;
+    let Opening { core, ticket, deadline, .. } = *opening;
+    if member.manner.get().asks_first && !ask_first(ticket, &core.scratch, &mut connection, deadline).await? {
+        return open(opening, member).await;
+    }
+    Ok(connection)
+}
+
+/// Opens a new connection.
+pub async fn open(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
     let step = Step { opening, member, address };
     let mut stream = step.until(pin!(TcpStream::connect(address))).await?;

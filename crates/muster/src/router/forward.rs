@@ -3,7 +3,7 @@
 //! The member is found, and another one tried when it cannot be reached, as for a request; counted and logged likewise.
 
 use super::access_log::Entry;
-use super::connect::{Opening, connect};
+use super::connect::{Opening, open};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
@@ -37,7 +37,9 @@ impl Forward<'_> {
             Err(fault) => return self.refuse(stream, fault, started_us),
         };
         let in_flight = InFlight::begin(self.core, &member);
-        let carried = tunnel::carry(self.core, self.ticket, &mut stream, &mut connection, &ahead).await;
+        let carried =
+            tunnel::carry(self.core, self.ticket, &mut stream, &mut connection, &ahead, member.manner.get())
+                .await;
         drop(in_flight);
         self.count(&cluster, &member, &carried, started_us);
     }
@@ -59,11 +61,11 @@ impl Forward<'_> {
                 core: self.core,
                 ticket: self.ticket,
                 client: (stream, &self.origin),
-                deadline: self.ticket.in_ms(connect_ms),
+                deadline: self.ticket.in_ms(member.manner.get().connect_ms(connect_ms)),
                 http2: false,
             };
             self.ticket.set_member(member.identity());
-            let connected = connect(&opening, &member).await;
+            let connected = open(&opening, &member).await;
             self.ticket.set_member(0);
             match connected {
                 Ok(connection) => {

@@ -3,6 +3,7 @@
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
 use super::http2::member_link::Links;
+use super::manner::Manner;
 use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
@@ -25,6 +26,7 @@ pub struct Member {
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
     pub transport: RefCell<Transport>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
     speaks_http2: Cell<bool>,
     /// Connections that are shared by requests, if it speaks HTTP/2.
@@ -50,6 +52,7 @@ impl Member {
             index: Cell::new(None),
             is_up: Cell::new(false),
             transport: RefCell::new(view.transport.clone()),
+            manner: Cell::default(),
             idle: RefCell::default(),
             speaks_http2: Cell::new(view.transport.http2),
             links: Links::default(),
@@ -128,6 +131,7 @@ impl Member {
         }
         self.speaks_http2.set(view.transport.http2);
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }
@@ -173,12 +177,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 

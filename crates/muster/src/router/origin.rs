@@ -15,6 +15,8 @@ pub struct Origin {
     /// Its address as text.
     pub address: Box<str>,
     pub is_trusted: bool,
+    /// The port that it came in on.
+    pub port: u16,
     /// None for a plain connection straight from the client.
     beyond: Option<Box<Beyond>>,
 }
@@ -39,12 +41,16 @@ pub struct OriginTls {
 
 impl Origin {
     /// Of a connection from `peer`, unless more is known.
-    pub fn new(core: &Core, peer: SocketAddr, beyond: Option<Beyond>) -> Rc<Self> {
+    pub fn new(core: &Core, stream: &Stream, peer: SocketAddr, beyond: Option<Beyond>) -> Rc<Self> {
         let told = beyond.as_ref().and_then(|beyond| beyond.addresses);
+        let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        // Only a connection that is broken already has none.
+        let port = told.map(|(_, server)| server).or(local).map_or(0, |local| local.port());
         let address = told.map_or(peer, |(client, _)| client).ip().to_canonical();
         Rc::new(Self {
             is_trusted: core.settings.borrow().trusted_proxies.contains(&address),
             address: address.to_string().into_boxed_str(),
+            port,
             beyond: beyond.map(Box::new),
         })
     }
@@ -55,6 +61,7 @@ impl Origin {
         Rc::new(Self {
             address: origin.address.clone(),
             is_trusted: origin.is_trusted,
+            port: origin.port,
             beyond: Some(Box::new(Beyond { addresses: Some(addresses), tls: origin.tls().cloned() })),
         })
     }
@@ -67,8 +74,10 @@ impl Origin {
         self.tls().is_some()
     }
 
-    pub fn caller(&self) -> Caller<'_> {
-        Caller { address: &self.address, is_trusted: self.is_trusted, origin: self }
+    /// As who a request asks that comes by this stream.
+    pub fn caller(&self, stream: &Stream) -> Caller<'_> {
+        let is_http2 = stream.is_single();
+        Caller { address: &self.address, is_trusted: self.is_trusted, is_http2, origin: self }
     }
 
     /// Whether requests for this host may come this way.

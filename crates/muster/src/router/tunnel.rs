@@ -6,6 +6,7 @@
 //! read each way; what comes in large pieces goes from socket to socket through a pipe.
 
 use super::core::Core;
+use super::manner::Manner;
 use super::session::Session;
 use super::splice::{Pipe, Spliced};
 use super::streams::{Outbox, SCRATCH_BYTES, Stream, poll_read};
@@ -101,11 +102,11 @@ impl Way {
 }
 
 /// Runs the tunnel between the session's client and `member` to its end.
-pub async fn run(session: &mut Session, mut member: Stream) {
+pub async fn run(session: &mut Session, mut member: Stream, manner: Manner) {
     // What the client said ahead of the switch belongs to the new protocol.
     let early = std::mem::take(&mut session.client.surplus);
     let Session { ticket, client } = session;
-    carry(&client.core, ticket, &mut client.stream, &mut member, &early).await;
+    carry(&client.core, ticket, &mut client.stream, &mut member, &early, manner).await;
 }
 
 /// Carries bytes until the end; `early` came from the client before.
@@ -115,14 +116,18 @@ pub async fn carry(
     client: &mut Stream,
     member: &mut Stream,
     early: &[u8],
+    manner: Manner,
 ) -> Carried {
-    let idle_ms = core.settings.borrow().timeouts.tunnel_idle_ms;
+    let idle_ms = manner.tunnel_idle_ms(core.settings.borrow().timeouts.tunnel_idle_ms);
     let (mut up, mut down) = (Way { bytes: early.len() as u64, ..Way::default() }, Way::default());
     let mut is_sound = up.unsent.send(member, early, &[]).is_ok();
     ticket.set_idle(true);
     while is_sound && !(up.is_over && down.is_over || core.is_stopping.get()) {
         let is_half_open = up.is_over || down.is_over;
-        let deadline = ticket.in_ms(if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms });
+        let most_ms = if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms };
+        // A member that takes nothing is not idle but stuck.
+        let most_ms = if up.unsent.is_empty() { most_ms } else { most_ms.min(manner.tunnel_write_ms()) };
+        let deadline = ticket.in_ms(most_ms);
         let moved = ticket
             .until(deadline, |context| {
                 let sent = up.poll(core, client, member, context);
