@@ -5,6 +5,7 @@
 use super::access_log::AccessLogHandle;
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
+use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
@@ -64,6 +65,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        plugin_cfg: None,
     };
     LocalSet::new().block_on(&runtime, control.run(source, stopped));
     control.join();
@@ -110,6 +112,8 @@ struct Control {
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// There from the first settings that ask for a file.
+    plugin_cfg: Option<PluginCfgOutputs>,
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -147,6 +151,8 @@ impl Control {
                 _ = again.tick() => self.again().await,
             }
         }
+        // A script that runs ends with the router.
+        self.plugin_cfg = None;
         for thread in &self.threads {
             // A thread that is gone needs no order to stop.
             if thread.orders.send(Order::Stop).await.is_err() {
@@ -215,6 +221,10 @@ impl Control {
         self.open_access_log(&settings.access_log);
         self.publish().await;
         self.listen(&settings).await;
+        if settings.plugin_cfg.is_some() || self.plugin_cfg.is_some() {
+            let outputs = || PluginCfgOutputs::start(self.reported.clone());
+            self.plugin_cfg.get_or_insert_with(outputs).want(settings.plugin_cfg.clone());
+        }
     }
 
     /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
@@ -399,7 +409,9 @@ impl Control {
         let listening =
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.router, &threads, listening, self.problems.clone(), now);
+        let mut problems = self.problems.clone();
+        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
+        let report = self.summary.of(&self.router, &threads, listening, problems, now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

@@ -3,6 +3,7 @@
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
 use super::http2::member_link::Links;
+use super::manner::Manner;
 use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
@@ -24,6 +25,7 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
     speaks_http2: Cell<bool>,
     /// Connections that are shared by requests, if it speaks HTTP/2.
@@ -48,6 +50,7 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            manner: Cell::default(),
             idle: RefCell::default(),
             speaks_http2: Cell::new(view.transport.http2),
             links: Links::default(),
@@ -122,6 +125,7 @@ impl Member {
         }
         self.speaks_http2.set(speaks_http2);
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }
