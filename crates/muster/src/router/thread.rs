@@ -140,18 +140,11 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
 }
 
 fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    if core.connections() >= sessions_max(core) as usize {
+    if core.connections() >= core.sessions_max.get() {
         return refuse_connection(core, &stream);
     }
     // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
     tokio::task::spawn_local(serve(core.clone(), stream, peer));
-}
-
-/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
-pub fn sessions_max(core: &Core) -> u32 {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
 }
 
 /// One answer without waiting: a router that is full has no room for another session.
