@@ -91,3 +91,15 @@ pub const PLUGIN_CFG_NODES_MAX: u32 = 1_000_000;
 pub const PLUGIN_CFG_ATTRIBUTES_MAX: usize = 256;
 /// Depth of elements. 16: the vendor's files need five, and reading one level takes one frame of the stack.
 pub const PLUGIN_CFG_DEPTH_MAX: usize = 16;
+/// Pairs of virtual host and URI over all routes. Half a million: what 10,000 routes of 50 pairs make, in 100 MB.
+pub const PLUGIN_CFG_PAIRS_MAX: usize = 500_000;
+/// Findings told about one file. 500: more than anybody mends before looking again; the rest is counted.
+pub const PLUGIN_CFG_FINDINGS_MAX: usize = 500;
+/// Files merged at once. 64: which of them have a pair is told by bits, and nobody was seen with more than five.
+pub const PLUGIN_CFG_FILES_MAX: usize = 64;
+/// Routes that a router makes of it, one for each virtual host and URI of a Route. 200,000: a hundred applications with
+/// twenty URIs and a hundred virtual hosts, in 60 MB of memory.
+pub const PLUGIN_CFG_ROUTES_MAX: usize = 200_000;
+/// Body of one request that is kept so that it can be sent again where the file sets no bound. 16 MiB: a thousand such
+/// requests at once still fit a common machine.
+pub const PLUGIN_CFG_POST_BUFFER_MAX_BYTES: u64 = 16 << 20;

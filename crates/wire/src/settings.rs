@@ -105,6 +105,9 @@ pub struct RouteSettings {
     pub levels: Vec<Vec<ClusterName>>,
     pub spread: Spread,
     pub actions: RouteActions,
+    /// Instead of the cluster's.
+    #[serde(default)]
+    pub affinity: Option<Affinity>,
 }
 
 impl RouteSettings {
@@ -124,7 +127,7 @@ impl RouteSettings {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathKind {
     /// The path and all below it.

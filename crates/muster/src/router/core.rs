@@ -1,6 +1,7 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
@@ -45,6 +46,7 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// The cluster of each route, as far as its view is known.
@@ -64,7 +66,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         let sessions_max = sessions_max(&settings);
         Rc::new(Self {
             waits: Waits::new(clock),
@@ -72,6 +74,7 @@ impl Core {
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
@@ -92,6 +95,11 @@ impl Core {
         Time(self.waits.now_us() / 1000)
     }
 
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
+    }
+
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {
         let mut totals = self.totals.get();
         change(&mut totals);
@@ -105,11 +113,6 @@ impl Core {
         let told = if told_in == second { told + 1 } else { 1 };
         self.told.set((second, told));
         told <= TOLD_MAX
-    }
-
-    /// Client connections there are.
-    pub fn connections(&self) -> usize {
-        self.waits.count() - self.streams.get() as usize
     }
 
     /// An empty buffer, used before if possible.

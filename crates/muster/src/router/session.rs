@@ -9,10 +9,11 @@ use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
 use super::http2;
+use super::lot::park_at_us;
 use super::member::Member;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Outbox, Stream, poll_read};
+use super::streams::{Outbox, Stream, poll_read, send_at_once};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
@@ -63,6 +64,10 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// Give the session up until bytes come, or this point of the thread's clock.
+    Park {
+        idle_until_us: u64,
+    },
     Close,
     /// Close after the client had a chance to read our answer although it still sends.
     Linger,
@@ -82,6 +87,10 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// Nothing came for a while.
+    Parked {
+        idle_until_us: u64,
+    },
     End,
 }
 
@@ -94,15 +103,21 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a connection until either side ends it.
+/// Serves a new connection until either side ends it.
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
     let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted });
-    let mut client = Client::new(core, Stream::tcp(stream), origin, Vec::new());
+    send_at_once(&stream);
+    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
     client.may_speak_http2 = true;
-    converse(Session { ticket, client })
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves a connection that was parked.
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
+    let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
 }
 
 /// Serves one request after the other, until either side ends it.
@@ -113,6 +128,7 @@ pub fn converse(mut session: Session) -> impl Future<Output = ()> {
             match session.turn().await {
                 Next::Request if session.client.stream.is_single() => return,
                 Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
                 Next::Close => return,
                 Next::Linger => return Box::pin(answers::linger(session)).await,
                 Next::Reset => return session.client.stream.reset(),
@@ -129,6 +145,7 @@ impl Session {
             Read::Request(request) => request,
             Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
         self.client.may_speak_http2 = false;
@@ -151,7 +168,8 @@ impl Session {
 
     async fn read_head(&mut self) -> Read {
         let timeouts = self.client.core.settings.borrow().timeouts;
-        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
@@ -192,6 +210,12 @@ impl Session {
                 }
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
                 Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
+                    if self.client.can_park() {
+                        return Read::Parked { idle_until_us };
+                    }
+                    deadline = idle_until_us;
+                }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
                 Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
                     return Read::End;
@@ -490,6 +514,21 @@ impl Session {
 }
 
 impl Client {
+    /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
+    fn can_park(&self) -> bool {
+        let is_plain = self.stream.as_tcp().is_some();
+        is_plain && !self.core.is_stopping.get() && self.core.lot.is_wanted(self.core.waits.count())
+    }
+
+    /// Leaves the connection, on which nothing is under way, to the parking lot.
+    fn park(self, idle_until_us: u64) {
+        let Stream::Tcp(stream) = self.stream else { unreachable!("`can_park` has looked") };
+        match stream.into_std() {
+            Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
+            Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
+        }
+    }
+
     /// `surplus` was read from the stream before.
     pub fn new(core: Rc<Core>, stream: Stream, origin: Rc<Origin>, surplus: Vec<u8>) -> Self {
         Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }

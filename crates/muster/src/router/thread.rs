@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::listen::ACCEPT_PAUSE;
+use super::lot::{self, Lot};
 use super::report::{ThreadReport, of_thread};
 use super::session::serve;
 use super::table::Table;
@@ -57,16 +58,18 @@ pub struct ThreadStart {
 /// Starts a data thread.
 pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watcher = lot::watcher()?;
     std::thread::Builder::new().name(format!("router-{}", start.number)).spawn(move || {
-        LocalSet::new().block_on(&runtime, run(start));
+        LocalSet::new().block_on(&runtime, run(start, Lot::new(watcher)));
     })
 }
 
-async fn run(start: ThreadStart) {
+async fn run(start: ThreadStart, lot: Lot) {
     let ThreadStart { clock, settings, seed, mut orders, slot, reported, .. } = start;
-    let core = Core::new(clock, settings, seed);
+    let core = Core::new(clock, settings, seed, lot);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
+    tasks.spawn_local(lot::watch_for_ever(core.clone()));
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
     let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
@@ -94,6 +97,7 @@ async fn run(start: ThreadStart) {
     // Those that had connected already become sessions before sessions are counted.
     while accepting.join_next().await.is_some() {}
     core.is_stopping.set(true);
+    core.lot.clear();
     core.waits.stop_idle();
     let finished = async {
         while core.waits.count() > 0 {
