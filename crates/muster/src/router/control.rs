@@ -37,8 +37,9 @@ const THREADS_MAX: usize = 64;
 
 /// Data threads that the settings ask for.
 pub fn thread_count(settings: &RouterSettings) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = if settings.threads == 0 { cores } else { settings.threads as usize };
+    // Asking for cores reads files, so only where they count.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = if settings.threads == 0 { cores() } else { settings.threads as usize };
     wanted.clamp(1, THREADS_MAX)
 }
 

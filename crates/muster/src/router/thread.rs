@@ -167,18 +167,11 @@ impl Place {
             self.settings = listener.clone();
         }
         drop(settings);
-        if core.connections() >= sessions_max(core) as usize {
+        if core.connections() >= core.sessions_max.get() {
             return refuse_connection(core, &self.settings, &stream);
         }
         super::accept::take(core, &self.settings, stream, peer);
     }
-}
-
-/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
-pub fn sessions_max(core: &Core) -> u32 {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
 }
 
 /// One answer without waiting: a router that is full has no room for another session.
