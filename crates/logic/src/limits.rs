@@ -25,6 +25,14 @@ pub const SESSION_WINDOWS: usize = 4;
 /// Length of such a window. 100 s: three whole ones are the five minutes that people ask for.
 pub const SESSION_WINDOW_MS: u64 = 100_000;
 
+// HTTP/2. Costs are in units of the cheapest frame (`http2`); a request given up at once costs 11.
+
+/// Credit of a client for frames that bring nothing. 2,000: a page with 180 requests may be left at once.
+pub const HTTP2_CREDIT_MAX: i64 = 2_000;
+/// What it gets back. 1,000: 90 requests given up in each second, which no person and no healthy program does for long,
+/// cost a router less than one in a thousand of its time.
+pub const HTTP2_CREDIT_PER_SECOND: i64 = 1_000;
+
 // --- agent ---
 
 /// First pause between probes of a process that has just started; doubles up to the probe's interval.

@@ -48,7 +48,19 @@ pub struct Forwarding<'a> {
     pub scheme: &'a str,
     /// Pseudonym in Via.
     pub via: &'a str,
+    /// It came over HTTP/2 and was written as HTTP/1.1 by ourselves.
+    pub is_http2: bool,
     pub private: PrivateHeaders,
+    pub certificate: CertificateHeader<'a>,
+}
+
+/// The header in which members get the client's certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CertificateHeader<'a> {
+    /// Names under which members believe it: nobody else may say them.
+    pub dropped: &'a [String],
+    /// Name and value for this client.
+    pub added: Option<(&'a str, &'a str)>,
 }
 
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -259,6 +271,7 @@ impl<'b> RequestHead<'b, '_> {
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
+        let private = private | self.named(add.certificate.dropped);
         let dropped = self.scan.hop | private | if add.is_trusted { 0 } else { self.scan.forwarded };
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
@@ -273,6 +286,10 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         self.write_forwarded(add, out);
+        if let Some((name, value)) = add.certificate.added {
+            let line = [name, ": ", value, "\r\n"];
+            line.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        }
         if let PrivateHeaders::Sent { port, .. } = add.private
             && !self.speaks_for_another(add)
         {
@@ -286,6 +303,16 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Bits of the headers that have one of these names.
+    fn named(&self, names: &[String]) -> u128 {
+        if names.is_empty() {
+            return 0;
+        }
+        let is_named = |header: &Header<'_>| names.iter().any(|name| header.name.eq_ignore_ascii_case(name));
+        let bits = self.headers.iter().enumerate().filter(|(_, header)| is_named(header));
+        bits.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 
     /// Whether the caller is a router that we trust and tells about its own client.
@@ -322,8 +349,12 @@ impl<'b> RequestHead<'b, '_> {
         line(&[
             b";proto=",
             add.scheme.as_bytes(),
-            b"\r\nVia: 1.",
-            if self.is_version_11 { b"1 " } else { b"0 " },
+            b"\r\nVia: ",
+            match (add.is_http2, self.is_version_11) {
+                (true, _) => b"2.0 ",
+                (false, true) => b"1.1 ",
+                (false, false) => b"1.0 ",
+            },
         ]);
         line(&[add.via.as_bytes(), b"\r\n"]);
     }

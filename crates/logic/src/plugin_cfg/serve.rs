@@ -15,7 +15,7 @@ use crate::limits::{CLUSTER_MEMBERS_MAX, PLUGIN_CFG_POST_BUFFER_MAX_BYTES, PLUGI
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use wire::id::{ClusterName, Epoch, MemberName, NAME_LENGTH_MAX};
-use wire::settings::{PathKind, RouteSettings};
+use wire::settings::{PathKind, RouteActions, RouteSettings};
 use wire::view::{
     Affinity, AffinityKind, Health, MemberTls, MemberView, PluginRules, Policy, RunState, Secure, View,
 };
@@ -195,7 +195,6 @@ impl<'a> Planner<'a> {
     fn rules(&self, cluster: &ServerCluster) -> PluginRules {
         PluginRules {
             remove_special_headers: cluster.remove_special_headers,
-            post_size_max_bytes: cluster.post_size_max_bytes,
             // Without a bound of the file's there is still ours: memory is not endless.
             post_buffer_max_bytes: Some(
                 cluster.post_buffer_max_bytes.map_or(PLUGIN_CFG_POST_BUFFER_MAX_BYTES, |most| {
@@ -347,6 +346,10 @@ impl<'a> Planner<'a> {
             path_kind,
             levels: vec![vec![self.served.plain_views[planned.view].cluster.clone()]],
             affinity: uri.and_then(|uri| self.affinity_of(planned.cluster, uri)),
+            actions: RouteActions {
+                body_size_max_bytes: Some(planned.cluster.post_size_max_bytes.unwrap_or(0)),
+                ..RouteActions::default()
+            },
             ..RouteSettings::default()
         }
     }
@@ -421,6 +424,31 @@ impl Served {
     /// Names of its clusters.
     pub fn clusters(&self) -> Vec<ClusterName> {
         self.plain_views.iter().map(|view| view.cluster.clone()).collect()
+    }
+
+    /// Where to listen when nobody says it: the ports of virtual hosts, but for those that mean TLS or SIP by custom; 80
+    /// for virtual hosts of any port.
+    pub fn ports_to_listen(&self) -> Vec<u16> {
+        let is_other = |port: &u16| port % 1000 == 443 || [5060, 5061].contains(port);
+        let mut ports: BTreeSet<u16> = self.ports.iter().copied().filter(|port| !is_other(port)).collect();
+        if self.routes.iter().any(|route| route.port.is_none()) {
+            ports.insert(80);
+        }
+        ports.into_iter().collect()
+    }
+
+    /// Addresses of names, as earlier views of the same servers have them.
+    pub fn addresses_in(&self, old: &[View]) -> BTreeMap<String, IpAddr> {
+        let member = |target: &Target| {
+            let view = &self.plain_views[target.view];
+            let name = &view.members[target.member].name;
+            let old = old.iter().find(|old| old.cluster == view.cluster)?;
+            let member = old.members.iter().find(|member| member.name == *name)?;
+            let secure = member.secure.as_ref().filter(|_| target.is_secure);
+            let address = secure.map_or(member.address, |secure| secure.address)?;
+            (address.port() == target.port).then(|| (target.host.clone(), address.ip()))
+        };
+        self.targets.iter().filter_map(member).collect()
     }
 
     /// The views with what was looked up. A server whose name is not among `addresses` is there without an address; a

@@ -14,6 +14,7 @@ mod generate;
 mod hidden;
 mod node;
 mod plugin_cfg;
+mod router;
 mod run;
 mod status;
 mod table;
@@ -58,6 +59,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell
     Node(node::Args),
+    /// Run a router without a cell, from a plugin-cfg.xml
+    Router(router::Args),
     /// Judge, merge, compare, explain and write plugin-cfg.xml, the file of the WebSphere plug-in
     PluginCfg(plugin_cfg::Args),
     /// Print the JSON schema of the configuration
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
+        Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),
         Command::Reference(args) => generate::reference(args),

@@ -4,11 +4,13 @@
 
 use super::access_log::AccessLogHandle;
 use super::kept::{Keeper, Kept};
+use super::plugin_cfg::FileSource;
 use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
-use super::{RouterOptions, access_log, kept, listen};
+use super::vault::Vault;
+use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent, follow};
 use logic::route::RouteTable;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
-use wire::id::ClusterName;
+use wire::id::{ClusterName, NodeName, RouterName};
 use wire::link::{FromManager, Role, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
@@ -27,52 +29,82 @@ use wire::view::View;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So many times the pause above lie between two looks at the files of TLS: two seconds, so that a new certificate is
+/// soon in use. No event tells of all ways in which files change (renamed directories, links, network file systems).
+const LOOK_EVERY: u32 = 4;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 
 /// Data threads that the settings ask for.
 pub fn thread_count(settings: &RouterSettings) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = if settings.threads == 0 { cores } else { settings.threads as usize };
+    // Asking for cores reads files, so only where they count.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = if settings.threads == 0 { cores() } else { settings.threads as usize };
     wanted.clamp(1, THREADS_MAX)
 }
 
-pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<bool>) {
+pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
+    let ControlStart { router, source, state, kept_path } = start;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the router has no event loop"),
     };
-    let keeper = match Keeper::start(kept_path.clone()) {
+    let keeper = match Keeper::start(kept_path) {
         Ok(keeper) => keeper,
         Err(error) => return tracing::error!(%error, "the router cannot start a thread"),
     };
     let mut control = Control {
         clock: Clock::start(),
-        options,
+        router,
         keeper,
-        state: kept::read(&kept_path),
+        state,
         views: BTreeMap::new(),
+        table: None,
+        table_before: None,
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        vault: Vault::default(),
+        looked: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
         plugin_cfg: None,
     };
-    LocalSet::new().block_on(&runtime, control.run(stopped));
+    LocalSet::new().block_on(&runtime, control.run(source, stopped));
     control.join();
+}
+
+/// What the control thread begins with.
+#[derive(Debug)]
+pub struct ControlStart {
+    pub router: RouterName,
+    pub source: Source,
+    /// What is served until the source says another thing.
+    pub state: Kept,
+    pub kept_path: PathBuf,
+}
+
+/// Who tells the router what to serve.
+#[derive(Debug)]
+pub enum Source {
+    Manager { node: NodeName, socket: PathBuf },
+    File(Box<FileSource>),
 }
 
 struct Control {
     clock: Clock,
-    options: RouterOptions,
+    router: RouterName,
     keeper: Keeper,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// The table that was handed out last.
+    table: Option<Arc<Table>>,
+    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
+    table_before: Option<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -83,6 +115,9 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    vault: Vault,
+    /// Ticks of `AGAIN` since the files of TLS were looked at.
+    looked: u32,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -102,11 +137,15 @@ struct DataThread {
 }
 
 impl Control {
-    async fn run(&mut self, mut stopped: watch::Receiver<bool>) {
-        let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
+    async fn run(&mut self, source: Source, mut stopped: watch::Receiver<bool>) {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut link = follow(self.options.manager_socket.clone(), role, stopped.clone());
+        let mut link = match source {
+            Source::Manager { node, socket } => {
+                follow(socket, Role::Router { node, router: self.router.clone() }, stopped.clone())
+            }
+            Source::File(source) => source.follow(stopped.clone()),
+        };
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
         self.use_settings().await;
         let reported = self.reported.clone();
@@ -290,12 +329,20 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        self.vault.refresh(settings, &self.views, false);
+        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
+        let (settings, routes) = match before {
+            Some(before) => (before.settings.clone(), before.routes.clone()),
+            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        };
         let table = Arc::new(Table {
-            routes: Arc::new(RouteTable::new(&settings.routes)),
-            settings: Arc::new(settings.clone()),
+            settings,
+            routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
+            tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
         });
+        self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;
         self.keep();
     }
@@ -310,8 +357,9 @@ impl Control {
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
             self.listening.keys().filter(|asked| !is_wanted(settings, **asked)).copied().collect();
-        for asked in settings.listeners.iter().map(|listener| listener.address) {
-            if self.listening.contains_key(&asked) {
+        for listener in &settings.listeners {
+            let asked = listener.address;
+            if self.listening.contains_key(&asked) || !self.vault.is_ready(listener) {
                 continue;
             }
             let in_the_way =
@@ -349,6 +397,13 @@ impl Control {
             self.keep();
         }
         let Some(settings) = self.state.settings.clone() else { return };
+        self.looked += 1;
+        if self.looked >= LOOK_EVERY {
+            self.looked = 0;
+            if self.vault.refresh(&settings, &self.views, true) {
+                self.publish().await;
+            }
+        }
         if self.threads.is_empty() {
             return self.use_settings().await;
         }
@@ -375,8 +430,9 @@ impl Control {
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
         let mut problems = self.problems.clone();
+        problems.extend(self.vault.problems());
         problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
-        let report = self.summary.of(&self.options.router, &threads, listening, problems, now);
+        let report = self.summary.of(&self.router, &threads, listening, problems, now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

@@ -1,10 +1,13 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
+use super::tls_stream::TlsBuffers;
+use super::vault::TlsTable;
 use super::waits::Waits;
 use crate::clock::Clock;
 use logic::route::RouteTable;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
 const SPARE_BUFFERS_MAX: usize = 256;
@@ -28,11 +32,13 @@ const TOLD_MAX: u32 = 10;
 /// Files kept for listeners, logs, the store and the other roles of the process.
 const FILES_RESERVED: u64 = 256;
 
-/// A client costs a file; a quarter of all is left for connections to members, which requests share.
-fn connections_that_fit() -> u32 {
+/// A thread's share of the connections that there may be. A client costs a file; a quarter of all is left for
+/// connections to members, which requests share.
+fn sessions_max(settings: &RouterSettings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
-    u32::try_from(fit).unwrap_or(u32::MAX)
+    let most = u64::from(settings.limits.connections_max).min(fit) as usize;
+    most.div_ceil(super::control::thread_count(settings))
 }
 
 #[derive(Debug)]
@@ -43,40 +49,53 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     pub is_stopping: Cell<bool>,
-    /// Connections for which this process may open files.
-    pub connections_fit: Cell<u32>,
+    /// Connections that this thread may have, and as many requests on those that speak HTTP/2.
+    pub sessions_max: Cell<usize>,
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
+    pub tls: RefCell<Arc<TlsTable>>,
+    pub tls_buffers: Rc<TlsBuffers>,
+    /// Headers in which members believe to get clients' certificates; mostly none.
+    pub certificate_headers: RefCell<Vec<String>>,
     seed: Cell<u64>,
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+        let sessions_max = sessions_max(&settings);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
-            connections_fit: Cell::new(connections_that_fit()),
+            sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),
+            tls: RefCell::default(),
+            tls_buffers: TlsBuffers::new(),
+            certificate_headers: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -84,6 +103,11 @@ impl Core {
     /// When the running task was woken.
     pub fn now(&self) -> Time {
         Time(self.waits.now_us() / 1000)
+    }
+
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {
@@ -114,37 +138,50 @@ impl Core {
         }
     }
 
-    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    /// Takes one cluster's view over, if it is newer than the one in force.
+    pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
+        let mut clusters = self.clusters.borrow_mut();
+        match clusters.get(name) {
+            Some(cluster) => {
+                cluster.budget.borrow_mut().set(&table.settings.retry);
+                for lost in cluster.apply(view) {
+                    self.waits.member_lost(lost.identity());
+                }
+            }
+            None => {
+                // Each thread and cluster starts its rotation elsewhere.
+                self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+            }
+        }
+    }
+
+    /// Lets a cluster go that is in no table any more.
+    pub fn forget(&self, name: &ClusterName) {
+        if let Some(cluster) = self.clusters.borrow_mut().remove(name) {
+            cluster.leave();
+        }
+    }
+
+    /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
+        self.sessions_max.set(sessions_max(&table.settings));
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, cluster| {
-            let stays = table.views.contains_key(name);
-            if !stays {
-                cluster.leave();
-            }
-            stays
-        });
-        for (name, view) in &table.views {
-            match clusters.get(name) {
-                Some(cluster) => {
-                    cluster.budget.borrow_mut().set(&table.settings.retry);
-                    for lost in cluster.apply(view) {
-                        self.waits.member_lost(lost.identity());
-                    }
-                }
-                None => {
-                    // Each thread and cluster starts its rotation elsewhere.
-                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
-                }
-            }
-        }
-        let of_route =
-            |route: &wire::settings::RouteSettings| clusters.get(route.clusters().next()?).cloned();
+        *self.tls.borrow_mut() = table.tls.clone();
+        let headers = table
+            .settings
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
+        *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
+        let clusters = self.clusters.borrow();
+        let of_route = |route: &wire::settings::RouteSettings| {
+            let name = route.clusters().next()?;
+            // A cluster that has left the table is still there for a moment.
+            table.views.get(name).and_then(|_| clusters.get(name)).cloned()
+        };
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
-        self.report_now.notify_one();
     }
 }

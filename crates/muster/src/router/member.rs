@@ -2,7 +2,9 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
-use super::streams::Duplex;
+use super::http2::member_link::Links;
+use super::manner::Manner;
+use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
 use logic::retry::RetryBudget;
@@ -14,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
 use wire::router::RetrySettings;
-use wire::view::{MemberView, RunState, View};
+use wire::view::{MemberView, RunState, Transport, View};
 
 #[derive(Debug)]
 pub struct Member {
@@ -23,7 +25,12 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub transport: RefCell<Transport>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
+    speaks_http2: Cell<bool>,
+    /// Connections that are shared by requests, if it speaks HTTP/2.
+    pub links: Links,
     pub in_flight: Cell<u64>,
     pub requests: Cell<u64>,
     pub failed: Cell<u64>,
@@ -33,7 +40,7 @@ pub struct Member {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Duplex,
+    connection: Stream,
     until: Time,
 }
 
@@ -44,7 +51,11 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            transport: RefCell::new(view.transport.clone()),
+            manner: Cell::default(),
             idle: RefCell::default(),
+            speaks_http2: Cell::new(view.transport.http2),
+            links: Links::default(),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             failed: Cell::new(0),
@@ -66,10 +77,15 @@ impl Member {
         self.is_up.get()
     }
 
+    /// Whether its requests go over HTTP/2. Upgrades do not: HTTP/2 has none.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2.get()
+    }
+
     /// An idle connection that the member has not closed as far as we know. Costs no system call.
-    pub fn take_idle(&self, now: Time) -> Option<Duplex> {
+    pub fn take_idle(&self, now: Time) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, until }) = idle.pop() {
+        while let Some(Idle { mut connection, until }) = idle.pop() {
             if until > now && connection.is_quiet() {
                 return Some(connection);
             }
@@ -78,30 +94,44 @@ impl Member {
     }
 
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
-    pub fn keep_idle(&self, connection: Duplex, until: Time, most: usize) {
+    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
-        if self.index.get().is_some() && idle.len() < most {
+        // What a member was told about one client holds for no other.
+        let is_shared = !connection.is_single() && !self.transport.borrow().sends_proxy_header;
+        if is_shared && self.index.get().is_some() && idle.len() < most {
             idle.push(Idle { connection, until });
         }
     }
 
     /// Closes idle connections whose time is over.
-    pub fn close_old_idle(&self, now: Time) {
+    pub fn close_old_idle(&self, now: Time, pool_idle_ms: u64) {
+        self.links.close_idle(now.0 * 1000, pool_idle_ms);
         self.idle.borrow_mut().retain(|idle| idle.until > now);
     }
 
     fn leave(&self) {
         self.index.set(None);
         self.is_up.set(false);
+        self.forget_connections();
+    }
+
+    fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
+        self.links.clear();
     }
 
     fn take_over(&self, index: usize, view: &MemberView) {
         let takes_requests = matches!(view.state, RunState::Up | RunState::Draining);
-        if self.address.get() != view.address || !takes_requests {
-            self.idle.borrow_mut().clear();
+        let is_spoken_to_otherwise = *self.transport.borrow() != view.transport;
+        if self.address.get() != view.address || is_spoken_to_otherwise || !takes_requests {
+            self.forget_connections();
         }
+        if is_spoken_to_otherwise {
+            self.transport.replace(view.transport.clone());
+        }
+        self.speaks_http2.set(view.transport.http2);
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }
@@ -147,12 +177,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 
