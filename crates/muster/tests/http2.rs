@@ -90,10 +90,14 @@ fn curl_speaks_both_versions_with_members_of_both() {
 fn nghttp_gets_many_files_on_one_connection() {
     let scratch = Scratch::new();
     let web = start_web(&scratch);
-    let urls: Vec<String> = (0..20).map(|number| format!("http://{}/large?{number}", web.cell.router)).collect();
+    let urls: Vec<String> =
+        (0..20).map(|number| format!("http://{}/large?{number}", web.cell.router)).collect();
     for host in ["one", "two"] {
         let mut command = Command::new(program("nghttp"));
-        command.args(["--no-dep", "--null-out", "--stat", "--header"]).arg(format!(":authority: {host}")).args(&urls);
+        command
+            .args(["--no-dep", "--null-out", "--stat", "--header"])
+            .arg(format!(":authority: {host}"))
+            .args(&urls);
         let said = run(&mut command);
         let answers = said.lines().filter(|line| line.contains("/large?") && line.contains(" 200 ")).count();
         assert_eq!(answers, urls.len(), "{said}");
@@ -113,7 +117,10 @@ fn h2load_gets_all_its_answers() {
             command.arg(format!("http://{}{path}", web.cell.router));
             let said = run(&mut command);
             let wanted = format!("{requests} succeeded, 0 failed, 0 errored, 0 timeout");
-            assert!(said.contains(&wanted) && said.contains(&format!("{requests} 2xx")), "{host} {path}: {said}");
+            assert!(
+                said.contains(&wanted) && said.contains(&format!("{requests} 2xx")),
+                "{host} {path}: {said}"
+            );
         }
     }
     let counted: u64 = ["one", "two"]

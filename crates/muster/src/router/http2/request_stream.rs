@@ -169,16 +169,17 @@ impl RequestStream {
         let Answer::Awaited { respond, partial } = &mut self.answer else {
             return Err(ErrorKind::InvalidData.into());
         };
-        let known = partial.len();
-        let head = if known == 0 {
-            Bytes::copy_from_slice(&bytes[..head_length(bytes)])
+        let joined;
+        let (known, whole) = if partial.is_empty() {
+            (0, bytes)
         } else {
-            Bytes::from([partial.as_slice(), bytes].concat())
+            joined = [partial.as_slice(), bytes].concat();
+            (partial.len(), joined.as_slice())
         };
         let mut space = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut space);
         let invalid = |error| io::Error::new(ErrorKind::InvalidData, error);
-        let length = match parsed.parse(&head).map_err(invalid)? {
+        let length = match parsed.parse(whole).map_err(invalid)? {
             httparse::Status::Complete(length) => length,
             httparse::Status::Partial => {
                 partial.extend_from_slice(bytes);
@@ -186,12 +187,17 @@ impl RequestStream {
             }
         };
         let used = length - known;
+        let head = Bytes::copy_from_slice(&whole[..length]);
+        let share = |part: &[u8]| {
+            let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+            head.slice(start..start + part.len())
+        };
         let code = parsed.code.unwrap_or_default();
         let framing = framing(code, parsed.headers, self.is_head);
         let is_connect = self.is_connect;
         // The answer to a challenge that we have made up ourselves.
         let is_wanted = |name: &str| !(is_connect && name.eq_ignore_ascii_case("sec-websocket-accept"));
-        let headers = header_map(parsed.headers, is_wanted, |value| head.slice_ref(value))?;
+        let headers = header_map(parsed.headers, is_wanted, share)?;
         let mut answer = Response::new(());
         *answer.headers_mut() = headers;
         if code == 101 && is_connect {
@@ -251,11 +257,6 @@ impl Drop for RequestStream {
             }
         }
     }
-}
-
-/// Up to the empty line, or all.
-fn head_length(bytes: &[u8]) -> usize {
-    bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }
 
 /// How the body of the answer that we have written ends.
