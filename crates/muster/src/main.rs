@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod clock;
+mod compat;
 mod config;
 mod console;
 mod demo;
@@ -16,6 +17,7 @@ mod role;
 mod roles;
 mod router;
 mod sample_app;
+mod tls;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -150,6 +150,8 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 
@@ -187,7 +189,13 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
             Run::Managed(launch)
         },
         probe: ProbeSettings {
-            kind: ProbeKind::Http { path: "/".into(), host: None, status_min: 200, status_max: 399 },
+            kind: ProbeKind::Http {
+                path: "/".into(),
+                host: None,
+                status_min: 200,
+                status_max: 399,
+                transport: Transport::default(),
+            },
             interval_ms: PROBE_INTERVAL_MS,
             timeout_ms: PROBE_TIMEOUT_MS,
             rise: 2,

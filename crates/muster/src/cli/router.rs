@@ -144,6 +144,7 @@ fn base(args: &RunArgs) -> RouterSettings {
         },
         trusted_proxies: Vec::new(),
         matches_listener_port: false,
+        plugin_cfg: None,
     }
 }
 

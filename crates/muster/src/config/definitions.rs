@@ -2,9 +2,12 @@
 //!
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
+mod transport;
+
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
 use logic::limits::CLUSTER_MEMBERS_MAX;
+use transport::{CERTIFICATE, LISTENER, SERVER_NAME, TRANSPORT};
 
 /// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
 const NODES_MAX: usize = 1000;
@@ -97,6 +100,36 @@ pub const SECTIONS: &[Section] = &[
         keys: &[ACCESS_LOG],
     },
     Section {
+        path: "routers.*.listeners",
+        repeats: Repeats::Listed { most: transport::LISTENERS_MAX },
+        doc: "Addresses on which the router takes more than plain HTTP: TLS, TCP, the PROXY protocol. They may stand \
+              beside `listen` or in its place.",
+        keys: &[LISTENER],
+    },
+    Section {
+        path: "routers.*.listeners.certificates",
+        repeats: Repeats::Listed { most: transport::CERTIFICATES_MAX },
+        doc: "The certificates of a listener; with any of them it speaks TLS. The one whose name fits best what the \
+              client asks for is shown (exact, then with `*`), the first where none fits. New files are taken within \
+              seconds, without losing a connection; wrong ones are told of, and the last good ones stay in use.",
+        keys: &[CERTIFICATE],
+    },
+    Section {
+        path: "routers.*.listeners.server_names",
+        repeats: Repeats::Listed { most: transport::SERVER_NAMES_MAX },
+        doc: "Which cluster gets which connections of a listener with the protocol `tls`.",
+        keys: &[SERVER_NAME],
+    },
+    Section {
+        path: "routers.*.plugin_cfg",
+        repeats: Repeats::Once,
+        doc: "A plugin-cfg.xml that the router keeps for web servers in front of the cell's routers, such as those in a \
+              DMZ. It lists every configured router, whether it is up or not; it is replaced whole when the \
+              configuration changes, and the one before stays beside it as `PATH.last-good`. The table is enough to \
+              switch it on.",
+        keys: &[PLUGIN_CFG],
+    },
+    Section {
         path: "routers.*.routes",
         repeats: Repeats::Listed { most: ROUTES_MAX },
         doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
@@ -127,7 +160,7 @@ pub const SECTIONS: &[Section] = &[
         repeats: Repeats::Once,
         doc: "Keys of members, used where a member does not say it itself. Environments are put together, variable \
               by variable.",
-        keys: &[MEMBER, LAUNCH],
+        keys: &[MEMBER, TRANSPORT, LAUNCH],
     },
     Section {
         path: "clusters.*.defaults.log",
@@ -147,7 +180,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "A member of the cluster; at least one is needed. The order in the file is the order of round robin. A \
               member has either `command`, and is started by the agent of its node, or `address`, and runs \
               elsewhere. Keys that a member lacks come from `[clusters.CLUSTER.defaults]`.",
-        keys: &[MEMBER, MEMBER_ALONE, LAUNCH],
+        keys: &[MEMBER, MEMBER_ALONE, TRANSPORT, LAUNCH],
     },
     Section {
         path: "clusters.*.members.*.log",
@@ -192,9 +225,9 @@ const ROUTER: &[Definition] = &[
     key(
         "listen",
         Kind::List { of: Form::ListenAddress, least: 1, most: 64 },
-        Preset::Required,
+        Preset::Else("none: there must be `listeners`"),
         "[\"0.0.0.0:8080\"]",
-        "Addresses on which the router takes requests.",
+        "Addresses on which the router takes requests without TLS.",
     ),
     key(
         "node",
@@ -202,6 +235,13 @@ const ROUTER: &[Definition] = &[
         Preset::Else("the only node of the file"),
         "\"local\"",
         "The node on which it runs.",
+    ),
+    key(
+        "advertise",
+        Kind::Text(Form::RouteHost),
+        Preset::Else("the address of `listen`, or the node's name where that is any"),
+        "\"router1.example\"",
+        "Host or address under which web servers in front reach it, for `plugin_cfg`.",
     ),
     integer("threads", 0, 256, 0, "2", "Threads that pass on requests; 0 means one for each processor."),
     key(
@@ -211,6 +251,40 @@ const ROUTER: &[Definition] = &[
         "[\"10.0.0.1\"]",
         "Callers whose X-Forwarded-For, -Proto, -Host and Forwarded headers are believed and continued. From anybody \
          else they are replaced.",
+    ),
+];
+
+const PLUGIN_CFG: &[Definition] = &[
+    key(
+        "path",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Required,
+        "\"/var/lib/muster/plugin-cfg.xml\"",
+        "The file. Its directory must exist and the router must be allowed to write in it.",
+    ),
+    key(
+        "scope",
+        Kind::Choice(&["none", "all", "cell", "node", "server"]),
+        Preset::Text("cell"),
+        "\"node\"",
+        "Which routers it lists: `all` that are known, those of the `cell`, those of the same `node`, or this one \
+         alone (`server`). `none` writes no file and leaves one that is there.",
+    ),
+    key(
+        "change_script",
+        Kind::List { of: Form::Word, least: 0, most: 64 },
+        Preset::EmptyList,
+        "[\"/usr/local/bin/send-to-dmz\", \"web1\"]",
+        "Program and arguments, run after the file changed in more than comments; `MUSTER_PLUGIN_CFG` in its \
+         environment is the file's path. Its output goes to the log.",
+    ),
+    integer(
+        "change_script_ms",
+        100,
+        HOUR_MS,
+        60_000,
+        "10000",
+        "Longest time for the program; then it is killed and the log says so.",
     ),
 ];
 

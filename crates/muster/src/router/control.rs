@@ -5,9 +5,11 @@
 use super::access_log::AccessLogHandle;
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
+use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
+use super::vault::Vault;
 use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent, follow};
@@ -27,6 +29,9 @@ use wire::view::View;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So many times the pause above lie between two looks at the files of TLS: two seconds, so that a new certificate is
+/// soon in use. No event tells of all ways in which files change (renamed directories, links, network file systems).
+const LOOK_EVERY: u32 = 4;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 
@@ -54,15 +59,20 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         keeper,
         state,
         views: BTreeMap::new(),
+        table: None,
+        table_before: None,
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        vault: Vault::default(),
+        looked: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        plugin_cfg: None,
     };
     LocalSet::new().block_on(&runtime, control.run(source, stopped));
     control.join();
@@ -91,6 +101,10 @@ struct Control {
     keeper: Keeper,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// The table that was handed out last.
+    table: Option<Arc<Table>>,
+    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
+    table_before: Option<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -101,10 +115,15 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    vault: Vault,
+    /// Ticks of `AGAIN` since the files of TLS were looked at.
+    looked: u32,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// There from the first settings that ask for a file.
+    plugin_cfg: Option<PluginCfgOutputs>,
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -142,6 +161,8 @@ impl Control {
                 _ = again.tick() => self.again().await,
             }
         }
+        // A script that runs ends with the router.
+        self.plugin_cfg = None;
         for thread in &self.threads {
             // A thread that is gone needs no order to stop.
             if thread.orders.send(Order::Stop).await.is_err() {
@@ -210,6 +231,10 @@ impl Control {
         self.open_access_log(&settings.access_log);
         self.publish().await;
         self.listen(&settings).await;
+        if settings.plugin_cfg.is_some() || self.plugin_cfg.is_some() {
+            let outputs = || PluginCfgOutputs::start(self.reported.clone());
+            self.plugin_cfg.get_or_insert_with(outputs).want(settings.plugin_cfg.clone());
+        }
     }
 
     /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
@@ -304,12 +329,20 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        self.vault.refresh(settings, &self.views, false);
+        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
+        let (settings, routes) = match before {
+            Some(before) => (before.settings.clone(), before.routes.clone()),
+            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        };
         let table = Arc::new(Table {
-            routes: Arc::new(RouteTable::new(&settings.routes)),
-            settings: Arc::new(settings.clone()),
+            settings,
+            routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
+            tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
         });
+        self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;
         self.keep();
     }
@@ -324,8 +357,9 @@ impl Control {
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
             self.listening.keys().filter(|asked| !is_wanted(settings, **asked)).copied().collect();
-        for asked in settings.listeners.iter().map(|listener| listener.address) {
-            if self.listening.contains_key(&asked) {
+        for listener in &settings.listeners {
+            let asked = listener.address;
+            if self.listening.contains_key(&asked) || !self.vault.is_ready(listener) {
                 continue;
             }
             let in_the_way =
@@ -363,6 +397,13 @@ impl Control {
             self.keep();
         }
         let Some(settings) = self.state.settings.clone() else { return };
+        self.looked += 1;
+        if self.looked >= LOOK_EVERY {
+            self.looked = 0;
+            if self.vault.refresh(&settings, &self.views, true) {
+                self.publish().await;
+            }
+        }
         if self.threads.is_empty() {
             return self.use_settings().await;
         }
@@ -388,7 +429,10 @@ impl Control {
         let listening =
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.router, &threads, listening, self.problems.clone(), now);
+        let mut problems = self.problems.clone();
+        problems.extend(self.vault.problems());
+        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
+        let report = self.summary.of(&self.router, &threads, listening, problems, now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

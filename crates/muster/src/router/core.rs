@@ -6,6 +6,8 @@ use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
+use super::tls_stream::TlsBuffers;
+use super::vault::TlsTable;
 use super::waits::Waits;
 use crate::clock::Clock;
 use logic::route::RouteTable;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
 const SPARE_BUFFERS_MAX: usize = 256;
@@ -62,6 +65,10 @@ pub struct Core {
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
+    pub tls: RefCell<Arc<TlsTable>>,
+    pub tls_buffers: Rc<TlsBuffers>,
+    /// Headers in which members believe to get clients' certificates; mostly none.
+    pub certificate_headers: RefCell<Vec<String>>,
     seed: Cell<u64>,
 }
 
@@ -86,6 +93,9 @@ impl Core {
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),
+            tls: RefCell::default(),
+            tls_buffers: TlsBuffers::new(),
+            certificate_headers: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -128,38 +138,50 @@ impl Core {
         }
     }
 
-    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    /// Takes one cluster's view over, if it is newer than the one in force.
+    pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
+        let mut clusters = self.clusters.borrow_mut();
+        match clusters.get(name) {
+            Some(cluster) => {
+                cluster.budget.borrow_mut().set(&table.settings.retry);
+                for lost in cluster.apply(view) {
+                    self.waits.member_lost(lost.identity());
+                }
+            }
+            None => {
+                // Each thread and cluster starts its rotation elsewhere.
+                self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+            }
+        }
+    }
+
+    /// Lets a cluster go that is in no table any more.
+    pub fn forget(&self, name: &ClusterName) {
+        if let Some(cluster) = self.clusters.borrow_mut().remove(name) {
+            cluster.leave();
+        }
+    }
+
+    /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
         self.sessions_max.set(sessions_max(&table.settings));
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, cluster| {
-            let stays = table.views.contains_key(name);
-            if !stays {
-                cluster.leave();
-            }
-            stays
-        });
-        for (name, view) in &table.views {
-            match clusters.get(name) {
-                Some(cluster) => {
-                    cluster.budget.borrow_mut().set(&table.settings.retry);
-                    for lost in cluster.apply(view) {
-                        self.waits.member_lost(lost.identity());
-                    }
-                }
-                None => {
-                    // Each thread and cluster starts its rotation elsewhere.
-                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
-                }
-            }
-        }
-        let of_route =
-            |route: &wire::settings::RouteSettings| clusters.get(route.clusters().next()?).cloned();
+        *self.tls.borrow_mut() = table.tls.clone();
+        let headers = table
+            .settings
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
+        *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
+        let clusters = self.clusters.borrow();
+        let of_route = |route: &wire::settings::RouteSettings| {
+            let name = route.clusters().next()?;
+            // A cluster that has left the table is still there for a moment.
+            table.views.get(name).and_then(|_| clusters.get(name)).cloned()
+        };
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
-        self.report_now.notify_one();
     }
 }

@@ -6,14 +6,16 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::origin::Origin;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
-use logic::retry::Fault;
+use logic::plugin_cfg;
+use logic::retry::{self, Failure, Fault, Verdict};
 use std::rc::Rc;
 
 /// Our name in Via.
@@ -38,6 +40,8 @@ pub struct Request {
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
+    /// Attempts that ended because the member was silent.
+    pub silences: u32,
 }
 
 /// A request that is answered by the router itself.
@@ -63,6 +67,11 @@ impl Refused {
     /// A connection beyond those that the router may have.
     pub fn overloaded() -> Self {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
+    }
+
+    /// HTTP where TLS is spoken.
+    pub fn not_tls() -> Self {
+        Self::closing(Fault::RequestRefused { why: Refusal::PlainOnTls }, "HTTP came where TLS is spoken")
     }
 
     /// A well-formed request that no member gets; `is_complete` when all of it has come.
@@ -110,6 +119,7 @@ pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
     pub is_http2: bool,
+    pub origin: &'a Origin,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -142,7 +152,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
-    let (cluster, member) = match find_member(core, &head, now) {
+    if !caller.origin.allows(head.host_name()) {
+        let reason = "the connection was made for a host of another certificate".into();
+        let refused = Refused::of(&head, framing.is_done(), Fault::WrongHost, reason);
+        return Admission::Refused { refused, used };
+    }
+    let (cluster, member) = match find_member(core, &head, caller, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
             let refused = Refused::of(&head, framing.is_done(), fault, reason);
@@ -150,15 +165,19 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head);
+    let private = private_headers(&cluster, &head, caller);
     head.write(
         &Forwarding {
             client: caller.address,
             is_trusted: caller.is_trusted,
-            scheme: "http",
+            scheme: if caller.origin.is_secure() { "https" } else { "http" },
             via: VIA,
             is_http2: caller.is_http2,
             private,
+            certificate: CertificateHeader {
+                dropped: &core.certificate_headers.borrow(),
+                added: caller.origin.client_certificate(),
+            },
         },
         &mut buffer,
     );
@@ -183,17 +202,23 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         body_bytes: step.data as u64,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
+        silences: 0,
     };
     Admission::Admitted { request, used }
 }
 
+/// The port that the client asked for: that of Host, else the usual one.
+fn named_port(head: &RequestHead<'_, '_>, caller: Caller<'_>) -> u16 {
+    head.port().unwrap_or(if caller.origin.is_secure() { 443 } else { 80 })
+}
+
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: head.port().unwrap_or(80),
+            port: if rules.tells_listener_port { caller.origin.port } else { named_port(head, caller) },
         },
     }
 }
@@ -212,11 +237,16 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
 fn find_member(
     core: &Core,
     head: &RequestHead<'_, '_>,
+    caller: Caller<'_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
     let found = {
         let routes = core.routes.borrow();
-        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        let port = match routes.has_ports() {
+            false => 0,
+            true if core.settings.borrow().matches_listener_port => caller.origin.port,
+            true => named_port(head, caller),
+        };
         routes.find(head.host_name(), port, head.path())
     };
     let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
@@ -267,6 +297,32 @@ impl Request {
         let member = pick(&self.cluster, &head, tried, now).ok()?;
         self.member = member;
         Some(())
+    }
+
+    /// Whether it may be sent again, by the rules that its cluster comes with.
+    pub fn may_retry(&self, failure: &Failure, attempts_max: u32) -> Verdict {
+        match &self.cluster.view.borrow().plugin {
+            None => retry::may_retry(failure, attempts_max),
+            Some(rules) => {
+                let has_body = self.body_bytes > 0;
+                plugin_cfg::retry::may_retry(rules, failure, has_body, self.silences, attempts_max)
+            }
+        }
+    }
+
+    /// Whether its body follows only when the member has said that it wants it.
+    pub fn holds_body(&self) -> bool {
+        let has_body = self.body_bytes > 0 || !self.framing.is_done();
+        let asks = has_body && !self.expects_continue && !self.uses_http2();
+        asks && self.member.manner.get().waits_for_continue
+    }
+
+    /// Bytes of body that may be kept for another attempt.
+    pub fn replay_max_bytes(&self, general: u32) -> u64 {
+        match &self.cluster.view.borrow().plugin {
+            None => u64::from(general),
+            Some(rules) => rules.post_buffer_max_bytes.unwrap_or(u64::MAX),
+        }
     }
 
     /// Whether it goes to its member over HTTP/2.

@@ -302,6 +302,7 @@ pub fn settings() -> RouterSettings {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         matches_listener_port: false,
+        plugin_cfg: None,
         trusted_proxies: Vec::new(),
     }
 }
