@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
+use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
@@ -27,8 +28,34 @@ pub struct Company {
     /// Requests under way, on this connection and on all of the thread.
     pub count: Cell<u32>,
     pub of_thread: Rc<Cell<u32>>,
-    /// Of the connection's task, which wants to know when the last one is over.
+    /// The port that the connection came in on, whatever a PROXY header says.
+    pub port: u16,
+    /// Nobody listens there any more.
+    pub is_unwanted: Cell<bool>,
+    /// Of the connection's task, which wants to know when the last one is over, and when it is unwanted.
     pub waker: RefCell<Waker>,
+}
+
+/// The HTTP/2 connections of a thread's clients.
+#[derive(Debug, Default)]
+pub struct Companies(RefCell<Slab<Rc<Company>>>);
+
+impl Companies {
+    pub fn enter(&self, company: &Rc<Company>) -> usize {
+        self.0.borrow_mut().insert(company.clone())
+    }
+
+    pub fn leave(&self, key: usize) {
+        self.0.borrow_mut().remove(key);
+    }
+
+    /// Has those that came in on this port asked to go elsewhere.
+    pub fn send_away(&self, port: u16) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+            company.is_unwanted.set(true);
+            company.waker.borrow().wake_by_ref();
+        }
+    }
 }
 
 /// One request among its company, until it is dropped.
@@ -45,7 +72,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Company { count, of_thread, waker } = &*self.0;
+        let Company { count, of_thread, waker, .. } = &*self.0;
         count.set(count.get() - 1);
         of_thread.set(of_thread.get() - 1);
         if count.get() == 0 {
