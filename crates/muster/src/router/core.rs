@@ -1,6 +1,7 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
@@ -58,6 +59,8 @@ pub struct Core {
     pub totals: Cell<Totals>,
     /// Requests under way on clients' HTTP/2 connections.
     pub streams: Rc<Cell<u32>>,
+    /// Those connections.
+    pub companies: Companies,
     pub is_stopping: Cell<bool>,
     /// Connections that this thread may have, and as many requests on those that speak HTTP/2.
     pub sessions_max: Cell<usize>,
@@ -88,6 +91,7 @@ impl Core {
             clusters: RefCell::default(),
             totals: Cell::default(),
             streams: Rc::default(),
+            companies: Companies::default(),
             is_stopping: Cell::new(false),
             sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),

@@ -73,28 +73,30 @@ async fn run(start: ThreadStart, lot: Lot) {
     tasks.spawn_local(lot::watch_for_ever(core.clone()));
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
-    let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
+    let mut listening: BTreeMap<SocketAddr, (Rc<Notify>, u16)> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
             Order::Table(table) => take_over(&core, &table).await,
             Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let is_unwanted = Rc::new(Notify::new());
-                    listening.insert(asked, is_unwanted.clone());
+                    let port = listener.local_addr().map_or(asked.port(), |got| got.port());
+                    listening.insert(asked, (is_unwanted.clone(), port));
                     accepting.spawn_local(accept_until(core.clone(), asked, listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
             },
             Order::Unlisten { asked } => {
-                if let Some(is_unwanted) = listening.remove(&asked) {
+                if let Some((is_unwanted, port)) = listening.remove(&asked) {
                     is_unwanted.notify_one();
+                    core.companies.send_away(port);
                 }
                 while accepting.try_join_next().is_some() {}
             }
             Order::Stop => break,
         }
     }
-    listening.values().for_each(|is_unwanted| is_unwanted.notify_one());
+    listening.values().for_each(|(is_unwanted, _)| is_unwanted.notify_one());
     // Those that had connected already become sessions before sessions are counted.
     while accepting.join_next().await.is_some() {}
     core.is_stopping.set(true);
