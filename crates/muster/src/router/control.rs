@@ -146,7 +146,7 @@ impl Control {
             }
             Source::File(source) => source.follow(stopped.clone()),
         };
-        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
+        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), view)).collect();
         self.use_settings().await;
         let reported = self.reported.clone();
         loop {
@@ -181,8 +181,8 @@ impl Control {
                 tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
             }
             LinkEvent::Message(FromManager::Settings { settings, .. }) => {
-                if self.state.settings.as_ref() != Some(&*settings) {
-                    self.state.settings = Some(*settings);
+                if self.state.settings.as_deref() != Some(&*settings) {
+                    self.state.settings = Some(Arc::from(settings));
                     self.must_keep = true;
                     self.use_settings().await;
                 }
@@ -213,7 +213,6 @@ impl Control {
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
-        let settings = Arc::new(settings);
         let old = if self.threads.len() == thread_count(&settings) {
             Vec::new()
         } else {
@@ -330,13 +329,14 @@ impl Control {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
         self.vault.refresh(settings, &self.views, false);
-        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
-        let (settings, routes) = match before {
-            Some(before) => (before.settings.clone(), before.routes.clone()),
-            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        // Most tables bring news of a view only.
+        let before = self.table.as_ref().filter(|before| Arc::ptr_eq(&before.settings, settings));
+        let routes = match before {
+            Some(before) => before.routes.clone(),
+            None => Arc::new(RouteTable::new(&settings.routes)),
         };
         let table = Arc::new(Table {
-            settings,
+            settings: settings.clone(),
             routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
@@ -348,7 +348,7 @@ impl Control {
     }
 
     fn keep(&mut self) {
-        let views = self.views.values().map(|view| View::clone(view)).collect();
+        let views = self.views.values().cloned().collect();
         self.must_keep = !self.keeper.offer(Kept { settings: self.state.settings.clone(), views });
     }
 
