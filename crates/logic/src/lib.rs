@@ -2,10 +2,12 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod actions;
 pub mod affinity;
 pub mod agent;
 pub mod balance;
 pub mod cell;
+pub mod compress;
 pub mod explain;
 pub mod histogram;
 pub mod http;
@@ -13,6 +15,7 @@ pub mod limits;
 pub mod machine;
 pub mod model;
 pub mod probe;
+pub mod rate;
 pub mod retry;
 pub mod rollout;
 pub mod route;
@@ -21,4 +24,5 @@ pub mod seed;
 pub mod sessions;
 pub mod supervision;
 pub mod time;
+pub mod trace;
 pub mod view;
