@@ -5,6 +5,7 @@
 //! Not here: rate limits (see `rate`), compression (see `compress`).
 
 use std::fmt;
+use wire::settings::{RateLimit, RouteActions, RouteAnswer};
 
 /// What a template may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,6 +286,50 @@ pub fn why_fixed(name: &str, is_request: bool) -> Option<&'static str> {
 pub fn is_same_name(left: &str, right: &str) -> bool {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     left.len() == right.len() && left.bytes().map(plain).eq(right.bytes().map(plain))
+}
+
+/// What `actions` do, a few words each, for people.
+pub fn describe(actions: &RouteActions) -> Vec<String> {
+    let mut told = Vec::new();
+    match &actions.answer {
+        Some(RouteAnswer::Redirect { status, location }) => {
+            told.push(format!("redirect {status} to {location}"))
+        }
+        Some(RouteAnswer::Static { status, content_type, body }) => {
+            told.push(format!("answer {status} with {} bytes of {content_type}", body.len()));
+        }
+        None => {}
+    }
+    if let Some(limit) = &actions.rate_limit {
+        let whose =
+            limit.header.as_ref().map_or_else(|| "client".into(), |header| format!("value of {header}"));
+        let RateLimit { requests_per_second, burst, .. } = limit;
+        told.push(format!("at most {requests_per_second} requests/s of each {whose}, {burst} at once"));
+    }
+    if let Some(most) = actions.head_size_max_bytes {
+        told.push(format!("heads of at most {most} bytes"));
+    }
+    match actions.body_size_max_bytes {
+        Some(0) => told.push("bodies of any size".into()),
+        Some(most) => told.push(format!("bodies of at most {most} bytes")),
+        None => {}
+    }
+    if let Some(replacement) = &actions.path_replacement {
+        told.push(format!("path put under {replacement}"));
+    }
+    for (changes, whose) in [(&actions.request_headers, "requests"), (&actions.answer_headers, "answers")] {
+        if !changes.remove.is_empty() {
+            told.push(format!("{} removed from {whose}", changes.remove.join(", ")));
+        }
+        if !changes.set.is_empty() {
+            let names: Vec<&str> = changes.set.iter().map(|(name, _)| name.as_str()).collect();
+            told.push(format!("{} set on {whose}", names.join(", ")));
+        }
+    }
+    if actions.compresses {
+        told.push("answers compressed".into());
+    }
+    told
 }
 
 #[cfg(test)]

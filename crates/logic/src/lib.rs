@@ -12,6 +12,7 @@ pub mod explain;
 pub mod histogram;
 pub mod http;
 pub mod limits;
+pub mod log_pattern;
 pub mod machine;
 pub mod model;
 pub mod probe;

@@ -81,9 +81,12 @@ impl RouteTable {
                 let route = &settings[index];
                 let path = &route.path;
                 let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
-                let clusters = clusters.join(", ");
+                let place = match clusters.as_slice() {
+                    [] => "the router itself".to_owned(),
+                    clusters => format!("cluster {}", clusters.join(", ")),
+                };
                 why.push(format!(
-                    "{path} is the longest path of {whose} that fits, of {}: cluster {clusters}.",
+                    "{path} is the longest path of {whose} that fits, of {}: {place}.",
                     range.len()
                 ));
                 return why;

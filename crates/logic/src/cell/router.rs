@@ -38,6 +38,7 @@ impl Router {
             limits: place.limits,
             retry: place.retry,
             access_log: place.access_log,
+            trace: place.trace,
             trusted_proxies: place.trusted_proxies,
         }
     }

@@ -3,7 +3,7 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, scan};
+use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, named, scan};
 use super::refusal::Refusal;
 use httparse::Header;
 
@@ -47,6 +47,17 @@ pub struct Forwarding<'a> {
     pub scheme: &'a str,
     /// Pseudonym in Via.
     pub via: &'a str,
+}
+
+/// What a route changes in a head that goes to a member.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadChanges<'a> {
+    /// Instead of the request's own target; empty keeps it.
+    pub target: &'a [u8],
+    /// Headers that are left out, by `RequestHead::named`.
+    pub dropped: u128,
+    /// Whole lines that are added.
+    pub lines: &'a [u8],
 }
 
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -222,6 +233,11 @@ impl<'b> RequestHead<'b, '_> {
         &target[..target.iter().position(|byte| *byte == b'?').unwrap_or(target.len())]
     }
 
+    /// The head as it came, with its empty line.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.head
+    }
+
     pub fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
@@ -248,18 +264,36 @@ impl<'b> RequestHead<'b, '_> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
+    /// Query without `?`; None where the target has none.
+    pub fn query(&self) -> Option<&'b [u8]> {
+        self.target.as_bytes().get(self.path().len() + 1..)
+    }
+
+    /// The places of headers with such names, a bit each.
+    pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
+        named(self.headers, is_meant)
+    }
+
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
-        let dropped = self.scan.hop | if add.is_trusted { 0 } else { self.scan.forwarded };
+        self.write_changed(add, &HeadChanges::default(), out);
+    }
+
+    /// Appends the head as a member gets it, with what its route changes. Framing and Host stay what they are.
+    pub fn write_changed(&self, add: &Forwarding<'_>, changes: &HeadChanges<'_>, out: &mut Vec<u8>) {
+        let forwarded = if add.is_trusted { 0 } else { self.scan.forwarded };
+        let dropped = self.scan.hop | forwarded | changes.dropped;
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        out.extend_from_slice(self.target.as_bytes());
+        let own = self.target.as_bytes();
+        out.extend_from_slice(if changes.target.is_empty() { own } else { changes.target });
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if self.host.is_empty() {
             out.extend_from_slice(b"Host: \r\n");
         }
         copy_kept(self.head, self.headers, dropped, out);
+        out.extend_from_slice(changes.lines);
         if self.scan.is_chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

@@ -4,6 +4,7 @@
 //! at once.
 //! Not here: what two things may not share (see `conflicts`), and members (see `members`).
 
+use super::actions;
 use super::conflicts;
 use super::document::{At, Data, Document, Table};
 use super::members;
@@ -15,7 +16,7 @@ use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, RouteSettings,
-    RouterPlace,
+    RouterPlace, TraceSettings,
 };
 use wire::view::{Affinity, HashKey, Health, Policy};
 
@@ -108,7 +109,7 @@ impl<'a> Builder<'a> {
             listeners: router.list("listen").iter().map(|text| Listener::plain(address(text))).collect(),
             zone: String::new(),
             threads: router.small_integer("threads"),
-            routes: self.routes(&path, table),
+            routes: self.routes(&path, table, limits.integer("head_size_max_bytes")),
             timeouts: Timeouts {
                 connect_ms: timeouts.integer("connect_ms"),
                 head_ms: timeouts.integer("head_ms"),
@@ -132,6 +133,13 @@ impl<'a> Builder<'a> {
                 replay_max_bytes: retry.small_integer("replay_max_bytes"),
             },
             access_log,
+            trace: table.table("trace").map(|_| {
+                let trace = inner("trace");
+                TraceSettings {
+                    starts: trace.boolean("starts"),
+                    sampled_percent: trace.small_integer("sampled_percent"),
+                }
+            }),
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
         }
     }
@@ -145,13 +153,27 @@ impl<'a> Builder<'a> {
         }
         let format = match reader.text("format").as_str() {
             "common" => AccessLogFormat::Common,
+            "combined" => AccessLogFormat::Combined,
             "json" => AccessLogFormat::Json,
+            "custom" => AccessLogFormat::Custom,
             _ => AccessLogFormat::Off,
         };
-        AccessLog { format, path: reader.text_if_any("path").unwrap_or_default() }
+        let pattern = reader.text_if_any("pattern");
+        let (is_custom, place) = (format == AccessLogFormat::Custom, reader.path("pattern"));
+        if is_custom && pattern.is_none() {
+            let message = "`pattern` is missing, which says how lines look".to_owned();
+            let allowed = "a pattern like `pattern = \"{client} {method} {target} {status}\"`";
+            self.refuse(error_code::CONFIG_MISSING, &place, At::Key, message, allowed);
+        }
+        if !is_custom && pattern.is_some() {
+            let message = "`pattern` has no effect without `format = \"custom\"`".to_owned();
+            self.refuse(error_code::CONFIG_CONTRADICTION, &place, At::Key, message, "`format = \"custom\"`");
+        }
+        let path = reader.text_if_any("path").unwrap_or_default();
+        AccessLog { format, pattern: pattern.unwrap_or_default(), path }
     }
 
-    fn routes(&mut self, router: &KeyPath, table: &'a Table) -> Vec<RouteSettings> {
+    fn routes(&mut self, router: &KeyPath, table: &'a Table, head_size_max_bytes: u64) -> Vec<RouteSettings> {
         let path = router.with("routes");
         let written = match table.get("routes") {
             Some(Data::List(items)) => items.as_slice(),
@@ -173,9 +195,16 @@ impl<'a> Builder<'a> {
         for (index, item) in written.iter().enumerate() {
             let Data::Table(route) = &item.data else { continue };
             let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
-            let cluster = self.cluster_of_route(&reader);
-            let host = reader.text("host").to_ascii_lowercase();
-            routes.push(RouteSettings::to_cluster(&host, &reader.text("path"), cluster));
+            let place = path.with(&format!("[{index}]"));
+            let levels = if actions::answers_itself(route) {
+                Vec::new()
+            } else {
+                vec![vec![self.cluster_of_route(&reader)]]
+            };
+            let (host, path) = (reader.text("host").to_ascii_lowercase(), reader.text("path"));
+            let actions = actions::read(self, &reader, &place, route, head_size_max_bytes);
+            let name = format!("{host}{path}");
+            routes.push(RouteSettings { name, host, path, levels, actions, ..RouteSettings::default() });
         }
         routes
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::id::Epoch;
-use wire::router::Totals;
+use wire::router::{Totals, TrafficCounts};
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
     NodeStatus, RouterStatus, Severity,
@@ -158,6 +158,7 @@ pub fn sample_status() -> CellStatus {
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus { node: "one".into(), connected: true, heard_ms: Some(1_700_000_099_900) }],
         routers: vec![RouterStatus {
+            routes: Vec::new(),
             router: "front".into(),
             node: "one".into(),
             connected: true,
@@ -198,6 +199,7 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
         sessions: 17,
         latency_p50_us: 1_250,
         latency_p99_us: 20_000,
+        counts: TrafficCounts::default(),
     }
 }
 

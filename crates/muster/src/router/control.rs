@@ -3,6 +3,7 @@
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
 use super::access_log::AccessLogHandle;
+use super::actions::{self, ActionTable};
 use super::kept::{Keeper, Kept};
 use super::report::Summary;
 use super::table::Table;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use wire::id::ClusterName;
@@ -57,6 +59,7 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        actions: Arc::default(),
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -81,6 +84,7 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    actions: Arc<ActionTable>,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -106,6 +110,10 @@ impl Control {
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
         self.use_settings().await;
         let reported = self.reported.clone();
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
+        };
         loop {
             // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
             tokio::select! {
@@ -116,6 +124,7 @@ impl Control {
                 },
                 () = reported.notified() => self.report(&link),
                 _ = again.tick() => self.again().await,
+                _ = hangup.recv() => self.reopen_access_log(),
             }
         }
         for thread in &self.threads {
@@ -169,6 +178,7 @@ impl Control {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
         let settings = Arc::new(settings);
+        self.actions = Arc::new(actions::build(&settings.routes, &self.actions));
         let old = if self.threads.len() == thread_count(&settings) {
             Vec::new()
         } else {
@@ -260,6 +270,13 @@ impl Control {
         }
     }
 
+    fn reopen_access_log(&self) {
+        if let Some((_, Some(log))) = &self.access_log {
+            log.reopen();
+            tracing::info!("the access log is opened anew");
+        }
+    }
+
     /// Tells of a problem once, and reports it for as long as it lasts.
     fn note(&mut self, problem: String) {
         if !self.problems_before.contains(&problem) {
@@ -282,6 +299,7 @@ impl Control {
         let Some(settings) = &self.state.settings else { return };
         let table = Arc::new(Table {
             routes: Arc::new(RouteTable::new(&settings.routes)),
+            actions: self.actions.clone(),
             settings: Arc::new(settings.clone()),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
-use wire::router::RetrySettings;
+use wire::router::{RetrySettings, TrafficCounts};
 use wire::view::{MemberView, RunState, View};
 
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Member {
     pub requests: Cell<u64>,
     pub failed: Cell<u64>,
     pub latency: RefCell<Histogram>,
+    pub counts: RefCell<TrafficCounts>,
     pub sessions: RefCell<SessionCount>,
 }
 
@@ -49,6 +50,7 @@ impl Member {
             requests: Cell::new(0),
             failed: Cell::new(0),
             latency: RefCell::default(),
+            counts: RefCell::default(),
             sessions: RefCell::default(),
         })
     }

@@ -5,7 +5,9 @@
 //! reports what they counted. Serving needs neither manager nor store: the last settings and views are kept on disk.
 
 mod access_log;
+mod actions;
 mod answers;
+mod compress;
 mod connect;
 mod control;
 mod core;
@@ -21,6 +23,7 @@ mod splice;
 mod streams;
 mod table;
 mod thread;
+mod trace;
 mod tunnel;
 mod upload;
 mod waits;

@@ -4,14 +4,16 @@
 //! thread's scratch buffer, so what it keeps is in the request's own buffer: the head as the member gets it and the
 //! body bytes that came with it, kept for another attempt.
 
+use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState, Special};
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::trace;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::retry::Fault;
 use std::rc::Rc;
@@ -22,6 +24,9 @@ pub const VIA: &str = "muster";
 #[derive(Debug)]
 pub struct Request {
     pub cluster: Rc<Cluster>,
+    pub route: OnRoute,
+    /// Only of routes whose actions go beyond the choice of a member.
+    pub special: Option<Box<Special>>,
     /// Who gets it; changes when it is tried again.
     pub member: Rc<Member>,
     pub asked: Asked,
@@ -29,12 +34,15 @@ pub struct Request {
     pub framing: Framing,
     pub is_idempotent: bool,
     pub expects_continue: bool,
+    pub retries: u8,
     /// Head as sent and the body as far as it was read, while `is_replayable`.
     pub buffer: Vec<u8>,
     pub head_length: usize,
     /// Every byte of the body that was taken from the client is in `buffer`.
     pub is_replayable: bool,
     pub body_bytes: u64,
+    /// Instead of the router's bound; 0 means none.
+    pub body_size_max_bytes: u64,
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
@@ -52,6 +60,11 @@ pub struct Refused {
     pub wants_json: bool,
     /// Whether the connection can go on: the request's end is known.
     pub keep_alive: bool,
+    /// Its head; empty where it could not be read.
+    pub head: Box<[u8]>,
+    pub is_version_11: bool,
+    /// None where it was refused before that was known.
+    pub route: Option<Rc<RouteState>>,
 }
 
 impl Refused {
@@ -74,6 +87,9 @@ impl Refused {
             is_head: head.is_head(),
             wants_json: wants_json(head),
             keep_alive: head.keep_alive && is_complete,
+            head: head.bytes().into(),
+            is_version_11: head.is_version_11,
+            route: None,
         }
     }
 
@@ -85,6 +101,9 @@ impl Refused {
             is_head: false,
             wants_json: false,
             keep_alive: false,
+            head: Box::default(),
+            is_version_11: true,
+            route: None,
         }
     }
 }
@@ -100,6 +119,11 @@ pub enum Admission {
     },
     Refused {
         refused: Refused,
+        used: usize,
+    },
+    /// The route says that the router itself answers.
+    Answered {
+        answered: Box<Answered>,
         used: usize,
     },
 }
@@ -131,7 +155,13 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         Err(refusal) => return refuse_malformed(refusal),
     };
     let announced = if let Framing::Length(left) = framing { left } else { 0 } + step.data as u64;
-    if exceeds(announced, settings.limits.body_size_max_bytes) {
+    let route =
+        core.routes.borrow().find(head.host_name(), head.path()).map(|index| (index, core.route(index)));
+    let actions = route.as_ref().and_then(|(_, route)| route.actions.as_ref());
+    let body_size_max_bytes = actions
+        .and_then(|actions| actions.body_size_max_bytes())
+        .unwrap_or(settings.limits.body_size_max_bytes);
+    if exceeds(announced, body_size_max_bytes) {
         return refuse_malformed(Refusal::BodyTooLarge);
     }
     // All payload is here and only the end of the trailers is missing: wait for it, so that a member never sees a
@@ -140,24 +170,42 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         return Admission::Incomplete;
     }
     let used = head.length + step.used;
-    let now = core.now();
-    let (cluster, member) = match find_member(core, &head, now) {
-        Ok(found) => found,
-        Err((fault, reason)) => {
-            let refused = Refused::of(&head, framing.is_done(), fault, reason);
-            return Admission::Refused { refused, used };
+    let refuse = |fault, reason| {
+        let mut refused = Refused::of(&head, framing.is_done(), fault, reason);
+        refused.route = route.as_ref().map(|(_, route)| route.clone());
+        Admission::Refused { refused, used }
+    };
+    let scheme = "http";
+    let mut changed = match actions.map(|actions| actions::early(actions, core, &head, caller, scheme)) {
+        None => None,
+        Some(Early::Goes(changed)) => Some(changed),
+        Some(Early::Refused(fault, reason)) => return refuse(fault, reason),
+        Some(Early::Answered(message)) => {
+            let (_, route) = route.expect("actions are those of a route");
+            let answered = Answered::of(&head, framing.is_done(), message, route);
+            return Admission::Answered { answered: Box::new(answered), used };
         }
     };
+    let now = core.now();
+    let (cluster, member) = match find_member(core, route.as_ref().map(|(index, _)| *index), &head, now) {
+        Ok(found) => found,
+        Err((fault, reason)) => return refuse(fault, reason),
+    };
+    if let Some(trace) = settings.trace {
+        trace::follow(trace, core, &head, changed.get_or_insert_default());
+    }
+    let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
-    head.write(
-        &Forwarding { client: caller.address, is_trusted: caller.is_trusted, scheme: "http", via: VIA },
-        &mut buffer,
-    );
+    let (client, is_trusted) = (caller.address, caller.is_trusted);
+    head.write_changed(&Forwarding { client, is_trusted, scheme, via: VIA }, &changes, &mut buffer);
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
+    let (_, route) = route.expect("a member is that of a route");
     let request = Request {
         cluster,
+        route: OnRoute::begin(route),
+        special: changed.and_then(|changed| changed.special),
         member,
         asked: Asked {
             is_head: head.is_head(),
@@ -168,10 +216,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         framing,
         is_idempotent: head.is_idempotent(),
         expects_continue: head.expects_continue,
+        retries: 0,
         buffer,
         head_length,
         is_replayable: true,
         body_bytes: step.data as u64,
+        body_size_max_bytes,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
     };
@@ -191,12 +241,11 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
 /// Find route, admit, pick member: all pure decisions on this thread's own state.
 fn find_member(
     core: &Core,
+    route: Option<usize>,
     head: &RequestHead<'_, '_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
-    let Some(index) = core.routes.borrow().find(head.host_name(), head.path()) else {
-        return Err((Fault::NoRoute, "no route fits".into()));
-    };
+    let Some(index) = route else { return Err((Fault::NoRoute, "no route fits".into())) };
     let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
         return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
     };
@@ -246,6 +295,14 @@ impl Request {
         Some(())
     }
 
+    /// An attempt failed that another one follows.
+    pub fn count_retry(&mut self) {
+        self.retries = self.retries.saturating_add(1);
+        for counts in [&self.member.counts, &self.route.counts.counts] {
+            counts.borrow_mut().retries += 1;
+        }
+    }
+
     /// Whether the client would rather have JSON than HTML from us.
     pub fn wants_json(&self) -> bool {
         let mut space = HeaderSpace::new();
@@ -253,8 +310,11 @@ impl Request {
         matches!(parse(&self.buffer[..self.head_length], &mut space, limits), Ok(Some(head)) if wants_json(&head))
     }
 
-    /// Method and target.
+    /// Method and target, as the client sent them.
     pub fn line(&self) -> &str {
+        if let Some(line) = self.special.as_ref().and_then(|special| special.line.as_deref()) {
+            return line;
+        }
         let end = self.buffer.windows(9).position(|part| part == b" HTTP/1.1").unwrap_or(0);
         std::str::from_utf8(&self.buffer[..end]).unwrap_or_default()
     }

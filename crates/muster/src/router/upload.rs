@@ -80,7 +80,7 @@ impl Upload {
         surplus.extend_from_slice(next);
         request.body_bytes += step.data as u64;
         let settings = core.settings.borrow();
-        if exceeds(request.body_bytes, settings.limits.body_size_max_bytes) {
+        if exceeds(request.body_bytes, request.body_size_max_bytes) {
             return Err(Fault::RequestRefused { why: Refusal::BodyTooLarge });
         }
         let kept_bytes = request.buffer.len() - request.head_length + body.len();

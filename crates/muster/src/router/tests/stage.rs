@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wire::id::Epoch;
 use wire::link::{FromManager, LINK_VERSION, ToManager};
 use wire::router::{Limits, RetrySettings, RouterReport, RouterSettings, Timeouts};
-use wire::settings::{AccessLog, AccessLogFormat, Listener, RouteSettings};
+use wire::settings::{AccessLog, Listener, RouteSettings};
 use wire::view::{Affinity, MemberView, Policy, RunState, View};
 
 /// How long anything may take on a busy machine.
@@ -287,7 +287,8 @@ fn settings() -> RouterSettings {
             budget_floor_per_second: 1_000,
             replay_max_bytes: 65_536,
         },
-        access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        access_log: AccessLog::default(),
+        trace: None,
         trusted_proxies: Vec::new(),
     }
 }
