@@ -75,7 +75,8 @@ fn base_with(section: &Section, line: &str) -> String {
             is_first &= current != wanted;
             current = old;
         }
-        let is_replaced = is_first && current == wanted && old.split_once(" = ").is_some_and(|(name, _)| name == key);
+        let is_replaced =
+            is_first && current == wanted && old.split_once(" = ").is_some_and(|(name, _)| name == key);
         if !is_replaced {
             text.push_str(old);
             text.push('\n');

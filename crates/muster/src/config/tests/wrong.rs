@@ -883,11 +883,14 @@ fn a_route_that_answers_itself_has_nothing_for_members() {
               key:     routers.front.routes[0].answer
               allowed: either `redirect` or `answer`"#]],
     );
-    check_added("[[routers.front.routes]]\nanswer = { status = 204, body = \"x\" }\n", expect![[r#"
+    check_added(
+        "[[routers.front.routes]]\nanswer = { status = 204, body = \"x\" }\n",
+        expect![[r#"
         muster.toml:10:26: M1008: an answer with status 204 has no body
           key:     routers.front.routes[0].answer.body
           value:   "x"
-          allowed: no `body`, or another status"#]]);
+          allowed: no `body`, or another status"#]],
+    );
 }
 
 #[test]
@@ -900,16 +903,22 @@ fn redirects_that_could_lead_anywhere_are_refused() {
               value:   "https://shop.example{rest}"
               allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"#]],
     );
-    check_added("[[routers.front.routes]]\nredirect = { to = \"//elsewhere.example\" }\n", expect![[r#"
+    check_added(
+        "[[routers.front.routes]]\nredirect = { to = \"//elsewhere.example\" }\n",
+        expect![[r#"
         muster.toml:10:19: M1004: it starts neither with `/` nor with `http://` or `https://`
           key:     routers.front.routes[0].redirect.to
           value:   "//elsewhere.example"
-          allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"#]]);
-    check_added("[[routers.front.routes]]\nredirect = { status = 301 }\n", expect![[r#"
+          allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nredirect = { status = 301 }\n",
+        expect![[r#"
         muster.toml:10:1: M1006: `to` is missing
           key:     routers.front.routes[0].redirect.to
           allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced
-          did you mean `to = "https://{host}{path}{query}"`?"#]]);
+          did you mean `to = "https://{host}{path}{query}"`?"#]],
+    );
 }
 
 #[test]
@@ -951,29 +960,41 @@ fn headers_that_frame_messages_stay() {
 
 #[test]
 fn limits_of_routes_lie_within_those_of_the_router() {
-    check_added("[[routers.front.routes]]\nhead_size_max_bytes = 40000\n", expect![[r#"
+    check_added(
+        "[[routers.front.routes]]\nhead_size_max_bytes = 40000\n",
+        expect![[r#"
         muster.toml:10:23: M1008: the router itself takes only heads of at most 32768 bytes
           key:     routers.front.routes[0].head_size_max_bytes
           value:   40000
-          allowed: at most `head_size_max_bytes` of the router's limits"#]]);
-    check_added("[[routers.front.routes]]\nrate_limit = { burst = 5 }\n", expect![[r#"
+          allowed: at most `head_size_max_bytes` of the router's limits"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nrate_limit = { burst = 5 }\n",
+        expect![[r#"
         muster.toml:10:1: M1006: `requests_per_second` is missing
           key:     routers.front.routes[0].rate_limit.requests_per_second
           allowed: an integer from 1 to 1000000
-          did you mean `requests_per_second = 50`?"#]]);
+          did you mean `requests_per_second = 50`?"#]],
+    );
 }
 
 #[test]
 fn patterns_of_the_access_log() {
-    check_added("[routers.front.access_log]\nformat = \"custom\"\n", expect![[r#"
+    check_added(
+        "[routers.front.access_log]\nformat = \"custom\"\n",
+        expect![[r#"
         muster.toml:9:16: M1006: `pattern` is missing, which says how lines look
           key:     routers.front.access_log.pattern
-          allowed: a pattern like `pattern = "{client} {method} {target} {status}"`"#]]);
-    check_added("[routers.front.access_log]\nformat = \"json\"\npattern = \"{client}\"\n", expect![[r#"
+          allowed: a pattern like `pattern = "{client} {method} {target} {status}"`"#]],
+    );
+    check_added(
+        "[routers.front.access_log]\nformat = \"json\"\npattern = \"{client}\"\n",
+        expect![[r#"
         muster.toml:11:1: M1008: `pattern` has no effect without `format = "custom"`
           key:     routers.front.access_log.pattern
           value:   "{client}"
-          allowed: `format = "custom"`"#]]);
+          allowed: `format = "custom"`"#]],
+    );
     check_added(
         "[routers.front.access_log]\nformat = \"custom\"\npattern = \"{client} {nobody}\"\n",
         expect![[r#"

@@ -174,6 +174,13 @@ impl Stage {
         told.report.as_ref().and_then(|report| report.listening.first().copied())
     }
 
+    /// The newest report once it is as wanted.
+    pub fn wait_for_report(&self, is_wanted: impl Fn(&RouterReport) -> bool) -> RouterReport {
+        let report = || self.told.lock().expect("no panic").report.clone();
+        wait_until("the report is as wanted", || report().is_some_and(|report| is_wanted(&report)));
+        report().expect("it was there")
+    }
+
     pub fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.address.expect("listening")).expect("the router accepts");
         client.set_read_timeout(Some(PATIENCE)).expect("a positive time");
@@ -308,6 +315,15 @@ fn view() -> View {
         members: Vec::new(),
         ..View::default()
     }
+}
+
+/// The lines of a file once there are so many.
+pub fn wait_for_lines(path: &std::path::Path, count: usize) -> Vec<String> {
+    let lines = || -> Vec<String> {
+        std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+    };
+    wait_until("the lines are written", || lines().len() >= count);
+    lines()
 }
 
 pub fn get(path: &str) -> String {
