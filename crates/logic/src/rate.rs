@@ -26,9 +26,9 @@ pub struct RateTable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Within,
-    /// The next token comes in so many seconds, rounded up.
+    /// The next token comes in so many seconds, rounded up: one, unless the clock stepped back.
     Beyond {
-        retry_after_s: u32,
+        retry_after_s: u8,
     },
 }
 
@@ -52,7 +52,7 @@ impl RateTable {
         let next = full_at.saturating_add(self.interval_ns);
         let beyond_ns = next.saturating_sub(now_ns).saturating_sub(self.fill_ns);
         if beyond_ns > 0 {
-            let retry_after_s = u32::try_from(beyond_ns.div_ceil(NS_PER_S)).unwrap_or(u32::MAX);
+            let retry_after_s = u8::try_from(beyond_ns.div_ceil(NS_PER_S)).unwrap_or(u8::MAX);
             return Verdict::Beyond { retry_after_s };
         }
         set[place] = [key, next];

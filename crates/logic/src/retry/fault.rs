@@ -15,7 +15,7 @@ pub enum Fault {
     },
     /// Its caller makes more requests than it may.
     RateLimited {
-        retry_after_s: u32,
+        retry_after_s: u8,
     },
     /// The head did not come in time, or the body stopped coming.
     RequestTimeout,
@@ -103,7 +103,7 @@ impl Fault {
         match self {
             Fault::RequestRefused { why } => refused(why),
             Fault::RateLimited { retry_after_s } => Answer {
-                retry_after_s: Some(retry_after_s),
+                retry_after_s: Some(u32::from(retry_after_s)),
                 ..row(client, 429, code::RATE_LIMITED, "There were too many requests.")
             },
             Fault::RequestTimeout => {

@@ -173,7 +173,7 @@ impl Actions {
 }
 
 /// What a route's actions make of a request that goes on to a member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Special {
     pub actions: Arc<Actions>,
     /// Method and target as the client sent them, where the target was rewritten.
@@ -190,7 +190,7 @@ pub struct Changed {
     target: Vec<u8>,
     dropped: u128,
     lines: Vec<u8>,
-    pub special: Option<Box<Special>>,
+    pub special: Option<Special>,
 }
 
 impl Changed {
@@ -298,7 +298,7 @@ impl Actions {
         self.answer_headers.write(facts, &mut answer_lines);
         let takes = || head.is_version_11 && head.header("accept-encoding").is_some_and(takes_gzip);
         let compresses = settings.compresses.then(takes);
-        changed.special = Some(Box::new(Special { actions: self.clone(), line, answer_lines, compresses }));
+        changed.special = Some(Special { actions: self.clone(), line, answer_lines, compresses });
         Early::Goes(changed)
     }
 }
@@ -310,12 +310,14 @@ pub struct RouteCounts {
     pub counts: RefCell<TrafficCounts>,
 }
 
-/// One data thread's part of a route.
-#[derive(Debug)]
+/// One data thread's part of a route; shared by its requests, but for those to which its actions did something of their
+/// own.
+#[derive(Debug, Clone)]
 pub struct RouteState {
-    pub name: Box<str>,
+    pub name: Rc<str>,
     pub actions: Option<Arc<Actions>>,
     pub counts: Rc<RouteCounts>,
+    pub special: Option<Special>,
 }
 
 /// The routes of one data thread, each made when it is first used after a change of the table.
@@ -348,7 +350,7 @@ impl Routes {
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(counted_as.into()).or_default().clone();
         let actions = self.actions.borrow().get(index).cloned().flatten();
-        RouteState { name: name.into(), actions, counts }
+        RouteState { name: name.into(), actions, counts, special: None }
     }
 
     /// Name, requests under way and counts of each route that had a request.
@@ -375,7 +377,11 @@ impl RouteState {
 pub struct OnRoute(Rc<RouteState>);
 
 impl OnRoute {
-    pub fn begin(route: Rc<RouteState>) -> Self {
+    pub fn begin(route: Rc<RouteState>, special: Option<Special>) -> Self {
+        let route = match special {
+            Some(_) => Rc::new(RouteState { special, ..RouteState::clone(&route) }),
+            None => route,
+        };
         route.counts.in_flight.set(route.counts.in_flight.get() + 1);
         Self(route)
     }

@@ -81,7 +81,7 @@ impl Exchange {
                 .map(|sent| sent.map(|()| progress(reply)));
         }
         let read = poll_read(&core.scratch, &mut connection.reader, context, |bytes| {
-            reply.take(core, request.asked, request.special.as_deref(), writer, bytes)
+            reply.take(core, request.asked, request.route.special.as_ref(), writer, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

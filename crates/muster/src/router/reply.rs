@@ -34,8 +34,8 @@ pub struct Reply {
     pub bytes_sent: u64,
     /// How many of these were heads.
     head_bytes_sent: u32,
-    /// When the attempt had its connection, on the thread's clock.
-    pub begun_at_us: u64,
+    /// From the beginning of the request to this attempt's connection.
+    connect_us: u32,
     /// When the last of the request went to the member, on the thread's clock.
     pub sent_at_us: u64,
     /// From the request's sending to the first byte of the answer.
@@ -66,8 +66,8 @@ pub enum State {
 }
 
 impl Reply {
-    /// An answer that is waited for since `sent_at_us` of the thread's clock.
-    pub fn new(sent_at_us: u64) -> Self {
+    /// An answer that is waited for since `sent_at_us` of the thread's clock, to a request that began at `started_us`.
+    pub fn new(sent_at_us: u64, started_us: u64) -> Self {
         Self {
             unsent: Outbox::default(),
             rare: None,
@@ -76,7 +76,7 @@ impl Reply {
             status: 0,
             bytes_sent: 0,
             head_bytes_sent: 0,
-            begun_at_us: sent_at_us,
+            connect_us: u32::try_from(sent_at_us.saturating_sub(started_us)).unwrap_or(u32::MAX),
             sent_at_us,
             first_byte_us: 0,
             member_keeps_alive: false,
@@ -268,8 +268,8 @@ impl Reply {
 
     /// How long its parts took, of a request that began at `started_us` and took `duration_us`.
     pub fn phases(&self, started_us: u64, duration_us: u64) -> Phases {
-        let connect_us = self.begun_at_us.saturating_sub(started_us);
-        let send_us = self.sent_at_us.saturating_sub(self.begun_at_us);
+        let connect_us = u64::from(self.connect_us);
+        let send_us = self.sent_at_us.saturating_sub(started_us + connect_us);
         let wait_us = self.first_byte_us;
         let answer_us = duration_us.saturating_sub(connect_us + send_us + wait_us);
         Phases { connect_us, send_us, wait_us, answer_us }

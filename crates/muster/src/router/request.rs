@@ -4,7 +4,7 @@
 //! thread's scratch buffer, so what it keeps is in the request's own buffer: the head as the member gets it and the
 //! body bytes that came with it, kept for another attempt.
 
-use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState, Special};
+use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::trace;
@@ -25,8 +25,6 @@ pub const VIA: &str = "muster";
 pub struct Request {
     pub cluster: Rc<Cluster>,
     pub route: OnRoute,
-    /// Only of routes whose actions go beyond the choice of a member.
-    pub special: Option<Box<Special>>,
     /// Who gets it; changes when it is tried again.
     pub member: Rc<Member>,
     pub asked: Asked,
@@ -41,8 +39,6 @@ pub struct Request {
     /// Every byte of the body that was taken from the client is in `buffer`.
     pub is_replayable: bool,
     pub body_bytes: u64,
-    /// Instead of the router's bound; 0 means none.
-    pub body_size_max_bytes: u64,
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
@@ -204,8 +200,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let (_, route) = route.expect("a member is that of a route");
     let request = Request {
         cluster,
-        route: OnRoute::begin(route),
-        special: changed.and_then(|changed| changed.special),
+        route: OnRoute::begin(route, changed.and_then(|changed| changed.special)),
         member,
         asked: Asked {
             is_head: head.is_head(),
@@ -221,7 +216,6 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         head_length,
         is_replayable: true,
         body_bytes: step.data as u64,
-        body_size_max_bytes,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
     };
@@ -234,7 +228,7 @@ fn deadline(started_us: u64, request_ms: u64) -> u64 {
 }
 
 /// Whether a body of that many bytes is more than the setting allows; 0 allows any.
-pub fn exceeds(body_bytes: u64, most: u64) -> bool {
+fn exceeds(body_bytes: u64, most: u64) -> bool {
     most != 0 && body_bytes > most
 }
 
@@ -295,6 +289,12 @@ impl Request {
         Some(())
     }
 
+    /// Whether more of the body has come than the route, or else the router, takes.
+    pub fn has_too_large_body(&self, router_max_bytes: u64) -> bool {
+        let own = self.route.actions.as_ref().and_then(|actions| actions.body_size_max_bytes());
+        exceeds(self.body_bytes, own.unwrap_or(router_max_bytes))
+    }
+
     /// An attempt failed that another one follows.
     pub fn count_retry(&mut self) {
         self.retries = self.retries.saturating_add(1);
@@ -312,7 +312,7 @@ impl Request {
 
     /// Method and target, as the client sent them.
     pub fn line(&self) -> &str {
-        if let Some(line) = self.special.as_ref().and_then(|special| special.line.as_deref()) {
+        if let Some(line) = self.route.special.as_ref().and_then(|special| special.line.as_deref()) {
             return line;
         }
         let end = self.buffer.windows(9).position(|part| part == b" HTTP/1.1").unwrap_or(0);

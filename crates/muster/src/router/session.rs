@@ -280,8 +280,11 @@ impl Session {
         };
         let upload = Upload::begin(&connection.writer, request)
             .map_err(|_| unwritten(Fault::MemberClosed, Phase::SendHead, request, is_reused))?;
-        let exchange =
-            exchange.insert(Exchange { connection, upload, reply: Reply::new(self.ticket.now_us()) });
+        let exchange = exchange.insert(Exchange {
+            connection,
+            upload,
+            reply: Reply::new(self.ticket.now_us(), request.started_us),
+        });
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
