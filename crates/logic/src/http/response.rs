@@ -140,7 +140,8 @@ impl ResponseHead<'_, '_> {
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
-        copy_kept(self.head, self.headers, self.scan.hop | lengths | changes.dropped, out);
+        let dropped = self.scan.hop | self.scan.private | lengths | changes.dropped;
+        copy_kept(self.head, self.headers, dropped, out);
         out.extend_from_slice(changes.lines);
         let is_chunked = (self.scan.is_chunked && !self.unchunk) || changes.rechunks;
         if is_chunked && self.status >= 200 && self.status != 204 {

@@ -450,6 +450,14 @@ const MEMBER: &[Definition] = &[
         "The node whose agent starts or probes it.",
     ),
     integer("weight", 0, 1000, 2, "5", "Its share of round robin. 0: no new conversations come to it."),
+    key(
+        "http2",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "Routers speak HTTP/2 with it, many requests on one connection; needed for gRPC. It must begin with HTTP/2 at \
+         once (prior knowledge). Upgrades (WebSocket) still use HTTP/1.1.",
+    ),
 ];
 
 /// Of one member only: two cannot have the same.

@@ -3,6 +3,7 @@
 use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
 use super::compress;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
@@ -45,6 +46,7 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// What each route does besides, and what was counted of it.
@@ -55,6 +57,8 @@ pub struct Core {
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     pub is_stopping: Cell<bool>,
     /// Connections for which this process may open files.
     pub connections_fit: Cell<u32>,
@@ -66,13 +70,14 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_states: Routes::default(),
@@ -80,6 +85,7 @@ impl Core {
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
@@ -92,6 +98,11 @@ impl Core {
     /// When the running task was woken.
     pub fn now(&self) -> Time {
         Time(self.waits.now_us() / 1000)
+    }
+
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {

@@ -10,11 +10,11 @@ use super::member::{Cluster, Member};
 use super::trace;
 use super::waits::NEVER;
 use logic::affinity;
-use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
+use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::retry::Fault;
 use std::rc::Rc;
 
@@ -151,8 +151,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         Err(refusal) => return refuse_malformed(refusal),
     };
     let announced = if let Framing::Length(left) = framing { left } else { 0 } + step.data as u64;
-    let route =
-        core.routes.borrow().find(head.host_name(), head.path()).map(|index| (index, core.route(index)));
+    let route = find_route(core, &head).map(|index| (index, core.route(index)));
     let actions = route.as_ref().and_then(|(_, route)| route.actions.as_ref());
     let body_size_max_bytes = actions
         .and_then(|actions| actions.body_size_max_bytes())
@@ -192,8 +191,9 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
+    let private = private_headers(&cluster, &head);
     let (client, is_trusted) = (caller.address, caller.is_trusted);
-    head.write_changed(&Forwarding { client, is_trusted, scheme, via: VIA }, &changes, &mut buffer);
+    head.write_changed(&Forwarding { client, is_trusted, scheme, via: VIA, private }, &changes, &mut buffer);
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
@@ -222,6 +222,17 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     Admission::Admitted { request, used }
 }
 
+/// What members that expect a plug-in before them are told; nothing for all others.
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+    match &cluster.view.borrow().plugin {
+        None => PrivateHeaders::NotSent,
+        Some(rules) => PrivateHeaders::Sent {
+            drops_strangers: rules.remove_special_headers,
+            port: head.port().unwrap_or(80),
+        },
+    }
+}
+
 /// When a request that began at `started_us` must be done; 0 ms sets no bound.
 fn deadline(started_us: u64, request_ms: u64) -> u64 {
     if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) }
@@ -232,7 +243,13 @@ fn exceeds(body_bytes: u64, most: u64) -> bool {
     most != 0 && body_bytes > most
 }
 
-/// Find route, admit, pick member: all pure decisions on this thread's own state.
+fn find_route(core: &Core, head: &RequestHead<'_, '_>) -> Option<usize> {
+    let routes = core.routes.borrow();
+    let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+    routes.find(head.host_name(), port, head.path())
+}
+
+/// Admit, pick member: all pure decisions on this thread's own state.
 fn find_member(
     core: &Core,
     route: Option<usize>,
@@ -301,6 +318,11 @@ impl Request {
         for counts in [&self.member.counts, &self.route.counts.counts] {
             counts.borrow_mut().retries += 1;
         }
+    }
+
+    /// Whether it goes to its member over HTTP/2.
+    pub fn uses_http2(&self) -> bool {
+        self.member.speaks_http2() && !self.asked.upgrade
     }
 
     /// Whether the client would rather have JSON than HTML from us.

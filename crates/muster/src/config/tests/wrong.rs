@@ -151,10 +151,10 @@ fn unknown_keys() {
     check_added(
         "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nzzzzzz = 1",
         expect![[r#"
-        muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
-          key:     clusters.shop.members.three.zzzzzz
-          value:   1
-          allowed: node, weight, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+            muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
+              key:     clusters.shop.members.three.zzzzzz
+              value:   1
+              allowed: node, weight, http2, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
     );
     check_added(
         "[nodes.local]\naddress = \"10.0.0.3\"",

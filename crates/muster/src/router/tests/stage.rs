@@ -265,7 +265,8 @@ fn receive(connection: &mut UnixStream) -> Option<ToManager> {
     Some(serde_json::from_slice(&body).expect("the router writes what we read"))
 }
 
-fn settings() -> RouterSettings {
+/// Of a router with one thread and one route for everything.
+pub fn settings() -> RouterSettings {
     RouterSettings {
         name: "front".into(),
         listeners: vec![Listener::plain("127.0.0.1:0".parse().expect("an address"))],
@@ -296,6 +297,7 @@ fn settings() -> RouterSettings {
         },
         access_log: AccessLog::default(),
         trace: None,
+        matches_listener_port: false,
         trusted_proxies: Vec::new(),
     }
 }
