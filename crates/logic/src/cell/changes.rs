@@ -77,6 +77,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         access_log,
         trace,
         trusted_proxies,
+        advertise,
+        plugin_cfg,
     } = old;
     let parts = [
         (*node != new.node, "node"),
@@ -89,6 +91,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*access_log != new.access_log, "access_log"),
         (*trace != new.trace, "trace"),
         (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
+        (*advertise != new.advertise, "advertise"),
+        (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
     ];
     for (_, part) in parts.iter().filter(|(is_changed, _)| *is_changed) {
         told.push(format!("router {name}: {part} changes"));

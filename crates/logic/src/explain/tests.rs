@@ -42,6 +42,8 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
         access_log: AccessLog::default(),
         trace: None,
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 

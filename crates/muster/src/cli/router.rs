@@ -148,6 +148,7 @@ fn base(args: &RunArgs) -> RouterSettings {
         trace: None,
         trusted_proxies: Vec::new(),
         matches_listener_port: false,
+        plugin_cfg: None,
     }
 }
 

@@ -169,12 +169,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 

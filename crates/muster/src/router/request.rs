@@ -129,6 +129,7 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    pub is_http2: bool,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -192,8 +193,9 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
     let private = private_headers(&cluster, &head);
-    let (client, is_trusted) = (caller.address, caller.is_trusted);
-    head.write_changed(&Forwarding { client, is_trusted, scheme, via: VIA, private }, &changes, &mut buffer);
+    let (client, is_trusted, is_http2) = (caller.address, caller.is_trusted, caller.is_http2);
+    let add = Forwarding { client, is_trusted, scheme, via: VIA, is_http2, private };
+    head.write_changed(&add, &changes, &mut buffer);
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();

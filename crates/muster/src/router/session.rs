@@ -54,6 +54,13 @@ pub struct Origin {
     pub is_trusted: bool,
 }
 
+impl Origin {
+    /// As who a request asks that comes by this stream.
+    fn caller(&self, stream: &Stream) -> Caller<'_> {
+        Caller { address: &self.address, is_trusted: self.is_trusted, is_http2: stream.is_single() }
+    }
+}
+
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -116,17 +123,19 @@ pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> imp
 }
 
 /// Serves one request after the other, until either side ends it.
-pub async fn converse(mut session: Session) {
-    session.ticket.enter().await;
-    loop {
-        match session.turn().await {
-            Next::Request if session.client.stream.is_single() => return,
-            Next::Request => {}
-            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
-            Next::Close => return,
-            Next::Linger => return Box::pin(answers::linger(session)).await,
-            Next::Reset => return session.client.stream.reset(),
-            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+pub fn converse(mut session: Session) -> impl Future<Output = ()> {
+    async move {
+        session.ticket.enter().await;
+        loop {
+            match session.turn().await {
+                Next::Request if session.client.stream.is_single() => return,
+                Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+                Next::Close => return,
+                Next::Linger => return Box::pin(answers::linger(session)).await,
+                Next::Reset => return session.client.stream.reset(),
+                Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+            }
         }
     }
 }
@@ -181,7 +190,7 @@ impl Session {
             let Self { ticket, client } = self;
             let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = origin.caller();
+            let caller = origin.caller(stream);
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -219,8 +228,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, origin, .. } = &mut self.client;
-        let caller = origin.caller();
+        let Client { core, stream, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller(stream);
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -572,12 +581,6 @@ impl Session {
     }
 }
 
-impl Origin {
-    fn caller(&self) -> Caller<'_> {
-        Caller { address: &self.address, is_trusted: self.is_trusted }
-    }
-}
-
 impl Client {
     /// For the log.
     fn protocol(&self, is_version_11: bool) -> &'static str {
@@ -610,7 +613,7 @@ impl Client {
 
     /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
     fn speaks_http2(&self) -> bool {
-        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
+        self.may_speak_http2 && logic::http2::begins(&self.surplus)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.

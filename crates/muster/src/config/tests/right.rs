@@ -110,6 +110,8 @@ fn smallest_file_gets_every_default() {
                     },
                     trace: None,
                     trusted_proxies: [],
+                    advertise: String::new(),
+                    plugin_cfg: None,
                 },
             ],
             clusters: [
