@@ -110,7 +110,7 @@ fn smallest_file_gets_every_default() {
                     },
                     trace: None,
                     trusted_proxies: [],
-                    advertise: String::new(),
+                    advertise: "",
                     plugin_cfg: None,
                 },
             ],
