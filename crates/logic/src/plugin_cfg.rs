@@ -14,6 +14,7 @@ pub mod merge;
 mod model;
 mod parse;
 mod read;
+pub mod retry;
 pub mod serve;
 mod weights;
 pub mod write;

@@ -141,7 +141,7 @@ pub struct Transport {
 }
 
 /// TLS to a member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemberTls {
     /// Name that its certificate must carry; empty means its address.
     pub server_name: String,
@@ -222,8 +222,6 @@ pub struct View {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginRules {
     pub remove_special_headers: bool,
-    /// None: no bound.
-    pub post_size_max_bytes: Option<u64>,
     /// None: no bound. 0: a request with a body is never repeated.
     pub post_buffer_max_bytes: Option<u64>,
     /// Retries after ServerIOTimeout; None: as many as there are servers.

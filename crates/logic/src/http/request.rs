@@ -51,6 +51,16 @@ pub struct Forwarding<'a> {
     /// It came over HTTP/2 and was written as HTTP/1.1 by ourselves.
     pub is_http2: bool,
     pub private: PrivateHeaders,
+    pub certificate: CertificateHeader<'a>,
+}
+
+/// The header in which members get the client's certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CertificateHeader<'a> {
+    /// Names under which members believe it: nobody else may say them.
+    pub dropped: &'a [String],
+    /// Name and value for this client.
+    pub added: Option<(&'a str, &'a str)>,
 }
 
 /// What a route changes in a head that goes to a member.
@@ -292,6 +302,10 @@ impl<'b> RequestHead<'b, '_> {
     /// Appends the head as a member gets it, with what its route changes. Framing and Host stay what they are.
     pub fn write_changed(&self, add: &Forwarding<'_>, changes: &HeadChanges<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
+        let is_certificate =
+            |name: &str| add.certificate.dropped.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let certificate = if add.certificate.dropped.is_empty() { 0 } else { self.named(is_certificate) };
+        let private = private | certificate;
         let forwarded = if add.is_trusted { 0 } else { self.scan.forwarded };
         let dropped = self.scan.hop | private | forwarded | changes.dropped;
         out.reserve(self.head.len() + 256);
@@ -309,6 +323,10 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         self.write_forwarded(add, out);
+        if let Some((name, value)) = add.certificate.added {
+            let line = [name, ": ", value, "\r\n"];
+            line.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        }
         if let PrivateHeaders::Sent { port, .. } = add.private
             && !self.speaks_for_another(add)
         {

@@ -137,7 +137,7 @@ impl Drop for Keys {
             drop(thread.join());
         }
         // A terminal that is gone needs no setting back.
-        drop(tcsetattr(stdin(), OptionalActions::Now, &self.before));
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
 }
 

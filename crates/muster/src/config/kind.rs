@@ -56,6 +56,8 @@ pub enum Form {
     Location,
     /// How a line of the access log looks.
     LogPattern,
+    /// A name that TLS clients ask for; may start with `*.`.
+    ServerName,
     /// A cookie name, or empty for none.
     PathParameter,
     UserName,
@@ -322,6 +324,7 @@ impl Form {
             Form::HeaderValue if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
                 refuse("this cannot stand in a header", None)
             }
+            Form::ServerName if !is_server_name(text) => refuse("this is not the name of a server", None),
             Form::CookieName if !is_token(text) => refuse("this is not a cookie name", None),
             Form::PathParameter if !text.is_empty() && !is_token(text) => {
                 refuse("this is not the name of a path parameter", None)
@@ -335,6 +338,7 @@ impl Form {
             | Form::CookieName
             | Form::HeaderName
             | Form::HeaderValue
+            | Form::ServerName
             | Form::PathParameter
             | Form::UserName
             | Form::Word => Ok(()),
@@ -364,6 +368,7 @@ impl Form {
                 "a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"
             }
             Form::LogPattern => "text with fields like {client} and {status}; see the list of fields",
+            Form::ServerName => "a host name like \"shop.example\" or \"*.shop.example\", or an IP address",
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
             Form::UserName => "the name of a user of the node",
@@ -380,10 +385,10 @@ impl Form {
             Form::RoutePath => "^/([^ ?#;\\\\]*[^ ?#;\\\\/])?$",
             Form::RouteHost => "^(\\*|[A-Za-z0-9._-]+|\\[?[0-9A-Fa-f:.]+\\]?)$",
             Form::HostHeader => "^[A-Za-z0-9._:\\[\\]-]+$",
-            Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::HeaderValue => HEADER_VALUE_PATTERN,
             Form::Location => "^(https?://|/|\\{path\\})[!-~]*$",
-            Form::CookieName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            Form::ServerName => "^([A-Za-z0-9._*-]+|[0-9A-Fa-f:.]+)$",
+            Form::CookieName | Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::PathParameter => "^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
             Form::UserName => "^[A-Za-z0-9_][A-Za-z0-9._-]*\\$?$",
             Form::Word | Form::LogPattern => return json!({ "type": "string" }),
@@ -495,6 +500,10 @@ fn check_host(text: &str) -> Result<(), Refusal> {
 fn is_host_name(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_letter))
+}
+
+fn is_server_name(text: &str) -> bool {
+    is_host_name(text.strip_prefix("*.").unwrap_or(text)) || text.parse::<IpAddr>().is_ok()
 }
 
 fn is_host_header(text: &str) -> bool {

@@ -6,12 +6,14 @@
 
 mod action_definitions;
 mod actions;
+mod certificates;
 mod conflicts;
 mod definition;
 mod definitions;
 mod document;
 mod environment;
 mod kind;
+mod listeners;
 mod members;
 mod problem;
 mod reader;
@@ -23,6 +25,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{check as check_certificates, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 

@@ -8,6 +8,8 @@ use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
+use super::tls_stream::TlsBuffers;
+use super::vault::TlsTable;
 use super::waits::Waits;
 use crate::clock::Clock;
 use logic::route::RouteTable;
@@ -67,6 +69,10 @@ pub struct Core {
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
+    pub tls: RefCell<Arc<TlsTable>>,
+    pub tls_buffers: Rc<TlsBuffers>,
+    /// Headers in which members believe to get clients' certificates; mostly none.
+    pub certificate_headers: RefCell<Vec<String>>,
     seed: Cell<u64>,
 }
 
@@ -92,6 +98,9 @@ impl Core {
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),
+            tls: RefCell::default(),
+            tls_buffers: TlsBuffers::new(),
+            certificate_headers: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -179,6 +188,13 @@ impl Core {
         *self.routes.borrow_mut() = table.routes.clone();
         self.route_states.apply(&table.settings.routes, &table.actions);
         *self.access_log.borrow_mut() = table.access_log.clone();
+        *self.tls.borrow_mut() = table.tls.clone();
+        let headers = table
+            .settings
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
+        *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
         let clusters = self.clusters.borrow();
         let of_route = |route: &wire::settings::RouteSettings| {
             let name = route.clusters().next()?;

@@ -4,6 +4,7 @@
 //! on the way of a request. One more thread, `control`, follows the manager, hands tables to the data threads and
 //! reports what they counted. Serving needs neither manager nor store: the last settings and views are kept on disk.
 
+mod accept;
 mod access_log;
 mod actions;
 mod answers;
@@ -12,11 +13,14 @@ mod connect;
 mod control;
 mod core;
 mod exchange;
+mod forward;
 mod http2;
 mod kept;
 mod listen;
 mod lot;
+mod manner;
 mod member;
+mod origin;
 pub mod plugin_cfg;
 mod plugin_cfg_output;
 mod reply;
@@ -32,6 +36,7 @@ mod tls_stream;
 mod trace;
 mod tunnel;
 mod upload;
+mod vault;
 mod waits;
 
 #[cfg(test)]

@@ -7,15 +7,17 @@
 use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState};
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::origin::Origin;
 use super::trace;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
-use logic::retry::Fault;
+use logic::plugin_cfg;
+use logic::retry::{self, Failure, Fault, Verdict};
 use std::rc::Rc;
 
 /// Our name in Via.
@@ -42,6 +44,8 @@ pub struct Request {
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
+    /// Attempts that ended because the member was silent.
+    pub silences: u32,
 }
 
 /// A request that is answered by the router itself.
@@ -72,6 +76,11 @@ impl Refused {
     /// A connection beyond those that the router may have.
     pub fn overloaded() -> Self {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
+    }
+
+    /// HTTP where TLS is spoken.
+    pub fn not_tls() -> Self {
+        Self::closing(Fault::RequestRefused { why: Refusal::PlainOnTls }, "HTTP came where TLS is spoken")
     }
 
     /// A well-formed request that no member gets; `is_complete` when all of it has come.
@@ -130,6 +139,7 @@ pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
     pub is_http2: bool,
+    pub origin: &'a Origin,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -152,7 +162,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         Err(refusal) => return refuse_malformed(refusal),
     };
     let announced = if let Framing::Length(left) = framing { left } else { 0 } + step.data as u64;
-    let route = find_route(core, &head).map(|index| (index, core.route(index)));
+    let route = find_route(core, &head, caller).map(|index| (index, core.route(index)));
     let actions = route.as_ref().and_then(|(_, route)| route.actions.as_ref());
     let body_size_max_bytes = actions
         .and_then(|actions| actions.body_size_max_bytes())
@@ -171,7 +181,10 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         refused.route = route.as_ref().map(|(_, route)| route.clone());
         Admission::Refused { refused, used }
     };
-    let scheme = "http";
+    if !caller.origin.allows(head.host_name()) {
+        return refuse(Fault::WrongHost, "the connection was made for a host of another certificate".into());
+    }
+    let scheme = if caller.origin.is_secure() { "https" } else { "http" };
     let mut changed = match actions.map(|actions| actions::early(actions, core, &head, caller, scheme)) {
         None => None,
         Some(Early::Goes(changed)) => Some(changed),
@@ -192,9 +205,18 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head);
-    let (client, is_trusted, is_http2) = (caller.address, caller.is_trusted, caller.is_http2);
-    let add = Forwarding { client, is_trusted, scheme, via: VIA, is_http2, private };
+    let add = Forwarding {
+        client: caller.address,
+        is_trusted: caller.is_trusted,
+        scheme,
+        via: VIA,
+        is_http2: caller.is_http2,
+        private: private_headers(&cluster, &head, caller),
+        certificate: CertificateHeader {
+            dropped: &core.certificate_headers.borrow(),
+            added: caller.origin.client_certificate(),
+        },
+    };
     head.write_changed(&add, &changes, &mut buffer);
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
@@ -220,17 +242,23 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         body_bytes: step.data as u64,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
+        silences: 0,
     };
     Admission::Admitted { request, used }
 }
 
+/// The port that the client asked for: that of Host, else the usual one.
+fn named_port(head: &RequestHead<'_, '_>, caller: Caller<'_>) -> u16 {
+    head.port().unwrap_or(if caller.origin.is_secure() { 443 } else { 80 })
+}
+
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: head.port().unwrap_or(80),
+            port: if rules.tells_listener_port { caller.origin.port } else { named_port(head, caller) },
         },
     }
 }
@@ -245,9 +273,13 @@ fn exceeds(body_bytes: u64, most: u64) -> bool {
     most != 0 && body_bytes > most
 }
 
-fn find_route(core: &Core, head: &RequestHead<'_, '_>) -> Option<usize> {
+fn find_route(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Option<usize> {
     let routes = core.routes.borrow();
-    let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+    let port = match routes.has_ports() {
+        false => 0,
+        true if core.settings.borrow().matches_listener_port => caller.origin.port,
+        true => named_port(head, caller),
+    };
     routes.find(head.host_name(), port, head.path())
 }
 
@@ -319,6 +351,32 @@ impl Request {
         self.retries = self.retries.saturating_add(1);
         for counts in [&self.member.counts, &self.route.counts.counts] {
             counts.borrow_mut().retries += 1;
+        }
+    }
+
+    /// Whether it may be sent again, by the rules that its cluster comes with.
+    pub fn may_retry(&self, failure: &Failure, attempts_max: u32) -> Verdict {
+        match &self.cluster.view.borrow().plugin {
+            None => retry::may_retry(failure, attempts_max),
+            Some(rules) => {
+                let has_body = self.body_bytes > 0;
+                plugin_cfg::retry::may_retry(rules, failure, has_body, self.silences, attempts_max)
+            }
+        }
+    }
+
+    /// Whether its body follows only when the member has said that it wants it.
+    pub fn holds_body(&self) -> bool {
+        let has_body = self.body_bytes > 0 || !self.framing.is_done();
+        let asks = has_body && !self.expects_continue && !self.uses_http2();
+        asks && self.member.manner.get().waits_for_continue
+    }
+
+    /// Bytes of body that may be kept for another attempt.
+    pub fn replay_max_bytes(&self, general: u32) -> u64 {
+        match &self.cluster.view.borrow().plugin {
+            None => u64::from(general),
+            Some(rules) => rules.post_buffer_max_bytes.unwrap_or(u64::MAX),
         }
     }
 

@@ -5,24 +5,26 @@
 
 use super::actions::Answered;
 use super::answers;
-use super::connect::connect;
+use super::connect::{Opening, connect};
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
 use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
+use super::origin::Origin;
 use super::reply::{Reply, State};
-use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Outbox, Stream, poll_read, send_at_once};
+use super::request::{Admission, Refused, Request, admit};
+use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::log_pattern::Line;
-use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
-use std::net::SocketAddr;
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
+/// How long a body is held for a member that was asked whether it wants it. A second, as common clients wait.
+const CONTINUE_WAIT_MS: u64 = 1_000;
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
 
@@ -43,22 +45,7 @@ pub struct Client {
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
     /// It has said nothing yet, and may begin with HTTP/2.
-    may_speak_http2: bool,
-}
-
-/// Where a client's requests come from.
-#[derive(Debug)]
-pub struct Origin {
-    /// Its address as text.
-    pub address: Box<str>,
-    pub is_trusted: bool,
-}
-
-impl Origin {
-    /// As who a request asks that comes by this stream.
-    fn caller(&self, stream: &Stream) -> Caller<'_> {
-        Caller { address: &self.address, is_trusted: self.is_trusted, is_http2: stream.is_single() }
-    }
+    pub may_speak_http2: bool,
 }
 
 /// What becomes of the connection after a request.
@@ -105,17 +92,6 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a new connection until either side ends it.
-pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let address = peer.ip().to_canonical();
-    let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted });
-    send_at_once(&stream);
-    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
-    client.may_speak_http2 = true;
-    converse(Session { ticket: Ticket::new(&client.core.waits), client })
-}
-
 /// Serves a connection that was parked.
 pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
     let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
@@ -160,7 +136,8 @@ impl Session {
             After::Tunnel(connection) => {
                 // A conversation like any other: who drains its member waits for it.
                 let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
-                Box::pin(tunnel::run(self, *connection)).await;
+                let manner = request.member.manner.get();
+                Box::pin(tunnel::run(self, *connection, manner)).await;
                 Next::Close
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
@@ -277,11 +254,12 @@ impl Session {
     }
 
     /// Whether to try again and where, with leave of the budget; notes what the attempt says about its member.
-    fn judge(&self, request: &Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
+    fn judge(&self, request: &mut Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        let verdict = match may_retry(failure, attempts_max) {
+        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
             }
@@ -299,7 +277,9 @@ impl Session {
         if fault.answer().side == Side::Member {
             request.member.failed.set(request.member.failed.get() + 1);
         }
-        if fault.marks_member() {
+        if fault.marks_member()
+            || (fault == Fault::MemberTimeout && request.member.manner.get().marks_silence)
+        {
             request.cluster.member_failed(&request.member, now);
         }
         tracing::debug!(member = %request.member.name, ?fault, "an attempt failed");
@@ -314,16 +294,10 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
-            let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
-            let mut connection =
+            let connected = Box::pin(self.open(request)).await;
+            let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            if request.uses_http2() {
-                let begun = Box::pin(http2::begin(&self.client.core, &request.member, connection)).await;
-                connection = begun.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            }
             *exchange = Some(Exchange::new(connection, self.ticket.now_us(), request.started_us));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
@@ -341,6 +315,18 @@ impl Session {
         })
     }
 
+    /// A new connection to the request's member.
+    async fn open(&self, request: &Request) -> Result<Stream, Fault> {
+        let Client { core, stream, origin, .. } = &self.client;
+        let connect_ms = core.settings.borrow().timeouts.connect_ms;
+        let connect_ms = request.member.manner.get().connect_ms(connect_ms);
+        let http2 = request.uses_http2();
+        let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+        let opening = Opening { core, ticket: &self.ticket, client: (stream, origin), deadline, http2 };
+        let connection = connect(&opening, &request.member).await?;
+        if http2 { http2::begin(core, &request.member, connection).await } else { Ok(connection) }
+    }
+
     /// Takes an idle connection of the member if it has one.
     fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
         let idle = if request.uses_http2() {
@@ -356,6 +342,8 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        let manner = request.member.manner.get();
+        let response_ms = manner.response_ms(request.asked.upgrade, response_ms);
         loop {
             let since_us = if exchange.reply.state == State::AwaitHead {
                 if !exchange.upload.is_sent(request) {
@@ -368,13 +356,20 @@ impl Session {
                 self.ticket.now_us()
             };
             let step_by = since_us.saturating_add(response_ms.saturating_mul(1000));
-            let deadline = step_by.min(request.deadline_us);
+            let mut deadline = step_by.min(request.deadline_us);
+            if exchange.upload.waits_for_leave() {
+                deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
+            }
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
                 Ok(Err(fault)) => return Err(fault),
+                // A member that knows nothing of Expect waits for the body, and so would we for its answer.
+                Err(Signal::Deadline) if exchange.upload.waits_for_leave() => {
+                    exchange.upload.release(&mut exchange.connection, request);
+                }
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
                 }
@@ -552,6 +547,7 @@ impl Session {
             bytes_out: reply.map_or(0, |reply| reply.bytes_sent),
             body_bytes: reply.map_or(0, Reply::body_bytes_sent),
             duration_us,
+            tls: self.client.origin.tls_version(),
             phases: reply.map(|reply| reply.phases(request.started_us, duration_us)),
             route: &request.route.name,
             cluster: &cluster.cluster.0,
@@ -576,7 +572,8 @@ impl Session {
     fn log_own(&self, line: Line<'_>) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let settings = self.client.core.settings.borrow();
-            log.write(Line { router: &settings.name.0, client: &self.client.origin.address, ..line });
+            let (router, client) = (&*settings.name.0, &*self.client.origin.address);
+            log.write(Line { router, client, tls: self.client.origin.tls_version(), ..line });
         }
     }
 }
@@ -662,13 +659,13 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
 }
 
 /// Counts a request as under way at a member until it is dropped.
-struct InFlight {
+pub struct InFlight {
     core: Rc<Core>,
     member: Rc<Member>,
 }
 
 impl InFlight {
-    fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
+    pub fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
         member.in_flight.set(member.in_flight.get() + 1);
         Self { core: core.clone(), member: member.clone() }
     }
@@ -693,14 +690,14 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
     #[test]
     fn an_idle_session_is_small() {
-        let bytes = size(serve);
+        let bytes = size(converse);
         assert!(bytes <= 920, "a session takes {bytes} bytes");
     }
 }

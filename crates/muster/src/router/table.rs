@@ -1,7 +1,8 @@
-//! What all data threads of a router know: settings, routes, access log and views. Immutable; replaced whole.
+//! What all data threads of a router know: settings, routes, access log, TLS and views. Immutable; replaced whole.
 
 use super::access_log::AccessLogHandle;
 use super::actions::ActionTable;
+use super::vault::TlsTable;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,5 +16,6 @@ pub struct Table {
     pub routes: Arc<RouteTable>,
     pub actions: Arc<ActionTable>,
     pub access_log: Option<AccessLogHandle>,
+    pub tls: Arc<TlsTable>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
 }

@@ -10,7 +10,8 @@ use super::{
     UNSEEN_RESETS_MAX,
 };
 use crate::router::core::Core;
-use crate::router::session::{Client, Origin, Session, converse};
+use crate::router::origin::Origin;
+use crate::router::session::{Client, Session, converse};
 use crate::router::streams::Stream;
 use crate::router::thread::sessions_max;
 use crate::router::waits::{NEVER, Signal, Ticket};
@@ -49,6 +50,8 @@ struct Front {
 pub async fn serve(session: Session) {
     let Session { ticket, client } = session;
     let Client { core, stream, origin, surplus, .. } = client;
+    // Streams have no socket that could be asked.
+    let origin = Origin::with_addresses(origin, &stream);
     let (limits, timeouts) = {
         let settings = core.settings.borrow();
         (settings.limits, settings.timeouts)
