@@ -15,6 +15,7 @@ mod role;
 mod roles;
 mod router;
 mod sample_app;
+mod upgrade;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -9,9 +9,16 @@ use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
+use crate::router::handover::REQUESTS_MAX;
 use crate::router::{self, RouterError, RouterOptions};
+use crate::upgrade::{
+    self, Before, Origin, Predecessor, RouterAccess, ServeError, ServeOptions, TakeOverError,
+};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 
@@ -42,6 +49,8 @@ pub struct RolesOptions {
     pub selection: Selection,
     /// Who gave the configuration, for its history.
     pub who: String,
+    /// Take over what another process serves.
+    pub take_over: bool,
 }
 
 /// Why not all roles run. None is left running; see the source for whether a retry is safe.
@@ -63,6 +72,10 @@ pub enum StartError {
         #[source]
         source: RouterError,
     },
+    #[error("nothing was taken over")]
+    TakeOver(#[source] TakeOverError),
+    #[error("the routers cannot be upgraded later")]
+    Upgrade(#[source] ServeError),
 }
 
 /// The roles that run in this process. Dropping it does not stop them; `stop` does.
@@ -74,12 +87,15 @@ pub struct Running {
     pub manager: Option<ManagerHandle>,
     /// In the order in which they are stopped.
     roles: Vec<RoleHandle>,
+    /// Another process has taken over; what runs here only answers the clients that are left.
+    is_handed_over: Arc<AtomicBool>,
 }
 
 /// Starts what is selected: manager, console, agent, routers, in this order, because each looks for those before it.
 pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
     raise_file_limit();
-    let mut running = Running { console: None, manager: None, roles: Vec::new() };
+    let is_handed_over = Arc::default();
+    let mut running = Running { console: None, manager: None, roles: Vec::new(), is_handed_over };
     match start_each(options, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
@@ -90,7 +106,7 @@ pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
 }
 
 fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartError> {
-    let RolesOptions { settings, config_text, node, selection, who } = options;
+    let RolesOptions { settings, config_text, node, selection, who, take_over } = options;
     let state_dir = PathBuf::from(&settings.state_dir);
     let manager_socket = manager_socket(&state_dir);
     let console_listen = settings.console.listen;
@@ -112,12 +128,60 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
         let started = agent::start(AgentOptions { node: node.clone(), state_dir, manager_socket });
         running.add(started.map_err(|source| StartError::Agent { node: node.clone(), source })?);
     }
-    for router in routers {
-        let (state_dir, manager_socket) = (state_dir.clone(), manager_socket.clone());
-        let options = RouterOptions { node: node.clone(), router: router.clone(), state_dir, manager_socket };
-        running.add(router::start(options).map_err(|source| StartError::Router { router, source })?);
+    start_routers(&node, &state_dir, routers, upgrade_origin(selection), take_over, running)
+}
+
+/// Starts routers, each for itself or in the place of another process's.
+fn start_routers(
+    node: &NodeName,
+    state_dir: &Path,
+    routers: Vec<RouterName>,
+    origin: Result<Origin, String>,
+    take_over: bool,
+    running: &mut Running,
+) -> Result<(), StartError> {
+    if routers.is_empty() {
+        return Ok(());
     }
+    let found = if take_over { Predecessor::find(state_dir, &routers) } else { Ok(None) };
+    let mut predecessor = found.map_err(StartError::TakeOver)?;
+    let mut accesses = Vec::new();
+    for router in routers {
+        let options = RouterOptions {
+            node: node.clone(),
+            router: router.clone(),
+            state_dir: state_dir.to_path_buf(),
+            manager_socket: manager_socket(state_dir),
+        };
+        let taken = predecessor.as_mut().and_then(|predecessor| predecessor.taken(&router));
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        accesses.push(RouterAccess { router: router.clone(), requests });
+        let started = router::start(options, inbox, taken);
+        running.add(started.map_err(|source| StartError::Router { router, source })?);
+    }
+    let before =
+        predecessor.map_or(Ok(Before::Nobody), Predecessor::relieve).map_err(StartError::TakeOver)?;
+    let is_handed_over = running.is_handed_over.clone();
+    let state_dir = state_dir.to_path_buf();
+    let options = ServeOptions { state_dir, routers: accesses, origin, before, is_handed_over };
+    running.add(upgrade::serve(options).map_err(StartError::Upgrade)?);
     Ok(())
+}
+
+/// How a successor of this process is started, or why it can have none.
+fn upgrade_origin(selection: Selection) -> Result<Origin, String> {
+    if selection.agent || selection.manager {
+        return Err("this process is not a router alone: its members would end with its agent, and its manager \
+                    cannot be in two processes. Run routers in a process of their own (`muster run --role router`), \
+                    or restart this one"
+            .into());
+    }
+    if std::process::id() == 1 {
+        return Err(
+            "this process is the first of its container, which ends with it: replace the container".into()
+        );
+    }
+    Origin::remember().map_err(|error| format!("it is not known which program this is: {error}"))
 }
 
 impl Running {
@@ -137,9 +201,21 @@ impl Running {
         .await
     }
 
+    /// Whether another process has taken over.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::SeqCst)
+    }
+
+    /// Waits until every role has ended by itself. Safe to cancel.
+    pub async fn all_ended(&self) {
+        for role in &self.roles {
+            role.ended().await;
+        }
+    }
+
     /// Stops every role in order and waits for each. Whether all ended without a panic.
     pub fn stop(self) -> bool {
-        let Self { console: _, manager, roles } = self;
+        let Self { console: _, manager, roles, is_handed_over: _ } = self;
         drop(manager);
         // Every role is stopped, also after one that failed.
         let failed = roles.into_iter().map(RoleHandle::stop).filter(|ended_well| !ended_well).count();

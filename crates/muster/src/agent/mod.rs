@@ -12,7 +12,7 @@ mod placeholders;
 mod ports;
 mod probe;
 mod process;
-mod readable;
+pub mod readable;
 #[cfg(test)]
 mod scratch;
 

@@ -13,6 +13,7 @@ mod follow;
 mod generate;
 mod hidden;
 mod node;
+mod router;
 mod run;
 mod status;
 mod table;
@@ -55,6 +56,8 @@ enum Command {
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
     Cluster(cluster::Args),
+    /// Replace the routers' process by a new one while it serves
+    Router(router::Args),
     /// Show the nodes of the cell
     Node(node::Args),
     /// Print the JSON schema of the configuration
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Router(args) => router::run(args),
         Command::Node(args) => node::run(args),
         Command::Schema(args) => generate::schema(args),
         Command::Reference(args) => generate::reference(args),

@@ -2,14 +2,18 @@
 //!
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
+mod handover;
+
 use super::access_log::AccessLogHandle;
+use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
 use super::{RouterOptions, access_log, kept, listen};
 use crate::clock::Clock;
-use crate::link::{Link, LinkEvent, follow};
+use crate::link::{Link, LinkEvent};
+use handover::{Handover, next_event};
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use wire::id::ClusterName;
-use wire::link::{FromManager, Role, ToManager};
+use wire::link::{FromManager, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
 use wire::view::View;
@@ -36,7 +40,13 @@ pub fn thread_count(settings: &RouterSettings) -> usize {
     wanted.clamp(1, THREADS_MAX)
 }
 
-pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<bool>) {
+pub fn run(
+    options: RouterOptions,
+    kept_path: PathBuf,
+    stopped: watch::Receiver<bool>,
+    requests: mpsc::Receiver<Request>,
+    taken: Option<Taken>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the router has no event loop"),
@@ -48,8 +58,8 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
     let mut control = Control {
         clock: Clock::start(),
         options,
-        keeper,
-        state: kept::read(&kept_path),
+        keeper: Some(keeper),
+        state: taken.as_ref().map_or_else(|| kept::read(&kept_path), |taken| taken.kept.clone()),
         views: BTreeMap::new(),
         threads: Vec::new(),
         retired: Vec::new(),
@@ -60,22 +70,25 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        link: None,
+        handover: Handover::default(),
     };
-    LocalSet::new().block_on(&runtime, control.run(stopped));
+    LocalSet::new().block_on(&runtime, control.run(stopped, requests, taken));
     control.join();
 }
 
 struct Control {
     clock: Clock,
     options: RouterOptions,
-    keeper: Keeper,
+    /// None once a successor keeps the state.
+    keeper: Option<Keeper>,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
-    /// Address asked for and address got.
-    listening: BTreeMap<SocketAddr, SocketAddr>,
+    /// By the address asked for.
+    listening: BTreeMap<SocketAddr, Held>,
     problems: Vec<String>,
     /// Those of the last attempt, which need no telling again.
     problems_before: Vec<String>,
@@ -85,6 +98,9 @@ struct Control {
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// None before this process leads, and after it has handed over.
+    link: Option<Link>,
+    handover: Handover,
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -98,24 +114,39 @@ struct DataThread {
 }
 
 impl Control {
-    async fn run(&mut self, mut stopped: watch::Receiver<bool>) {
-        let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
+    async fn run(
+        &mut self,
+        mut stopped: watch::Receiver<bool>,
+        mut requests: mpsc::Receiver<Request>,
+        taken: Option<Taken>,
+    ) {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut link = follow(self.options.manager_socket.clone(), role, stopped.clone());
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
-        self.use_settings().await;
+        match taken {
+            Some(taken) => self.use_taken(taken).await,
+            None => {
+                self.lead(&stopped);
+                self.use_settings().await;
+            }
+        }
         let reported = self.reported.clone();
+        let mut has_requests = true;
+        let stop_seen = stopped.clone();
         loop {
             // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => break,
-                event = link.events.recv() => match event {
+                event = next_event(&mut self.link) => match event {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                () = reported.notified() => self.report(&link),
-                _ = again.tick() => self.again().await,
+                request = requests.recv(), if has_requests => match request {
+                    Some(request) => self.answer(request, &stop_seen).await,
+                    None => has_requests = false,
+                },
+                () = reported.notified() => self.report(),
+                _ = again.tick() => if self.again().await { break },
             }
         }
         for thread in &self.threads {
@@ -174,37 +205,27 @@ impl Control {
         } else {
             std::mem::take(&mut self.threads)
         };
-        if self.threads.is_empty()
-            && let Err(error) = self.start_threads(&settings)
-        {
+        let are_new = self.threads.is_empty();
+        if are_new && let Err(error) = self.start_threads(&settings) {
             self.threads.extend(old);
             self.note(format!("threads could not be started: {error}"));
             return;
         }
-        self.take_listeners_over(&old).await;
-        self.retired.extend(old);
         self.open_access_log(&settings.access_log);
+        // Threads know the table before they accept.
         self.publish().await;
+        if are_new {
+            self.take_listeners_over(&old).await;
+            self.retired.extend(old);
+        }
         self.listen(&settings).await;
     }
 
-    /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
+    /// New threads accept beside the old ones, which then finish what they have and end: no connection is refused.
     async fn take_listeners_over(&mut self, old: &[DataThread]) {
+        self.hand_out_all().await;
         if old.is_empty() {
             return;
-        }
-        self.publish().await;
-        let held: Vec<(SocketAddr, SocketAddr)> =
-            self.listening.iter().map(|(asked, got)| (*asked, *got)).collect();
-        for (asked, got) in held {
-            match listen::bind_beside(got, self.threads.len()) {
-                Ok(listeners) => self.hand_out(asked, listeners).await,
-                // Tried again as an address that nobody listens on.
-                Err(error) => {
-                    self.note(format!("cannot listen on {asked} with other threads: {error}"));
-                    self.listening.remove(&asked);
-                }
-            }
         }
         for thread in old {
             if thread.orders.send(Order::Stop).await.is_err() {
@@ -212,15 +233,6 @@ impl Control {
             }
         }
         tracing::info!(threads = self.threads.len(), "the number of threads has changed");
-    }
-
-    /// One listener for each thread.
-    async fn hand_out(&self, asked: SocketAddr, listeners: Vec<std::net::TcpListener>) {
-        for (thread, listener) in self.threads.iter().zip(listeners) {
-            if thread.orders.send(Order::Listen { asked, listener }).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
-        }
     }
 
     fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
@@ -292,7 +304,9 @@ impl Control {
 
     fn keep(&mut self) {
         let views = self.views.values().map(|view| View::clone(view)).collect();
-        self.must_keep = !self.keeper.offer(Kept { settings: self.state.settings.clone(), views });
+        let kept = Kept { settings: self.state.settings.clone(), views };
+        self.tell_predecessor(&kept);
+        self.must_keep = self.keeper.as_ref().is_some_and(|keeper| !keeper.offer(kept));
     }
 
     /// Listens where the settings say. An address that is no longer wanted is given up only when all others are
@@ -311,8 +325,7 @@ impl Control {
             }
             match listen::bind(asked, self.threads.len()) {
                 Ok((got, listeners)) => {
-                    self.listening.insert(asked, got);
-                    self.hand_out(asked, listeners).await;
+                    self.hold(Held { asked, got, listeners }).await;
                     tracing::info!(address = %got, "listening");
                 }
                 Err(error) => self.note(format!("cannot listen on {asked}: {error}")),
@@ -327,17 +340,26 @@ impl Control {
     }
 
     async fn unlisten(&mut self, asked: SocketAddr) {
+        // Our own copies first: the thread's are then the last, and it serves whoever still waits at them.
         if self.listening.remove(&asked).is_some() {
             self.order(|| Order::Unlisten { asked }).await;
             tracing::info!(address = %asked, "no longer listening");
         }
     }
 
-    /// Tries again what the world did not allow before.
-    async fn again(&mut self) {
+    /// Tries again what the world did not allow before. Whether there is nothing left to do.
+    async fn again(&mut self) -> bool {
+        if let Some(is_over) = self.look_at_drain().await {
+            return is_over;
+        }
         if self.must_keep {
             self.keep();
         }
+        self.try_again().await;
+        false
+    }
+
+    async fn try_again(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
         if self.threads.is_empty() {
             return self.use_settings().await;
@@ -356,17 +378,26 @@ impl Control {
         self.listen(&settings).await;
     }
 
-    fn report(&mut self, link: &Link) {
+    fn report(&mut self) {
         let latest =
             |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
         let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
         let listeners = self.state.settings.iter().flat_map(|settings| &settings.listeners);
-        let listening =
-            listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
+        let listening = listeners
+            .filter_map(|listener| self.listening.get(&listener.address))
+            .map(|held| held.got)
+            .collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
-        // A manager that does not read gets the next report; nothing is lost, because reports are whole.
-        if link.to_manager.try_send(ToManager::Router(report)).is_err() {
+        let mut report =
+            self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
+        self.handover.add_predecessor(&mut report, now);
+        // Who does not read gets the next report; nothing is lost, because reports are whole.
+        let is_taken = match (&self.link, &self.handover.successor) {
+            (Some(link), _) => link.to_manager.try_send(ToManager::Router(report)).is_ok(),
+            (None, Some(successor)) => successor.try_send(report).is_ok(),
+            (None, None) => true,
+        };
+        if !is_taken {
             tracing::debug!("a report was not taken");
         }
     }

@@ -49,7 +49,10 @@ pub struct Core {
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
+    /// Connections without a request, and tunnels, are closed too.
+    pub is_ending: Cell<bool>,
     /// Connections for which this process may open files.
     pub connections_fit: Cell<u32>,
     pub report_now: Notify,
@@ -73,6 +76,7 @@ impl Core {
             clusters: RefCell::default(),
             totals: Cell::default(),
             is_stopping: Cell::new(false),
+            is_ending: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
             told: Cell::default(),

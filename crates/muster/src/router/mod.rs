@@ -10,7 +10,8 @@ mod connect;
 mod control;
 mod core;
 mod exchange;
-mod kept;
+pub mod handover;
+pub mod kept;
 mod listen;
 mod member;
 mod reply;
@@ -29,8 +30,9 @@ mod waits;
 mod tests;
 
 use crate::role::RoleHandle;
+use handover::{Request, Taken};
 use std::path::PathBuf;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wire::id::{NodeName, RouterName};
 
 #[derive(Debug, Clone)]
@@ -59,7 +61,14 @@ pub enum RouterError {
 
 /// Starts the router on threads of its own. It listens as soon as it knows its settings: from its disk at once,
 /// from the manager when that answers.
-pub fn start(options: RouterOptions) -> Result<RoleHandle, RouterError> {
+///
+/// With `taken`, it serves from what another process has handed over, and keeps away from the manager until it is
+/// told by `requests` to lead.
+pub fn start(
+    options: RouterOptions,
+    requests: mpsc::Receiver<Request>,
+    taken: Option<Taken>,
+) -> Result<RoleHandle, RouterError> {
     let directory = options.state_dir.join("router");
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
@@ -67,7 +76,7 @@ pub fn start(options: RouterOptions) -> Result<RoleHandle, RouterError> {
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("router-control".into())
-        .spawn(move || control::run(options, kept_path, stopped))
+        .spawn(move || control::run(options, kept_path, stopped, requests, taken))
         .map_err(|source| RouterError::Thread { source })?;
     Ok(RoleHandle { name: "router", stop, thread })
 }

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use wire::router::RouterSettings;
 
@@ -22,6 +22,10 @@ pub const ORDERS_MAX: usize = 64;
 const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
 /// Requests under way when the router stops may take this long.
 const FINISH_MAX: Duration = Duration::from_secs(30);
+
+/// How often a router that stops looks for its last session: a session ends by itself, and looking twenty times a
+/// second costs nothing in a router that stops.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub enum Order {
@@ -33,6 +37,11 @@ pub enum Order {
     Unlisten {
         asked: SocketAddr,
     },
+    /// Answered when all orders before it are carried out.
+    Ready(oneshot::Sender<()>),
+    /// Another process accepts from now on: let go of the addresses, answer every client that is there once more,
+    /// end with the last of them.
+    HandOver,
     /// Accept nothing more, finish what is under way, end.
     Stop,
 }
@@ -69,37 +78,44 @@ async fn run(start: ThreadStart) {
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
-    let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
-    while let Some(order) = orders.recv().await {
+    let mut listening: BTreeMap<SocketAddr, Vec<Rc<Notify>>> = BTreeMap::new();
+    loop {
+        // Both may be cancelled: an order is taken only when it is returned, and the other only looks.
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            () = last_session(&core), if core.is_stopping.get() => None,
+        };
         match order {
-            Order::Table(table) => core.apply(&table),
-            Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
+            Some(Order::Table(table)) => core.apply(&table),
+            Some(Order::Listen { asked, listener }) => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let is_unwanted = Rc::new(Notify::new());
-                    listening.insert(asked, is_unwanted.clone());
+                    listening.entry(asked).or_default().push(is_unwanted.clone());
                     accepting.spawn_local(accept_until(core.clone(), listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
             },
-            Order::Unlisten { asked } => {
-                if let Some(is_unwanted) = listening.remove(&asked) {
-                    is_unwanted.notify_one();
-                }
+            Some(Order::Unlisten { asked }) => {
+                listening.remove(&asked).iter().flatten().for_each(|is_unwanted| is_unwanted.notify_one());
                 while accepting.try_join_next().is_some() {}
             }
-            Order::Stop => break,
+            // Whoever asked may have given up.
+            Some(Order::Ready(reply)) => drop(reply.send(())),
+            Some(Order::HandOver) => {
+                stop_accepting(&mut listening, &mut accepting).await;
+                core.is_stopping.set(true);
+            }
+            Some(Order::Stop) | None => break,
         }
     }
-    listening.values().for_each(|is_unwanted| is_unwanted.notify_one());
-    // Those that had connected already become sessions before sessions are counted.
-    while accepting.join_next().await.is_some() {}
+    stop_accepting(&mut listening, &mut accepting).await;
+    core.is_ending.set(true);
     core.is_stopping.set(true);
     core.waits.stop_idle();
     let finished = async {
         while core.waits.count() > 0 {
             core.waits.stop_idle();
-            // A session ends by itself; looking twenty times a second costs nothing in a router that stops.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     if tokio::time::timeout(FINISH_MAX, finished).await.is_err() {
@@ -108,6 +124,19 @@ async fn run(start: ThreadStart) {
     // Sessions that are left end with their LocalSet; tasks of this thread end here.
     tasks.shutdown().await;
     *slot.latest.lock().expect("nobody panics while holding it") = of_thread(&core, false);
+}
+
+/// Those that had connected already become sessions before sessions are counted.
+async fn stop_accepting(listening: &mut BTreeMap<SocketAddr, Vec<Rc<Notify>>>, accepting: &mut JoinSet<()>) {
+    std::mem::take(listening).values().flatten().for_each(|is_unwanted| is_unwanted.notify_one());
+    while accepting.join_next().await.is_some() {}
+}
+
+/// Until there is no session any more.
+async fn last_session(core: &Core) {
+    while core.waits.count() > 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Accepts until the address is no longer wanted; whoever had connected by then is still served.

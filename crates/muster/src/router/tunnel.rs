@@ -2,8 +2,8 @@
 //!
 //! Each direction ends by itself and its end is passed on; the tunnel is over when both have ended, when either
 //! side breaks off, when nothing has moved for `tunnel_idle_ms`, or when one has ended and the other says nothing for
-//! `HALF_OPEN_MAX_MS`. It ends with its router: nobody can tell when it would end by itself. Memory is bounded by one
-//! read each way.
+//! `HALF_OPEN_MAX_MS`. It ends with its router, which after a hand-over waits for it for a
+//! while: nobody can tell when it would end by itself. Memory is bounded by one read each way.
 
 use super::core::Core;
 use super::session::Session;
@@ -66,7 +66,7 @@ pub async fn run(session: &mut Session, mut member: Duplex) {
     }
     let Session { ticket, client } = session;
     ticket.set_idle(true);
-    while !(up.is_over && down.is_over || client.core.is_stopping.get()) {
+    while !(up.is_over && down.is_over || client.core.is_ending.get()) {
         let is_half_open = up.is_over || down.is_over;
         let deadline = ticket.in_ms(if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms });
         let moved = ticket
