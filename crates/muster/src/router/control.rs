@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use wire::id::ClusterName;
 use wire::link::{FromManager, ToManager};
 use wire::router::RouterSettings;
@@ -32,6 +33,8 @@ use wire::view::View;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
+/// How long threads that are no longer wanted answer the clients that they have: ten minutes, as after an upgrade.
+const RETIRED_DRAIN_MAX: Duration = Duration::from_secs(600);
 
 /// Data threads that the settings ask for.
 pub fn thread_count(settings: &RouterSettings) -> usize {
@@ -111,6 +114,8 @@ struct DataThread {
     orders: mpsc::Sender<Order>,
     slot: Arc<ReportSlot>,
     thread: std::thread::JoinHandle<()>,
+    /// It accepts no more, and its last clients have until then.
+    drains_until: Option<Instant>,
 }
 
 impl Control {
@@ -149,12 +154,7 @@ impl Control {
                 _ = again.tick() => if self.again().await { break },
             }
         }
-        for thread in &self.threads {
-            // A thread that is gone needs no order to stop.
-            if thread.orders.send(Order::Stop).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
-        }
+        self.order(|| Order::Stop).await;
     }
 
     async fn take(&mut self, event: LinkEvent) {
@@ -200,7 +200,7 @@ impl Control {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
         let settings = Arc::new(settings);
-        let old = if self.threads.len() == thread_count(&settings) {
+        let mut old = if self.threads.len() == thread_count(&settings) {
             Vec::new()
         } else {
             std::mem::take(&mut self.threads)
@@ -215,22 +215,20 @@ impl Control {
         // Threads know the table before they accept.
         self.publish().await;
         if are_new {
-            self.take_listeners_over(&old).await;
+            self.take_listeners_over(&mut old).await;
             self.retired.extend(old);
         }
         self.listen(&settings).await;
     }
 
     /// New threads accept beside the old ones, which then finish what they have and end: no connection is refused.
-    async fn take_listeners_over(&mut self, old: &[DataThread]) {
+    async fn take_listeners_over(&mut self, old: &mut [DataThread]) {
         self.hand_out_all().await;
         if old.is_empty() {
             return;
         }
-        for thread in old {
-            if thread.orders.send(Order::Stop).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
+        for thread in old.iter_mut() {
+            thread.let_go(RETIRED_DRAIN_MAX).await;
         }
         tracing::info!(threads = self.threads.len(), "the number of threads has changed");
     }
@@ -253,7 +251,7 @@ impl Control {
                 slot: slot.clone(),
                 reported: self.reported.clone(),
             })?;
-            self.threads.push(DataThread { orders, slot, thread });
+            self.threads.push(DataThread { orders, slot, thread, drains_until: None });
         }
         Ok(())
     }
@@ -280,9 +278,10 @@ impl Control {
         self.problems.push(problem);
     }
 
+    /// Tells every thread, those that have clients left only too.
     async fn order(&self, make: impl Fn() -> Order) {
-        for thread in &self.threads {
-            if thread.orders.send(make()).await.is_err() {
+        for thread in self.threads.iter().chain(&self.retired) {
+            if thread.orders.send(make()).await.is_err() && thread.drains_until.is_none() {
                 tracing::error!("a router thread has ended early");
             }
         }
@@ -349,7 +348,8 @@ impl Control {
 
     /// Tries again what the world did not allow before. Whether there is nothing left to do.
     async fn again(&mut self) -> bool {
-        if let Some(is_over) = self.look_at_drain().await {
+        self.end_late_drains().await;
+        if let Some(is_over) = self.is_drained() {
             return is_over;
         }
         if self.must_keep {

@@ -26,13 +26,14 @@ use wire::view::View;
 /// For how long sessions that only the predecessor has seen are counted: as long as any other (`logic::sessions`).
 const SESSIONS_COUNT_MS: u64 = 300_000;
 
+/// After this long a thread is asked to stop again; it needs half of it at most.
+const STOP_AGAIN: Duration = Duration::from_secs(60);
+
 /// Where this router stands between another process before it and one after it.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     /// Who took over from us.
     pub successor: Option<mpsc::Sender<RouterReport>>,
-    /// When the clients that are left are left alone.
-    drain_until: Option<Instant>,
     /// Whom we took over from, while it has clients.
     follower: Option<Follower>,
     predecessor: Option<(RouterReport, Time)>,
@@ -91,6 +92,16 @@ fn add_member(member: &mut MemberTraffic, old: &MemberTraffic, counts_sessions: 
     if counts_sessions {
         // Most sessions of the one will be seen by the other.
         member.sessions = member.sessions.max(old.sessions);
+    }
+}
+
+impl DataThread {
+    /// Another thread or process accepts in its place; its last clients have so long.
+    pub(super) async fn let_go(&mut self, drain: Duration) {
+        let until = Instant::now() + drain;
+        self.drains_until = Some(self.drains_until.map_or(until, |before| before.min(until)));
+        // One that retired before may have ended with its last client.
+        drop(self.orders.send(Order::HandOver).await);
     }
 }
 
@@ -171,21 +182,29 @@ impl Control {
         self.listening.clear();
         self.problems.clear();
         self.handover.successor = Some(successor);
-        self.handover.drain_until = Some(Instant::now() + Duration::from_millis(drain_ms));
-        self.order(|| Order::HandOver).await;
+        for thread in self.threads.iter_mut().chain(&mut self.retired) {
+            thread.let_go(Duration::from_millis(drain_ms)).await;
+        }
         tracing::info!(router = %self.options.router, "handed over; answering the clients that are left");
     }
 
-    /// After a release: ends clients that take too long. Some(true) when all threads have ended.
-    pub(super) async fn look_at_drain(&mut self) -> Option<bool> {
-        let until = self.handover.drain_until?;
-        let is_over = self.threads.iter().chain(&self.retired).all(|thread| thread.thread.is_finished());
-        if !is_over && until <= Instant::now() && self.handover.successor.is_some() {
-            tracing::warn!("the time to drain is up; closing the connections that are left");
-            // Once: the threads end by themselves after it.
-            self.handover.drain_until = Some(Instant::now() + Duration::from_secs(86_400));
-            self.order(|| Order::Stop).await;
+    /// Ends the clients of draining threads that take too long.
+    pub(super) async fn end_late_drains(&mut self) {
+        for thread in self.threads.iter_mut().chain(&mut self.retired) {
+            let is_late = thread.drains_until.is_some_and(|until| until <= Instant::now());
+            if is_late && !thread.thread.is_finished() {
+                tracing::warn!("the time to drain is up; closing the connections that are left");
+                thread.drains_until = Some(Instant::now() + STOP_AGAIN);
+                // Its end may come in between.
+                drop(thread.orders.send(Order::Stop).await);
+            }
         }
+    }
+
+    /// After a release: whether all threads have ended.
+    pub(super) fn is_drained(&mut self) -> Option<bool> {
+        self.handover.successor.as_ref()?;
+        let is_over = self.threads.iter().chain(&self.retired).all(|thread| thread.thread.is_finished());
         if is_over {
             // The last counts.
             self.report();
