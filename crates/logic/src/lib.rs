@@ -12,6 +12,7 @@ pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod model;
+pub mod plugin_cfg;
 pub mod probe;
 pub mod retry;
 pub mod rollout;

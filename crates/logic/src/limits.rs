@@ -72,3 +72,14 @@ pub const TXN_PARTS_MAX: usize = 1 << 16;
 /// Deleted keys that a store remembers for watchers. More than a watcher can miss while it is away for a moment;
 /// beyond that it is told everything, which costs little more.
 pub const TOMBSTONES_MAX: usize = 1000;
+
+// plugin-cfg.xml.
+
+/// Largest file. 16 MiB: 10,000 servers with two transports and their keyrings take 8.
+pub const PLUGIN_CFG_SIZE_MAX_BYTES: usize = 16 << 20;
+/// Elements, comments and texts between them. A million: what the size above can hold of vendor elements, blanks included.
+pub const PLUGIN_CFG_NODES_MAX: u32 = 1_000_000;
+/// Attributes of one element. 256: the vendor's largest element has 25.
+pub const PLUGIN_CFG_ATTRIBUTES_MAX: usize = 256;
+/// Depth of elements. 16: the vendor's files need five, and reading one level takes one frame of the stack.
+pub const PLUGIN_CFG_DEPTH_MAX: usize = 16;

@@ -88,8 +88,8 @@ pub struct CertificateFiles {
     pub key: String,
 }
 
-/// Requests for `host` whose path fits go to the route's clusters. The most exact host wins, then an exact path, then
-/// the longest one; of equal routes the last.
+/// Requests for `host` whose path fits go to the route's clusters. The most exact host and port win, then an exact path,
+/// then the longest one, then an extension; of equal routes the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSettings {
     /// For people and metrics.
@@ -132,7 +132,9 @@ pub enum PathKind {
     Prefix,
     /// That path only.
     Exact,
-    /// `path` is an extension such as `.jsp`.
+    /// Everything that begins with these bytes, whether a segment ends there or not.
+    Start,
+    /// `path` is an extension such as `*.jsp`, or one within a folder such as `/shop/*.jsp`.
     Extension,
 }
 

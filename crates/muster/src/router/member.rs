@@ -2,7 +2,7 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
-use super::streams::Duplex;
+use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
 use logic::retry::RetryBudget;
@@ -33,7 +33,7 @@ pub struct Member {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Duplex,
+    connection: Stream,
     until: Time,
 }
 
@@ -67,9 +67,9 @@ impl Member {
     }
 
     /// An idle connection that the member has not closed as far as we know. Costs no system call.
-    pub fn take_idle(&self, now: Time) -> Option<Duplex> {
+    pub fn take_idle(&self, now: Time) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, until }) = idle.pop() {
+        while let Some(Idle { mut connection, until }) = idle.pop() {
             if until > now && connection.is_quiet() {
                 return Some(connection);
             }
@@ -78,7 +78,7 @@ impl Member {
     }
 
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
-    pub fn keep_idle(&self, connection: Duplex, until: Time, most: usize) {
+    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
         if self.index.get().is_some() && idle.len() < most {
             idle.push(Idle { connection, until });

@@ -22,6 +22,7 @@ mod splice;
 mod streams;
 mod table;
 mod thread;
+mod tls_stream;
 mod tunnel;
 mod upload;
 mod waits;

@@ -8,11 +8,11 @@ use super::core::Core;
 use super::member::{Cluster, Member};
 use super::waits::NEVER;
 use logic::affinity;
-use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
+use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::retry::Fault;
 use std::rc::Rc;
 
@@ -149,8 +149,15 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
+    let private = private_headers(&cluster, &head);
     head.write(
-        &Forwarding { client: caller.address, is_trusted: caller.is_trusted, scheme: "http", via: VIA },
+        &Forwarding {
+            client: caller.address,
+            is_trusted: caller.is_trusted,
+            scheme: "http",
+            via: VIA,
+            private,
+        },
         &mut buffer,
     );
     let head_length = buffer.len();
@@ -178,6 +185,17 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     Admission::Admitted { request, used }
 }
 
+/// What members that expect a plug-in before them are told; nothing for all others.
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+    match &cluster.view.borrow().plugin {
+        None => PrivateHeaders::NotSent,
+        Some(rules) => PrivateHeaders::Sent {
+            drops_strangers: rules.remove_special_headers,
+            port: head.port().unwrap_or(80),
+        },
+    }
+}
+
 /// When a request that began at `started_us` must be done; 0 ms sets no bound.
 fn deadline(started_us: u64, request_ms: u64) -> u64 {
     if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) }
@@ -194,9 +212,12 @@ fn find_member(
     head: &RequestHead<'_, '_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
-    let Some(index) = core.routes.borrow().find(head.host_name(), head.path()) else {
-        return Err((Fault::NoRoute, "no route fits".into()));
+    let found = {
+        let routes = core.routes.borrow();
+        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        routes.find(head.host_name(), port, head.path())
     };
+    let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
     let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
         return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
     };

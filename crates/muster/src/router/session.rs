@@ -11,17 +11,14 @@ use super::exchange::{Exchange, Progress};
 use super::member::Member;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Duplex, Outbox, poll_read};
+use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
-use super::upload::Upload;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
@@ -36,8 +33,7 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Client {
     pub core: Rc<Core>,
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
+    pub stream: Stream,
     /// Its address as text.
     address: Box<str>,
     is_trusted: bool,
@@ -61,7 +57,7 @@ enum Next {
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
 enum After {
     Next(Next),
-    Tunnel(Box<Duplex>),
+    Tunnel(Box<Stream>),
     Failed(Box<Failed>),
 }
 
@@ -83,12 +79,11 @@ struct Failed {
 /// Serves a connection until either side ends it.
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
     let ticket = Ticket::new(&core.waits);
-    let Duplex { reader, writer } = Duplex::new(stream);
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
     let address = address.to_string().into_boxed_str();
     let surplus = Vec::new();
-    let client = Client { core, reader, writer, address, is_trusted, surplus, is_watched: true };
+    let client = Client { core, stream: Stream::tcp(stream), address, is_trusted, surplus, is_watched: true };
     let mut session = Session { ticket, client };
     async move {
         session.ticket.enter().await;
@@ -97,9 +92,7 @@ pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future
                 Next::Request => {}
                 Next::Close => return,
                 Next::Linger => return Box::pin(answers::linger(session)).await,
-                Next::Reset => {
-                    return Duplex { reader: session.client.reader, writer: session.client.writer }.reset();
-                }
+                Next::Reset => return session.client.stream.reset(),
             }
         }
     }
@@ -146,12 +139,12 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { reader, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, address, is_trusted, .. } = client;
             ticket.set_idle(is_idle);
             let caller = Caller { address, is_trusted: *is_trusted };
             let read = ticket
                 .until(deadline, |context| {
-                    poll_read(&core.scratch, reader, context, |bytes| match bytes {
+                    poll_read(&core.scratch, stream, context, |bytes| match bytes {
                         [] => Some(Read::End),
                         bytes if surplus.is_empty() => {
                             take_admission(admit(core, caller, bytes), bytes, surplus)
@@ -261,21 +254,20 @@ impl Session {
         exchange: &mut Option<Exchange>,
         may_reuse: bool,
     ) -> Result<(), Failed> {
-        let idle = if may_reuse { request.member.take_idle(self.client.core.now()) } else { None };
-        let is_reused = idle.is_some();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
-                let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
-                let connected = connect(&self.ticket, &request.member, deadline).await;
-                connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?
-            }
-        };
-        let upload = Upload::begin(&connection.writer, request)
+        let is_reused = may_reuse && self.reuse(request, exchange);
+        if !is_reused {
+            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+            // Boxed: connecting is rare, and every idle session would carry its size.
+            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
+            let connection =
+                connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
+        }
+        let exchange = exchange.as_mut().expect("there is a connection");
+        exchange
+            .begin(request)
             .map_err(|_| unwritten(Fault::MemberClosed, Phase::SendHead, request, is_reused))?;
-        let exchange =
-            exchange.insert(Exchange { connection, upload, reply: Reply::new(self.ticket.now_us()) });
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
@@ -285,6 +277,13 @@ impl Session {
             failed.looks_complete = exchange.reply.ends_by_close();
             failed
         })
+    }
+
+    /// Takes an idle connection of the member if it has one.
+    fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
+        let idle = request.member.take_idle(self.client.core.now());
+        *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
+        exchange.is_some()
     }
 
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
@@ -417,13 +416,13 @@ impl Session {
         let keep_alive = refused.keep_alive && !self.client.core.is_stopping.get();
         let answer = answers::render(refused, keep_alive);
         let mut unsent = Outbox::default();
-        if unsent.send(&self.client.writer, &answer, &[]).is_err() {
+        if unsent.send(&mut self.client.stream, &answer, &[]).is_err() {
             return Next::Close;
         }
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
         let deadline = self.ticket.in_ms(response_ms);
-        let flushed =
-            self.ticket.until(deadline, |context| unsent.poll_flush(&self.client.writer, context)).await;
+        let Self { ticket, client } = self;
+        let flushed = ticket.until(deadline, |context| unsent.poll_flush(&mut client.stream, context)).await;
         match flushed {
             Ok(Ok(())) if keep_alive => Next::Request,
             Ok(Ok(())) => Next::Linger,
@@ -460,8 +459,7 @@ impl Client {
         if !self.is_watched {
             return Poll::Pending;
         }
-        let mut byte = [0];
-        match self.reader.as_ref().poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+        match self.stream.poll_stir(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(_)) => {
                 self.is_watched = false;
