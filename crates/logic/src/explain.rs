@@ -12,11 +12,11 @@ use wire::view::View;
 
 /// What a URL says about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target<'a> {
-    host: &'a str,
-    port: Option<u16>,
+pub(crate) struct Target<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<u16>,
     /// With query; starts with `/`.
-    path: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// Explains `url` (`http://host:port/path`, `host/path` or `/path`) for a request with this Cookie header. The error
@@ -98,7 +98,7 @@ fn choose_router<'a>(
     }
 }
 
-fn parse(url: &str) -> Result<Target<'_>, String> {
+pub(crate) fn parse(url: &str) -> Result<Target<'_>, String> {
     if url.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(format!("{url:?} is not a URL: it is empty or has blanks in it"));
     }

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod explain;
 pub mod histogram;
 pub mod http;
+pub mod http2;
 pub mod limits;
 pub mod machine;
 pub mod model;

@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod clock;
+mod compat;
 mod config;
 mod console;
 mod demo;
@@ -11,6 +12,7 @@ mod kept_file;
 mod link;
 mod logging;
 mod manager;
+mod readable;
 mod role;
 mod roles;
 mod router;

@@ -9,7 +9,8 @@ use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
-use crate::router::handover::REQUESTS_MAX;
+use crate::router::handover::{REQUESTS_MAX, Request, Taken};
+use crate::router::plugin_cfg::{Begun, FileOptions};
 use crate::router::{self, RouterError, RouterOptions};
 use crate::upgrade::{
     self, Before, Origin, Predecessor, RouterAccess, ServeError, ServeOptions, TakeOverError,
@@ -143,9 +144,7 @@ fn start_routers(
     if routers.is_empty() {
         return Ok(());
     }
-    let found = if take_over { Predecessor::find(state_dir, &routers) } else { Ok(None) };
-    let mut predecessor = found.map_err(StartError::TakeOver)?;
-    let mut accesses = Vec::new();
+    let mut place = Place::find(upgrade::socket(state_dir), &routers, take_over)?;
     for router in routers {
         let options = RouterOptions {
             node: node.clone(),
@@ -153,19 +152,69 @@ fn start_routers(
             state_dir: state_dir.to_path_buf(),
             manager_socket: manager_socket(state_dir),
         };
-        let taken = predecessor.as_mut().and_then(|predecessor| predecessor.taken(&router));
-        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
-        accesses.push(RouterAccess { router: router.clone(), requests });
+        let (inbox, taken) = place.prepare(&router);
         let started = router::start(options, inbox, taken);
         running.add(started.map_err(|source| StartError::Router { router, source })?);
     }
-    let before =
-        predecessor.map_or(Ok(Before::Nobody), Predecessor::relieve).map_err(StartError::TakeOver)?;
-    let is_handed_over = running.is_handed_over.clone();
-    let state_dir = state_dir.to_path_buf();
-    let options = ServeOptions { state_dir, routers: accesses, origin, before, is_handed_over };
-    running.add(upgrade::serve(options).map_err(StartError::Upgrade)?);
-    Ok(())
+    place.serve(origin, running)
+}
+
+/// Starts a router without a cell, and what is needed to replace it later. Says which file it serves from.
+pub fn start_from_file(
+    options: FileOptions,
+    state_dir: &Path,
+    take_over: bool,
+) -> Result<(Running, Begun), StartError> {
+    let mut running =
+        Running { console: None, manager: None, roles: Vec::new(), is_handed_over: Arc::default() };
+    let router = options.base.name.clone();
+    let socket = upgrade::socket_of_file(state_dir, &options.path);
+    let mut place = Place::find(socket, std::slice::from_ref(&router), take_over)?;
+    let (inbox, taken) = place.prepare(&router);
+    let started = router::start_from_file(options, state_dir, inbox, taken);
+    let (role, begun) = started.map_err(|source| StartError::Router { router, source })?;
+    running.add(role);
+    let selection = Selection { manager: false, agent: false, routers: true };
+    match place.serve(upgrade_origin(selection), &mut running) {
+        Ok(()) => Ok((running, begun)),
+        Err(error) => {
+            running.stop();
+            Err(error)
+        }
+    }
+}
+
+/// Where the routers of this process can be asked for, and whose place they take.
+struct Place {
+    socket: PathBuf,
+    predecessor: Option<Predecessor>,
+    routers: Vec<RouterAccess>,
+}
+
+impl Place {
+    fn find(socket: PathBuf, routers: &[RouterName], take_over: bool) -> Result<Self, StartError> {
+        let found = if take_over { Predecessor::find(&socket, routers) } else { Ok(None) };
+        Ok(Self { socket, predecessor: found.map_err(StartError::TakeOver)?, routers: Vec::new() })
+    }
+
+    /// What a router is started with.
+    fn prepare(&mut self, router: &RouterName) -> (mpsc::Receiver<Request>, Option<Taken>) {
+        let taken = self.predecessor.as_mut().and_then(|predecessor| predecessor.taken(router));
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        self.routers.push(RouterAccess { router: router.clone(), requests });
+        (inbox, taken)
+    }
+
+    /// Waits until every router that takes another's place serves, and listens for those who want this one's.
+    fn serve(self, origin: Result<Origin, String>, running: &mut Running) -> Result<(), StartError> {
+        let Self { socket, predecessor, routers } = self;
+        let before = predecessor.map_or(Ok(Before::Nobody), Predecessor::relieve);
+        let before = before.map_err(StartError::TakeOver)?;
+        let is_handed_over = running.is_handed_over.clone();
+        let options = ServeOptions { socket, routers, origin, before, is_handed_over };
+        running.add(upgrade::serve(options).map_err(StartError::Upgrade)?);
+        Ok(())
+    }
 }
 
 /// How a successor of this process is started, or why it can have none.

@@ -338,3 +338,42 @@ fn a_process_with_members_is_not_replaced_and_says_why() {
     let said = cell::muster(&["router", "upgrade", "--state-dir", &state_dir]);
     assert_eq!(said.code, Some(3), "{said:?}");
 }
+
+#[test]
+fn a_router_without_a_cell_is_replaced_too() {
+    let scratch = Scratch::new();
+    let member = support::member::RecordingMember::start();
+    let address = support::free_address();
+    let file = scratch.write(
+        "plugin-cfg.xml",
+        &format!(
+            "<Config><VirtualHostGroup Name=\"h\"><VirtualHost Name=\"*:{port}\"/></VirtualHostGroup>\
+             <ServerCluster Name=\"c\"><Server Name=\"s\"><Transport Hostname=\"127.0.0.1\" Port=\"{}\" \
+             Protocol=\"http\"/></Server></ServerCluster><UriGroup Name=\"u\"><Uri Name=\"/*\"/></UriGroup>\
+             <Route ServerCluster=\"c\" UriGroup=\"u\" VirtualHostGroup=\"h\"/></Config>",
+            member.address.port(),
+            port = address.port()
+        ),
+    );
+    let state_dir = scratch.join("state");
+    let mut command = Command::new(MUSTER);
+    command.args(["router", "run", "--listen", &address.to_string(), "--plugin-cfg"]).arg(&file);
+    command.arg("--state-dir").arg(&state_dir);
+    let mut first = Running::start("router", &mut command, &scratch.join("router.log"));
+    support::wait_until_listening(address, &mut first);
+    let load = Steady::start(address, "/x", 4);
+    load.go_on(ENOUGH);
+    let (file, state_dir) = (file.display().to_string(), state_dir.display().to_string());
+    let said = wait_for("an upgrade", || {
+        let words = ["router", "upgrade", "--json", "--plugin-cfg", &file, "--state-dir", &state_dir];
+        let said = cell::muster(&words);
+        if said.code == Some(0) { Ok(said) } else { Err(format!("{said:?}")) }
+    });
+    let told: Told = serde_json::from_str(&said.data).expect("JSON");
+    let new = told.new_pid.expect("told");
+    assert_eq!(first.wait(), Some(0), "{}", first.log());
+    load.go_on(ENOUGH);
+    load.finish();
+    send(new, Signal::TERM);
+    wait_until_gone(new);
+}

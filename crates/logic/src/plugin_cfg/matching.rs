@@ -74,6 +74,8 @@ pub enum UriPattern {
     Extension(String),
     /// `/app/*`: that path and all below it, without its last slash; empty for `/*`. `/app/*.jsp` has an ending as well.
     Prefix { path: String, ending: String },
+    /// `/app*`: everything that begins so, whether a segment ends there or not.
+    Start(String),
     /// `/hello`: that path only.
     Exact(String),
 }
@@ -96,6 +98,7 @@ impl UriPattern {
             // `*` alone means all, as `/*` does.
             None if before.is_empty() && ending.is_empty() => Some(Self::ALL),
             None if before.is_empty() => Some(Self::Extension(ending.to_owned())),
+            None if before.starts_with('/') && ending.is_empty() => Some(Self::Start(before.to_owned())),
             Some(_) | None => None,
         }
     }
@@ -104,6 +107,7 @@ impl UriPattern {
     pub fn fits(&self, path: &str) -> bool {
         match self {
             Self::Exact(own) => own == path,
+            Self::Start(own) => path.starts_with(own.as_str()),
             Self::Extension(ending) => {
                 let last = path.rsplit('/').next().unwrap_or_default();
                 last.ends_with(ending.as_str())
@@ -122,8 +126,21 @@ impl UriPattern {
     fn rank(&self) -> (u8, usize, usize) {
         match self {
             Self::Extension(ending) => (0, ending.len(), 0),
-            Self::Prefix { path, ending } => (1, path.len(), ending.len()),
+            // Of one length the one that asks for a whole segment says more.
+            Self::Start(path) => (1, path.len(), 0),
+            Self::Prefix { path, ending } => (1, path.len(), ending.len() + 1),
             Self::Exact(path) => (2, path.len(), 0),
+        }
+    }
+}
+
+impl std::fmt::Display for UriPattern {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Extension(ending) => write!(out, "*{ending}"),
+            Self::Prefix { path, ending } => write!(out, "{path}/*{ending}"),
+            Self::Start(path) => write!(out, "{path}*"),
+            Self::Exact(path) => out.write_str(path),
         }
     }
 }

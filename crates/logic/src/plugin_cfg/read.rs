@@ -407,7 +407,7 @@ impl Reader {
 }
 
 /// `Round Robin`, `RoundRobin` and `Round-Robin` are one.
-fn plain(choice: &str) -> String {
+pub(super) fn plain(choice: &str) -> String {
     let counts = |letter: &char| !letter.is_whitespace() && !matches!(letter, '-' | '_');
     choice.chars().filter(counts).map(|letter| letter.to_ascii_lowercase()).collect()
 }

@@ -13,6 +13,7 @@ mod follow;
 mod generate;
 mod hidden;
 mod node;
+mod plugin_cfg;
 mod router;
 mod run;
 mod status;
@@ -56,10 +57,12 @@ enum Command {
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
     Cluster(cluster::Args),
-    /// Replace the routers' process by a new one while it serves
-    Router(router::Args),
     /// Show the nodes of the cell
     Node(node::Args),
+    /// Run a router without a cell, from a plugin-cfg.xml; replace routers' processes while they serve
+    Router(router::Args),
+    /// Judge, merge, compare, explain and write plugin-cfg.xml, the file of the WebSphere plug-in
+    PluginCfg(plugin_cfg::Args),
     /// Print the JSON schema of the configuration
     Schema(generate::SchemaArgs),
     /// Print the reference page of the configuration, as Markdown
@@ -120,8 +123,9 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
-        Command::Router(args) => router::run(args),
         Command::Node(args) => node::run(args),
+        Command::Router(args) => router::run(args),
+        Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),
         Command::Reference(args) => generate::reference(args),
         Command::Completions(args) => generate::completions(args),

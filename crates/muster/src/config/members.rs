@@ -69,7 +69,7 @@ impl<'a> Tables<'a> {
             zone: String::new(),
             is_backup: false,
             requests_max: 0,
-            transport: Transport::default(),
+            transport: Transport { http2: reader.boolean("http2"), ..Transport::default() },
             probe: self.probe(builder, &run),
             clone_id,
             run,

@@ -78,6 +78,10 @@ fn reason(status: u16) -> &'static str {
 /// reset the connection and might take the answer with it.
 pub async fn linger(session: Session) {
     let Session { ticket, mut client } = session;
+    if client.stream.is_single() {
+        // An HTTP/2 client is told to send no more, and its answer is not at risk.
+        return;
+    }
     let deadline = ticket.in_ms(LINGER_MS);
     let stream = &mut client.stream;
     if ticket.until(deadline, |context| Pin::new(&mut *stream).poll_shutdown(context)).await.is_err() {

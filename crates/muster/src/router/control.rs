@@ -7,10 +7,12 @@ mod handover;
 use super::access_log::AccessLogHandle;
 use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
+use super::plugin_cfg::FileSource;
+use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
-use super::{RouterOptions, access_log, kept, listen};
+use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent};
 use handover::{Handover, next_event};
@@ -23,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
-use wire::id::ClusterName;
+use wire::id::{ClusterName, NodeName, RouterName};
 use wire::link::{FromManager, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
@@ -43,27 +45,25 @@ pub fn thread_count(settings: &RouterSettings) -> usize {
     wanted.clamp(1, THREADS_MAX)
 }
 
-pub fn run(
-    options: RouterOptions,
-    kept_path: PathBuf,
-    stopped: watch::Receiver<bool>,
-    requests: mpsc::Receiver<Request>,
-    taken: Option<Taken>,
-) {
+pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
+    let ControlStart { router, source, state, kept_path, requests, taken } = start;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the router has no event loop"),
     };
-    let keeper = match Keeper::start(kept_path.clone()) {
+    let keeper = match Keeper::start(kept_path) {
         Ok(keeper) => keeper,
         Err(error) => return tracing::error!(%error, "the router cannot start a thread"),
     };
     let mut control = Control {
         clock: Clock::start(),
-        options,
+        router,
+        source: Some(source),
         keeper: Some(keeper),
-        state: taken.as_ref().map_or_else(|| kept::read(&kept_path), |taken| taken.kept.clone()),
+        state,
         views: BTreeMap::new(),
+        table: None,
+        table_before: None,
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
@@ -73,6 +73,7 @@ pub fn run(
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        plugin_cfg: None,
         link: None,
         handover: Handover::default(),
     };
@@ -80,13 +81,38 @@ pub fn run(
     control.join();
 }
 
+/// What the control thread begins with.
+#[derive(Debug)]
+pub struct ControlStart {
+    pub router: RouterName,
+    pub source: Source,
+    /// What is served until the source says another thing.
+    pub state: Kept,
+    pub kept_path: PathBuf,
+    pub requests: mpsc::Receiver<Request>,
+    pub taken: Option<Taken>,
+}
+
+/// Who tells the router what to serve.
+#[derive(Debug)]
+pub enum Source {
+    Manager { node: NodeName, socket: PathBuf },
+    File(Box<FileSource>),
+}
+
 struct Control {
     clock: Clock,
-    options: RouterOptions,
+    router: RouterName,
+    /// None once it is followed, or was left to a successor.
+    source: Option<Source>,
     /// None once a successor keeps the state.
     keeper: Option<Keeper>,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// The table that was handed out last.
+    table: Option<Arc<Table>>,
+    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
+    table_before: Option<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -101,6 +127,8 @@ struct Control {
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// There from the first settings that ask for a file.
+    plugin_cfg: Option<PluginCfgOutputs>,
     /// None before this process leads, and after it has handed over.
     link: Option<Link>,
     handover: Handover,
@@ -154,6 +182,8 @@ impl Control {
                 _ = again.tick() => if self.again().await { break },
             }
         }
+        // A script that runs ends with the router.
+        self.plugin_cfg = None;
         self.order(|| Order::Stop).await;
     }
 
@@ -219,6 +249,10 @@ impl Control {
             self.retired.extend(old);
         }
         self.listen(&settings).await;
+        if settings.plugin_cfg.is_some() || self.plugin_cfg.is_some() {
+            let outputs = || PluginCfgOutputs::start(self.reported.clone());
+            self.plugin_cfg.get_or_insert_with(outputs).want(settings.plugin_cfg.clone());
+        }
     }
 
     /// New threads accept beside the old ones, which then finish what they have and end: no connection is refused.
@@ -291,12 +325,18 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
+        let (settings, routes) = match before {
+            Some(before) => (before.settings.clone(), before.routes.clone()),
+            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        };
         let table = Arc::new(Table {
-            routes: Arc::new(RouteTable::new(&settings.routes)),
-            settings: Arc::new(settings.clone()),
+            settings,
+            routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),
         });
+        self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;
         self.keep();
     }
@@ -388,8 +428,9 @@ impl Control {
             .map(|held| held.got)
             .collect();
         let now = self.clock.now();
-        let mut report =
-            self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
+        let mut problems = self.problems.clone();
+        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
+        let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
         self.handover.add_predecessor(&mut report, now);
         // Who does not read gets the next report; nothing is lost, because reports are whole.
         let is_taken = match (&self.link, &self.handover.successor) {

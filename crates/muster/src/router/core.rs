@@ -1,6 +1,7 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
 const SPARE_BUFFERS_MAX: usize = 256;
@@ -43,12 +45,15 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
     /// Connections without a request, and tunnels, are closed too.
@@ -63,18 +68,20 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
             is_ending: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
@@ -88,6 +95,11 @@ impl Core {
     /// When the running task was woken.
     pub fn now(&self) -> Time {
         Time(self.waits.now_us() / 1000)
+    }
+
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {
@@ -118,37 +130,42 @@ impl Core {
         }
     }
 
-    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    /// Takes one cluster's view over, if it is newer than the one in force.
+    pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
+        let mut clusters = self.clusters.borrow_mut();
+        match clusters.get(name) {
+            Some(cluster) => {
+                cluster.budget.borrow_mut().set(&table.settings.retry);
+                for lost in cluster.apply(view) {
+                    self.waits.member_lost(lost.identity());
+                }
+            }
+            None => {
+                // Each thread and cluster starts its rotation elsewhere.
+                self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+            }
+        }
+    }
+
+    /// Lets a cluster go that is in no table any more.
+    pub fn forget(&self, name: &ClusterName) {
+        if let Some(cluster) = self.clusters.borrow_mut().remove(name) {
+            cluster.leave();
+        }
+    }
+
+    /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, cluster| {
-            let stays = table.views.contains_key(name);
-            if !stays {
-                cluster.leave();
-            }
-            stays
-        });
-        for (name, view) in &table.views {
-            match clusters.get(name) {
-                Some(cluster) => {
-                    cluster.budget.borrow_mut().set(&table.settings.retry);
-                    for lost in cluster.apply(view) {
-                        self.waits.member_lost(lost.identity());
-                    }
-                }
-                None => {
-                    // Each thread and cluster starts its rotation elsewhere.
-                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
-                }
-            }
-        }
-        let of_route =
-            |route: &wire::settings::RouteSettings| clusters.get(route.clusters().next()?).cloned();
+        let clusters = self.clusters.borrow();
+        let of_route = |route: &wire::settings::RouteSettings| {
+            let name = route.clusters().next()?;
+            // A cluster that has left the table is still there for a moment.
+            table.views.get(name).and_then(|_| clusters.get(name)).cloned()
+        };
         *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
-        self.report_now.notify_one();
     }
 }

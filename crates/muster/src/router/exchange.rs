@@ -34,6 +34,7 @@ impl Exchange {
     /// Sends what is at hand of the request. An error means that the member took nothing.
     pub fn begin(&mut self, request: &Request) -> io::Result<()> {
         self.upload = Upload::begin(&mut self.connection, request)?;
+        self.reply.keeps_continue = self.upload.is_held();
         Ok(())
     }
 
@@ -63,6 +64,9 @@ impl Exchange {
         request: &mut Request,
         context: &mut Context<'_>,
     ) -> Poll<Result<Progress, Fault>> {
+        if self.upload.is_held() && self.reply.has_continued {
+            self.upload.release(&mut self.connection, request);
+        }
         let upload = self.upload.poll(&mut self.connection, client, request, context)?;
         let download = self.poll_download(client, request, context);
         match (upload, download) {

@@ -2,6 +2,8 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
+use super::http2::member_link::Links;
+use super::manner::Manner;
 use super::streams::Stream;
 use logic::balance::{Balancer, Choice, Tried};
 use logic::histogram::Histogram;
@@ -23,7 +25,11 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
+    speaks_http2: Cell<bool>,
+    /// Connections that are shared by requests, if it speaks HTTP/2.
+    pub links: Links,
     pub in_flight: Cell<u64>,
     pub requests: Cell<u64>,
     pub failed: Cell<u64>,
@@ -44,7 +50,10 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            manner: Cell::default(),
             idle: RefCell::default(),
+            speaks_http2: Cell::new(view.transport.http2),
+            links: Links::default(),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             failed: Cell::new(0),
@@ -66,6 +75,11 @@ impl Member {
         self.is_up.get()
     }
 
+    /// Whether its requests go over HTTP/2. Upgrades do not: HTTP/2 has none.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2.get()
+    }
+
     /// An idle connection that the member has not closed as far as we know. Costs no system call.
     pub fn take_idle(&self, now: Time) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
@@ -80,28 +94,38 @@ impl Member {
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
     pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
-        if self.index.get().is_some() && idle.len() < most {
+        if self.index.get().is_some() && idle.len() < most && !connection.is_single() {
             idle.push(Idle { connection, until });
         }
     }
 
     /// Closes idle connections whose time is over.
-    pub fn close_old_idle(&self, now: Time) {
+    pub fn close_old_idle(&self, now: Time, pool_idle_ms: u64) {
+        self.links.close_idle(now.0 * 1000, pool_idle_ms);
         self.idle.borrow_mut().retain(|idle| idle.until > now);
     }
 
     fn leave(&self) {
         self.index.set(None);
         self.is_up.set(false);
+        self.forget_connections();
+    }
+
+    fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
+        self.links.clear();
     }
 
     fn take_over(&self, index: usize, view: &MemberView) {
         let takes_requests = matches!(view.state, RunState::Up | RunState::Draining);
-        if self.address.get() != view.address || !takes_requests {
-            self.idle.borrow_mut().clear();
+        let speaks_http2 = view.transport.http2;
+        let is_same = self.address.get() == view.address && self.speaks_http2.get() == speaks_http2;
+        if !is_same || !takes_requests {
+            self.forget_connections();
         }
+        self.speaks_http2.set(speaks_http2);
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }
@@ -147,12 +171,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 

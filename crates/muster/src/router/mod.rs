@@ -11,9 +11,14 @@ mod control;
 mod core;
 mod exchange;
 pub mod handover;
+mod http2;
 pub mod kept;
 mod listen;
+mod lot;
+mod manner;
 mod member;
+pub mod plugin_cfg;
+mod plugin_cfg_output;
 mod reply;
 mod report;
 mod request;
@@ -21,6 +26,7 @@ mod session;
 mod splice;
 mod streams;
 mod table;
+mod takeover;
 mod thread;
 mod tls_stream;
 mod tunnel;
@@ -31,8 +37,10 @@ mod waits;
 mod tests;
 
 use crate::role::RoleHandle;
+use control::{ControlStart, Source};
 use handover::{Request, Taken};
-use std::path::PathBuf;
+use plugin_cfg::{Begun, FileError, FileOptions, FileSource};
+use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
 use wire::id::{NodeName, RouterName};
 
@@ -53,6 +61,8 @@ pub enum RouterError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the router has nothing to serve")]
+    File(#[source] FileError),
     #[error("could not start the router's thread")]
     Thread {
         #[source]
@@ -74,10 +84,35 @@ pub fn start(
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
     let kept_path = directory.join(format!("{}.json", options.router));
+    let source = Source::Manager { node: options.node, socket: options.manager_socket };
+    let state = taken.as_ref().map_or_else(|| kept::read(&kept_path), |taken| taken.kept.clone());
+    start_control(ControlStart { router: options.router, source, state, kept_path, requests, taken })
+}
+
+/// Starts the router without a cell: it serves what a plugin-cfg.xml says. Says which file that is. With `taken`, the
+/// addresses are those of another process, and the file is read anew.
+pub fn start_from_file(
+    options: FileOptions,
+    state_dir: &Path,
+    requests: mpsc::Receiver<Request>,
+    taken: Option<Taken>,
+) -> Result<(RoleHandle, Begun), RouterError> {
+    let directory = state_dir.join("router");
+    std::fs::create_dir_all(&directory)
+        .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
+    let kept_path = directory.join(options.kept_name());
+    let router = options.base.name.clone();
+    let (source, state, begun) =
+        FileSource::begin(options, kept::read(&kept_path)).map_err(RouterError::File)?;
+    let source = Source::File(Box::new(source));
+    Ok((start_control(ControlStart { router, source, state, kept_path, requests, taken })?, begun))
+}
+
+fn start_control(start: ControlStart) -> Result<RoleHandle, RouterError> {
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("router-control".into())
-        .spawn(move || control::run(options, kept_path, stopped, requests, taken))
+        .spawn(move || control::run(start, stopped))
         .map_err(|source| RouterError::Thread { source })?;
     Ok(RoleHandle { name: "router", stop, thread })
 }

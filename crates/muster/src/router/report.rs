@@ -1,11 +1,14 @@
 //! What data threads counted, added up for the manager.
 
 use super::core::Core;
+use super::member::Cluster;
+use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
 use logic::time::Time;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
 use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
 
@@ -36,38 +39,44 @@ pub struct MemberCounts {
     pub sessions: SessionCount,
 }
 
-/// Reads the counts of a data thread. With `fade`, durations counted so far weigh half from now on.
-pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
-    let clusters = core.clusters.borrow();
-    let clusters = clusters.iter().map(|(name, cluster)| {
-        let members = cluster.members.borrow();
-        let members = members.iter().map(|member| {
-            let mut latency = member.latency.borrow_mut();
-            let counts = MemberCounts {
-                member: member.name.clone(),
-                requests: member.requests.get(),
-                failed: member.failed.get(),
-                in_flight: member.in_flight.get(),
-                latency: latency.clone(),
-                sessions: member.sessions.borrow().clone(),
-            };
-            if fade {
-                latency.fade();
-            }
-            counts
-        });
-        ClusterCounts {
-            cluster: name.clone(),
-            applied: cluster.view.borrow().epoch,
-            members: members.collect(),
-        }
-    });
+/// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
+pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
+    let known: Vec<(ClusterName, Rc<Cluster>)> = {
+        let clusters = core.clusters.borrow();
+        clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone())).collect()
+    };
+    let mut clusters = Vec::with_capacity(known.len());
+    let mut slices = Slices::begin();
+    for (name, cluster) in known {
+        clusters.push(of_cluster(name, &cluster, fade));
+        slices.pause().await;
+    }
     ThreadReport {
         is_stopping: core.is_stopping.get(),
-        connections: core.waits.count() as u64,
+        connections: core.connections() as u64,
         totals: core.totals.get(),
-        clusters: clusters.collect(),
+        clusters,
     }
+}
+
+fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts {
+    let members = cluster.members.borrow();
+    let members = members.iter().map(|member| {
+        let mut latency = member.latency.borrow_mut();
+        let counts = MemberCounts {
+            member: member.name.clone(),
+            requests: member.requests.get(),
+            failed: member.failed.get(),
+            in_flight: member.in_flight.get(),
+            latency: latency.clone(),
+            sessions: member.sessions.borrow().clone(),
+        };
+        if fade {
+            latency.fade();
+        }
+        counts
+    });
+    ClusterCounts { cluster: name, applied: cluster.view.borrow().epoch, members: members.collect() }
 }
 
 /// Adds reports up, and tells rates from what it saw before.

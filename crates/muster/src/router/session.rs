@@ -8,18 +8,22 @@ use super::answers;
 use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
+use super::http2;
+use super::lot::park_at_us;
 use super::member::Member;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Outbox, Stream, poll_read};
+use super::streams::{Outbox, Stream, poll_read, send_at_once};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
-use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
+/// How long a body is held for a member that was asked whether it wants it. A second, as common clients wait.
+const CONTINUE_WAIT_MS: u64 = 1_000;
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
 
@@ -34,24 +38,52 @@ pub struct Session {
 pub struct Client {
     pub core: Rc<Core>,
     pub stream: Stream,
-    /// Its address as text.
-    address: Box<str>,
-    is_trusted: bool,
+    pub origin: Rc<Origin>,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
+    /// It has said nothing yet, and may begin with HTTP/2.
+    may_speak_http2: bool,
+}
+
+/// Where a client's requests come from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Its address as text.
+    pub address: Box<str>,
+    pub is_trusted: bool,
+    /// The port that it came in on.
+    pub port: u16,
+}
+
+impl Origin {
+    /// As who a request asks that comes by this stream.
+    fn caller(&self, stream: &Stream) -> Caller<'_> {
+        Caller {
+            address: &self.address,
+            is_trusted: self.is_trusted,
+            is_http2: stream.is_single(),
+            port: self.port,
+        }
+    }
 }
 
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// Give the session up until bytes come, or this point of the thread's clock.
+    Park {
+        idle_until_us: u64,
+    },
     Close,
     /// Close after the client had a chance to read our answer although it still sends.
     Linger,
     /// Close so that the client notices that its answer was cut off.
     Reset,
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
@@ -64,6 +96,10 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// Nothing came for a while.
+    Parked {
+        idle_until_us: u64,
+    },
     End,
 }
 
@@ -76,23 +112,38 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a connection until either side ends it.
+/// Serves a new connection until either side ends it.
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let address = address.to_string().into_boxed_str();
-    let surplus = Vec::new();
-    let client = Client { core, stream: Stream::tcp(stream), address, is_trusted, surplus, is_watched: true };
-    let mut session = Session { ticket, client };
+    // Only a connection that is broken already has none.
+    let port = stream.local_addr().map_or(0, |local| local.port());
+    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted, port });
+    send_at_once(&stream);
+    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    client.may_speak_http2 = true;
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves a connection that was parked.
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
+    let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves one request after the other, until either side ends it.
+pub fn converse(mut session: Session) -> impl Future<Output = ()> {
     async move {
         session.ticket.enter().await;
         loop {
             match session.turn().await {
+                Next::Request if session.client.stream.is_single() => return,
                 Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
                 Next::Close => return,
                 Next::Linger => return Box::pin(answers::linger(session)).await,
                 Next::Reset => return session.client.stream.reset(),
+                Next::Http2 => return Box::pin(http2::front::serve(session)).await,
             }
         }
     }
@@ -103,9 +154,12 @@ impl Session {
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
+            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
+        self.client.may_speak_http2 = false;
         let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
         let result = self.carry(&mut request, &mut exchange, in_flight).await;
@@ -114,7 +168,8 @@ impl Session {
             After::Tunnel(connection) => {
                 // A conversation like any other: who drains its member waits for it.
                 let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
-                Box::pin(tunnel::run(self, *connection)).await;
+                let manner = request.member.manner.get();
+                Box::pin(tunnel::run(self, *connection, manner)).await;
                 Next::Close
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
@@ -125,11 +180,14 @@ impl Session {
 
     async fn read_head(&mut self) -> Read {
         let timeouts = self.client.core.settings.borrow().timeouts;
-        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
-            if let Some(read) = self.try_admit(&bytes) {
+            let read = self.try_admit(&bytes);
+            self.client.core.give_buffer(bytes);
+            if let Some(read) = read {
                 return read;
             }
             deadline = self.ticket.in_ms(timeouts.head_ms);
@@ -139,9 +197,9 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { stream, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted };
+            let caller = origin.caller(stream);
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -164,6 +222,12 @@ impl Session {
                 }
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
                 Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
+                    if self.client.can_park() {
+                        return Read::Parked { idle_until_us };
+                    }
+                    deadline = idle_until_us;
+                }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
                 Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
                     return Read::End;
@@ -173,8 +237,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted };
+        let Client { core, stream, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller(stream);
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -219,11 +283,12 @@ impl Session {
     }
 
     /// Whether to try again and where, with leave of the budget; notes what the attempt says about its member.
-    fn judge(&self, request: &Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
+    fn judge(&self, request: &mut Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        let verdict = match may_retry(failure, attempts_max) {
+        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
             }
@@ -241,7 +306,9 @@ impl Session {
         if fault.answer().side == Side::Member {
             request.member.failed.set(request.member.failed.get() + 1);
         }
-        if fault.marks_member() {
+        if fault.marks_member()
+            || (fault == Fault::MemberTimeout && request.member.manner.get().marks_silence)
+        {
             request.cluster.member_failed(&request.member, now);
         }
         tracing::debug!(member = %request.member.name, ?fault, "an attempt failed");
@@ -256,12 +323,18 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let core = &self.client.core;
+            let connect_ms = core.settings.borrow().timeouts.connect_ms;
+            let connect_ms = request.member.manner.get().connect_ms(connect_ms);
             let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
-            let connection =
+            let connected = Box::pin(connect(&self.ticket, core, &request.member, deadline)).await;
+            let mut connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            if request.uses_http2() {
+                let begun = Box::pin(http2::begin(&self.client.core, &request.member, connection)).await;
+                connection = begun.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            }
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
@@ -271,7 +344,7 @@ impl Session {
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
-            failed.failure.is_written = true;
+            failed.failure.is_written = !exchange.connection.was_refused();
             failed.failure.answer_started = exchange.reply.has_started;
             failed.is_cut_off = exchange.reply.is_under_way();
             failed.looks_complete = exchange.reply.ends_by_close();
@@ -281,7 +354,11 @@ impl Session {
 
     /// Takes an idle connection of the member if it has one.
     fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
-        let idle = request.member.take_idle(self.client.core.now());
+        let idle = if request.uses_http2() {
+            http2::reuse(&self.client.core, &request.member)
+        } else {
+            request.member.take_idle(self.client.core.now())
+        };
         *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
         exchange.is_some()
     }
@@ -289,6 +366,8 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        let manner = request.member.manner.get();
+        let response_ms = manner.response_ms(request.asked.upgrade, response_ms);
         loop {
             let since_us = if exchange.reply.state == State::AwaitHead {
                 if !exchange.upload.is_sent(request) {
@@ -301,13 +380,20 @@ impl Session {
                 self.ticket.now_us()
             };
             let step_by = since_us.saturating_add(response_ms.saturating_mul(1000));
-            let deadline = step_by.min(request.deadline_us);
+            let mut deadline = step_by.min(request.deadline_us);
+            if exchange.upload.waits_for_leave() {
+                deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
+            }
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
                 Ok(Err(fault)) => return Err(fault),
+                // A member that knows nothing of Expect waits for the body, and so would we for its answer.
+                Err(Signal::Deadline) if exchange.upload.waits_for_leave() => {
+                    exchange.upload.release(&mut exchange.connection, request);
+                }
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
                 }
@@ -372,7 +458,8 @@ impl Session {
         });
         self.log(request, answer.status, 0);
         if failure.fault == Fault::ClientGone {
-            return Next::Close;
+            // It may only have stopped reading, and must not take what it has for the whole.
+            return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
         }
         if self.client.core.may_tell() {
             tracing::info!(
@@ -406,7 +493,7 @@ impl Session {
             totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
-            tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
+            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a malformed request is refused");
         }
         self.log_refused(&refused);
         self.answer(&refused).await
@@ -434,7 +521,7 @@ impl Session {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let cluster = request.cluster.view.borrow();
             log.write(&Entry {
-                client: &self.client.address,
+                client: &self.client.origin.address,
                 line: request.line(),
                 status,
                 bytes,
@@ -447,13 +534,38 @@ impl Session {
     fn log_refused(&self, refused: &Refused) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let status = refused.fault.answer().status;
-            let (client, line) = (&*self.client.address, refused.line.as_str());
+            let (client, line) = (&*self.client.origin.address, refused.line.as_str());
             log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
         }
     }
 }
 
 impl Client {
+    /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
+    fn can_park(&self) -> bool {
+        let is_plain = self.stream.as_tcp().is_some();
+        is_plain && !self.core.is_stopping.get() && self.core.lot.is_wanted(self.core.waits.count())
+    }
+
+    /// Leaves the connection, on which nothing is under way, to the parking lot.
+    fn park(self, idle_until_us: u64) {
+        let Stream::Tcp(stream) = self.stream else { unreachable!("`can_park` has looked") };
+        match stream.into_std() {
+            Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
+            Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
+        }
+    }
+
+    /// `surplus` was read from the stream before.
+    pub fn new(core: Rc<Core>, stream: Stream, origin: Rc<Origin>, surplus: Vec<u8>) -> Self {
+        Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
+    }
+
+    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
+    fn speaks_http2(&self) -> bool {
+        self.may_speak_http2 && logic::http2::begins(&self.surplus)
+    }
+
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
         if !self.is_watched {

@@ -4,6 +4,8 @@
 //! Everything behind a `Stream` speaks HTTP/1.1, or bytes that nobody here understands. Not here: TLS itself (see
 //! `tls_stream`).
 
+use super::http2::member_stream::MemberStream;
+use super::http2::request_stream::RequestStream;
 use super::tls_stream::TlsStream;
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
@@ -20,6 +22,10 @@ pub const SCRATCH_BYTES: usize = 64 * 1024;
 pub enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream>),
+    /// A request of a client's HTTP/2 connection.
+    Http2Client(Box<RequestStream>),
+    /// A request on a member's HTTP/2 connection.
+    Http2Member(Box<MemberStream>),
 }
 
 /// Small writes go out at once: whole messages are written in one piece, so waiting would only delay them.
@@ -46,7 +52,7 @@ impl Stream {
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(stream) => Some(stream),
-            Stream::Tls(_) => None,
+            Stream::Tls(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => None,
         }
     }
 
@@ -58,6 +64,8 @@ impl Stream {
             Stream::Tcp(stream) => stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)).is_pending(),
             // Looks inside: session tickets may come at any time and mean nothing.
             Stream::Tls(stream) => stream.poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending(),
+            // One request each: they are never kept.
+            Stream::Http2Client(_) | Stream::Http2Member(_) => false,
         }
     }
 
@@ -67,6 +75,9 @@ impl Stream {
         let socket = match self {
             Stream::Tcp(stream) => stream,
             Stream::Tls(stream) => stream.socket(),
+            Stream::Http2Client(stream) => return stream.poll_stir(context),
+            // Only clients are waited for in this way.
+            Stream::Http2Member(_) => return Poll::Pending,
         };
         socket.poll_peek(context, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
@@ -80,13 +91,15 @@ impl Stream {
                 (first, second) => stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
             },
             Stream::Tls(stream) => stream.try_send(first, second),
+            Stream::Http2Client(stream) => stream.try_send(first, second),
+            Stream::Http2Member(stream) => stream.try_send(first, second),
         }
     }
 
     /// Whether it took bytes that it has not sent.
     fn holds_unsent(&self) -> bool {
         match self {
-            Stream::Tcp(_) => false,
+            Stream::Tcp(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => false,
             Stream::Tls(stream) => stream.holds_unsent(),
         }
     }
@@ -95,6 +108,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(context),
             Stream::Tls(stream) => stream.poll_flush(context),
+            Stream::Http2Client(stream) => stream.poll_sendable(context),
+            Stream::Http2Member(stream) => stream.poll_sendable(context),
         }
     }
 
@@ -103,6 +118,25 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => reset_on_close(&stream),
             Stream::Tls(stream) => stream.reset(),
+            Stream::Http2Client(stream) => stream.reset(),
+            // Given up where it is not over, as whenever it is dropped.
+            Stream::Http2Member(_) => {}
+        }
+    }
+
+    /// Whether it carries one request and nothing after it.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Tls(_) => false,
+            Stream::Http2Client(_) | Stream::Http2Member(_) => true,
+        }
+    }
+
+    /// Whether the member has said that it did not look at the request.
+    pub fn was_refused(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Tls(_) | Stream::Http2Client(_) => false,
+            Stream::Http2Member(stream) => stream.was_refused(),
         }
     }
 }
@@ -116,15 +150,25 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => stream.poll_read(context, buffer),
+            Stream::Http2Client(stream) => stream.poll_read(context, buffer),
+            Stream::Http2Member(stream) => stream.poll_read(context, buffer),
         }
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => stream.poll_write(context, bytes),
+            Stream::Http2Client(_) | Stream::Http2Member(_) => {
+                ready!(self.as_mut().get_mut().poll_sendable(context))?;
+                Poll::Ready(self.get_mut().try_send(bytes, &[]))
+            }
         }
     }
 
@@ -132,6 +176,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => stream.poll_flush(context),
+            // Their connections send by themselves.
+            Stream::Http2Client(_) | Stream::Http2Member(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -140,6 +186,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => stream.poll_end(context),
+            Stream::Http2Client(stream) => Poll::Ready(stream.end()),
+            Stream::Http2Member(_) => Poll::Ready(Ok(())),
         }
     }
 }

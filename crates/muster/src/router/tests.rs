@@ -1,6 +1,7 @@
 //! Stories of requests through a real router: real sockets, members that do what a story says, and the test as manager.
 
-mod stage;
+mod http2;
+pub mod stage;
 
 use expect_test::expect;
 use stage::{Stage, get, read_answer, read_request};

@@ -76,6 +76,11 @@ impl Waits {
         self.now_us.get()
     }
 
+    /// A point of the thread's clock, to wait for.
+    pub fn instant_us(&self, time_us: u64) -> tokio::time::Instant {
+        self.clock.instant_us(time_us)
+    }
+
     /// Sessions there are.
     pub fn count(&self) -> usize {
         self.all.borrow().len()
@@ -107,7 +112,7 @@ impl Waits {
                 earlier_named.await;
                 continue;
             }
-            let at = self.clock.instant_us(earliest);
+            let at = self.instant_us(earliest);
             // Both may be cancelled: neither holds anything.
             tokio::select! {
                 () = tokio::time::sleep_until(at) => self.sweep(),
@@ -205,6 +210,14 @@ impl Ticket {
         .await
     }
 
+    /// Puts the deadline of the running wait elsewhere, from within what it polls. A signal that has come stays.
+    pub fn postpone(&self, deadline: u64) {
+        let all = self.waits.all.borrow();
+        if all[self.key].signal.get().is_none() {
+            self.set_deadline(&all[self.key], deadline);
+        }
+    }
+
     fn arm(&self, deadline: u64) {
         let all = self.waits.all.borrow();
         let wait = &all[self.key];
@@ -212,6 +225,10 @@ impl Ticket {
         if wait.signal.get() == Some(Signal::Deadline) {
             wait.signal.set(None);
         }
+        self.set_deadline(wait, deadline);
+    }
+
+    fn set_deadline(&self, wait: &Wait, deadline: u64) {
         wait.deadline.set(deadline);
         if deadline < self.waits.earliest.get() {
             self.waits.earliest.set(deadline);

@@ -31,9 +31,18 @@ pub const DRAIN_SECONDS: u64 = 600;
 /// Our version, as the other side tells it.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
-/// Where the process that serves can be asked.
+/// Where the process that serves a cell's routers can be asked.
 pub fn socket(state_dir: &Path) -> PathBuf {
     state_dir.join("router").join("upgrade.sock")
+}
+
+/// Where the process that serves what a plugin-cfg.xml says can be asked. A number for the file's path: those of
+/// sockets end at 108 bytes.
+pub fn socket_of_file(state_dir: &Path, plugin_cfg: &Path) -> PathBuf {
+    let path = std::path::absolute(plugin_cfg).unwrap_or_else(|_| plugin_cfg.to_path_buf());
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let number = path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    state_dir.join("router").join(format!("upgrade-{number:016x}.sock"))
 }
 
 /// The way to a router's control thread.

@@ -1,7 +1,7 @@
 //! The new process's side: asks the one that serves for its sockets, and later hears of the clients that it still has.
 
 use super::message::{Answer, Ask, OfferedRouter, UPGRADE_VERSION};
-use super::{RELEASE, RouterAccess, START_MAX, descriptors, socket};
+use super::{RELEASE, RouterAccess, START_MAX, descriptors};
 use crate::link::{read_frame, read_frame_within, write_frame};
 use crate::router::handover::{Held, Request, Taken};
 use std::io;
@@ -53,11 +53,11 @@ pub enum Before {
 
 impl Predecessor {
     /// Asks for everything that `routers` need. None if there is nobody to ask, or who was asked ends meanwhile.
-    pub fn find(state_dir: &Path, routers: &[RouterName]) -> Result<Option<Self>, TakeOverError> {
+    pub fn find(socket: &Path, routers: &[RouterName]) -> Result<Option<Self>, TakeOverError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(TakeOverError::Io)?;
         let asked = runtime.block_on(async {
-            let mut stream = UnixStream::connect(socket(state_dir)).await?;
+            let mut stream = UnixStream::connect(socket).await?;
             let (version, pid) = (UPGRADE_VERSION, std::process::id());
             write_frame(&mut stream, &Ask::TakeOver { version, pid, release: RELEASE.into() }).await?;
             let answer: Answer = read_frame(&mut stream).await?;

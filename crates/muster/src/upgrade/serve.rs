@@ -2,7 +2,7 @@
 
 use super::message::{Answer, Ask, OfferedAddress, OfferedRouter, UPGRADE_VERSION};
 use super::predecessor::{Before, lead};
-use super::{DRAIN_SECONDS, Origin, RELEASE, RouterAccess, START_MAX, descriptors, notify, socket};
+use super::{DRAIN_SECONDS, Origin, RELEASE, RouterAccess, START_MAX, descriptors, notify};
 use crate::link::{read_frame, read_frame_within, write_frame};
 use crate::role::RoleHandle;
 use crate::router::handover::{Held, Offer, Request};
@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct ServeOptions {
-    pub state_dir: PathBuf,
+    pub socket: PathBuf,
     pub routers: Vec<RouterAccess>,
     /// How to start a successor, or why there cannot be one.
     pub origin: Result<Origin, String>,
@@ -42,7 +42,7 @@ pub struct ServeOptions {
 /// Nothing was changed; a retry is safe once the cause is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("another process runs the routers of {path}; `muster router upgrade` replaces it", path = path.display())]
+    #[error("another process runs these routers and answers at {path}; `muster router upgrade` replaces it", path = path.display())]
     AlreadyRuns { path: PathBuf },
     #[error("cannot listen at {path}", path = path.display())]
     Listen {
@@ -54,10 +54,10 @@ pub enum ServeError {
 
 /// Listens for operators and successors on a thread of its own.
 pub fn serve(options: ServeOptions) -> Result<RoleHandle, ServeError> {
-    let path = socket(&options.state_dir);
+    let path = options.socket.clone();
     let is_new = matches!(options.before, Before::Nobody);
     if is_new && std::os::unix::net::UnixStream::connect(&path).is_ok() {
-        return Err(ServeError::AlreadyRuns { path: options.state_dir });
+        return Err(ServeError::AlreadyRuns { path });
     }
     let cannot = |source| ServeError::Listen { path: path.clone(), source };
     let listener = bind(&path).map_err(cannot)?;

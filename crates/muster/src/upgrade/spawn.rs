@@ -1,6 +1,6 @@
 //! Starts the program that shall take our place: with our own arguments, environment, directory and output.
 
-use crate::agent::readable::Readable;
+use crate::readable::Readable;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -41,6 +41,9 @@ pub struct Args {
     /// Their state directory, where there is no configuration to name it
     #[arg(long, value_name = "DIRECTORY")]
     state_dir: Option<PathBuf>,
+    /// The file of a router without a cell, as `muster router run` was given it
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    plugin_cfg: Option<PathBuf>,
     /// The program to start [default: what now lies where the running one was started from]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
@@ -72,8 +75,8 @@ pub fn run(args: Args) -> Exit {
             return Exit::WrongUse;
         }
     };
-    let state_dir = match state_dir(&args) {
-        Ok(state_dir) => state_dir,
+    let socket = match socket(&args) {
+        Ok(socket) => socket,
         Err(message) => {
             eprintln!("{message}");
             return Exit::WrongUse;
@@ -81,13 +84,13 @@ pub fn run(args: Args) -> Exit {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(talk(&state_dir, &ask)),
+        Ok(runtime) => runtime.block_on(talk(&socket, &ask)),
         Err(error) => {
             eprintln!("this command cannot run: {error}");
             return Exit::OurFault;
         }
     };
-    show(answer, &state_dir, args.json)
+    show(answer, &socket, args.json)
 }
 
 fn ask(args: &Args) -> Result<Ask, String> {
@@ -103,9 +106,16 @@ fn ask(args: &Args) -> Result<Ask, String> {
     Ok(Ask::Upgrade { version: UPGRADE_VERSION, binary: binary.transpose()?, drain_ms })
 }
 
-fn state_dir(args: &Args) -> Result<PathBuf, String> {
+/// Where the process that runs is asked.
+fn socket(args: &Args) -> Result<PathBuf, String> {
+    if let Some(plugin_cfg) = &args.plugin_cfg {
+        let state_dir = args.state_dir.clone().or_else(|| config::default_state_dir().map(PathBuf::from));
+        let state_dir =
+            state_dir.ok_or("there is no home directory; say with --state-dir where state is kept")?;
+        return Ok(upgrade::socket_of_file(&state_dir, plugin_cfg));
+    }
     if let Some(state_dir) = &args.state_dir {
-        return Ok(state_dir.clone());
+        return Ok(upgrade::socket(state_dir));
     }
     let path = args.config.clone().unwrap_or_else(config::default_path);
     let (settings, _) = config::load(&path).map_err(|problems| {
@@ -113,11 +123,11 @@ fn state_dir(args: &Args) -> Result<PathBuf, String> {
             "{problems}\n--state-dir names the state directory of routers whose configuration is wrong by now"
         )
     })?;
-    Ok(PathBuf::from(settings.state_dir))
+    Ok(upgrade::socket(Path::new(&settings.state_dir)))
 }
 
-async fn talk(state_dir: &Path, ask: &Ask) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(upgrade::socket(state_dir)).await?;
+async fn talk(socket: &Path, ask: &Ask) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket).await?;
     write_frame(&mut stream, ask).await?;
     loop {
         match read_frame_within(&mut stream, ANSWER_MAX).await? {
@@ -127,7 +137,7 @@ async fn talk(state_dir: &Path, ask: &Ask) -> io::Result<Answer> {
     }
 }
 
-fn show(answer: io::Result<Answer>, state_dir: &Path, json: bool) -> Exit {
+fn show(answer: io::Result<Answer>, socket: &Path, json: bool) -> Exit {
     let nothing = Told {
         is_upgraded: false,
         old_pid: None,
@@ -155,10 +165,10 @@ fn show(answer: io::Result<Answer>, state_dir: &Path, json: bool) -> Exit {
             let reason = "the old process ended meanwhile; `muster status` says whether the new one serves";
             (failed(reason.into()), Exit::OurFault)
         }
-        Err(error) => {
-            let path = upgrade::socket(state_dir);
-            (failed(format!("no routers were reached at {}: {error}", path.display())), Exit::CellNotReached)
-        }
+        Err(error) => (
+            failed(format!("no routers were reached at {}: {error}", socket.display())),
+            Exit::CellNotReached,
+        ),
     };
     if json {
         let text = serde_json::to_string(&told).expect("it has only names as keys");

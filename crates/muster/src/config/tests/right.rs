@@ -106,6 +106,8 @@ fn smallest_file_gets_every_default() {
                         path: "",
                     },
                     trusted_proxies: [],
+                    advertise: String::new(),
+                    plugin_cfg: None,
                 },
             ],
             clusters: [

@@ -4,7 +4,7 @@
 //! Promise: until `Release` nothing of a hand-over can be noticed; from then on this process takes no new client,
 //! answers each that it has once more, and ends with the last or when its time is up.
 
-use super::{Control, DataThread};
+use super::{Control, DataThread, Source};
 use crate::link::{Link, LinkEvent, follow};
 use crate::router::handover::{Follower, Held, Offer, Request, Taken};
 use crate::router::kept::Kept;
@@ -114,10 +114,14 @@ pub(super) async fn next_event(link: &mut Option<Link>) -> Option<LinkEvent> {
 }
 
 impl Control {
-    /// Speaks to the manager from now on.
+    /// Follows the manager, or a file, from now on.
     pub(super) fn lead(&mut self, stopped: &watch::Receiver<bool>) {
-        let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
-        self.link = Some(follow(self.options.manager_socket.clone(), role, stopped.clone()));
+        self.link = self.source.take().map(|source| match source {
+            Source::Manager { node, socket } => {
+                follow(socket, Role::Router { node, router: self.router.clone() }, stopped.clone())
+            }
+            Source::File(source) => source.follow(stopped.clone()),
+        });
     }
 
     /// Serves from what another process has handed over. `serves` is told once every thread accepts.
@@ -176,6 +180,7 @@ impl Control {
 
     async fn release(&mut self, drain_ms: u64, successor: mpsc::Sender<RouterReport>) {
         self.link = None;
+        self.plugin_cfg = None;
         // Waits until the last state is written: the successor writes the same file.
         self.keeper = None;
         self.must_keep = false;
@@ -185,7 +190,7 @@ impl Control {
         for thread in self.threads.iter_mut().chain(&mut self.retired) {
             thread.let_go(Duration::from_millis(drain_ms)).await;
         }
-        tracing::info!(router = %self.options.router, "handed over; answering the clients that are left");
+        tracing::info!(router = %self.router, "handed over; answering the clients that are left");
     }
 
     /// Ends the clients of draining threads that take too long.
@@ -215,7 +220,7 @@ impl Control {
     pub(super) fn tell_predecessor(&mut self, kept: &Kept) {
         let Some(follower) = &self.handover.follower else { return };
         // One that does not read hears of the next change; it takes no new clients any more.
-        if follower.try_send((self.options.router.clone(), kept.clone())).is_err() {
+        if follower.try_send((self.router.clone(), kept.clone())).is_err() {
             tracing::debug!("the predecessor does not listen");
         }
     }

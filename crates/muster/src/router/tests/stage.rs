@@ -131,6 +131,18 @@ impl Stage {
         seen
     }
 
+    /// As `member`, for one that speaks HTTP/2.
+    pub fn http2_member(&self, name: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Seen {
+        let seen = self.member(name, 1, serve);
+        self.change(|view| member(view, name).transport.http2 = true);
+        seen
+    }
+
+    /// Stops the router in good order.
+    pub fn stop(&mut self) {
+        stop(&mut self.router);
+    }
+
     pub fn set_state(&self, name: &str, state: RunState) {
         self.change(|view| member(view, name).state = state);
     }
@@ -260,7 +272,8 @@ fn receive(connection: &mut UnixStream) -> Option<ToManager> {
     Some(serde_json::from_slice(&body).expect("the router writes what we read"))
 }
 
-fn settings() -> RouterSettings {
+/// Of a router with one thread and one route for everything.
+pub fn settings() -> RouterSettings {
     RouterSettings {
         name: "front".into(),
         listeners: vec![Listener::plain("127.0.0.1:0".parse().expect("an address"))],
@@ -290,6 +303,8 @@ fn settings() -> RouterSettings {
             replay_max_bytes: 65_536,
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        matches_listener_port: false,
+        plugin_cfg: None,
         trusted_proxies: Vec::new(),
     }
 }
