@@ -2,6 +2,7 @@
 
 use crate::strict::{self, Body, values};
 use logic::http::body::Framing;
+use logic::http::refusal::Refusal;
 use logic::http::request::HeadLimits;
 use logic::http::response::{Asked, ResponseHead, parse};
 use logic::http::{HEADERS_MAX, HeaderSpace};
@@ -60,6 +61,10 @@ fn check_written(head: &ResponseHead<'_, '_>, asked: Asked, written: &[u8]) {
     }
     let mut space = HeaderSpace::new();
     let again = parse(written, &mut space, LIMITS, asked);
+    // The lines that the router adds may be more than it takes itself.
+    if matches!(again, Err(Refusal::TooManyHeaders)) {
+        return;
+    }
     let again = again.expect("what we write can be read").expect("it is whole");
     assert_eq!((again.length, again.status), (written.len(), head.status));
     if !head.unchunk {

@@ -17,6 +17,7 @@ mod role;
 mod roles;
 mod router;
 mod sample_app;
+mod tls;
 mod upgrade;
 
 fn main() -> std::process::ExitCode {

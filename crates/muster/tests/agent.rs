@@ -16,6 +16,7 @@ use wire::agent::{
 };
 use wire::id::MemberId;
 use wire::link::{FromManager, LINK_VERSION, ToManager};
+use wire::view::Transport;
 
 /// The manager's side of one connection.
 struct Manager {
@@ -183,7 +184,13 @@ fn script(scratch: &Scratch, name: &str, text: &str) -> Assignment {
 /// A member that is our own sample application.
 fn sample_app(name: &str) -> Assignment {
     let launch = launch(&[env!("CARGO_BIN_EXE_muster"), "sample-app", "--port", "{port}"]);
-    let healthz = ProbeKind::Http { path: "/healthz".into(), host: None, status_min: 200, status_max: 299 };
+    let healthz = ProbeKind::Http {
+        path: "/healthz".into(),
+        host: None,
+        status_min: 200,
+        status_max: 299,
+        transport: Transport::default(),
+    };
     assignment(name, launch, healthz)
 }
 

@@ -189,7 +189,13 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
             Run::Managed(launch)
         },
         probe: ProbeSettings {
-            kind: ProbeKind::Http { path: "/".into(), host: None, status_min: 200, status_max: 399 },
+            kind: ProbeKind::Http {
+                path: "/".into(),
+                host: None,
+                status_min: 200,
+                status_max: 399,
+                transport: Transport::default(),
+            },
             interval_ms: PROBE_INTERVAL_MS,
             timeout_ms: PROBE_TIMEOUT_MS,
             rise: 2,

@@ -1,6 +1,7 @@
 //! What an agent is told to run, and what it reports. Agents never choose: they obey the newest assignment.
 
 use crate::id::{MemberId, NodeName};
+use crate::view::Transport;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -95,7 +96,15 @@ pub enum ProbeKind {
     /// A TCP connection can be made.
     Tcp,
     /// GET answers with a status in the range.
-    Http { path: String, host: Option<String>, status_min: u16, status_max: u16 },
+    Http {
+        path: String,
+        host: Option<String>,
+        status_min: u16,
+        status_max: u16,
+        /// As routers speak to the member.
+        #[serde(default)]
+        transport: Transport,
+    },
 }
 
 /// All that an agent knows: whole, not a difference, so that a lost report does no harm.

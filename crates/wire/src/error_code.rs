@@ -53,6 +53,9 @@ codes! {
     DIRECTORY_NOT_USABLE "M1012" "A directory is missing or cannot be used",
     USER_NOT_USABLE "M1013" "A member's user does not exist or may not be used",
     STATE_DIRECTORY_NOT_USABLE "M1014" "The state directory cannot be used",
+    TLS_FILE_NOT_USABLE "M1030" "A certificate, key or list of authorities cannot be used",
+    KEY_OF_ANOTHER_CERTIFICATE "M1031" "A key does not belong to its certificate",
+    CERTIFICATE_NOT_VALID_NOW "M1032" "A certificate is not valid now",
     CELL_NOT_REACHED "M2001" "The cell cannot be reached",
     NOT_LOGGED_IN "M2002" "Not logged in, or the token is wrong",
     NO_SUCH_CLUSTER "M2003" "There is no such cluster",
@@ -85,6 +88,7 @@ codes! {
     EXPECTATION_FAILED "M4011" "The request expects something that the router does not know",
     CLIENT_GONE "M4012" "The client went away before its answer",
     ROUTER_AT_FAULT "M4013" "The router broke a promise of its own",
+    WRONG_HOST_FOR_CONNECTION "M4020" "The request is for a host of another certificate",
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",
 }

@@ -124,6 +124,9 @@ pub struct ListenerTls {
     pub client_authorities: String,
     /// A client without a certificate is refused.
     pub client_required: bool,
+    /// Header in which members get the client's certificate (RFC 9440); empty means none. From no client of the router
+    /// is it taken, whatever listener it uses.
+    pub client_header: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

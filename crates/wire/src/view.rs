@@ -141,7 +141,7 @@ pub struct Transport {
 }
 
 /// TLS to a member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemberTls {
     /// Name that its certificate must carry; empty means its address.
     pub server_name: String,

@@ -36,6 +36,8 @@ pub enum Refusal {
     /// A member switched protocols although nobody had asked.
     UpgradeNotAsked,
     StatusInvalid,
+    /// A client speaks HTTP where TLS is spoken.
+    PlainOnTls,
 }
 
 impl Refusal {
@@ -68,7 +70,8 @@ impl Refusal {
             | Refusal::Trailer
             | Refusal::TrailerForbidden
             | Refusal::UpgradeNotAsked
-            | Refusal::StatusInvalid => 400,
+            | Refusal::StatusInvalid
+            | Refusal::PlainOnTls => 400,
         }
     }
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Refusal {
             Refusal::TrailerForbidden => "a trailer that would change framing or routing",
             Refusal::BodyTooLarge => "the body is larger than body_size_max_bytes",
             Refusal::UpgradeNotAsked => "101 although no upgrade was asked for",
+            Refusal::PlainOnTls => "HTTP without TLS where TLS is spoken",
             Refusal::StatusInvalid => "a status below 100 or without meaning here",
         })
     }

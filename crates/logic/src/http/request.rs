@@ -51,6 +51,16 @@ pub struct Forwarding<'a> {
     /// It came over HTTP/2 and was written as HTTP/1.1 by ourselves.
     pub is_http2: bool,
     pub private: PrivateHeaders,
+    pub certificate: CertificateHeader<'a>,
+}
+
+/// The header in which members get the client's certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CertificateHeader<'a> {
+    /// Names under which members believe it: nobody else may say them.
+    pub dropped: &'a [String],
+    /// Name and value for this client.
+    pub added: Option<(&'a str, &'a str)>,
 }
 
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -271,6 +281,7 @@ impl<'b> RequestHead<'b, '_> {
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
+        let private = private | self.named(add.certificate.dropped);
         let dropped = self.scan.hop | private | if add.is_trusted { 0 } else { self.scan.forwarded };
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
@@ -292,6 +303,10 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
         self.write_forwarded(add, out);
+        if let Some((name, value)) = add.certificate.added {
+            let line = [name, ": ", value, "\r\n"];
+            line.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        }
         if let PrivateHeaders::Sent { port, .. } = add.private
             && !self.speaks_for_another(add)
         {
@@ -305,6 +320,16 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Bits of the headers that have one of these names.
+    fn named(&self, names: &[String]) -> u128 {
+        if names.is_empty() {
+            return 0;
+        }
+        let is_named = |header: &Header<'_>| names.iter().any(|name| header.name.eq_ignore_ascii_case(name));
+        let bits = self.headers.iter().enumerate().filter(|(_, header)| is_named(header));
+        bits.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 
     /// Whether the caller is a router that we trust and tells about its own client.

@@ -18,6 +18,8 @@ pub enum Fault {
     /// The client went away; the answer is for the log alone.
     ClientGone,
     NoRoute,
+    /// Sent on a TLS connection that was made for a host of another certificate.
+    WrongHost,
     /// Nobody can have it (see `balance::WhyNone`).
     NoMember,
     /// Too many connections, or the router is about to stop.
@@ -59,6 +61,7 @@ impl Fault {
             | Fault::RequestTimeout
             | Fault::ClientGone
             | Fault::NoRoute
+            | Fault::WrongHost
             | Fault::NoMember
             | Fault::Overloaded
             | Fault::DeadlinePassed
@@ -103,6 +106,10 @@ impl Fault {
             // The status that other routers write in their logs for it; nobody is there to read it.
             Fault::ClientGone => row(client, 499, code::CLIENT_GONE, "The client closed the connection."),
             Fault::NoRoute => row(us, 404, code::NO_ROUTE, "Nothing is served at this address."),
+            Fault::WrongHost => {
+                let text = "This connection was made for another host.";
+                row(client, 421, code::WRONG_HOST_FOR_CONNECTION, text)
+            }
             Fault::NoMember => row(us, 503, code::NO_MEMBER_AVAILABLE, "The service is not available."),
             Fault::Overloaded => row(us, 503, code::TOO_MANY_CONNECTIONS, "The service is busy."),
             Fault::DeadlinePassed => row(us, 504, code::MEMBER_TIMED_OUT, "The request took too long."),

@@ -137,7 +137,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let mut shell = Shell {
         node,
         members: Members::new(surroundings),
-        probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new() },
+        probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() },
         to_manager: link.to_manager,
         is_connected,
         remember,
@@ -216,8 +216,9 @@ impl Shell {
             Output::Kill { id, start } => self.members.order(id, Command::Kill { start }),
             Output::Probe { id, probe, address, kind, timeout_ms } => {
                 let inputs = self.probes.inputs.clone();
+                let configs = self.probes.configs.clone();
                 self.probes.begin(id.clone(), async move {
-                    let answer = probe::probe(address, &kind, timeout_ms).await;
+                    let answer = probe::probe(&configs, address, &kind, timeout_ms).await;
                     let _ = inputs.send(Input::Probed { id, probe, answer }).await;
                 });
             }
@@ -261,6 +262,7 @@ struct Probes {
     inputs: mpsc::Sender<Input>,
     running: BTreeMap<MemberId, AbortHandle>,
     tasks: JoinSet<()>,
+    configs: Rc<probe::TlsConfigs>,
 }
 
 impl Probes {

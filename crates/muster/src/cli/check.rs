@@ -87,6 +87,7 @@ fn examine(args: &Args) -> Findings {
         (None, [only]) => Some(only.clone()),
         (None, _) => None,
     };
+    notes.extend(config::unverified(&settings));
     let problems = match node {
         _ if args.file_only => Problems::default(),
         Some(node) if !settings.nodes.contains(&node) => config::no_such_node(&settings, &file, &node).into(),
@@ -95,7 +96,12 @@ fn examine(args: &Args) -> Findings {
                 notes.push("the cell runs on this machine, so its addresses were not tried".to_owned());
             }
             let roles = Selection::of_node(&settings, &node);
-            config::check_environment(&settings, &text, &file, &node, roles)
+            let mut problems = config::check_environment(&settings, &text, &file, &node, roles);
+            for problem in config::check_certificates(&settings, &text, &file, &node).list {
+                problems.push(problem);
+            }
+            problems.sort();
+            problems
         }
         None => {
             notes.push(

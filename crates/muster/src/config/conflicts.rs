@@ -2,7 +2,8 @@
 //!
 //! Pure: only what the file itself says. What else uses a port of this machine is a question for `environment`.
 
-use super::document::At;
+use super::document::{At, Document};
+use super::listeners;
 use super::problem::KeyPath;
 use super::settings::Builder;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ fn refuse(builder: &mut Builder<'_>, path: &KeyPath, first: &KeyPath, what: &str
 /// Addresses on one node that differ only in what they leave open cannot both be listened on.
 fn check_listeners(settings: &CellSettings, builder: &mut Builder<'_>) {
     let mut taken: HashMap<(NodeName, u16), Vec<(IpAddr, KeyPath)>> = HashMap::new();
-    for (node, address, path) in listeners(settings) {
+    for (node, address, path) in all_listeners(builder.document, settings) {
         if address.port() == 0 {
             continue;
         }
@@ -100,7 +101,7 @@ fn check_listeners(settings: &CellSettings, builder: &mut Builder<'_>) {
 }
 
 /// Every address that something of the cell will listen on, in the order of the file's usual reading.
-fn listeners(settings: &CellSettings) -> Vec<(NodeName, SocketAddr, KeyPath)> {
+fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeName, SocketAddr, KeyPath)> {
     let mut all = Vec::new();
     // The console runs beside the manager, which a file with several nodes leaves open.
     if let [node] = settings.nodes.as_slice() {
@@ -108,7 +109,7 @@ fn listeners(settings: &CellSettings) -> Vec<(NodeName, SocketAddr, KeyPath)> {
     }
     for router in &settings.routers {
         for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {
-            let path = KeyPath::of(&["routers", &router.name.0, "listen", &format!("[{index}]")]);
+            let path = listeners::address_path_of(document, &router.name.0, index);
             all.push((router.node.clone(), *address, path));
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
+mod transport;
+
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
 use logic::limits::CLUSTER_MEMBERS_MAX;
+use transport::{CERTIFICATE, LISTENER, SERVER_NAME, TRANSPORT};
 
 /// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
 const NODES_MAX: usize = 1000;
@@ -97,6 +100,27 @@ pub const SECTIONS: &[Section] = &[
         keys: &[ACCESS_LOG],
     },
     Section {
+        path: "routers.*.listeners",
+        repeats: Repeats::Listed { most: transport::LISTENERS_MAX },
+        doc: "Addresses on which the router takes more than plain HTTP: TLS, TCP, the PROXY protocol. They may stand \
+              beside `listen` or in its place.",
+        keys: &[LISTENER],
+    },
+    Section {
+        path: "routers.*.listeners.certificates",
+        repeats: Repeats::Listed { most: transport::CERTIFICATES_MAX },
+        doc: "The certificates of a listener; with any of them it speaks TLS. The one whose name fits best what the \
+              client asks for is shown (exact, then with `*`), the first where none fits. New files are taken within \
+              seconds, without losing a connection; wrong ones are told of, and the last good ones stay in use.",
+        keys: &[CERTIFICATE],
+    },
+    Section {
+        path: "routers.*.listeners.server_names",
+        repeats: Repeats::Listed { most: transport::SERVER_NAMES_MAX },
+        doc: "Which cluster gets which connections of a listener with the protocol `tls`.",
+        keys: &[SERVER_NAME],
+    },
+    Section {
         path: "routers.*.plugin_cfg",
         repeats: Repeats::Once,
         doc: "A plugin-cfg.xml that the router keeps for web servers in front of the cell's routers, such as those in a \
@@ -136,7 +160,7 @@ pub const SECTIONS: &[Section] = &[
         repeats: Repeats::Once,
         doc: "Keys of members, used where a member does not say it itself. Environments are put together, variable \
               by variable.",
-        keys: &[MEMBER, LAUNCH],
+        keys: &[MEMBER, TRANSPORT, LAUNCH],
     },
     Section {
         path: "clusters.*.defaults.log",
@@ -156,7 +180,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "A member of the cluster; at least one is needed. The order in the file is the order of round robin. A \
               member has either `command`, and is started by the agent of its node, or `address`, and runs \
               elsewhere. Keys that a member lacks come from `[clusters.CLUSTER.defaults]`.",
-        keys: &[MEMBER, MEMBER_ALONE, LAUNCH],
+        keys: &[MEMBER, MEMBER_ALONE, TRANSPORT, LAUNCH],
     },
     Section {
         path: "clusters.*.members.*.log",
@@ -201,9 +225,9 @@ const ROUTER: &[Definition] = &[
     key(
         "listen",
         Kind::List { of: Form::ListenAddress, least: 1, most: 64 },
-        Preset::Required,
+        Preset::Else("none: there must be `listeners`"),
         "[\"0.0.0.0:8080\"]",
-        "Addresses on which the router takes requests.",
+        "Addresses on which the router takes requests without TLS.",
     ),
     key(
         "node",

@@ -121,6 +121,14 @@ impl<'a> Document<'a> {
         self.nearest(path).2
     }
 
+    /// How many things a list holds; 0 where there is none.
+    pub fn count(&self, path: &KeyPath) -> usize {
+        match self.nearest(path) {
+            (_, Some(Value { data: Data::List(items), .. }), true) => items.len(),
+            _ => 0,
+        }
+    }
+
     fn nearest(&self, path: &KeyPath) -> (Option<Range<usize>>, Option<&Value>, bool) {
         let mut table = Some(&self.root);
         let mut found: (Option<Range<usize>>, Option<&Value>) = (None, None);

@@ -4,6 +4,7 @@
 //! a moment later, so whoever starts a thing must still expect that it fails.
 
 use super::document::{At, Document};
+use super::listeners;
 use super::problem::{KeyPath, Problem, Problems};
 use crate::roles::Selection;
 use rustix::fs::Access;
@@ -37,7 +38,8 @@ pub fn check(
     for router in settings.routers.iter().filter(|router| roles.routers && router.node == *node) {
         let path = KeyPath::of(&["routers", &router.name.0]);
         for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {
-            checker.address(*address, path.with("listen").with(&format!("[{index}]")));
+            let at = listeners::address_path_of(&checker.document, &router.name.0, index);
+            checker.address(*address, at);
         }
         if !router.access_log.path.is_empty() {
             checker.log_file(Path::new(&router.access_log.path), &path.with("access_log").with("path"));

@@ -45,6 +45,9 @@ pub enum Form {
     /// A Host header.
     HostHeader,
     CookieName,
+    HeaderName,
+    /// A name that TLS clients ask for; may start with `*.`.
+    ServerName,
     /// A cookie name, or empty for none.
     PathParameter,
     UserName,
@@ -273,6 +276,8 @@ impl Form {
                 refuse("the path has a character that must be written as %XX", None)
             }
             Form::HostHeader if !is_host_header(text) => refuse("this is not a host", None),
+            Form::HeaderName if !is_token(text) => refuse("this is not the name of a header", None),
+            Form::ServerName if !is_server_name(text) => refuse("this is not the name of a server", None),
             Form::CookieName if !is_token(text) => refuse("this is not a cookie name", None),
             Form::PathParameter if !text.is_empty() && !is_token(text) => {
                 refuse("this is not the name of a path parameter", None)
@@ -284,6 +289,8 @@ impl Form {
             | Form::RequestTarget
             | Form::HostHeader
             | Form::CookieName
+            | Form::HeaderName
+            | Form::ServerName
             | Form::PathParameter
             | Form::UserName
             | Form::Word => Ok(()),
@@ -307,6 +314,8 @@ impl Form {
             Form::RouteHost => "a host name or IP address without port, or \"*\" for any",
             Form::RequestTarget => "a path that starts with `/`, with or without query",
             Form::HostHeader => "a host name or IP address, with or without port",
+            Form::HeaderName => "the name of a header like \"Client-Cert\"",
+            Form::ServerName => "a host name like \"shop.example\" or \"*.shop.example\", or an IP address",
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
             Form::UserName => "the name of a user of the node",
@@ -323,7 +332,8 @@ impl Form {
             Form::RoutePath => "^/([^ ?#;\\\\]*[^ ?#;\\\\/])?$",
             Form::RouteHost => "^(\\*|[A-Za-z0-9._-]+|\\[?[0-9A-Fa-f:.]+\\]?)$",
             Form::HostHeader => "^[A-Za-z0-9._:\\[\\]-]+$",
-            Form::CookieName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            Form::ServerName => "^([A-Za-z0-9._*-]+|[0-9A-Fa-f:.]+)$",
+            Form::CookieName | Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::PathParameter => "^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
             Form::UserName => "^[A-Za-z0-9_][A-Za-z0-9._-]*\\$?$",
             Form::Word => return json!({ "type": "string" }),
@@ -435,6 +445,10 @@ fn check_host(text: &str) -> Result<(), Refusal> {
 fn is_host_name(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_letter))
+}
+
+fn is_server_name(text: &str) -> bool {
+    is_host_name(text.strip_prefix("*.").unwrap_or(text)) || text.parse::<IpAddr>().is_ok()
 }
 
 fn is_host_header(text: &str) -> bool {

@@ -10,11 +10,15 @@ use wire::agent::{Launch, LogSettings, ProbeKind, ProbeSettings, RestartSettings
 use wire::error_code;
 use wire::id::MemberName;
 use wire::settings::MemberSettings;
-use wire::view::Transport;
+use wire::view::{MemberTls, Transport};
 
 /// Keys and tables of a member that only matter to whoever starts it.
 const LAUNCH_KEYS: [&str; 8] =
     ["port", "environment", "directory", "user", "stop_signal", "stop_grace_ms", "log", "restart"];
+
+/// Keys that only matter where TLS is spoken.
+const TLS_KEYS: [&str; 5] =
+    ["tls_server_name", "tls_authorities", "tls_certificate", "tls_key", "tls_unverified"];
 
 pub fn read(builder: &mut Builder<'_>, cluster: &str, table: &Table) -> Vec<MemberSettings> {
     let place = |name: &str| KeyPath::of(&["clusters", cluster, name]);
@@ -62,6 +66,7 @@ impl<'a> Tables<'a> {
         let reader = self.reader();
         let clone_id = reader.text_if_any("clone_id").unwrap_or_else(|| self.name.to_owned());
         let run = self.run(builder, &reader, &clone_id);
+        let transport = self.transport(builder, &reader);
         MemberSettings {
             name: MemberName::from(self.name),
             weight: reader.small_integer("weight"),
@@ -69,11 +74,50 @@ impl<'a> Tables<'a> {
             zone: String::new(),
             is_backup: false,
             requests_max: 0,
-            transport: Transport { http2: reader.boolean("http2"), ..Transport::default() },
-            probe: self.probe(builder, &run),
+            probe: self.probe(builder, &run, &transport),
+            transport,
             clone_id,
             run,
         }
+    }
+
+    fn transport(&self, builder: &mut Builder<'_>, reader: &Reader<'_>) -> Transport {
+        let text = |key| reader.text_if_any(key).unwrap_or_default();
+        let tls = reader.boolean("tls").then(|| MemberTls {
+            server_name: text("tls_server_name"),
+            authorities: text("tls_authorities"),
+            certificate: text("tls_certificate"),
+            key: text("tls_key"),
+            is_unverified: reader.boolean("tls_unverified"),
+        });
+        let mut refuse = |key: &str, message: String, allowed: &str| {
+            builder.refuse(error_code::CONFIG_CONTRADICTION, &reader.path(key), At::Key, message, allowed);
+        };
+        for key in TLS_KEYS.into_iter().filter(|key| tls.is_none() && reader.has(key)) {
+            refuse(key, format!("`{key}` has no effect without `tls`"), "`tls = true` beside it");
+        }
+        if let Some(tls) = &tls {
+            if tls.certificate.is_empty() != tls.key.is_empty() {
+                let key = if tls.key.is_empty() { "tls_certificate" } else { "tls_key" };
+                refuse(key, format!("`{key}` stands alone"), "`tls_certificate` and `tls_key` together");
+            }
+            if tls.is_unverified && !tls.authorities.is_empty() {
+                let message = "`tls_authorities` has no effect where any certificate is believed".to_owned();
+                refuse("tls_authorities", message, "either it or `tls_unverified`");
+            }
+            if tls.server_name.starts_with("*.") {
+                let message = "a member has one name, which its certificate carries".to_owned();
+                refuse("tls_server_name", message, "a name without `*`");
+            }
+        }
+        let (http2, sends_proxy_header) = (reader.boolean("http2"), reader.boolean("proxy_protocol"));
+        if http2 && sends_proxy_header {
+            let message =
+                "`proxy_protocol` names one client, and a connection with `http2` is shared by many"
+                    .to_owned();
+            refuse("proxy_protocol", message, "one of both");
+        }
+        Transport { http2, tls, sends_proxy_header, ..Transport::default() }
     }
 
     fn run(&self, builder: &mut Builder<'_>, reader: &Reader<'_>, clone_id: &str) -> Run {
@@ -165,7 +209,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    fn probe(&self, builder: &mut Builder<'_>, run: &Run) -> ProbeSettings {
+    fn probe(&self, builder: &mut Builder<'_>, run: &Run, transport: &Transport) -> ProbeSettings {
         let own = (self.own.0.with("probe"), self.own.1.table("probe"));
         let places = vec![own, self.probe.clone()];
         check_ranges(builder, &places[..1], &places[1..]);
@@ -185,6 +229,7 @@ impl<'a> Tables<'a> {
                 host: reader.text_if_any("host"),
                 status_min: status("status_min"),
                 status_max: status("status_max"),
+                transport: transport.clone(),
             },
             _ => ProbeKind::Tcp,
         };

@@ -4,12 +4,14 @@
 //! the settings. Promise: a file with a problem gives no settings, and every problem names file, line, key, value and
 //! what is allowed. `parse` and `load` change nothing; only `environment` looks at this machine.
 
+mod certificates;
 mod conflicts;
 mod definition;
 mod definitions;
 mod document;
 mod environment;
 mod kind;
+mod listeners;
 mod members;
 mod problem;
 mod reader;
@@ -21,6 +23,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{check as check_certificates, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 

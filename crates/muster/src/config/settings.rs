@@ -6,16 +6,16 @@
 
 use super::conflicts;
 use super::document::{At, Data, Document, Table};
-use super::members;
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
+use super::{listeners, members};
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PluginCfgOutput,
-    PluginCfgScope, RouteSettings, RouterPlace,
+    PluginCfgScope, Protocol, RouteSettings, RouterPlace,
 };
 use wire::view::{Affinity, HashKey, Health, Policy};
 
@@ -101,14 +101,15 @@ impl<'a> Builder<'a> {
         let (timeouts, limits, retry) = (inner("timeouts"), inner("limits"), inner("retry"));
         let access_log = self.access_log(&inner("access_log"));
         let router = self.reader("routers.*", path.clone(), Some(table));
+        let listeners = listeners::read(self, &router, &path, table);
         let ip = |text: &String| text.parse().expect("addresses are checked with the definitions");
         RouterPlace {
             name: RouterName::from(name),
             node: self.node(&router),
-            listeners: router.list("listen").iter().map(|text| Listener::plain(address(text))).collect(),
+            routes: self.routes(&path, table, &listeners),
+            listeners,
             zone: String::new(),
             threads: router.small_integer("threads"),
-            routes: self.routes(&path, table),
             timeouts: Timeouts {
                 connect_ms: timeouts.integer("connect_ms"),
                 head_ms: timeouts.integer("head_ms"),
@@ -170,7 +171,7 @@ impl<'a> Builder<'a> {
         AccessLog { format, path: reader.text_if_any("path").unwrap_or_default() }
     }
 
-    fn routes(&mut self, router: &KeyPath, table: &'a Table) -> Vec<RouteSettings> {
+    fn routes(&mut self, router: &KeyPath, table: &'a Table, listeners: &[Listener]) -> Vec<RouteSettings> {
         let path = router.with("routes");
         let written = match table.get("routes") {
             Some(Data::List(items)) => items.as_slice(),
@@ -180,7 +181,8 @@ impl<'a> Builder<'a> {
             if let [cluster] = self.clusters.as_slice() {
                 return vec![RouteSettings::to_cluster("*", "/", cluster.clone())];
             }
-            if !self.clusters.is_empty() {
+            let takes_requests = |listener: &Listener| matches!(listener.protocol, Protocol::Http { .. });
+            if !self.clusters.is_empty() && listeners.iter().any(takes_requests) {
                 let message =
                     "there are no routes, and more than one cluster to which requests could go".to_owned();
                 let allowed = format!("[[{path}]] with `host`, `path` and `cluster`");
@@ -209,15 +211,18 @@ impl<'a> Builder<'a> {
                 self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
                 ClusterName::from("")
             }
-            (Some(name), clusters) => {
-                let name = ClusterName(name);
-                if !clusters.contains(&name) {
-                    let known: Vec<String> = clusters.iter().map(|name| name.0.clone()).collect();
-                    self.unknown_name(&path, "cluster", &name.0, &known);
-                }
-                name
-            }
+            (Some(name), _) => self.known_cluster(&path, name),
         }
+    }
+
+    /// A cluster that is named at `path`.
+    pub fn known_cluster(&mut self, path: &KeyPath, name: String) -> ClusterName {
+        let name = ClusterName(name);
+        if !self.clusters.contains(&name) {
+            let known: Vec<String> = self.clusters.iter().map(|name| name.0.clone()).collect();
+            self.unknown_name(path, "cluster", &name.0, &known);
+        }
+        name
     }
 
     /// The node that a router or member names, or the only one.

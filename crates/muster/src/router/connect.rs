@@ -1,15 +1,23 @@
-//! A connection to a member: an idle one if there is one, else a new one.
+//! A new connection to a member, ready for its first byte: TCP, who the client is where the member wants to know, TLS.
 
 use super::core::Core;
 use super::manner::ask_first;
 use super::member::Member;
+use super::origin::Origin;
 use super::streams::Stream;
+use super::tls_stream::{Connection, TlsStream};
 use super::waits::{Signal, Ticket};
+use crate::tls;
 use logic::retry::Fault;
 use rustix::io::Errno;
+use rustls::client::UnbufferedClientConnection;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use wire::view::MemberTls;
 
 /// Our own want of files or memory says nothing about the member.
 fn fault_of(error: &io::Error) -> Fault {
@@ -23,25 +31,104 @@ fn fault_of(error: &io::Error) -> Fault {
     }
 }
 
-/// Opens a new connection; `deadline` is on the thread's clock.
-pub async fn connect(ticket: &Ticket, core: &Core, member: &Member, deadline: u64) -> Result<Stream, Fault> {
-    let mut connection = open(ticket, member, deadline).await?;
+/// What is asked for.
+pub struct Opening<'a> {
+    pub core: &'a Core,
+    pub ticket: &'a Ticket,
+    /// For whom it is.
+    pub client: (&'a Stream, &'a Origin),
+    /// On the thread's clock.
+    pub deadline: u64,
+    /// TLS shall agree on HTTP/2.
+    pub http2: bool,
+}
+
+/// Opens a new connection for requests.
+pub async fn connect(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
+    let mut connection = open(opening, member).await?;
+    let Opening { core, ticket, deadline, .. } = *opening;
     if member.manner.get().asks_first && !ask_first(ticket, &core.scratch, &mut connection, deadline).await? {
-        return open(ticket, member, deadline).await;
+        return open(opening, member).await;
     }
     Ok(connection)
 }
 
-async fn open(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Stream, Fault> {
+/// Opens a new connection.
+pub async fn open(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
-    let mut connecting = std::pin::pin!(TcpStream::connect(address));
-    match ticket.until(deadline, |context| connecting.as_mut().poll(context)).await {
-        Ok(Ok(stream)) => Ok(Stream::tcp(stream)),
-        Ok(Err(error)) => {
-            tracing::debug!(member = %member.name, %address, %error, "connecting failed");
-            Err(fault_of(&error))
+    let step = Step { opening, member, address };
+    let mut stream = step.until(pin!(TcpStream::connect(address))).await?;
+    let (sends_header, tls) = {
+        let transport = member.transport.borrow();
+        (transport.sends_proxy_header, transport.tls.clone())
+    };
+    if sends_header {
+        let (client, origin) = opening.client;
+        let (from, to) = origin.addresses(client).ok_or(Fault::ClientGone)?;
+        let mut header = Vec::with_capacity(64);
+        logic::proxy_protocol::write(from, to, &mut header);
+        step.until(pin!(stream.write_all(&header))).await?;
+    }
+    match tls {
+        None => Ok(Stream::tcp(stream)),
+        Some(tls) => step.shake_hands(stream, &tls).await,
+    }
+}
+
+struct Step<'a> {
+    opening: &'a Opening<'a>,
+    member: &'a Member,
+    address: SocketAddr,
+}
+
+impl Step<'_> {
+    async fn until<T>(&self, mut step: Pin<&mut impl Future<Output = io::Result<T>>>) -> Result<T, Fault> {
+        let Opening { ticket, deadline, .. } = self.opening;
+        let done = ticket.until(*deadline, |context| step.as_mut().poll(context)).await;
+        self.judge(done)
+    }
+
+    fn judge<T>(&self, done: Result<io::Result<T>, Signal>) -> Result<T, Fault> {
+        match done {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::debug!(member = %self.member.name, address = %self.address, %error, "connecting failed");
+                Err(fault_of(&error))
+            }
+            Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
+            Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
         }
-        Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
-        Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
+    }
+
+    async fn shake_hands(&self, stream: TcpStream, tls: &MemberTls) -> Result<Stream, Fault> {
+        let Opening { core, ticket, deadline, http2, .. } = *self.opening;
+        let config = core.tls.borrow().of_member(tls, http2);
+        let name = tls::server_name(tls, self.address.ip());
+        let (Some(config), Some(name)) = (config, name) else {
+            self.tell("its TLS files cannot be read");
+            return Err(Fault::ConnectFailed);
+        };
+        let connection = UnbufferedClientConnection::new(config, name).map_err(|error| {
+            self.tell(&error.to_string());
+            Fault::ConnectFailed
+        })?;
+        let buffers = core.tls_buffers.clone();
+        let mut stream = TlsStream::new(stream, Connection::Client(connection), buffers, Vec::new());
+        let shaken = ticket.until(deadline, |context| stream.poll_handshake(context)).await;
+        if let Ok(Err(error)) = &shaken {
+            self.tell(&error.to_string());
+        }
+        self.judge(shaken)?;
+        if http2 && stream.agreed().alpn_protocol() != Some(b"h2") {
+            self.tell("it does not agree on HTTP/2");
+            return Err(Fault::ConnectFailed);
+        }
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    fn tell(&self, reason: &str) {
+        if self.opening.core.may_tell() {
+            tracing::warn!(member = %self.member.name, address = %self.address, reason, "TLS to a member failed");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
+use super::vault::Vault;
 use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent};
@@ -33,6 +34,9 @@ use wire::view::View;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So many times the pause above lie between two looks at the files of TLS: two seconds, so that a new certificate is
+/// soon in use. No event tells of all ways in which files change (renamed directories, links, network file systems).
+const LOOK_EVERY: u32 = 4;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 /// How long threads that are no longer wanted answer the clients that they have: ten minutes, as after an upgrade.
@@ -40,8 +44,9 @@ const RETIRED_DRAIN_MAX: Duration = Duration::from_secs(600);
 
 /// Data threads that the settings ask for.
 pub fn thread_count(settings: &RouterSettings) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = if settings.threads == 0 { cores } else { settings.threads as usize };
+    // Asking for cores reads files, so only where they count.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = if settings.threads == 0 { cores() } else { settings.threads as usize };
     wanted.clamp(1, THREADS_MAX)
 }
 
@@ -70,6 +75,8 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        vault: Vault::default(),
+        looked: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
@@ -123,6 +130,9 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    vault: Vault,
+    /// Ticks of `AGAIN` since the files of TLS were looked at.
+    looked: u32,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
     reported: Arc<Notify>,
@@ -325,6 +335,7 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        self.vault.refresh(settings, &self.views, false);
         let before = self.table.as_ref().filter(|before| *before.settings == *settings);
         let (settings, routes) = match before {
             Some(before) => (before.settings.clone(), before.routes.clone()),
@@ -334,6 +345,7 @@ impl Control {
             settings,
             routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
+            tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
         });
         self.table_before = self.table.replace(table.clone());
@@ -353,8 +365,9 @@ impl Control {
     async fn listen(&mut self, settings: &RouterSettings) {
         let unwanted: Vec<SocketAddr> =
             self.listening.keys().filter(|asked| !is_wanted(settings, **asked)).copied().collect();
-        for asked in settings.listeners.iter().map(|listener| listener.address) {
-            if self.listening.contains_key(&asked) {
+        for listener in &settings.listeners {
+            let asked = listener.address;
+            if self.listening.contains_key(&asked) || !self.vault.is_ready(listener) {
                 continue;
             }
             let in_the_way =
@@ -401,6 +414,13 @@ impl Control {
 
     async fn try_again(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
+        self.looked += 1;
+        if self.looked >= LOOK_EVERY {
+            self.looked = 0;
+            if self.vault.refresh(&settings, &self.views, true) {
+                self.publish().await;
+            }
+        }
         if self.threads.is_empty() {
             return self.use_settings().await;
         }
@@ -429,6 +449,7 @@ impl Control {
             .collect();
         let now = self.clock.now();
         let mut problems = self.problems.clone();
+        problems.extend(self.vault.problems());
         problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
         let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
         self.handover.add_predecessor(&mut report, now);

@@ -6,6 +6,8 @@ use super::member::Cluster;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
+use super::tls_stream::TlsBuffers;
+use super::vault::TlsTable;
 use super::waits::Waits;
 use crate::clock::Clock;
 use logic::route::RouteTable;
@@ -30,11 +32,13 @@ const TOLD_MAX: u32 = 10;
 /// Files kept for listeners, logs, the store and the other roles of the process.
 const FILES_RESERVED: u64 = 256;
 
-/// A client costs a file; a quarter of all is left for connections to members, which requests share.
-fn connections_that_fit() -> u32 {
+/// A thread's share of the connections that there may be. A client costs a file; a quarter of all is left for
+/// connections to members, which requests share.
+fn sessions_max(settings: &RouterSettings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
-    u32::try_from(fit).unwrap_or(u32::MAX)
+    let most = u64::from(settings.limits.connections_max).min(fit) as usize;
+    most.div_ceil(super::control::thread_count(settings))
 }
 
 #[derive(Debug)]
@@ -58,17 +62,22 @@ pub struct Core {
     pub is_stopping: Cell<bool>,
     /// Connections without a request, and tunnels, are closed too.
     pub is_ending: Cell<bool>,
-    /// Connections for which this process may open files.
-    pub connections_fit: Cell<u32>,
+    /// Connections that this thread may have, and as many requests on those that speak HTTP/2.
+    pub sessions_max: Cell<usize>,
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
+    pub tls: RefCell<Arc<TlsTable>>,
+    pub tls_buffers: Rc<TlsBuffers>,
+    /// Headers in which members believe to get clients' certificates; mostly none.
+    pub certificate_headers: RefCell<Vec<String>>,
     seed: Cell<u64>,
 }
 
 impl Core {
     pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+        let sessions_max = sessions_max(&settings);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -84,10 +93,13 @@ impl Core {
             streams: Rc::default(),
             is_stopping: Cell::new(false),
             is_ending: Cell::new(false),
-            connections_fit: Cell::new(connections_that_fit()),
+            sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),
+            tls: RefCell::default(),
+            tls_buffers: TlsBuffers::new(),
+            certificate_headers: RefCell::default(),
             seed: Cell::new(seed),
         })
     }
@@ -157,9 +169,17 @@ impl Core {
 
     /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
+        self.sessions_max.set(sessions_max(&table.settings));
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
+        *self.tls.borrow_mut() = table.tls.clone();
+        let headers = table
+            .settings
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
+        *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
         let clusters = self.clusters.borrow();
         let of_route = |route: &wire::settings::RouteSettings| {
             let name = route.clusters().next()?;

@@ -6,7 +6,8 @@
 //! Times are microseconds of the thread's clock. Not here: which connection may be parked (see `session`).
 
 use super::core::Core;
-use super::session::{Origin, serve_again};
+use super::origin::Origin;
+use super::session::serve_again;
 use super::waits::NEVER;
 use crate::readable::Readable;
 use rustix::buffer::spare_capacity;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
 use wire::router::RetrySettings;
-use wire::view::{MemberView, RunState, View};
+use wire::view::{MemberView, RunState, Transport, View};
 
 #[derive(Debug)]
 pub struct Member {
@@ -25,6 +25,7 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub transport: RefCell<Transport>,
     pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
     speaks_http2: Cell<bool>,
@@ -50,6 +51,7 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            transport: RefCell::new(view.transport.clone()),
             manner: Cell::default(),
             idle: RefCell::default(),
             speaks_http2: Cell::new(view.transport.http2),
@@ -94,7 +96,9 @@ impl Member {
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
     pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
-        if self.index.get().is_some() && idle.len() < most && !connection.is_single() {
+        // What a member was told about one client holds for no other.
+        let is_shared = !connection.is_single() && !self.transport.borrow().sends_proxy_header;
+        if is_shared && self.index.get().is_some() && idle.len() < most {
             idle.push(Idle { connection, until });
         }
     }
@@ -118,12 +122,14 @@ impl Member {
 
     fn take_over(&self, index: usize, view: &MemberView) {
         let takes_requests = matches!(view.state, RunState::Up | RunState::Draining);
-        let speaks_http2 = view.transport.http2;
-        let is_same = self.address.get() == view.address && self.speaks_http2.get() == speaks_http2;
-        if !is_same || !takes_requests {
+        let is_spoken_to_otherwise = *self.transport.borrow() != view.transport;
+        if self.address.get() != view.address || is_spoken_to_otherwise || !takes_requests {
             self.forget_connections();
         }
-        self.speaks_http2.set(speaks_http2);
+        if is_spoken_to_otherwise {
+            self.transport.replace(view.transport.clone());
+        }
+        self.speaks_http2.set(view.transport.http2);
         self.address.set(view.address);
         self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));

@@ -4,12 +4,14 @@
 //! on the way of a request. One more thread, `control`, follows the manager, hands tables to the data threads and
 //! reports what they counted. Serving needs neither manager nor store: the last settings and views are kept on disk.
 
+mod accept;
 mod access_log;
 mod answers;
 mod connect;
 mod control;
 mod core;
 mod exchange;
+mod forward;
 pub mod handover;
 mod http2;
 pub mod kept;
@@ -17,6 +19,7 @@ mod listen;
 mod lot;
 mod manner;
 mod member;
+mod origin;
 pub mod plugin_cfg;
 mod plugin_cfg_output;
 mod reply;
@@ -31,6 +34,7 @@ mod thread;
 mod tls_stream;
 mod tunnel;
 mod upload;
+mod vault;
 mod waits;
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::origin::Origin;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::plugin_cfg;
@@ -68,6 +69,11 @@ impl Refused {
         Self::closing(Fault::Overloaded, "there are connections_max connections already")
     }
 
+    /// HTTP where TLS is spoken.
+    pub fn not_tls() -> Self {
+        Self::closing(Fault::RequestRefused { why: Refusal::PlainOnTls }, "HTTP came where TLS is spoken")
+    }
+
     /// A well-formed request that no member gets; `is_complete` when all of it has come.
     fn of(head: &RequestHead<'_, '_>, is_complete: bool, fault: Fault, reason: String) -> Self {
         Self {
@@ -113,8 +119,7 @@ pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
     pub is_http2: bool,
-    /// Of the listener that took the connection.
-    pub port: u16,
+    pub origin: &'a Origin,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -147,6 +152,11 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
+    if !caller.origin.allows(head.host_name()) {
+        let reason = "the connection was made for a host of another certificate".into();
+        let refused = Refused::of(&head, framing.is_done(), Fault::WrongHost, reason);
+        return Admission::Refused { refused, used };
+    }
     let (cluster, member) = match find_member(core, &head, caller, now) {
         Ok(found) => found,
         Err((fault, reason)) => {
@@ -160,10 +170,14 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         &Forwarding {
             client: caller.address,
             is_trusted: caller.is_trusted,
-            scheme: "http",
+            scheme: if caller.origin.is_secure() { "https" } else { "http" },
             via: VIA,
             is_http2: caller.is_http2,
             private,
+            certificate: CertificateHeader {
+                dropped: &core.certificate_headers.borrow(),
+                added: caller.origin.client_certificate(),
+            },
         },
         &mut buffer,
     );
@@ -193,13 +207,18 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     Admission::Admitted { request, used }
 }
 
+/// The port that the client asked for: that of Host, else the usual one.
+fn named_port(head: &RequestHead<'_, '_>, caller: Caller<'_>) -> u16 {
+    head.port().unwrap_or(if caller.origin.is_secure() { 443 } else { 80 })
+}
+
 /// What members that expect a plug-in before them are told; nothing for all others.
 fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: if rules.tells_listener_port { caller.port } else { head.port().unwrap_or(80) },
+            port: if rules.tells_listener_port { caller.origin.port } else { named_port(head, caller) },
         },
     }
 }
@@ -225,8 +244,8 @@ fn find_member(
         let routes = core.routes.borrow();
         let port = match routes.has_ports() {
             false => 0,
-            true if core.settings.borrow().matches_listener_port => caller.port,
-            true => head.port().unwrap_or(80),
+            true if core.settings.borrow().matches_listener_port => caller.origin.port,
+            true => named_port(head, caller),
         };
         routes.find(head.host_name(), port, head.path())
     };

@@ -5,19 +5,19 @@
 
 use super::access_log::Entry;
 use super::answers;
-use super::connect::connect;
+use super::connect::{Opening, connect};
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
 use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
+use super::origin::Origin;
 use super::reply::{Reply, State};
-use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Outbox, Stream, poll_read, send_at_once};
+use super::request::{Admission, Refused, Request, admit};
+use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
@@ -44,29 +44,7 @@ pub struct Client {
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
     /// It has said nothing yet, and may begin with HTTP/2.
-    may_speak_http2: bool,
-}
-
-/// Where a client's requests come from.
-#[derive(Debug)]
-pub struct Origin {
-    /// Its address as text.
-    pub address: Box<str>,
-    pub is_trusted: bool,
-    /// The port that it came in on.
-    pub port: u16,
-}
-
-impl Origin {
-    /// As who a request asks that comes by this stream.
-    fn caller(&self, stream: &Stream) -> Caller<'_> {
-        Caller {
-            address: &self.address,
-            is_trusted: self.is_trusted,
-            is_http2: stream.is_single(),
-            port: self.port,
-        }
-    }
+    pub may_speak_http2: bool,
 }
 
 /// What becomes of the connection after a request.
@@ -110,19 +88,6 @@ struct Failed {
     is_cut_off: bool,
     /// The answer so far would look complete if the connection were just closed.
     looks_complete: bool,
-}
-
-/// Serves a new connection until either side ends it.
-pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let address = peer.ip().to_canonical();
-    let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    // Only a connection that is broken already has none.
-    let port = stream.local_addr().map_or(0, |local| local.port());
-    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted, port });
-    send_at_once(&stream);
-    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
-    client.may_speak_http2 = true;
-    converse(Session { ticket: Ticket::new(&client.core.waits), client })
 }
 
 /// Serves a connection that was parked.
@@ -323,18 +288,10 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let core = &self.client.core;
-            let connect_ms = core.settings.borrow().timeouts.connect_ms;
-            let connect_ms = request.member.manner.get().connect_ms(connect_ms);
-            let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, core, &request.member, deadline)).await;
-            let mut connection =
+            let connected = Box::pin(self.open(request)).await;
+            let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            if request.uses_http2() {
-                let begun = Box::pin(http2::begin(&self.client.core, &request.member, connection)).await;
-                connection = begun.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            }
             *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
@@ -350,6 +307,18 @@ impl Session {
             failed.looks_complete = exchange.reply.ends_by_close();
             failed
         })
+    }
+
+    /// A new connection to the request's member.
+    async fn open(&self, request: &Request) -> Result<Stream, Fault> {
+        let Client { core, stream, origin, .. } = &self.client;
+        let connect_ms = core.settings.borrow().timeouts.connect_ms;
+        let connect_ms = request.member.manner.get().connect_ms(connect_ms);
+        let http2 = request.uses_http2();
+        let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+        let opening = Opening { core, ticket: &self.ticket, client: (stream, origin), deadline, http2 };
+        let connection = connect(&opening, &request.member).await?;
+        if http2 { http2::begin(core, &request.member, connection).await } else { Ok(connection) }
     }
 
     /// Takes an idle connection of the member if it has one.
@@ -611,13 +580,13 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
 }
 
 /// Counts a request as under way at a member until it is dropped.
-struct InFlight {
+pub struct InFlight {
     core: Rc<Core>,
     member: Rc<Member>,
 }
 
 impl InFlight {
-    fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
+    pub fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
         member.in_flight.set(member.in_flight.get() + 1);
         Self { core: core.clone(), member: member.clone() }
     }
@@ -642,14 +611,14 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
     #[test]
     fn an_idle_session_is_small() {
-        let bytes = size(serve);
+        let bytes = size(converse);
         assert!(bytes <= 920, "a session takes {bytes} bytes");
     }
 }

@@ -56,6 +56,15 @@ impl Stream {
         }
     }
 
+    /// The socket below, whatever is spoken on it.
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.socket()),
+            Stream::Http2Client(_) | Stream::Http2Member(_) => None,
+        }
+    }
+
     /// Whether neither bytes nor an end have come, as far as the event loop knows.
     pub fn is_quiet(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());

@@ -1,6 +1,7 @@
-//! What all data threads of a router know: settings, routes, access log and views. Immutable; replaced whole.
+//! What all data threads of a router know: settings, routes, access log, TLS and views. Immutable; replaced whole.
 
 use super::access_log::AccessLogHandle;
+use super::vault::TlsTable;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,5 +14,6 @@ pub struct Table {
     pub settings: Arc<RouterSettings>,
     pub routes: Arc<RouteTable>,
     pub access_log: Option<AccessLogHandle>,
+    pub tls: Arc<TlsTable>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
 }

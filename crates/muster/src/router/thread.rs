@@ -4,7 +4,6 @@ use super::core::Core;
 use super::listen::ACCEPT_PAUSE;
 use super::lot::{self, Lot};
 use super::report::{ThreadReport, of_thread};
-use super::session::serve;
 use super::table::Table;
 use super::takeover::take_over;
 use crate::clock::Clock;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use wire::router::RouterSettings;
+use wire::settings::{Listener, Protocol};
 
 /// Orders that may wait for a data thread. 64: the control thread waits beyond that.
 pub const ORDERS_MAX: usize = 64;
@@ -95,7 +95,7 @@ async fn run(start: ThreadStart, lot: Lot) {
                 Ok(listener) => {
                     let is_unwanted = Rc::new(Notify::new());
                     listening.entry(asked).or_default().push(is_unwanted.clone());
-                    accepting.spawn_local(accept_until(core.clone(), listener, is_unwanted));
+                    accepting.spawn_local(accept_until(core.clone(), asked, listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
             },
@@ -146,7 +146,13 @@ async fn last_session(core: &Core) {
 }
 
 /// Accepts until the address is no longer wanted; whoever had connected by then is still served.
-async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwanted: Rc<Notify>) {
+async fn accept_until(
+    core: Rc<Core>,
+    asked: SocketAddr,
+    listener: tokio::net::TcpListener,
+    is_unwanted: Rc<Notify>,
+) {
+    let mut place = Place { asked, settings: Listener::plain(asked) };
     loop {
         // Both may be cancelled: a connection that was not taken stays in the queue.
         let accepted = tokio::select! {
@@ -154,7 +160,7 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
             () = is_unwanted.notified() => break,
         };
         match accepted {
-            Ok((stream, peer)) => take_connection(&core, stream, peer),
+            Ok((stream, peer)) => place.take_connection(&core, stream, peer),
             Err(error) => {
                 if core.may_tell() {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -168,30 +174,41 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
         match stream {
-            Ok(stream) => take_connection(&core, stream, peer),
+            Ok(stream) => place.take_connection(&core, stream, peer),
             Err(error) => tracing::warn!(%error, "an accepted connection could not be used"),
         }
     }
 }
 
-fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    if core.connections() >= sessions_max(core) as usize {
-        return refuse_connection(core, &stream);
-    }
-    // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
-    tokio::task::spawn_local(serve(core.clone(), stream, peer));
+/// An address on which connections come.
+struct Place {
+    asked: SocketAddr,
+    /// As the table said last: an address that is being given up may be gone from it.
+    settings: Listener,
 }
 
-/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
-pub fn sessions_max(core: &Core) -> u32 {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
+impl Place {
+    fn take_connection(&mut self, core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+        let settings = core.settings.borrow();
+        if let Some(listener) = settings.listeners.iter().find(|listener| listener.address == self.asked)
+            && *listener != self.settings
+        {
+            self.settings = listener.clone();
+        }
+        drop(settings);
+        if core.connections() >= core.sessions_max.get() {
+            return refuse_connection(core, &self.settings, &stream);
+        }
+        super::accept::take(core, &self.settings, stream, peer);
+    }
 }
 
 /// One answer without waiting: a router that is full has no room for another session.
-fn refuse_connection(core: &Core, stream: &tokio::net::TcpStream) {
+fn refuse_connection(core: &Core, listener: &Listener, stream: &tokio::net::TcpStream) {
     core.count(|totals| totals.refused += 1);
+    if listener.tls.is_some() || !matches!(listener.protocol, Protocol::Http { .. }) {
+        return;
+    }
     let refused = super::request::Refused::overloaded();
     if let Err(error) = stream.try_write(&super::answers::render(&refused, false)) {
         tracing::debug!(%error, "a connection too many could not be told so");

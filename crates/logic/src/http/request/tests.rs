@@ -12,6 +12,7 @@ const ADD: Forwarding<'_> = Forwarding {
     via: "muster",
     is_http2: false,
     private: PrivateHeaders::NotSent,
+    certificate: CertificateHeader { dropped: &[], added: None },
 };
 
 fn refused(bytes: &[u8], expected: Refusal) {
@@ -266,4 +267,16 @@ fn host_name_and_path_leave_out_port_and_query() {
         assert_eq!(head.path(), b"/p/q");
         assert_eq!(head.cookies().collect::<Vec<_>>(), [&b"a=1"[..], b"b=2"]);
     }
+}
+
+#[test]
+fn nobody_but_us_says_which_certificate_a_client_has() {
+    let bytes = b"GET / HTTP/1.1\r\nHost: x\r\nclient-CERT: :forged:\r\nX: 1\r\n\r\n";
+    let dropped = ["Client-Cert".to_owned()];
+    let certificate = CertificateHeader { dropped: &dropped, added: None };
+    let text = head_of(bytes, &Forwarding { certificate, ..ADD });
+    assert!(!text.contains("forged") && text.contains("X: 1\r\n"), "{text}");
+    let certificate = CertificateHeader { dropped: &dropped, added: Some(("Client-Cert", ":AAAA:")) };
+    let text = head_of(bytes, &Forwarding { certificate, ..ADD });
+    assert!(!text.contains("forged") && text.contains("\r\nClient-Cert: :AAAA:\r\n"), "{text}");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use tokio::net::TcpListener;
+use wire::view::Transport;
 
 fn run<T>(story: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -9,7 +10,13 @@ fn run<T>(story: impl Future<Output = T>) -> T {
 }
 
 fn http() -> ProbeKind {
-    ProbeKind::Http { path: "/healthz".into(), host: None, status_min: 200, status_max: 299 }
+    ProbeKind::Http {
+        path: "/healthz".into(),
+        host: None,
+        status_min: 200,
+        status_max: 299,
+        transport: Transport::default(),
+    }
 }
 
 /// What the probe thinks of a member that says `answer` to the first bytes it gets.
@@ -17,7 +24,7 @@ fn verdict_on(answer: &'static [u8]) -> ProbeAnswer {
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the kernel has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let kind = http();
+        let (kind, configs) = (http(), TlsConfigs::default());
         let member = async {
             let (mut stream, _) = listener.accept().await.expect("the probe comes");
             let mut request = [0; 512];
@@ -25,7 +32,7 @@ fn verdict_on(answer: &'static [u8]) -> ProbeAnswer {
             assert!(request[..count].starts_with(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:"));
             stream.write_all(answer).await.expect("the probe listens");
         };
-        tokio::join!(probe(address, &kind, 5_000), member).0
+        tokio::join!(probe(&configs, address, &kind, 5_000), member).0
     })
 }
 
@@ -57,8 +64,8 @@ fn a_member_that_accepts_and_says_nothing_is_found_by_the_time_out() {
         // Never accepts: the kernel does that for it, as for a suspended process.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the kernel has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        assert_eq!(probe(address, &ProbeKind::Tcp, 5_000).await, ProbeAnswer::Good);
-        probe(address, &http(), 20).await
+        assert_eq!(probe(&TlsConfigs::default(), address, &ProbeKind::Tcp, 5_000).await, ProbeAnswer::Good);
+        probe(&TlsConfigs::default(), address, &http(), 20).await
     });
     assert_eq!(why(answer), "no answer within 20 ms");
 }
@@ -69,7 +76,7 @@ fn nobody_listening_is_a_refusal() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the kernel has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         drop(listener);
-        probe(address, &ProbeKind::Tcp, 5_000).await
+        probe(&TlsConfigs::default(), address, &ProbeKind::Tcp, 5_000).await
     });
     assert!(why(answer).contains("Connection refused"));
 }

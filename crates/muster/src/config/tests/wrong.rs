@@ -151,19 +151,19 @@ fn unknown_keys() {
     check_added(
         "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nzzzzzz = 1",
         expect![[r#"
-        muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
-          key:     clusters.shop.members.three.zzzzzz
-          value:   1
-          allowed: node, weight, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+            muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
+              key:     clusters.shop.members.three.zzzzzz
+              value:   1
+              allowed: node, weight, clone_id, address, tls, tls_server_name, tls_authorities, tls_certificate, tls_key, tls_unverified, proxy_protocol, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
     );
     check_added(
         "[nodes.local]\naddress = \"10.0.0.3\"",
         expect![[r#"
-        muster.toml:10:1: M1002: there is no key `address` in `nodes.local`
-          key:     nodes.local.address
-          value:   "10.0.0.3"
-          allowed: no keys
-          did you mean `address` in `[clusters.CLUSTER.members.MEMBER]`?"#]],
+            muster.toml:10:1: M1002: there is no key `address` in `nodes.local`
+              key:     nodes.local.address
+              value:   "10.0.0.3"
+              allowed: no keys
+              did you mean `address` in `[[routers.ROUTER.listeners]]`?"#]],
     );
 }
 
@@ -650,10 +650,9 @@ fn things_that_are_missing() {
     check(
         "[routers.r]\n[clusters.c.members.m]\naddress = \"10.0.0.1:80\"",
         expect![[r#"
-        muster.toml:1:10: M1006: `listen` is missing
-          key:     routers.r.listen
-          allowed: 1 to 64 texts, each an IP address and a port like "0.0.0.0:8080" or "[::]:8080"; port 0 takes a free one
-          did you mean `listen = ["0.0.0.0:8080"]`?"#]],
+            muster.toml:1:10: M1006: the router listens nowhere
+              key:     routers.r.listen
+              allowed: `listen = ["0.0.0.0:8080"]`, or [[routers.NAME.listeners]]"#]],
     );
     check_added(
         "[clusters.empty]",

@@ -10,9 +10,9 @@ use super::{
     UNSEEN_RESETS_MAX,
 };
 use crate::router::core::Core;
-use crate::router::session::{Client, Origin, Session, converse};
+use crate::router::origin::Origin;
+use crate::router::session::{Client, Session, converse};
 use crate::router::streams::Stream;
-use crate::router::thread::sessions_max;
 use crate::router::waits::{NEVER, Signal, Ticket};
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
@@ -49,6 +49,8 @@ struct Front {
 pub async fn serve(session: Session) {
     let Session { ticket, client } = session;
     let Client { core, stream, origin, surplus, .. } = client;
+    // Streams have no socket that could be asked.
+    let origin = Origin::with_addresses(origin, &stream);
     let (limits, timeouts) = {
         let settings = core.settings.borrow();
         (settings.limits, settings.timeouts)
@@ -193,7 +195,7 @@ impl Front {
         mut respond: SendResponse<Bytes>,
         context: &mut Context<'_>,
     ) {
-        if self.core.streams.get() >= sessions_max(&self.core) {
+        if self.core.streams.get() as usize >= self.core.sessions_max.get() {
             // The client may ask again, here or elsewhere: nobody has seen the request.
             respond.send_reset(Reason::REFUSED_STREAM);
             return self.core.count(|totals| totals.refused += 1);

@@ -1,5 +1,5 @@
+use super::super::accept::take;
 use super::super::core::Core;
-use super::super::session::serve;
 use super::super::tests::stage;
 use super::{Lot, SESSIONS_FREE, watch_for_ever};
 use crate::clock::Clock;
@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::settings::Listener;
 
 /// A thread's core with everything that wakes its sessions up, and clients that have just connected to it.
 fn check(idle_ms: u64, clients: usize, story: impl AsyncFnOnce(Rc<Core>, Vec<TcpStream>)) {
@@ -32,7 +33,7 @@ fn check(idle_ms: u64, clients: usize, story: impl AsyncFnOnce(Rc<Core>, Vec<Tcp
             let (stream, peer) = listener.accept().expect("somebody connected");
             stream.set_nonblocking(true).expect("a socket");
             let stream = tokio::net::TcpStream::from_std(stream).expect("within a runtime");
-            tokio::task::spawn_local(serve(core.clone(), stream, peer));
+            take(&core, &Listener::plain(address), stream, peer);
         }
         story(core, connected).await;
         tasks.shutdown().await;

@@ -1,0 +1,104 @@
+//! Where a connection's requests come from: the client, and what its connection's beginning told beyond the socket.
+//!
+//! Shared by all streams of a connection. What few connections have is in a box: ten thousand idle ones carry its size.
+
+use super::core::Core;
+use super::request::Caller;
+use super::streams::Stream;
+use crate::tls::Certificates;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Origin {
+    /// Its address as text.
+    pub address: Box<str>,
+    pub is_trusted: bool,
+    /// The port that it came in on.
+    pub port: u16,
+    /// None for a plain connection straight from the client.
+    beyond: Option<Box<Beyond>>,
+}
+
+/// What a plain socket does not tell.
+#[derive(Debug, Default)]
+pub struct Beyond {
+    /// Client, and the address that it asked for, where these are others than the socket's.
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
+    pub tls: Option<Arc<OriginTls>>,
+}
+
+/// A client's TLS.
+#[derive(Debug)]
+pub struct OriginTls {
+    /// The server that it asked for.
+    pub server_name: Option<String>,
+    pub certificates: Arc<Certificates>,
+    /// Name of the header and the client's certificate as its value, where members shall have it.
+    pub client_certificate: Option<(String, String)>,
+}
+
+impl Origin {
+    /// Of a connection from `peer`, unless more is known.
+    pub fn new(core: &Core, stream: &Stream, peer: SocketAddr, beyond: Option<Beyond>) -> Rc<Self> {
+        let told = beyond.as_ref().and_then(|beyond| beyond.addresses);
+        let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        // Only a connection that is broken already has none.
+        let port = told.map(|(_, server)| server).or(local).map_or(0, |local| local.port());
+        let address = told.map_or(peer, |(client, _)| client).ip().to_canonical();
+        Rc::new(Self {
+            is_trusted: core.settings.borrow().trusted_proxies.contains(&address),
+            address: address.to_string().into_boxed_str(),
+            port,
+            beyond: beyond.map(Box::new),
+        })
+    }
+
+    /// The same for streams on this connection, which they cannot ask.
+    pub fn with_addresses(origin: Rc<Self>, stream: &Stream) -> Rc<Self> {
+        let Some(addresses) = origin.addresses(stream) else { return origin };
+        Rc::new(Self {
+            address: origin.address.clone(),
+            is_trusted: origin.is_trusted,
+            port: origin.port,
+            beyond: Some(Box::new(Beyond { addresses: Some(addresses), tls: origin.tls().cloned() })),
+        })
+    }
+
+    fn tls(&self) -> Option<&Arc<OriginTls>> {
+        self.beyond.as_ref()?.tls.as_ref()
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// As who a request asks that comes by this stream.
+    pub fn caller(&self, stream: &Stream) -> Caller<'_> {
+        let is_http2 = stream.is_single();
+        Caller { address: &self.address, is_trusted: self.is_trusted, is_http2, origin: self }
+    }
+
+    /// Whether requests for this host may come this way.
+    pub fn allows(&self, host: &[u8]) -> bool {
+        let Some(tls) = self.tls() else { return true };
+        let (Some(asked), Ok(host)) = (&tls.server_name, std::str::from_utf8(host)) else { return true };
+        !tls.certificates.are_others(asked, host)
+    }
+
+    pub fn client_certificate(&self) -> Option<(&str, &str)> {
+        let (name, value) = self.tls()?.client_certificate.as_ref()?;
+        Some((name, value))
+    }
+
+    /// Client and the address that it asked for; None if the connection is gone.
+    pub fn addresses(&self, stream: &Stream) -> Option<(SocketAddr, SocketAddr)> {
+        if let Some(addresses) = self.beyond.as_ref().and_then(|beyond| beyond.addresses) {
+            return Some(addresses);
+        }
+        let socket = stream.socket()?;
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Some((canonical(socket.peer_addr().ok()?), canonical(socket.local_addr().ok()?)))
+    }
+}
