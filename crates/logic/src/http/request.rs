@@ -21,7 +21,7 @@ pub struct RequestHead<'b, 'h> {
     /// Bytes of the head with its empty line, and of an empty line before it.
     pub length: usize,
     pub method: &'b str,
-    /// Path and query, or `*`.
+    /// Path and query, or `*`. A path that is missing before its query is `/`: only `path` and `write` say so.
     pub target: &'b str,
     /// As sent, with port; empty for HTTP/1.0 without Host.
     pub host: &'b [u8],
@@ -93,7 +93,8 @@ pub fn parse<'b, 'h>(
         return Err(Refusal::Malformed);
     };
     check_line_lengths(head, headers)?;
-    let scan = scan(head, headers)?;
+    let mut scan = scan(head, headers)?;
+    scan.note_odd_length(head, headers);
     if scan.content_types > 1 {
         return Err(Refusal::ContentTypeTwice);
     }
@@ -188,7 +189,8 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
     if method == "CONNECT" {
         return Err(Refusal::Connect);
     }
-    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+    // A fragment is the client's own affair; some servers cut it off and others do not.
+    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#') {
         return Err(Refusal::Target);
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
@@ -201,7 +203,7 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
         () if has_prefix("https://") => &target[8..],
         () => return Err(Refusal::Target),
     };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !is_host(authority.as_bytes()) {
         return Err(Refusal::Target);
     }
@@ -211,7 +213,12 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
     if host.is_none() {
         return Err(Refusal::HostMissing);
     }
-    Ok(if path.is_empty() { "/" } else { path })
+    Ok(match path {
+        // The server as a whole (RFC 9112, 3.2.4).
+        "" if method == "OPTIONS" => "*",
+        "" => "/",
+        path => path,
+    })
 }
 
 /// An upgrade that may be passed on: asked for properly, without a body, and not to HTTP/2 in clear text, which
@@ -250,6 +257,9 @@ impl<'b> RequestHead<'b, '_> {
     /// Path without query.
     pub fn path(&self) -> &'b [u8] {
         let target = self.target.as_bytes();
+        if target.first() == Some(&b'?') {
+            return b"/";
+        }
         &target[..target.iter().position(|byte| *byte == b'?').unwrap_or(target.len())]
     }
 
@@ -312,7 +322,11 @@ impl<'b> RequestHead<'b, '_> {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
         let own = self.target.as_bytes();
-        out.extend_from_slice(if changes.target.is_empty() { own } else { changes.target });
+        let target = if changes.target.is_empty() { own } else { changes.target };
+        if target.starts_with(b"?") {
+            out.push(b'/');
+        }
+        out.extend_from_slice(target);
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if self.host.is_empty() {
             out.extend_from_slice(b"Host: \r\n");
@@ -321,6 +335,10 @@ impl<'b> RequestHead<'b, '_> {
         out.extend_from_slice(changes.lines);
         if self.scan.is_chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if self.scan.is_length_odd {
+            let length = self.scan.length.unwrap_or(0);
+            out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
         self.write_forwarded(add, out);
         if let Some((name, value)) = add.certificate.added {

@@ -62,7 +62,7 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell
     Node(node::Args),
-    /// Run a router without a cell, from a plugin-cfg.xml
+    /// Run a router without a cell, from a plugin-cfg.xml; replace routers' processes while they serve
     Router(router::Args),
     /// Judge, merge, compare, explain and write plugin-cfg.xml, the file of the WebSphere plug-in
     PluginCfg(plugin_cfg::Args),

@@ -67,7 +67,10 @@ pub struct Core {
     pub streams: Rc<Cell<u32>>,
     /// Those connections.
     pub companies: Companies,
+    /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
+    /// Connections without a request, and tunnels, are closed too.
+    pub is_ending: Cell<bool>,
     /// Connections that this thread may have, and as many requests on those that speak HTTP/2.
     pub sessions_max: Cell<usize>,
     pub report_now: Notify,
@@ -101,6 +104,7 @@ impl Core {
             streams: Rc::default(),
             companies: Companies::default(),
             is_stopping: Cell::new(false),
+            is_ending: Cell::new(false),
             sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),

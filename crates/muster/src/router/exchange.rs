@@ -51,6 +51,10 @@ impl Exchange {
         if self.reply.waits_for_client() {
             return Fault::ClientGone;
         }
+        // A member that answers before the end of the request may wait for the rest of it.
+        if self.reply.state != State::AwaitHead && self.upload.waits_for_client(request) {
+            return Fault::ClientGone;
+        }
         // A client that waits for 100 (Continue) sends no body until the member has spoken.
         let may_send = !request.expects_continue || self.reply.has_started || request.body_bytes > 0;
         let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);

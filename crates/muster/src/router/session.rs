@@ -159,7 +159,7 @@ impl Session {
                 return read;
             }
             deadline = self.ticket.in_ms(timeouts.head_ms);
-        } else if self.client.core.is_stopping.get() {
+        } else if self.client.core.is_ending.get() {
             return Read::End;
         }
         loop {
@@ -389,7 +389,8 @@ impl Session {
         if exchange.reply.state == State::Switched {
             return After::Tunnel(Box::new(exchange.connection));
         }
-        let client_closes = exchange.reply.client_closes || self.client.core.is_stopping.get();
+        // A client that was not told so is not closed while the router drains: it may be sending its next request.
+        let client_closes = exchange.reply.client_closes || self.client.core.is_ending.get();
         let is_sent = exchange.upload.is_sent(request);
         self.keep_connection(request, exchange);
         After::Next(match (is_sent, client_closes) {

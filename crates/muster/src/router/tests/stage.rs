@@ -83,7 +83,9 @@ impl Stage {
             state_dir: self.directory.clone(),
             manager_socket: self.directory.join("manager.sock"),
         };
-        self.router = Some(start(options).expect("the router starts"));
+        // Nobody asks it to hand over.
+        let (_, requests) = tokio::sync::mpsc::channel(1);
+        self.router = Some(start(options, requests, None).expect("the router starts"));
     }
 
     fn play_manager(&self) {
