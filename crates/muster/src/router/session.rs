@@ -97,6 +97,7 @@ pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> imp
 }
 
 /// Serves one request after the other, until either side ends it.
+#[expect(clippy::manual_async_fn, reason = "an async function would carry its argument twice")]
 pub fn converse(mut session: Session) -> impl Future<Output = ()> {
     async move {
         session.ticket.enter().await;
