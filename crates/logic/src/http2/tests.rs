@@ -1,3 +1,5 @@
+//! Stories of clients that work and clients that flood.
+
 use super::*;
 
 fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {

@@ -99,6 +99,7 @@ pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> imp
 }
 
 /// Serves one request after the other, until either side ends it.
+#[expect(clippy::manual_async_fn, reason = "an async function would carry its argument twice")]
 pub fn converse(mut session: Session) -> impl Future<Output = ()> {
     async move {
         session.ticket.enter().await;
@@ -341,10 +342,10 @@ impl Session {
 
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
-        let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
-        let manner = request.member.manner.get();
-        let response_ms = manner.response_ms(request.asked.upgrade, response_ms);
         loop {
+            // Asked anew each time, because every session would carry the answer.
+            let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+            let response_ms = request.member.manner.get().response_ms(request.asked.upgrade, response_ms);
             let since_us = if exchange.reply.state == State::AwaitHead {
                 if !exchange.upload.is_sent(request) {
                     exchange.reply.sent_at_us = self.ticket.now_us();

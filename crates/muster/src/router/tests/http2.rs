@@ -360,7 +360,7 @@ fn an_early_answer_comes_whole_and_the_rest_of_the_body_is_refused() {
 
 #[test]
 fn a_request_that_is_given_up_ends_at_its_member() {
-    let (told, gone) = std::sync::mpsc::channel();
+    let (told, gone) = std::sync::mpsc::sync_channel(1);
     let stage = Stage::new();
     let seen = stage.member("a", 1, move |mut caller| {
         read_request(&mut caller).expect("a request");
@@ -454,7 +454,7 @@ fn websockets_open_by_extended_connect() {
 
 #[test]
 fn the_router_says_goodbye_when_it_stops_and_finishes_what_it_has() {
-    let (go_on, may_answer) = std::sync::mpsc::channel::<()>();
+    let (go_on, may_answer) = std::sync::mpsc::sync_channel::<()>(1);
     let may_answer = std::sync::Mutex::new(may_answer);
     let mut stage = Stage::new();
     let seen = stage.member("a", 1, move |mut caller| {

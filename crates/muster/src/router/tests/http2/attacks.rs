@@ -255,7 +255,7 @@ fn clients_that_take_nothing_hold_little_and_end() {
 
 #[test]
 fn a_stream_that_stands_still_does_not_stop_the_others() {
-    let (_never, held) = std::sync::mpsc::channel::<()>();
+    let (_never, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = std::sync::Mutex::new(held);
     let stage = Stage::new();
     stage.member("a", 1, move |mut caller| {
@@ -287,7 +287,7 @@ fn a_stream_that_stands_still_does_not_stop_the_others() {
 
 #[test]
 fn requests_beyond_the_bound_are_refused_unseen() {
-    let (never, held) = std::sync::mpsc::channel::<()>();
+    let (never, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = std::sync::Mutex::new(held);
     let stage = Stage::new();
     let seen = stage.member("a", 1, move |mut caller| {

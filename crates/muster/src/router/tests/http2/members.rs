@@ -251,7 +251,7 @@ fn a_member_that_is_silent_on_its_connection_gets_a_new_one() {
     let stage = Stage::with(|settings| settings.timeouts.response_ms = 2_500);
     let connections = Arc::new(AtomicU64::new(0));
     let count = connections.clone();
-    let (never, held) = std::sync::mpsc::channel::<()>();
+    let (never, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = Arc::new(std::sync::Mutex::new(held));
     stage.http2_member("a", move |caller| {
         // The first connection dies without a word after its first answer.
@@ -280,7 +280,7 @@ fn a_member_that_is_silent_on_its_connection_gets_a_new_one() {
 
 #[test]
 fn a_call_that_its_client_gives_up_ends_at_the_member() {
-    let (told, gone) = std::sync::mpsc::channel();
+    let (told, gone) = std::sync::mpsc::sync_channel(1);
     let stage = Stage::new();
     let serve = move |(request, mut respond): Asked| {
         let told = told.clone();
