@@ -116,8 +116,6 @@ pub enum Admission {
 /// Whom the request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
-    pub address: &'a str,
-    pub is_trusted: bool,
     pub is_http2: bool,
     pub origin: &'a Origin,
 }
@@ -168,8 +166,8 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let private = private_headers(&cluster, &head, caller);
     head.write(
         &Forwarding {
-            client: caller.address,
-            is_trusted: caller.is_trusted,
+            client: &caller.origin.address,
+            is_trusted: caller.origin.is_trusted,
             scheme: if caller.origin.is_secure() { "https" } else { "http" },
             via: VIA,
             is_http2: caller.is_http2,

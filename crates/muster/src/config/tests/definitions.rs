@@ -27,6 +27,20 @@ node = "other"
 [routers.r.retry]
 [routers.r.access_log]
 format = "common"
+[routers.r.plugin_cfg]
+path = "/base/plugin-cfg.xml"
+[[routers.r.listeners]]
+address = "127.0.0.1:4"
+client_authorities = "/base/ca.pem"
+[[routers.r.listeners.certificates]]
+certificate = "/base/one.pem"
+key = "/base/one.key"
+[[routers.r.listeners]]
+address = "127.0.0.1:5"
+protocol = "tls"
+[[routers.r.listeners.server_names]]
+name = "base.example"
+cluster = "c"
 [[routers.r.routes]]
 cluster = "c"
 [clusters.shop]
@@ -57,16 +71,19 @@ fn base_with(section: &Section, line: &str) -> String {
     let wanted = header(section);
     let mut text = String::new();
     let mut current = "";
+    let mut is_done = false;
     for old in BASE.lines() {
         if old.starts_with('[') {
-            current = old;
+            // Of several tables of a list the first one is changed.
+            is_done |= current == wanted;
+            current = if is_done && old == wanted { "" } else { old };
         }
         let is_replaced = current == wanted && old.split_once(" = ").is_some_and(|(name, _)| name == key);
         if !is_replaced {
             text.push_str(old);
             text.push('\n');
         }
-        if old == wanted {
+        if old == wanted && !is_done {
             text.push_str(line);
             text.push('\n');
         }
@@ -104,12 +121,30 @@ fn the_full_example_is_right_and_uses_every_table() {
     }
 }
 
+/// What must stand beside a key for it to have an effect.
+fn companions(section: &Section, key: &str) -> &'static str {
+    match (section.name(), key) {
+        ("listeners", "protocol") => "cluster = \"c\"",
+        ("listeners", "cluster") => "protocol = \"tcp\"",
+        (_, "tls_certificate") => "tls = true\ntls_key = \"/base/key\"",
+        (_, "tls_key") => "tls = true\ntls_certificate = \"/base/certificate\"",
+        (_, key) if key.starts_with("tls_") => "tls = true",
+        _ => "",
+    }
+}
+
 #[test]
 fn every_example_is_allowed_and_changes_the_settings() {
-    let base = settings(BASE);
     for (section, definition) in everything() {
         let line = format!("{} = {}", definition.name, definition.example);
-        let mut text = base_with(section, &line);
+        let beside = companions(section, definition.name);
+        let base = match beside {
+            "" | "cluster = \"c\"" => settings(BASE),
+            beside if beside.contains('\n') => settings(&base_with(section, "tls = true")),
+            "protocol = \"tcp\"" => settings(&base_with(section, "protocol = \"tcp\"\ncluster = \"c\"")),
+            beside => settings(&base_with(section, beside)),
+        };
+        let mut text = base_with(section, format!("{line}\n{beside}").trim_end());
         if definition.name == "address" {
             // A member that runs elsewhere may have no tables about its start, not even empty ones.
             text = text.replace("[clusters.c.members.m.log]\n[clusters.c.members.m.restart]\n", "");
