@@ -224,6 +224,7 @@ fn certificates_change_in_place_and_a_broken_one_changes_nothing() {
     let count = from.read(&mut answer).expect("an answer");
     assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "the old connection goes on");
     drop(to);
+    old.kill().expect("it runs");
     old.wait().expect("it ends");
 
     std::fs::write(&pair.certificate, "no certificate").expect("ours");
@@ -249,7 +250,7 @@ fn members_prove_who_they_are_and_get_our_certificate() {
     let own = ours.sign(&scratch, "router", &["router"]);
     let (strict, other) = (free_address(), free_address());
     let lines = format!(
-        "ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache shared:one:1m;",
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache shared:one:1m; ssl_protocols TLSv1.2 TLSv1.3;",
         pair.certificate, pair.key
     );
     let with_client = format!("{lines} ssl_client_certificate {}; ssl_verify_client on;", ours.file);
@@ -409,6 +410,8 @@ fn tcp_goes_both_ways_with_and_without_tls_and_tls_passes_through_by_its_name() 
     client.stdout.as_mut().expect("piped").read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"IBM");
     drop(client.stdin.take());
+    // It would not end by itself: -quiet goes on after the end of its input.
+    client.kill().expect("it runs");
     client.wait().expect("it ends");
     let said = ask(passing, &authority, "behind.example", "/", &[]);
     assert!(said.contains("name=behind.example"), "{said}");

@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 14] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -32,6 +32,8 @@ const PACKAGES: [Package; 12] = [
     Package { name: "haproxy", program: "haproxy", reason: "the peer that the benchmark measures against" },
     Package { name: "wrk", program: "wrk", reason: "a client that loads the router" },
     Package { name: "curl", program: "curl", reason: "a client that people use" },
+    Package { name: "openssl", program: "openssl", reason: "a TLS client that shows what it gets" },
+    Package { name: "testssl.sh", program: "testssl", reason: "looks for weaknesses of TLS" },
     Package { name: "valgrind", program: "valgrind", reason: "counts instructions per request" },
     Package { name: "chromium", program: "chromium", reason: "looks at the console as a person does" },
     Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },
