@@ -136,6 +136,8 @@ fn refuse_without_effect(
     kind: &str,
     is_plain: bool,
 ) {
+    // What is only its default says nothing.
+    let says = |key: &str| reader.says(key) && (key != "client_required" || reader.boolean(key));
     let mut refuse = |key: &str, why: &str, allowed: &str| {
         let message = format!("`{key}` has no effect {why}");
         builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with(key), At::Key, message, allowed);
@@ -157,12 +159,12 @@ fn refuse_without_effect(
         refuse("client_header", "where no requests are read", "only with `protocol = \"http\"`");
     }
     for key in ["client_authorities", "client_required", "client_header"] {
-        if is_plain && reader.says(key) {
+        if is_plain && says(key) {
             refuse(key, "without certificates", "only beside `certificates`");
         }
     }
     for key in ["client_required", "client_header"] {
-        if !is_plain && reader.says(key) && !reader.says("client_authorities") {
+        if !is_plain && says(key) && !reader.says("client_authorities") {
             refuse(key, "without `client_authorities`", "beside `client_authorities`");
         }
     }

@@ -93,7 +93,9 @@ impl<'a> Tables<'a> {
         let mut refuse = |key: &str, message: String, allowed: &str| {
             builder.refuse(error_code::CONFIG_CONTRADICTION, &reader.path(key), At::Key, message, allowed);
         };
-        for key in TLS_KEYS.into_iter().filter(|key| tls.is_none() && reader.has(key)) {
+        // What is only its default says nothing.
+        let says = |key: &&str| reader.has(key) && (*key != "tls_unverified" || reader.boolean(key));
+        for key in TLS_KEYS.into_iter().filter(says).filter(|_| tls.is_none()) {
             refuse(key, format!("`{key}` has no effect without `tls`"), "`tls = true` beside it");
         }
         if let Some(tls) = &tls {

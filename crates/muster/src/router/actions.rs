@@ -148,12 +148,12 @@ impl Rate {
 
 /// Whose request it is: of a trusted caller, the last address of X-Forwarded-For that is none of a trusted proxy.
 fn client_of(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Option<IpAddr> {
-    let forwarded = head.header("x-forwarded-for").filter(|_| caller.is_trusted);
+    let forwarded = head.header("x-forwarded-for").filter(|_| caller.origin.is_trusted);
     let settings = core.settings.borrow();
     let addresses = forwarded.unwrap_or_default().rsplit(|byte| *byte == b',');
     let address = |text: &[u8]| std::str::from_utf8(text.trim_ascii()).ok()?.parse::<IpAddr>().ok();
     let client = addresses.map_while(address).find(|address| !settings.trusted_proxies.contains(address));
-    client.or_else(|| caller.address.parse().ok())
+    client.or_else(|| caller.origin.address.parse().ok())
 }
 
 impl Actions {
@@ -245,7 +245,7 @@ pub fn early(
         path: head.path(),
         route_path: &actions.route_path,
         query: head.query(),
-        client: caller.address,
+        client: &caller.origin.address,
         scheme,
         route: &actions.route.name,
     };

@@ -83,8 +83,7 @@ impl Origin {
 
     /// As who a request asks that comes by this stream.
     pub fn caller(&self, stream: &Stream) -> Caller<'_> {
-        let is_http2 = stream.is_single();
-        Caller { address: &self.address, is_trusted: self.is_trusted, is_http2, origin: self }
+        Caller { is_http2: stream.is_single(), origin: self }
     }
 
     /// Whether requests for this host may come this way.

@@ -136,8 +136,6 @@ pub enum Admission {
 /// Whom the request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
-    pub address: &'a str,
-    pub is_trusted: bool,
     pub is_http2: bool,
     pub origin: &'a Origin,
 }
@@ -206,8 +204,8 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
     let add = Forwarding {
-        client: caller.address,
-        is_trusted: caller.is_trusted,
+        client: &caller.origin.address,
+        is_trusted: caller.origin.is_trusted,
         scheme,
         via: VIA,
         is_http2: caller.is_http2,

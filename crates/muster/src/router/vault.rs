@@ -15,7 +15,7 @@ use wire::settings::{Listener, ListenerTls, Protocol};
 use wire::view::{MemberTls, View};
 
 /// Protocols of HTTP that clients are offered, the best first.
-const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
 /// What members are asked for that speak HTTP/2. Others are asked for nothing, which all of them understand.
 const HTTP2_ALONE: &[&[u8]] = &[b"h2"];
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub mod cell;
+pub mod certificates;
 pub mod clients;
 pub mod http;
 pub mod member;

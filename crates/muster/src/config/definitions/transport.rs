@@ -32,7 +32,7 @@ pub const LISTENER: &[Definition] = &[
         "cluster",
         Kind::Text(Form::Name),
         Preset::Else("none"),
-        "\"database\"",
+        "\"shop\"",
         "For `tcp` the cluster, for `tls` the one for all names that are not in `server_names`.",
     ),
     key(

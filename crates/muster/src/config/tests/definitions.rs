@@ -30,6 +30,18 @@ format = "common"
 [routers.r.plugin_cfg]
 path = "/base/plugin-cfg.xml"
 [routers.r.trace]
+[[routers.r.listeners]]
+address = "127.0.0.1:4"
+client_authorities = "/base/ca.pem"
+[[routers.r.listeners.certificates]]
+certificate = "/base/one.pem"
+key = "/base/one.key"
+[[routers.r.listeners]]
+address = "127.0.0.1:5"
+protocol = "tls"
+[[routers.r.listeners.server_names]]
+name = "base.example"
+cluster = "c"
 [[routers.r.routes]]
 cluster = "c"
 [routers.r.routes.rate_limit]
@@ -121,12 +133,30 @@ fn the_full_example_is_right_and_uses_every_table() {
     }
 }
 
+/// What must stand beside a key for it to have an effect.
+fn companions(section: &Section, key: &str) -> &'static str {
+    match (section.name(), key) {
+        ("listeners", "protocol") => "cluster = \"c\"",
+        ("listeners", "cluster") => "protocol = \"tcp\"",
+        (_, "tls_certificate") => "tls = true\ntls_key = \"/base/key\"",
+        (_, "tls_key") => "tls = true\ntls_certificate = \"/base/certificate\"",
+        (_, key) if key.starts_with("tls_") => "tls = true",
+        _ => "",
+    }
+}
+
 #[test]
 fn every_example_is_allowed_and_changes_the_settings() {
-    let base = settings(BASE);
     for (section, definition) in everything() {
         let line = format!("{} = {}", definition.name, definition.example);
-        let mut text = base_with(section, &line);
+        let beside = companions(section, definition.name);
+        let base = match beside {
+            "" | "cluster = \"c\"" => settings(BASE),
+            beside if beside.contains('\n') => settings(&base_with(section, "tls = true")),
+            "protocol = \"tcp\"" => settings(&base_with(section, "protocol = \"tcp\"\ncluster = \"c\"")),
+            beside => settings(&base_with(section, beside)),
+        };
+        let mut text = base_with(section, format!("{line}\n{beside}").trim_end());
         if definition.name == "address" {
             // A member that runs elsewhere may have no tables about its start, not even empty ones.
             text = text.replace("[clusters.c.members.m.log]\n[clusters.c.members.m.restart]\n", "");
