@@ -121,6 +121,12 @@ impl Core {
         Time(self.waits.now_us() / 1000)
     }
 
+    /// How long a client may be idle, and how long a head may take, in milliseconds.
+    pub fn head_timeouts(&self) -> (u64, u64) {
+        let timeouts = &self.settings.borrow().timeouts;
+        (timeouts.idle_ms, timeouts.head_ms)
+    }
+
     /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
     pub fn connections(&self) -> usize {
         self.waits.count() - self.streams.get() as usize + self.lot.count()

@@ -5,7 +5,7 @@
 use super::reply::{Reply, State};
 use super::request::Request;
 use super::session::Client;
-use super::streams::{Stream, poll_read};
+use super::streams::{HEAD_READ_BYTES, SCRATCH_BYTES, Stream, poll_read_some};
 use super::upload::Upload;
 use logic::retry::{Fault, Phase};
 use std::io;
@@ -99,7 +99,8 @@ impl Exchange {
                 .poll_splice(left, core, connection, stream, context)
                 .map(|sent| sent.map(|()| progress(reply)));
         }
-        let read = poll_read(&core.scratch, connection, context, |bytes| {
+        let most = if reply.state == State::AwaitHead { HEAD_READ_BYTES } else { SCRATCH_BYTES };
+        let read = poll_read_some(&core.scratch, most, connection, context, |bytes| {
             reply.take(core, request.asked, request.route.special.as_ref(), stream, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))

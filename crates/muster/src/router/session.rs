@@ -148,8 +148,9 @@ impl Session {
     }
 
     async fn read_head(&mut self) -> Read {
-        let timeouts = self.client.core.settings.borrow().timeouts;
-        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        // Not all of the timeouts: every idle session would carry them.
+        let (idle_ms, head_ms) = self.client.core.head_timeouts();
+        let idle_until_us = self.ticket.in_ms(idle_ms);
         let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
@@ -159,7 +160,7 @@ impl Session {
             if let Some(read) = read {
                 return read;
             }
-            deadline = self.ticket.in_ms(timeouts.head_ms);
+            deadline = self.ticket.in_ms(head_ms);
         } else if self.client.core.is_ending.get() {
             return Read::End;
         }
@@ -189,7 +190,7 @@ impl Session {
                     self.ticket.set_idle(false);
                     return read;
                 }
-                Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
+                Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(head_ms),
                 Ok(Ok(None)) => {}
                 Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
                     if self.client.can_park() {

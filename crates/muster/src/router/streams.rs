@@ -201,18 +201,33 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// Most that is read where an answer's head is awaited. 32 KiB: usual answers come in one piece, and of a large one most
+/// is left to be spliced. Measured at 1 MB: an eighth less processor time than with the whole buffer.
+pub const HEAD_READ_BYTES: usize = 32 * 1024;
+
 /// Reads once into `scratch` and hands the bytes to `take`; none of them means the end.
-///
-/// By `poll_read` and not `try_read`: a short read then tells the runtime that the socket is empty, which saves a
-/// system call for each request.
 pub fn poll_read<T>(
     scratch: &RefCell<Box<[u8]>>,
     stream: &mut Stream,
     context: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Poll<io::Result<T>> {
+    poll_read_some(scratch, SCRATCH_BYTES, stream, context, take)
+}
+
+/// Reads once, at most `most` bytes.
+///
+/// By `poll_read` and not `try_read`: a short read then tells the runtime that the socket is empty, which saves a
+/// system call for each request.
+pub fn poll_read_some<T>(
+    scratch: &RefCell<Box<[u8]>>,
+    most: usize,
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Poll<io::Result<T>> {
     let mut scratch = scratch.borrow_mut();
-    let mut buffer = ReadBuf::new(&mut scratch);
+    let mut buffer = ReadBuf::new(&mut scratch[..most]);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
     Poll::Ready(Ok(take(buffer.filled())))
 }

@@ -2,7 +2,7 @@
 //! takes, and how long it keeps a request waiting.
 //!
 //! A swap takes from the first byte that the router is told to the first request that goes where only the new table
-//! leads. It is measured under load from a few clients, so that waiting in a queue of requests does not hide a stall.
+//! leads. It is measured under load from one client, so that waiting in a queue of requests does not hide a stall.
 
 use super::generator::{BACK_ENDS, Generator, Slice};
 use super::told::{Plan, ToldRouter};
@@ -16,8 +16,8 @@ use std::time::Duration;
 const FEW: usize = 10;
 pub const MANY: usize = 10_000;
 const CONNECTIONS: usize = 64;
-/// Clients during a swap: few, so that what is measured is a stall and not their own queue.
-const SWAP_CONNECTIONS: usize = 4;
+/// Clients during a swap: one, so that what is measured is a stall and not a queue, and the core is not full.
+const SWAP_CONNECTIONS: usize = 1;
 const SIZE_BYTES: usize = 200;
 const WARM_UP: Duration = Duration::from_millis(250);
 const MEASURE: Duration = Duration::from_millis(600);
