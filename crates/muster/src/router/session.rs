@@ -9,6 +9,8 @@ use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
 use super::member::Member;
+use super::pick::Room;
+use super::queue;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
 use super::streams::{Duplex, Outbox, poll_read};
@@ -113,6 +115,11 @@ impl Session {
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
             Read::End => return Next::Close,
         };
+        if let Room::Awaited { .. } = request.room
+            && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
+        {
+            return Box::pin(self.refuse(refused)).await;
+        }
         let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
         let result = self.carry(&mut request, &mut exchange, in_flight).await;
@@ -214,7 +221,8 @@ impl Session {
                 Verdict::Retry { place: Place::SameMember } => may_reuse = false,
                 Verdict::Retry { place: Place::OtherMember } => {
                     tried.push(request.member.clone());
-                    if request.pick_other(&tried, self.client.core.now()).is_none() {
+                    let now = self.client.core.now();
+                    if request.pick_other(&self.client.address, &tried, now).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -247,6 +255,10 @@ impl Session {
     fn note_failure(&self, request: &Request, fault: Fault, now: logic::time::Time) {
         if fault.answer().side == Side::Member {
             request.member.failed.set(request.member.failed.get() + 1);
+        }
+        if fault.answer().side == Side::Member {
+            let waited_us = self.ticket.now_us().saturating_sub(request.started_us);
+            request.cluster.attempt_failed(&request.member, waited_us, fault.text(), now);
         }
         if fault.marks_member() {
             request.cluster.member_failed(&request.member, now);
@@ -343,7 +355,8 @@ impl Session {
         let member = &request.member;
         member.requests.set(member.requests.get() + 1);
         member.latency.borrow_mut().add(reply.first_byte_us);
-        request.cluster.member_answered(member);
+        let now = self.client.core.now();
+        request.cluster.member_answered(member, reply.status, reply.first_byte_us, now);
         self.client.core.count(|totals| {
             totals.requests += 1;
             totals.bytes_in += (request.head_length as u64) + request.body_bytes;
@@ -454,6 +467,11 @@ impl Session {
 }
 
 impl Client {
+    /// Its address as text.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
         if !self.is_watched {
@@ -507,7 +525,7 @@ struct InFlight {
 
 impl InFlight {
     fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
-        member.in_flight.set(member.in_flight.get() + 1);
+        member.set_in_flight(member.in_flight() + 1);
         Self { core: core.clone(), member: member.clone() }
     }
 
@@ -518,8 +536,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.member.in_flight.get() - 1;
-        self.member.in_flight.set(left);
+        let left = self.member.in_flight() - 1;
+        self.member.set_in_flight(left);
         // Whoever waits to stop it shall hear at once that its last request is over.
         if left == 0 && !self.member.is_up() {
             self.core.report_now.notify_one();
