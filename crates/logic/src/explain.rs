@@ -44,8 +44,9 @@ pub fn explain<'a>(
     };
     let table = RouteTable::new(&router.routes);
     let (host, path) = (target.host.as_bytes(), target.path.as_bytes());
-    explanation.why.extend(table.explain(&router.routes, host, path));
-    let Some(index) = table.find(host, path) else { return Ok(explanation) };
+    let port = target.port.unwrap_or(80);
+    explanation.why.extend(table.explain(&router.routes, host, port, path));
+    let Some(index) = table.find(host, port, path) else { return Ok(explanation) };
     let route = &router.routes[index];
     explanation.route = Some(format!("{}{}", route.host, route.path));
     let clusters: Vec<&ClusterName> = route.clusters().collect();

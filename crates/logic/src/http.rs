@@ -6,8 +6,10 @@
 
 pub mod body;
 mod head;
+mod private;
 pub mod refusal;
 pub mod request;
 pub mod response;
 
 pub use head::{HEADERS_MAX, HeaderSpace};
+pub use private::PrivateHeaders;

@@ -37,6 +37,14 @@ pub const SESSION_WINDOWS: usize = 4;
 /// Length of such a window. 100 s: three whole ones are the five minutes that people ask for.
 pub const SESSION_WINDOW_MS: u64 = 100_000;
 
+// HTTP/2. Costs are in units of the cheapest frame (`http2`); a request given up at once costs 11.
+
+/// Credit of a client for frames that bring nothing. 2,000: a page with 180 requests may be left at once.
+pub const HTTP2_CREDIT_MAX: i64 = 2_000;
+/// What it gets back. 1,000: 90 requests given up in each second, which no person and no healthy program does for long,
+/// cost a router less than one in a thousand of its time.
+pub const HTTP2_CREDIT_PER_SECOND: i64 = 1_000;
+
 // --- agent ---
 
 /// First pause between probes of a process that has just started; doubles up to the probe's interval.
@@ -84,3 +92,26 @@ pub const TXN_PARTS_MAX: usize = 1 << 16;
 /// Deleted keys that a store remembers for watchers. More than a watcher can miss while it is away for a moment;
 /// beyond that it is told everything, which costs little more.
 pub const TOMBSTONES_MAX: usize = 1000;
+
+// plugin-cfg.xml.
+
+/// Largest file. 16 MiB: 10,000 servers with two transports and their keyrings take 8.
+pub const PLUGIN_CFG_SIZE_MAX_BYTES: usize = 16 << 20;
+/// Elements, comments and texts between them. A million: what the size above can hold of vendor elements, blanks included.
+pub const PLUGIN_CFG_NODES_MAX: u32 = 1_000_000;
+/// Attributes of one element. 256: the vendor's largest element has 25.
+pub const PLUGIN_CFG_ATTRIBUTES_MAX: usize = 256;
+/// Depth of elements. 16: the vendor's files need five, and reading one level takes one frame of the stack.
+pub const PLUGIN_CFG_DEPTH_MAX: usize = 16;
+/// Pairs of virtual host and URI over all routes. Half a million: what 10,000 routes of 50 pairs make, in 100 MB.
+pub const PLUGIN_CFG_PAIRS_MAX: usize = 500_000;
+/// Findings told about one file. 500: more than anybody mends before looking again; the rest is counted.
+pub const PLUGIN_CFG_FINDINGS_MAX: usize = 500;
+/// Files merged at once. 64: which of them have a pair is told by bits, and nobody was seen with more than five.
+pub const PLUGIN_CFG_FILES_MAX: usize = 64;
+/// Routes that a router makes of it, one for each virtual host and URI of a Route. 200,000: a hundred applications with
+/// twenty URIs and a hundred virtual hosts, in 60 MB of memory.
+pub const PLUGIN_CFG_ROUTES_MAX: usize = 200_000;
+/// Body of one request that is kept so that it can be sent again where the file sets no bound. 16 MiB: a thousand such
+/// requests at once still fit a common machine.
+pub const PLUGIN_CFG_POST_BUFFER_MAX_BYTES: u64 = 16 << 20;

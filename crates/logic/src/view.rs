@@ -72,6 +72,7 @@ fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
         is_backup,
         requests_max,
         transport,
+        secure,
     } = old;
     *name == new.name
         && *clone_id == new.clone_id
@@ -83,6 +84,7 @@ fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
         && *is_backup == new.is_backup
         && *requests_max == new.requests_max
         && *transport == new.transport
+        && *secure == new.secure
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod kept_file;
 mod link;
 mod logging;
 mod manager;
+mod readable;
 mod role;
 mod roles;
 mod router;

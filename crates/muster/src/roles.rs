@@ -121,6 +121,11 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
 }
 
 impl Running {
+    /// One role that was started by itself.
+    pub fn only(role: RoleHandle) -> Self {
+        Self { console: None, manager: None, roles: vec![role] }
+    }
+
     /// What was started last is stopped first: routers finish their requests while members still run, the agent
     /// stops members while the manager still hears of it.
     fn add(&mut self, role: RoleHandle) {

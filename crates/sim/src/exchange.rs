@@ -103,7 +103,8 @@ impl World {
         let now = self.now;
         let host = self.routers.get_mut(&router).expect("routers stay");
         let settings = host.settings.as_ref();
-        let route = settings.and_then(|settings| Some(&settings.routes[host.routes.find(b"sim", b"/cart")?]));
+        let route =
+            settings.and_then(|settings| Some(&settings.routes[host.routes.find(b"sim", 80, b"/cart")?]));
         let cluster = route.and_then(|route| route.clusters().next());
         let routed = cluster.and_then(|cluster| Some((cluster.clone(), host.clusters.get(cluster)?)));
         let Some((cluster, routed)) = routed else {

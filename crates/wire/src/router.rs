@@ -20,6 +20,9 @@ pub struct RouterSettings {
     pub access_log: AccessLog,
     /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Routes are found by the port that a request came in on, not by that of its Host header.
+    #[serde(default)]
+    pub matches_listener_port: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,8 +88,8 @@ pub struct CertificateFiles {
     pub key: String,
 }
 
-/// Requests for `host` whose path fits go to the route's clusters. The most exact host wins, then an exact path, then
-/// the longest one; of equal routes the last.
+/// Requests for `host` whose path fits go to the route's clusters. The most exact host and port win, then an exact path,
+/// then the longest one, then an extension; of equal routes the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSettings {
     /// For people and metrics.
@@ -105,6 +105,9 @@ pub struct RouteSettings {
     pub levels: Vec<Vec<ClusterName>>,
     pub spread: Spread,
     pub actions: RouteActions,
+    /// Instead of the cluster's.
+    #[serde(default)]
+    pub affinity: Option<Affinity>,
 }
 
 impl RouteSettings {
@@ -124,7 +127,7 @@ impl RouteSettings {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathKind {
     /// The path and all below it.
@@ -132,7 +135,9 @@ pub enum PathKind {
     Prefix,
     /// That path only.
     Exact,
-    /// `path` is an extension such as `.jsp`.
+    /// Everything that begins with these bytes, whether a segment ends there or not.
+    Start,
+    /// `path` is an extension such as `*.jsp`, or one within a folder such as `/shop/*.jsp`.
     Extension,
 }
 

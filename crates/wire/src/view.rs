@@ -108,10 +108,21 @@ pub struct MemberView {
     pub requests_max: u32,
     #[serde(default)]
     pub transport: Transport,
+    /// Where and how requests go that reached the router by TLS; None: as all others.
+    #[serde(default)]
+    pub secure: Option<Box<Secure>>,
+}
+
+/// A member's second address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secure {
+    pub address: Option<SocketAddr>,
+    pub transport: Transport,
 }
 
 /// How routers speak with a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Transport {
     /// HTTP/2 instead of HTTP/1.1.
     pub http2: bool,
@@ -122,6 +133,17 @@ pub struct Transport {
     pub connect_ms: Option<u64>,
     /// Instead of the router's `response_ms`; 0 means no bound.
     pub response_ms: Option<u64>,
+    /// A member that was silent for `response_ms` is left out for a while, like one that could not be reached.
+    pub marks_silence: bool,
+    /// Instead of `response_ms` for requests that ask to switch protocols, and for writes in a tunnel; 0 means no bound.
+    pub upgrade_ms: Option<u64>,
+    /// Instead of the router's `tunnel_idle_ms`; 0 means no bound.
+    pub tunnel_idle_ms: Option<u64>,
+    /// A new connection carries a request only after the member has answered `OPTIONS *` on it: a firewall between may
+    /// accept connections for a server that is dead.
+    pub asks_first: bool,
+    /// The body follows only when the member has answered `Expect: 100-continue`.
+    pub waits_for_continue: bool,
 }
 
 /// TLS to a member.
@@ -215,4 +237,6 @@ pub struct PluginRules {
     pub post_buffer_max_bytes: Option<u64>,
     /// Retries after ServerIOTimeout; None: as many as there are servers.
     pub io_timeout_retries: Option<u32>,
+    /// `$WSSP` names the port that the request came in on, not that of its Host header.
+    pub tells_listener_port: bool,
 }

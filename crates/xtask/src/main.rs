@@ -41,7 +41,7 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum BenchPart {
-    /// The router beside HAProxy and nginx: processor time per request, latency, memory; then `exits`
+    /// The router beside HAProxy, nginx and Envoy: processor time per request, latency, memory; then `exits`
     Router(bench::RouterArgs),
     /// From a member's exit to the tables of all routers: members of a running cell are killed
     Exits(bench::ExitsArgs),

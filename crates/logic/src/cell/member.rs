@@ -226,6 +226,7 @@ impl Member {
 
     pub fn view(&self) -> MemberView {
         MemberView {
+            secure: None,
             name: self.settings.name.clone(),
             clone_id: self.settings.clone_id.clone(),
             address: self.address,

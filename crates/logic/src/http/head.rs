@@ -3,6 +3,7 @@
 //! Headers stay in their order and their spelling; runs of kept lines are copied in one piece.
 
 use super::body::is_token_byte;
+use super::private::is_private;
 use super::refusal::Refusal;
 use httparse::{Header, Status};
 use std::mem::MaybeUninit;
@@ -34,6 +35,9 @@ pub(super) struct Scan {
     pub hop: u128,
     /// X-Forwarded-*, Forwarded: forwarded only for trusted callers.
     pub forwarded: u128,
+    /// `$WS...`, from or for a router only.
+    pub private: u128,
+    pub has_private_host: bool,
     pub cookies: u128,
     pub has_forwarded_proto: bool,
     pub has_forwarded_host: bool,
@@ -178,6 +182,11 @@ impl Scan {
             }
             13.. if is_forwarded(name) => self.forwarded |= bit,
             9 if is_mapped(name, "x-real-ip") => self.forwarded |= bit,
+            20 if is(name, "_ws_haprt_wlmversion") => self.private |= bit,
+            _ if name.starts_with('$') && is_private(name) => {
+                self.private |= bit;
+                self.has_private_host |= is(name, "$wssn");
+            }
             _ => {}
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 use super::body::Framing;
 use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, scan};
+use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
 use httparse::Header;
 
@@ -47,6 +48,7 @@ pub struct Forwarding<'a> {
     pub scheme: &'a str,
     /// Pseudonym in Via.
     pub via: &'a str,
+    pub private: PrivateHeaders,
 }
 
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -216,6 +218,12 @@ impl<'b> RequestHead<'b, '_> {
         }
     }
 
+    /// The port that Host names.
+    pub fn port(&self) -> Option<u16> {
+        let digits = self.host.get(self.host_name().len() + 1..)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
     /// Path without query.
     pub fn path(&self) -> &'b [u8] {
         let target = self.target.as_bytes();
@@ -250,7 +258,8 @@ impl<'b> RequestHead<'b, '_> {
 
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
-        let dropped = self.scan.hop | if add.is_trusted { 0 } else { self.scan.forwarded };
+        let private = if self.keeps_private(add) { 0 } else { self.scan.private };
+        let dropped = self.scan.hop | private | if add.is_trusted { 0 } else { self.scan.forwarded };
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
@@ -264,12 +273,32 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         self.write_forwarded(add, out);
+        if let PrivateHeaders::Sent { port, .. } = add.private
+            && !self.speaks_for_another(add)
+        {
+            let host = self.host_name();
+            let (scheme, is_version_11) = (add.scheme, self.is_version_11);
+            private::write(private::Facts { host, port, scheme, is_version_11, client: add.client }, out);
+        }
         if let Some(protocol) = self.upgrade {
             out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
             out.extend_from_slice(protocol);
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether the caller is a router that we trust and tells about its own client.
+    fn speaks_for_another(&self, add: &Forwarding<'_>) -> bool {
+        add.is_trusted && self.scan.has_private_host
+    }
+
+    fn keeps_private(&self, add: &Forwarding<'_>) -> bool {
+        let drops_strangers = match add.private {
+            PrivateHeaders::NotSent => true,
+            PrivateHeaders::Sent { drops_strangers, .. } => drops_strangers,
+        };
+        !drops_strangers || self.speaks_for_another(add)
     }
 
     fn write_forwarded(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {

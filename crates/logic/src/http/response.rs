@@ -108,7 +108,7 @@ impl ResponseHead<'_, '_> {
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
-        copy_kept(self.head, self.headers, self.scan.hop | lengths, out);
+        copy_kept(self.head, self.headers, self.scan.hop | self.scan.private | lengths, out);
         if self.scan.is_chunked && !self.unchunk && self.status >= 200 && self.status != 204 {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

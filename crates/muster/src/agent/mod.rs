@@ -12,7 +12,6 @@ mod placeholders;
 mod ports;
 mod probe;
 mod process;
-mod readable;
 #[cfg(test)]
 mod scratch;
 

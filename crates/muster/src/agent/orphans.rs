@@ -4,7 +4,7 @@
 //! there before the agent, is left over from a killed keeper.
 
 use super::keeper::descendants;
-use super::readable::Readable;
+use crate::readable::Readable;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -8,7 +8,7 @@ use super::keeper::message::{self, LINE_MAX_BYTES, News};
 use super::keeper::{cgroup, signal};
 use super::members::Surroundings;
 use super::placeholders::Values;
-use super::readable::{Lines, Readable};
+use crate::readable::{Lines, Readable};
 use logic::agent::Input;
 use logic::supervision::StartNumber;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};

@@ -13,6 +13,7 @@ mod follow;
 mod generate;
 mod hidden;
 mod node;
+mod router;
 mod run;
 mod status;
 mod table;
@@ -57,6 +58,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell
     Node(node::Args),
+    /// Run a router without a cell, from a plugin-cfg.xml
+    Router(router::Args),
     /// Print the JSON schema of the configuration
     Schema(generate::SchemaArgs),
     /// Print the reference page of the configuration, as Markdown
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
+        Command::Router(args) => router::run(args),
         Command::Schema(args) => generate::schema(args),
         Command::Reference(args) => generate::reference(args),
         Command::Completions(args) => generate::completions(args),

@@ -147,7 +147,8 @@ impl Signals {
     }
 }
 
-fn until_stopped(running: Running) -> Exit {
+/// Waits for a signal, or for a role to end by itself, and then stops all.
+pub fn until_stopped(running: Running) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.and_then(|runtime| {
         runtime.block_on(async {

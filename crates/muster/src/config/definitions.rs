@@ -406,6 +406,14 @@ const MEMBER: &[Definition] = &[
         "32",
         "Requests under way at it at once from one router, over all its threads; 0 means no bound. See `queue_max`.",
     ),
+    key(
+        "http2",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "Routers speak HTTP/2 with it, many requests on one connection; needed for gRPC. It must begin with HTTP/2 at \
+         once (prior knowledge). Upgrades (WebSocket) still use HTTP/1.1.",
+    ),
 ];
 
 /// Of one member only: two cannot have the same.

@@ -69,7 +69,7 @@ impl<'a> Tables<'a> {
             zone: reader.text_if_any("zone").unwrap_or_default(),
             is_backup: reader.boolean("backup"),
             requests_max: reader.small_integer("requests_max"),
-            transport: Transport::default(),
+            transport: Transport { http2: reader.boolean("http2"), ..Transport::default() },
             probe: self.probe(builder, &run),
             clone_id,
             run,

@@ -103,7 +103,7 @@ pub fn default_path() -> PathBuf {
 }
 
 /// Where state goes when the file does not say; None when there is no home directory.
-fn default_state_dir() -> Option<String> {
+pub fn default_state_dir() -> Option<String> {
     if rustix::process::geteuid().is_root() {
         return Some("/var/lib/muster".to_owned());
     }

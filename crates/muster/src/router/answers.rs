@@ -78,16 +78,20 @@ fn reason(status: u16) -> &'static str {
 /// reset the connection and might take the answer with it.
 pub async fn linger(session: Session) {
     let Session { ticket, mut client } = session;
+    if client.stream.is_single() {
+        // An HTTP/2 client is told to send no more, and its answer is not at risk.
+        return;
+    }
     let deadline = ticket.in_ms(LINGER_MS);
-    let writer = &mut client.writer;
-    if ticket.until(deadline, |context| Pin::new(&mut *writer).poll_shutdown(context)).await.is_err() {
+    let stream = &mut client.stream;
+    if ticket.until(deadline, |context| Pin::new(&mut *stream).poll_shutdown(context)).await.is_err() {
         return;
     }
     let mut thrown_away = 0;
     while thrown_away < LINGER_MAX_BYTES {
-        let (core, reader) = (&client.core, &mut client.reader);
+        let (core, stream) = (&client.core, &mut client.stream);
         let read =
-            ticket.until(deadline, |context| poll_read(&core.scratch, reader, context, <[u8]>::len)).await;
+            ticket.until(deadline, |context| poll_read(&core.scratch, stream, context, <[u8]>::len)).await;
         match read {
             Ok(Ok(bytes)) if bytes > 0 => thrown_away += bytes,
             Ok(Ok(_) | Err(_)) | Err(_) => return,

@@ -1,7 +1,7 @@
 //! A connection to a member: an idle one if there is one, else a new one.
 
 use super::member::Member;
-use super::streams::Duplex;
+use super::streams::Stream;
 use super::waits::{Signal, Ticket};
 use logic::retry::Fault;
 use rustix::io::Errno;
@@ -22,12 +22,11 @@ fn fault_of(error: &io::Error) -> Fault {
 }
 
 /// Opens a new connection; `deadline` is on the thread's clock.
-pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Duplex, Fault> {
+pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
-    // Boxed: connecting is rare, and every idle session would carry its size.
-    let mut connecting = Box::pin(TcpStream::connect(address));
+    let mut connecting = std::pin::pin!(TcpStream::connect(address));
     match ticket.until(deadline, |context| connecting.as_mut().poll(context)).await {
-        Ok(Ok(stream)) => Ok(Duplex::new(stream)),
+        Ok(Ok(stream)) => Ok(Stream::tcp(stream)),
         Ok(Err(error)) => {
             tracing::debug!(member = %member.name, %address, %error, "connecting failed");
             Err(fault_of(&error))

@@ -5,10 +5,11 @@
 use super::access_log::AccessLogHandle;
 use super::gate::Gate;
 use super::kept::{Keeper, Kept};
+use super::plugin_cfg::FileSource;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
-use super::{RouterOptions, access_log, kept, listen};
+use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent, follow};
 use logic::route::RouteTable;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
-use wire::id::ClusterName;
+use wire::id::{ClusterName, NodeName, RouterName};
 use wire::link::{FromManager, Role, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
@@ -37,20 +38,21 @@ pub fn thread_count(settings: &RouterSettings) -> usize {
     wanted.clamp(1, THREADS_MAX)
 }
 
-pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<bool>) {
+pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
+    let ControlStart { router, source, state, kept_path } = start;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the router has no event loop"),
     };
-    let keeper = match Keeper::start(kept_path.clone()) {
+    let keeper = match Keeper::start(kept_path) {
         Ok(keeper) => keeper,
         Err(error) => return tracing::error!(%error, "the router cannot start a thread"),
     };
     let mut control = Control {
         clock: Clock::start(),
-        options,
+        router,
         keeper,
-        state: kept::read(&kept_path),
+        state,
         views: BTreeMap::new(),
         gates: BTreeMap::new(),
         threads: Vec::new(),
@@ -63,13 +65,30 @@ pub fn run(options: RouterOptions, kept_path: PathBuf, stopped: watch::Receiver<
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
     };
-    LocalSet::new().block_on(&runtime, control.run(stopped));
+    LocalSet::new().block_on(&runtime, control.run(source, stopped));
     control.join();
+}
+
+/// What the control thread begins with.
+#[derive(Debug)]
+pub struct ControlStart {
+    pub router: RouterName,
+    pub source: Source,
+    /// What is served until the source says another thing.
+    pub state: Kept,
+    pub kept_path: PathBuf,
+}
+
+/// Who tells the router what to serve.
+#[derive(Debug)]
+pub enum Source {
+    Manager { node: NodeName, socket: PathBuf },
+    File(Box<FileSource>),
 }
 
 struct Control {
     clock: Clock,
-    options: RouterOptions,
+    router: RouterName,
     keeper: Keeper,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
@@ -102,11 +121,15 @@ struct DataThread {
 }
 
 impl Control {
-    async fn run(&mut self, mut stopped: watch::Receiver<bool>) {
-        let role = Role::Router { node: self.options.node.clone(), router: self.options.router.clone() };
+    async fn run(&mut self, source: Source, mut stopped: watch::Receiver<bool>) {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut link = follow(self.options.manager_socket.clone(), role, stopped.clone());
+        let mut link = match source {
+            Source::Manager { node, socket } => {
+                follow(socket, Role::Router { node, router: self.router.clone() }, stopped.clone())
+            }
+            Source::File(source) => source.follow(stopped.clone()),
+        };
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
         self.use_settings().await;
         let reported = self.reported.clone();
@@ -373,7 +396,7 @@ impl Control {
         let listening =
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.options.router, &threads, listening, self.problems.clone(), now);
+        let report = self.summary.of(&self.router, &threads, listening, self.problems.clone(), now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

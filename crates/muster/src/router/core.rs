@@ -1,6 +1,7 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::lot::Lot;
 use super::member::Cluster;
 use super::pick::Target;
 use super::splice::Pipes;
@@ -44,12 +45,15 @@ pub struct Core {
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     pub pipes: Pipes,
+    pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
     /// Where each route leads.
     pub route_targets: RefCell<Vec<Rc<Target>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
+    /// Requests under way on clients' HTTP/2 connections.
+    pub streams: Rc<Cell<u32>>,
     pub is_stopping: Cell<bool>,
     /// Connections for which this process may open files.
     pub connections_fit: Cell<u32>,
@@ -61,18 +65,20 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64) -> Rc<Self> {
+    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
             pipes: Pipes::default(),
+            lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_targets: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
+            streams: Rc::default(),
             is_stopping: Cell::new(false),
             connections_fit: Cell::new(connections_that_fit()),
             report_now: Notify::new(),
@@ -85,6 +91,11 @@ impl Core {
     /// When the running task was woken.
     pub fn now(&self) -> Time {
         Time(self.waits.now_us() / 1000)
+    }
+
+    /// Client connections there are, parked ones included; streams of HTTP/2 are none of their own.
+    pub fn connections(&self) -> usize {
+        self.waits.count() - self.streams.get() as usize + self.lot.count()
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Totals)) {

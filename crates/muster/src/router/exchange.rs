@@ -5,14 +5,15 @@
 use super::reply::{Reply, State};
 use super::request::Request;
 use super::session::Client;
-use super::streams::{Duplex, poll_read};
+use super::streams::{Stream, poll_read};
 use super::upload::Upload;
 use logic::retry::{Fault, Phase};
+use std::io;
 use std::task::{Context, Poll};
 
 #[derive(Debug)]
 pub struct Exchange {
-    pub connection: Duplex,
+    pub connection: Stream,
     pub upload: Upload,
     pub reply: Reply,
 }
@@ -26,6 +27,16 @@ pub enum Progress {
 }
 
 impl Exchange {
+    pub fn new(connection: Stream, now_us: u64) -> Self {
+        Self { connection, upload: Upload::default(), reply: Reply::new(now_us) }
+    }
+
+    /// Sends what is at hand of the request. An error means that the member took nothing.
+    pub fn begin(&mut self, request: &Request) -> io::Result<()> {
+        self.upload = Upload::begin(&mut self.connection, request)?;
+        Ok(())
+    }
+
     pub fn phase(&self, request: &Request) -> Phase {
         match self.reply.state {
             State::AwaitHead if self.upload.is_sent(request) => Phase::AwaitHead,
@@ -52,7 +63,7 @@ impl Exchange {
         request: &mut Request,
         context: &mut Context<'_>,
     ) -> Poll<Result<Progress, Fault>> {
-        let upload = self.upload.poll(&self.connection.writer, client, request, context)?;
+        let upload = self.upload.poll(&mut self.connection, client, request, context)?;
         let download = self.poll_download(client, request, context);
         match (upload, download) {
             (_, Poll::Ready(result)) => Poll::Ready(result),
@@ -71,17 +82,17 @@ impl Exchange {
     ) -> Poll<Result<Progress, Fault>> {
         let Self { connection, reply, .. } = self;
         if !reply.unsent.is_empty() {
-            let flushed = reply.unsent.poll_flush(&client.writer, context);
+            let flushed = reply.unsent.poll_flush(&mut client.stream, context);
             return flushed.map(|flushed| flushed.map(|()| progress(reply)).map_err(|_| Fault::ClientGone));
         }
-        let Client { core, writer, .. } = client;
-        if let Some(left) = reply.splices(core) {
+        let Client { core, stream, .. } = client;
+        if let Some(left) = reply.splices(core, connection, stream) {
             return reply
-                .poll_splice(left, core, &connection.reader, writer, context)
+                .poll_splice(left, core, connection, stream, context)
                 .map(|sent| sent.map(|()| progress(reply)));
         }
-        let read = poll_read(&core.scratch, &mut connection.reader, context, |bytes| {
-            reply.take(core, request.asked, writer, bytes)
+        let read = poll_read(&core.scratch, connection, context, |bytes| {
+            reply.take(core, request.asked, stream, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

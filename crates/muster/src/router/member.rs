@@ -3,8 +3,9 @@
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
 use super::gate::{Gate, Queue, Rooms};
-use super::pick::Room;
-use super::streams::Duplex;
+use super::http2::member_link::Links;
+use super::pick::{Held, Room};
+use super::streams::Stream;
 use logic::balance::{Balancer, Left, Tried};
 use logic::histogram::Histogram;
 use logic::retry::RetryBudget;
@@ -26,6 +27,9 @@ pub struct Member {
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
     idle: RefCell<Vec<Idle>>,
+    speaks_http2: Cell<bool>,
+    /// Connections that are shared by requests, if it speaks HTTP/2.
+    pub links: Links,
     /// Where requests under way are bounded.
     gate: RefCell<Option<(Arc<Rooms>, Arc<Queue>)>>,
     /// When it was left out last, and why.
@@ -49,7 +53,7 @@ pub struct Ejected {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Duplex,
+    connection: Stream,
     until: Time,
 }
 
@@ -61,6 +65,8 @@ impl Member {
             index: Cell::new(None),
             is_up: Cell::new(false),
             idle: RefCell::default(),
+            speaks_http2: Cell::new(view.transport.http2),
+            links: Links::default(),
             gate: RefCell::default(),
             ejection: RefCell::default(),
             in_flight: Cell::new(0),
@@ -85,10 +91,15 @@ impl Member {
         self.is_up.get()
     }
 
+    /// Whether its requests go over HTTP/2. Upgrades do not: HTTP/2 has none.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2.get()
+    }
+
     /// An idle connection that the member has not closed as far as we know. Costs no system call.
-    pub fn take_idle(&self, now: Time) -> Option<Duplex> {
+    pub fn take_idle(&self, now: Time) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, until }) = idle.pop() {
+        while let Some(Idle { mut connection, until }) = idle.pop() {
             if until > now && connection.is_quiet() {
                 return Some(connection);
             }
@@ -97,15 +108,16 @@ impl Member {
     }
 
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
-    pub fn keep_idle(&self, connection: Duplex, until: Time, most: usize) {
+    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
         let mut idle = self.idle.borrow_mut();
-        if self.index.get().is_some() && idle.len() < most {
+        if self.index.get().is_some() && idle.len() < most && !connection.is_single() {
             idle.push(Idle { connection, until });
         }
     }
 
     /// Closes idle connections whose time is over.
-    pub fn close_old_idle(&self, now: Time) {
+    pub fn close_old_idle(&self, now: Time, pool_idle_ms: u64) {
+        self.links.close_idle(now.0 * 1000, pool_idle_ms);
         self.idle.borrow_mut().retain(|idle| idle.until > now);
     }
 
@@ -124,10 +136,10 @@ impl Member {
     /// Room for one request; None where `requests_max` are under way.
     pub fn take_room(&self) -> Option<Room> {
         match &*self.gate.borrow() {
-            None => Some(Room::Unlimited),
+            None => Some(None),
             Some((rooms, queue)) => {
                 let slot = rooms.take(queue, &self.name);
-                slot.map(|slot| Room::Taken { _slot: Box::new(slot) })
+                slot.map(|slot| Some(Box::new(Held::Taken { _slot: slot })))
             }
         }
     }
@@ -135,14 +147,22 @@ impl Member {
     fn leave(&self) {
         self.index.set(None);
         self.is_up.set(false);
+        self.forget_connections();
+    }
+
+    fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
+        self.links.clear();
     }
 
     fn take_over(&self, index: usize, view: &MemberView) {
         let takes_requests = matches!(view.state, RunState::Up | RunState::Draining);
-        if self.address.get() != view.address || !takes_requests {
-            self.idle.borrow_mut().clear();
+        let speaks_http2 = view.transport.http2;
+        let is_same = self.address.get() == view.address && self.speaks_http2.get() == speaks_http2;
+        if !is_same || !takes_requests {
+            self.forget_connections();
         }
+        self.speaks_http2.set(speaks_http2);
         self.address.set(view.address);
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);

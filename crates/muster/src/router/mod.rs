@@ -11,10 +11,13 @@ mod control;
 mod core;
 mod exchange;
 mod gate;
+mod http2;
 mod kept;
 mod listen;
+mod lot;
 mod member;
 mod pick;
+pub mod plugin_cfg;
 mod queue;
 mod reply;
 mod report;
@@ -24,6 +27,7 @@ mod splice;
 mod streams;
 mod table;
 mod thread;
+mod tls_stream;
 mod tunnel;
 mod upload;
 mod waits;
@@ -32,7 +36,9 @@ mod waits;
 mod tests;
 
 use crate::role::RoleHandle;
-use std::path::PathBuf;
+use control::{ControlStart, Source};
+use plugin_cfg::{Begun, FileError, FileOptions, FileSource};
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 use wire::id::{NodeName, RouterName};
 
@@ -53,6 +59,8 @@ pub enum RouterError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the router has nothing to serve")]
+    File(#[source] FileError),
     #[error("could not start the router's thread")]
     Thread {
         #[source]
@@ -67,10 +75,29 @@ pub fn start(options: RouterOptions) -> Result<RoleHandle, RouterError> {
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
     let kept_path = directory.join(format!("{}.json", options.router));
+    let source = Source::Manager { node: options.node, socket: options.manager_socket };
+    let state = kept::read(&kept_path);
+    start_control(ControlStart { router: options.router, source, state, kept_path })
+}
+
+/// Starts the router without a cell: it serves what a plugin-cfg.xml says. Says which file that is.
+pub fn start_from_file(options: FileOptions, state_dir: &Path) -> Result<(RoleHandle, Begun), RouterError> {
+    let directory = state_dir.join("router");
+    std::fs::create_dir_all(&directory)
+        .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
+    let kept_path = directory.join(options.kept_name());
+    let router = options.base.name.clone();
+    let (source, state, begun) =
+        FileSource::begin(options, kept::read(&kept_path)).map_err(RouterError::File)?;
+    let source = Source::File(Box::new(source));
+    Ok((start_control(ControlStart { router, source, state, kept_path })?, begun))
+}
+
+fn start_control(start: ControlStart) -> Result<RoleHandle, RouterError> {
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("router-control".into())
-        .spawn(move || control::run(options, kept_path, stopped))
+        .spawn(move || control::run(start, stopped))
         .map_err(|source| RouterError::Thread { source })?;
     Ok(RoleHandle { name: "router", stop, thread })
 }

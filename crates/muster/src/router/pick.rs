@@ -36,17 +36,20 @@ pub struct Picked {
     pub room: Room,
 }
 
+/// Room for the request at its member; nothing where that has no bound. Small: every idle session carries it.
+pub type Room = Option<Box<Held>>;
+
 #[derive(Debug)]
-pub enum Room {
-    Unlimited,
+pub enum Held {
     /// Given back with the request.
-    Taken {
-        _slot: Box<Slot>,
-    },
+    Taken { _slot: Slot },
     /// There is none: the request may wait, for this member only where its session is there.
-    Awaited {
-        is_own: bool,
-    },
+    Awaited { is_own: bool },
+}
+
+/// Whether the request has to wait for room.
+pub fn is_awaited(room: &Room) -> bool {
+    matches!(room.as_deref(), Some(Held::Awaited { .. }))
 }
 
 /// Nobody can have the request.
@@ -141,14 +144,15 @@ impl Target {
         let Some(member) = cluster.members.borrow().get(usize::from(index)).cloned() else {
             return Err((Fault::NoMember, "the chosen member has left".into()));
         };
-        let mut room = Room::Awaited { is_own };
-        if !is_full && (asking.is_called || !cluster.has_waiting()) {
-            room = match member.take_room() {
+        let room = if is_full || (!asking.is_called && cluster.has_waiting()) {
+            Some(Box::new(Held::Awaited { is_own }))
+        } else {
+            match member.take_room() {
                 Some(room) => room,
                 None => return Ok(None),
-            };
-        }
-        if !matches!(room, Room::Awaited { .. }) {
+            }
+        };
+        if !is_awaited(&room) {
             self.note_session(cluster, &member, asking);
             if is_failover {
                 cluster.failed_over.set(cluster.failed_over.get() + 1);

@@ -3,7 +3,7 @@
 //! Rare, and therefore in a future of its own: who does not wait carries none of it.
 
 use super::gate::Place;
-use super::pick::Room;
+use super::pick::{Held, is_awaited};
 use super::request::{Refused, Request};
 use super::session::Session;
 use super::waits::Signal;
@@ -25,7 +25,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
         };
         return Err(refused(request, reason));
     }
-    let is_own = matches!(request.room, Room::Awaited { is_own: true });
+    let is_own = matches!(request.room.as_deref(), Some(Held::Awaited { is_own: true }));
     let waiting = Waiting {
         place: queue.enter(is_own.then(|| request.member.name.clone())),
         _count: Count::begin(&cluster.waiting),
@@ -53,7 +53,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
         if let Err((fault, reason)) = request.pick_again(client.address(), now) {
             return Err(request.refused(fault, &reason));
         }
-        if !matches!(request.room, Room::Awaited { .. }) {
+        if !is_awaited(&request.room) {
             return Ok(());
         }
     }

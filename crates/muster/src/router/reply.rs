@@ -6,7 +6,7 @@
 use super::core::Core;
 use super::request::VIA;
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
-use super::streams::Outbox;
+use super::streams::{Outbox, Stream};
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
@@ -14,7 +14,6 @@ use logic::http::request::HeadLimits;
 use logic::http::response::{Asked, parse};
 use logic::retry::Fault;
 use std::task::{Context, Poll, ready};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
 const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
@@ -88,9 +87,10 @@ impl Reply {
     }
 
     /// How many bytes are left of a body that goes through a pipe; None for one that is copied.
-    pub fn splices(&mut self, core: &Core) -> Option<u64> {
+    pub fn splices(&mut self, core: &Core, member: &Stream, client: &Stream) -> Option<u64> {
         let State::Body(Framing::Length(left)) = self.state else { return None };
-        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES {
+        let is_plain = || member.as_tcp().is_some() && client.as_tcp().is_some();
+        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES && is_plain() {
             self.pipe = core.pipes.take();
         }
         self.pipe.is_some().then_some(left)
@@ -101,12 +101,14 @@ impl Reply {
         &mut self,
         left: u64,
         core: &Core,
-        reader: &OwnedReadHalf,
-        writer: &OwnedWriteHalf,
+        member: &Stream,
+        client: &Stream,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         let pipe = self.pipe.as_mut().expect("`splices` has said so");
-        let spliced = ready!(pipe.poll(reader.as_ref(), writer.as_ref(), left, context));
+        let sockets = member.as_tcp().zip(client.as_tcp());
+        let (from, to) = sockets.expect("`splices` has looked");
+        let spliced = ready!(pipe.poll(from, to, left, context));
         let sent = match spliced {
             Ok(Ok(Spliced::Sent(sent))) => sent,
             Ok(Ok(Spliced::SenderEnded) | Err(_)) => return Poll::Ready(Err(Fault::MemberClosed)),
@@ -128,7 +130,7 @@ impl Reply {
         &mut self,
         core: &Core,
         asked: Asked,
-        writer: &OwnedWriteHalf,
+        client: &mut Stream,
         bytes: &[u8],
     ) -> Result<(), Fault> {
         match self.state {
@@ -138,17 +140,17 @@ impl Reply {
                 Ok(())
             }
             State::AwaitHead | State::Body(_) if bytes.is_empty() => Err(Fault::MemberClosed),
-            State::Body(framing) => self.take_body(core, framing, writer, bytes),
+            State::Body(framing) => self.take_body(core, framing, client, bytes),
             State::AwaitHead => {
                 if self.first_byte_us == 0 {
                     self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
                 }
                 if self.partial_head.is_empty() {
-                    return self.take_heads(core, asked, writer, bytes);
+                    return self.take_heads(core, asked, client, bytes);
                 }
                 let mut joined = std::mem::take(&mut self.partial_head);
                 joined.extend_from_slice(bytes);
-                self.take_heads(core, asked, writer, &joined)
+                self.take_heads(core, asked, client, &joined)
             }
         }
     }
@@ -158,7 +160,7 @@ impl Reply {
         &mut self,
         core: &Core,
         asked: Asked,
-        writer: &OwnedWriteHalf,
+        client: &mut Stream,
         mut bytes: &[u8],
     ) -> Result<(), Fault> {
         let settings = core.settings.borrow();
@@ -173,7 +175,7 @@ impl Reply {
             let Some(head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
                 self.partial_head.extend_from_slice(bytes);
                 self.head_bytes_sent += out.len() as u64;
-                return self.send(writer, &out, &[]);
+                return self.send(client, &out, &[]);
             };
             let rest = &bytes[head.length..];
             if head.is_interim() {
@@ -192,38 +194,38 @@ impl Reply {
             self.unchunk = head.unchunk;
             if head.status == 101 {
                 self.state = State::Switched;
-                return self.send(writer, &out, rest);
+                return self.send(client, &out, rest);
             }
-            return self.send_first_body(head.framing, writer, &mut out, rest);
+            return self.send_first_body(head.framing, client, &mut out, rest);
         }
     }
 
     fn send_first_body(
         &mut self,
         mut framing: Framing,
-        writer: &OwnedWriteHalf,
+        client: &mut Stream,
         out: &mut Vec<u8>,
         rest: &[u8],
     ) -> Result<(), Fault> {
         if self.unchunk {
             decode(&mut framing, rest, out)?;
             self.settle(framing, rest.len(), rest.len());
-            return self.send(writer, out, &[]);
+            return self.send(client, out, &[]);
         }
         let used = framing.consume(rest).map_err(answer_fault)?.used;
         self.settle(framing, used, rest.len());
         if used <= JOINED_BODY_MAX_BYTES {
             out.extend_from_slice(&rest[..used]);
-            return self.send(writer, out, &[]);
+            return self.send(client, out, &[]);
         }
-        self.send(writer, out, &rest[..used])
+        self.send(client, out, &rest[..used])
     }
 
     fn take_body(
         &mut self,
         core: &Core,
         mut framing: Framing,
-        writer: &OwnedWriteHalf,
+        client: &mut Stream,
         bytes: &[u8],
     ) -> Result<(), Fault> {
         if self.unchunk {
@@ -231,11 +233,11 @@ impl Reply {
             out.clear();
             decode(&mut framing, bytes, &mut out)?;
             self.settle(framing, bytes.len(), bytes.len());
-            return self.send(writer, &out, &[]);
+            return self.send(client, &out, &[]);
         }
         let used = framing.consume(bytes).map_err(answer_fault)?.used;
         self.settle(framing, used, bytes.len());
-        self.send(writer, &bytes[..used], &[])
+        self.send(client, &bytes[..used], &[])
     }
 
     /// Without heads; with the framing of a chunked body.
@@ -249,10 +251,10 @@ impl Reply {
         self.member_keeps_alive &= used == came;
     }
 
-    fn send(&mut self, writer: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> Result<(), Fault> {
+    fn send(&mut self, client: &mut Stream, first: &[u8], second: &[u8]) -> Result<(), Fault> {
         self.has_started |= !first.is_empty();
         self.bytes_sent += (first.len() + second.len()) as u64;
-        self.unsent.send(writer, first, second).map_err(|_| Fault::ClientGone)
+        self.unsent.send(client, first, second).map_err(|_| Fault::ClientGone)
     }
 }
 

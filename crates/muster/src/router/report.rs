@@ -64,7 +64,7 @@ pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
     });
     ThreadReport {
         is_stopping: core.is_stopping.get(),
-        connections: core.waits.count() as u64,
+        connections: core.connections() as u64,
         totals: core.totals.get(),
         clusters: clusters.collect(),
     }

@@ -6,13 +6,13 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
-use super::pick::{Asking, Nobody, Picked, Room, Target};
+use super::pick::{Asking, Nobody, Picked, Room, Target, is_awaited};
 use super::waits::NEVER;
-use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
+use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::retry::Fault;
 use std::rc::Rc;
 
@@ -156,8 +156,15 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
+    let private = private_headers(&picked.cluster, &head);
     head.write(
-        &Forwarding { client: caller.address, is_trusted: caller.is_trusted, scheme: "http", via: VIA },
+        &Forwarding {
+            client: caller.address,
+            is_trusted: caller.is_trusted,
+            scheme: "http",
+            via: VIA,
+            private,
+        },
         &mut buffer,
     );
     let head_length = buffer.len();
@@ -187,6 +194,17 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     Admission::Admitted { request, used }
 }
 
+/// What members that expect a plug-in before them are told; nothing for all others.
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+    match &cluster.view.borrow().plugin {
+        None => PrivateHeaders::NotSent,
+        Some(rules) => PrivateHeaders::Sent {
+            drops_strangers: rules.remove_special_headers,
+            port: head.port().unwrap_or(80),
+        },
+    }
+}
+
 /// When a request that began at `started_us` must be done; 0 ms sets no bound.
 fn deadline(started_us: u64, request_ms: u64) -> u64 {
     if request_ms == 0 { NEVER } else { started_us.saturating_add(request_ms * 1000) }
@@ -199,9 +217,12 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
 
 /// Finds the route's clusters.
 fn find_target(core: &Core, head: &RequestHead<'_, '_>) -> Result<Rc<Target>, Nobody> {
-    let Some(index) = core.routes.borrow().find(head.host_name(), head.path()) else {
-        return Err((Fault::NoRoute, "no route fits".into()));
+    let found = {
+        let routes = core.routes.borrow();
+        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        routes.find(head.host_name(), port, head.path())
     };
+    let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
     let target = core.route_targets.borrow().get(index).cloned();
     target.ok_or_else(|| (Fault::NoMember, "the route's clusters are not known yet".into()))
 }
@@ -211,7 +232,7 @@ impl Request {
     pub fn pick_other(&mut self, client: &str, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
         // Whoever has been carried once does not wait behind those that have not.
         let picked = self.picked(client, tried, now, true).ok()?;
-        if let Room::Awaited { .. } = picked.room {
+        if is_awaited(&picked.room) {
             return None;
         }
         (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
@@ -252,6 +273,11 @@ impl Request {
             wants_json: self.wants_json(),
             keep_alive: self.asked.keep_alive && self.framing.is_done(),
         }
+    }
+
+    /// Whether it goes to its member over HTTP/2.
+    pub fn uses_http2(&self) -> bool {
+        self.member.speaks_http2() && !self.asked.upgrade
     }
 
     /// Whether the client would rather have JSON than HTML from us.

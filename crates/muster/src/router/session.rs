@@ -8,22 +8,21 @@ use super::answers;
 use super::connect::connect;
 use super::core::Core;
 use super::exchange::{Exchange, Progress};
+use super::http2;
+use super::lot::park_at_us;
 use super::member::Member;
-use super::pick::Room;
+use super::pick::is_awaited;
 use super::queue;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
-use super::streams::{Duplex, Outbox, poll_read};
+use super::streams::{Outbox, Stream, poll_read, send_at_once};
 use super::tunnel;
-use super::upload::Upload;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
@@ -38,38 +37,55 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Client {
     pub core: Rc<Core>,
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
-    /// Its address as text.
-    address: Box<str>,
-    is_trusted: bool,
+    pub stream: Stream,
+    pub origin: Rc<Origin>,
     /// Bytes read and not used yet: the beginning of the next request.
     pub surplus: Vec<u8>,
     /// False once it has ended its direction or talks ahead: its going can no longer be seen by looking.
     is_watched: bool,
+    /// It has said nothing yet, and may begin with HTTP/2.
+    may_speak_http2: bool,
+}
+
+/// Where a client's requests come from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Its address as text.
+    pub address: Box<str>,
+    pub is_trusted: bool,
 }
 
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// Give the session up until bytes come, or this point of the thread's clock.
+    Park {
+        idle_until_us: u64,
+    },
     Close,
     /// Close after the client had a chance to read our answer although it still sends.
     Linger,
     /// Close so that the client notices that its answer was cut off.
     Reset,
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
 enum After {
     Next(Next),
-    Tunnel(Box<Duplex>),
+    Tunnel(Box<Stream>),
     Failed(Box<Failed>),
 }
 
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// Nothing came for a while.
+    Parked {
+        idle_until_us: u64,
+    },
     End,
 }
 
@@ -82,27 +98,35 @@ struct Failed {
     looks_complete: bool,
 }
 
-/// Serves a connection until either side ends it.
+/// Serves a new connection until either side ends it.
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let ticket = Ticket::new(&core.waits);
-    let Duplex { reader, writer } = Duplex::new(stream);
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let address = address.to_string().into_boxed_str();
-    let surplus = Vec::new();
-    let client = Client { core, reader, writer, address, is_trusted, surplus, is_watched: true };
-    let mut session = Session { ticket, client };
-    async move {
-        session.ticket.enter().await;
-        loop {
-            match session.turn().await {
-                Next::Request => {}
-                Next::Close => return,
-                Next::Linger => return Box::pin(answers::linger(session)).await,
-                Next::Reset => {
-                    return Duplex { reader: session.client.reader, writer: session.client.writer }.reset();
-                }
-            }
+    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted });
+    send_at_once(&stream);
+    let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    client.may_speak_http2 = true;
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves a connection that was parked.
+pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> impl Future<Output = ()> {
+    let client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
+    converse(Session { ticket: Ticket::new(&client.core.waits), client })
+}
+
+/// Serves one request after the other, until either side ends it.
+pub async fn converse(mut session: Session) {
+    session.ticket.enter().await;
+    loop {
+        match session.turn().await {
+            Next::Request if session.client.stream.is_single() => return,
+            Next::Request => {}
+            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+            Next::Close => return,
+            Next::Linger => return Box::pin(answers::linger(session)).await,
+            Next::Reset => return session.client.stream.reset(),
+            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
         }
     }
 }
@@ -112,10 +136,13 @@ impl Session {
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
+            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
-        if let Room::Awaited { .. } = request.room
+        self.client.may_speak_http2 = false;
+        if is_awaited(&request.room)
             && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
         {
             return Box::pin(self.refuse(refused)).await;
@@ -139,11 +166,14 @@ impl Session {
 
     async fn read_head(&mut self) -> Read {
         let timeouts = self.client.core.settings.borrow().timeouts;
-        let mut deadline = self.ticket.in_ms(timeouts.idle_ms);
+        let idle_until_us = self.ticket.in_ms(timeouts.idle_ms);
+        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);
-            if let Some(read) = self.try_admit(&bytes) {
+            let read = self.try_admit(&bytes);
+            self.client.core.give_buffer(bytes);
+            if let Some(read) = read {
                 return read;
             }
             deadline = self.ticket.in_ms(timeouts.head_ms);
@@ -153,12 +183,12 @@ impl Session {
         loop {
             let is_idle = self.client.surplus.is_empty();
             let Self { ticket, client } = self;
-            let Client { reader, core, surplus, address, is_trusted, .. } = client;
+            let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = Caller { address, is_trusted: *is_trusted };
+            let caller = origin.caller();
             let read = ticket
                 .until(deadline, |context| {
-                    poll_read(&core.scratch, reader, context, |bytes| match bytes {
+                    poll_read(&core.scratch, stream, context, |bytes| match bytes {
                         [] => Some(Read::End),
                         bytes if surplus.is_empty() => {
                             take_admission(admit(core, caller, bytes), bytes, surplus)
@@ -178,6 +208,12 @@ impl Session {
                 }
                 Ok(Ok(None)) if is_idle => deadline = self.ticket.in_ms(timeouts.head_ms),
                 Ok(Ok(None)) => {}
+                Err(Signal::Deadline) if is_idle && deadline < idle_until_us => {
+                    if self.client.can_park() {
+                        return Read::Parked { idle_until_us };
+                    }
+                    deadline = idle_until_us;
+                }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
                 Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
                     return Read::End;
@@ -187,8 +223,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, address, is_trusted, .. } = &mut self.client;
-        let caller = Caller { address, is_trusted: *is_trusted };
+        let Client { core, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller();
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -222,7 +258,7 @@ impl Session {
                 Verdict::Retry { place: Place::OtherMember } => {
                     tried.push(request.member.clone());
                     let now = self.client.core.now();
-                    if request.pick_other(&self.client.address, &tried, now).is_none() {
+                    if request.pick_other(self.client.address(), &tried, now).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -273,30 +309,44 @@ impl Session {
         exchange: &mut Option<Exchange>,
         may_reuse: bool,
     ) -> Result<(), Failed> {
-        let idle = if may_reuse { request.member.take_idle(self.client.core.now()) } else { None };
-        let is_reused = idle.is_some();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
-                let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
-                let connected = connect(&self.ticket, &request.member, deadline).await;
-                connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?
+        let is_reused = may_reuse && self.reuse(request, exchange);
+        if !is_reused {
+            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
+            // Boxed: connecting is rare, and every idle session would carry its size.
+            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
+            let mut connection =
+                connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
+            if request.uses_http2() {
+                let begun = Box::pin(http2::begin(&self.client.core, &request.member, connection)).await;
+                connection = begun.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
             }
-        };
-        let upload = Upload::begin(&connection.writer, request)
+            *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
+        }
+        let exchange = exchange.as_mut().expect("there is a connection");
+        exchange
+            .begin(request)
             .map_err(|_| unwritten(Fault::MemberClosed, Phase::SendHead, request, is_reused))?;
-        let exchange =
-            exchange.insert(Exchange { connection, upload, reply: Reply::new(self.ticket.now_us()) });
         let result = self.run(exchange, request).await;
         result.map_err(|fault| {
             let mut failed = unwritten(fault, exchange.phase(request), request, is_reused);
-            failed.failure.is_written = true;
+            failed.failure.is_written = !exchange.connection.was_refused();
             failed.failure.answer_started = exchange.reply.has_started;
             failed.is_cut_off = exchange.reply.is_under_way();
             failed.looks_complete = exchange.reply.ends_by_close();
             failed
         })
+    }
+
+    /// Takes an idle connection of the member if it has one.
+    fn reuse(&self, request: &Request, exchange: &mut Option<Exchange>) -> bool {
+        let idle = if request.uses_http2() {
+            http2::reuse(&self.client.core, &request.member)
+        } else {
+            request.member.take_idle(self.client.core.now())
+        };
+        *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
+        exchange.is_some()
     }
 
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
@@ -385,7 +435,8 @@ impl Session {
         });
         self.log(request, answer.status, 0);
         if failure.fault == Fault::ClientGone {
-            return Next::Close;
+            // It may only have stopped reading, and must not take what it has for the whole.
+            return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
         }
         if self.client.core.may_tell() {
             tracing::info!(
@@ -419,7 +470,7 @@ impl Session {
             totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
-            tracing::info!(client = %self.client.address, reason = refused.reason, "a malformed request is refused");
+            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a malformed request is refused");
         }
         self.log_refused(&refused);
         self.answer(&refused).await
@@ -429,13 +480,13 @@ impl Session {
         let keep_alive = refused.keep_alive && !self.client.core.is_stopping.get();
         let answer = answers::render(refused, keep_alive);
         let mut unsent = Outbox::default();
-        if unsent.send(&self.client.writer, &answer, &[]).is_err() {
+        if unsent.send(&mut self.client.stream, &answer, &[]).is_err() {
             return Next::Close;
         }
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
         let deadline = self.ticket.in_ms(response_ms);
-        let flushed =
-            self.ticket.until(deadline, |context| unsent.poll_flush(&self.client.writer, context)).await;
+        let Self { ticket, client } = self;
+        let flushed = ticket.until(deadline, |context| unsent.poll_flush(&mut client.stream, context)).await;
         match flushed {
             Ok(Ok(())) if keep_alive => Next::Request,
             Ok(Ok(())) => Next::Linger,
@@ -447,7 +498,7 @@ impl Session {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let cluster = request.cluster.view.borrow();
             log.write(&Entry {
-                client: &self.client.address,
+                client: &self.client.origin.address,
                 line: request.line(),
                 status,
                 bytes,
@@ -460,16 +511,47 @@ impl Session {
     fn log_refused(&self, refused: &Refused) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
             let status = refused.fault.answer().status;
-            let (client, line) = (&*self.client.address, refused.line.as_str());
+            let (client, line) = (&*self.client.origin.address, refused.line.as_str());
             log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
         }
+    }
+}
+
+impl Origin {
+    fn caller(&self) -> Caller<'_> {
+        Caller { address: &self.address, is_trusted: self.is_trusted }
     }
 }
 
 impl Client {
     /// Its address as text.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.origin.address
+    }
+
+    /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
+    fn can_park(&self) -> bool {
+        let is_plain = self.stream.as_tcp().is_some();
+        is_plain && !self.core.is_stopping.get() && self.core.lot.is_wanted(self.core.waits.count())
+    }
+
+    /// Leaves the connection, on which nothing is under way, to the parking lot.
+    fn park(self, idle_until_us: u64) {
+        let Stream::Tcp(stream) = self.stream else { unreachable!("`can_park` has looked") };
+        match stream.into_std() {
+            Ok(stream) => self.core.lot.park(stream, self.origin, idle_until_us),
+            Err(error) => tracing::debug!(%error, "an idle connection could not be parked and is closed"),
+        }
+    }
+
+    /// `surplus` was read from the stream before.
+    pub fn new(core: Rc<Core>, stream: Stream, origin: Rc<Origin>, surplus: Vec<u8>) -> Self {
+        Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
+    }
+
+    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
+    fn speaks_http2(&self) -> bool {
+        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
@@ -477,8 +559,7 @@ impl Client {
         if !self.is_watched {
             return Poll::Pending;
         }
-        let mut byte = [0];
-        match self.reader.as_ref().poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+        match self.stream.poll_stir(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(_)) => {
                 self.is_watched = false;

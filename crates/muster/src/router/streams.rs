@@ -1,47 +1,193 @@
-//! Bytes in and out of sockets without a buffer of their own while nothing is stuck.
+//! Bytes in and out of connections without a buffer of their own while nothing is stuck.
 //!
 //! Reads go into the thread's scratch buffer and are used at once; only what a full socket refuses is copied.
+//! Everything behind a `Stream` speaks HTTP/1.1, or bytes that nobody here understands. Not here: TLS itself (see
+//! `tls_stream`).
 
+use super::http2::member_stream::MemberStream;
+use super::http2::request_stream::RequestStream;
+use super::tls_stream::TlsStream;
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Size of a thread's scratch buffer: one read takes at most this. 64 KiB: measured best for bodies of 1 MB.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// A connection whose two directions can be used apart.
+/// A connection to a client or a member. What is rare is in a box: ten thousand idle clients carry its size.
 #[derive(Debug)]
-pub struct Duplex {
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
+pub enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream>),
+    /// A request of a client's HTTP/2 connection.
+    Http2Client(Box<RequestStream>),
+    /// A request on a member's HTTP/2 connection.
+    Http2Member(Box<MemberStream>),
 }
 
-impl Duplex {
-    /// Small writes go out at once: whole messages are written in one piece, so waiting would only delay them.
-    pub fn new(stream: TcpStream) -> Self {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
+/// Small writes go out at once: whole messages are written in one piece, so waiting would only delay them.
+pub fn send_at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY not set");
+    }
+}
+
+/// Makes closing tell the other side that something was cut off.
+pub fn reset_on_close(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
+        tracing::debug!(%error, "SO_LINGER not set");
+    }
+}
+
+impl Stream {
+    pub fn tcp(stream: TcpStream) -> Self {
+        send_at_once(&stream);
+        Self::Tcp(stream)
+    }
+
+    /// The socket, where its bytes are what is carried, so that they can be moved without a look at them.
+    pub fn as_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => None,
         }
-        let (reader, writer) = stream.into_split();
-        Self { reader, writer }
     }
 
     /// Whether neither bytes nor an end have come, as far as the event loop knows.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         let mut byte = [0];
-        self.reader.as_ref().poll_peek(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+        match self {
+            Stream::Tcp(stream) => stream.poll_peek(&mut context, &mut ReadBuf::new(&mut byte)).is_pending(),
+            // Looks inside: session tickets may come at any time and mean nothing.
+            Stream::Tls(stream) => stream.poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending(),
+            // One request each: they are never kept.
+            Stream::Http2Client(_) | Stream::Http2Member(_) => false,
+        }
+    }
+
+    /// Ready when something came that can be read, an end included; takes nothing. An error: the connection is broken.
+    pub fn poll_stir(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut byte = [0];
+        let socket = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.socket(),
+            Stream::Http2Client(stream) => return stream.poll_stir(context),
+            // Only clients are waited for in this way.
+            Stream::Http2Member(_) => return Poll::Pending,
+        };
+        socket.poll_peek(context, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
+    }
+
+    /// Sends as much of both in one piece as is taken at once. TLS takes everything and may hold a part of it.
+    fn try_send(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => match (first, second) {
+                (first, []) => stream.try_write(first),
+                ([], second) => stream.try_write(second),
+                (first, second) => stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+            },
+            Stream::Tls(stream) => stream.try_send(first, second),
+            Stream::Http2Client(stream) => stream.try_send(first, second),
+            Stream::Http2Member(stream) => stream.try_send(first, second),
+        }
+    }
+
+    /// Whether it took bytes that it has not sent.
+    fn holds_unsent(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => false,
+            Stream::Tls(stream) => stream.holds_unsent(),
+        }
+    }
+
+    fn poll_sendable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(context),
+            Stream::Tls(stream) => stream.poll_flush(context),
+            Stream::Http2Client(stream) => stream.poll_sendable(context),
+            Stream::Http2Member(stream) => stream.poll_sendable(context),
+        }
     }
 
     /// Closes so that the other side notices that something was cut off.
     pub fn reset(self) {
-        let socket = socket2::SockRef::from(self.reader.as_ref());
-        if let Err(error) = socket.set_linger(Some(std::time::Duration::ZERO)) {
-            tracing::debug!(%error, "SO_LINGER not set");
+        match self {
+            Stream::Tcp(stream) => reset_on_close(&stream),
+            Stream::Tls(stream) => stream.reset(),
+            Stream::Http2Client(stream) => stream.reset(),
+            // Given up where it is not over, as whenever it is dropped.
+            Stream::Http2Member(_) => {}
+        }
+    }
+
+    /// Whether it carries one request and nothing after it.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Tls(_) => false,
+            Stream::Http2Client(_) | Stream::Http2Member(_) => true,
+        }
+    }
+
+    /// Whether the member has said that it did not look at the request.
+    pub fn was_refused(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Tls(_) | Stream::Http2Client(_) => false,
+            Stream::Http2Member(stream) => stream.was_refused(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => stream.poll_read(context, buffer),
+            Stream::Http2Client(stream) => stream.poll_read(context, buffer),
+            Stream::Http2Member(stream) => stream.poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => stream.poll_write(context, bytes),
+            Stream::Http2Client(_) | Stream::Http2Member(_) => {
+                ready!(self.as_mut().get_mut().poll_sendable(context))?;
+                Poll::Ready(self.get_mut().try_send(bytes, &[]))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => stream.poll_flush(context),
+            // Their connections send by themselves.
+            Stream::Http2Client(_) | Stream::Http2Member(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends our direction; the other one goes on.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => stream.poll_end(context),
+            Stream::Http2Client(stream) => Poll::Ready(stream.end()),
+            Stream::Http2Member(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -52,41 +198,38 @@ impl Duplex {
 /// system call for each request.
 pub fn poll_read<T>(
     scratch: &RefCell<Box<[u8]>>,
-    reader: &mut OwnedReadHalf,
+    stream: &mut Stream,
     context: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Poll<io::Result<T>> {
     let mut scratch = scratch.borrow_mut();
     let mut buffer = ReadBuf::new(&mut scratch);
-    ready!(Pin::new(reader).poll_read(context, &mut buffer))?;
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
     Poll::Ready(Ok(take(buffer.filled())))
 }
 
-/// What a socket has not taken yet. Bounded by one read and one head, because nothing is read while it is not empty.
+/// What a stream has not sent yet. Bounded by one read and one head, because nothing is read while it is not empty.
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
+    /// The stream took everything, and holds a part of it.
+    is_held: bool,
 }
 
 impl Outbox {
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && !self.is_held
     }
 
-    /// Sends `first` and `second` in one piece as far as the socket takes them, and keeps the rest.
-    pub fn send(&mut self, writer: &OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
+    /// Sends `first` and `second` in one piece as far as the stream takes them, and keeps the rest.
+    pub fn send(&mut self, stream: &mut Stream, first: &[u8], second: &[u8]) -> io::Result<()> {
         assert!(self.is_empty(), "nothing is sent while something is unsent");
         let total = first.len() + second.len();
         if total == 0 {
             return Ok(());
         }
-        let result = match (first, second) {
-            (first, []) => writer.try_write(first),
-            ([], second) => writer.try_write(second),
-            (first, second) => writer.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
-        };
-        let sent = match result {
+        let sent = match stream.try_send(first, second) {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -95,19 +238,23 @@ impl Outbox {
             self.bytes.extend_from_slice(&first[sent.min(first.len())..]);
             self.bytes.extend_from_slice(&second[sent.saturating_sub(first.len())..]);
         }
+        self.is_held = stream.holds_unsent();
         Ok(())
     }
 
     /// Sends what is left; ready when nothing is.
-    pub fn poll_flush(&mut self, writer: &OwnedWriteHalf, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.bytes.len() {
-            match writer.try_write(&self.bytes[self.sent..]) {
+            match stream.try_send(&self.bytes[self.sent..], &[]) {
                 Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(writer.as_ref().poll_write_ready(context))?;
+                    ready!(stream.poll_sendable(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+        if stream.holds_unsent() {
+            ready!(Pin::new(stream).poll_flush(context))?;
         }
         // Given back at once: a stuck client must not keep memory for the rest of its connection.
         *self = Self::default();

@@ -1,6 +1,6 @@
 //! Stories of requests through a real router: real sockets, members that do what a story says, and the test as manager.
 
-mod stage;
+pub mod stage;
 
 use expect_test::expect;
 use stage::{Stage, get, read_answer, read_request};

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::listen::ACCEPT_PAUSE;
+use super::lot::{self, Lot};
 use super::report::{ThreadReport, of_thread};
 use super::session::serve;
 use super::table::Table;
@@ -57,16 +58,18 @@ pub struct ThreadStart {
 /// Starts a data thread.
 pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watcher = lot::watcher()?;
     std::thread::Builder::new().name(format!("router-{}", start.number)).spawn(move || {
-        LocalSet::new().block_on(&runtime, run(start));
+        LocalSet::new().block_on(&runtime, run(start, Lot::new(watcher)));
     })
 }
 
-async fn run(start: ThreadStart) {
+async fn run(start: ThreadStart, lot: Lot) {
     let ThreadStart { clock, settings, seed, mut orders, slot, reported, .. } = start;
-    let core = Core::new(clock, settings, seed);
+    let core = Core::new(clock, settings, seed, lot);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
+    tasks.spawn_local(lot::watch_for_ever(core.clone()));
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
     let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
@@ -94,6 +97,7 @@ async fn run(start: ThreadStart) {
     // Those that had connected already become sessions before sessions are counted.
     while accepting.join_next().await.is_some() {}
     core.is_stopping.set(true);
+    core.lot.clear();
     core.waits.stop_idle();
     let finished = async {
         while core.waits.count() > 0 {
@@ -140,15 +144,18 @@ async fn accept_until(core: Rc<Core>, listener: tokio::net::TcpListener, is_unwa
 }
 
 fn take_connection(core: &Rc<Core>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    let most = settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads) as usize;
-    drop(settings);
-    if core.waits.count() >= most {
+    if core.connections() >= sessions_max(core) as usize {
         return refuse_connection(core, &stream);
     }
     // Owned by the thread's LocalSet and counted by its ticket: `run` waits for it.
     tokio::task::spawn_local(serve(core.clone(), stream, peer));
+}
+
+/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
+pub fn sessions_max(core: &Core) -> u32 {
+    let settings = core.settings.borrow();
+    let threads = super::control::thread_count(&settings) as u32;
+    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
 }
 
 /// One answer without waiting: a router that is full has no room for another session.
@@ -170,8 +177,10 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
         };
         ticks += u32::from(is_tick);
         core.waits.refresh();
+        let pool_idle_ms = core.settings.borrow().timeouts.pool_idle_ms;
         core.clusters.borrow().values().for_each(|cluster| {
-            cluster.members.borrow().iter().for_each(|member| member.close_old_idle(core.now()));
+            let members = cluster.members.borrow();
+            members.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
         });
         let report = of_thread(&core, is_tick && ticks.is_multiple_of(5));
         *slot.latest.lock().expect("nobody panics while holding it") = report;

@@ -7,12 +7,11 @@
 
 use super::core::Core;
 use super::session::Session;
-use super::streams::{Duplex, Outbox, poll_read};
+use super::streams::{Outbox, Stream, poll_read};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Longest silence of a side that the other one has left. Thirty seconds, as for the rest of an answer: a member that
 /// was killed must not leave its clients' connections here for the hour that a quiet conversation may take.
@@ -32,8 +31,8 @@ impl Way {
     fn poll(
         &mut self,
         core: &Core,
-        from: &mut OwnedReadHalf,
-        to: &mut OwnedWriteHalf,
+        from: &mut Stream,
+        to: &mut Stream,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_over {
@@ -56,12 +55,12 @@ impl Way {
 }
 
 /// Runs the tunnel between the session's client and `member` to its end.
-pub async fn run(session: &mut Session, mut member: Duplex) {
+pub async fn run(session: &mut Session, mut member: Stream) {
     let idle_ms = session.client.core.settings.borrow().timeouts.tunnel_idle_ms;
     let (mut up, mut down) = (Way::default(), Way::default());
     // What the client said ahead of the switch belongs to the new protocol.
     let early = std::mem::take(&mut session.client.surplus);
-    if up.unsent.send(&member.writer, &early, &[]).is_err() {
+    if up.unsent.send(&mut member, &early, &[]).is_err() {
         return;
     }
     let Session { ticket, client } = session;
@@ -71,8 +70,8 @@ pub async fn run(session: &mut Session, mut member: Duplex) {
         let deadline = ticket.in_ms(if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms });
         let moved = ticket
             .until(deadline, |context| {
-                let sent = up.poll(&client.core, &mut client.reader, &mut member.writer, context);
-                let received = down.poll(&client.core, &mut member.reader, &mut client.writer, context);
+                let sent = up.poll(&client.core, &mut client.stream, &mut member, context);
+                let received = down.poll(&client.core, &mut member, &mut client.stream, context);
                 match (sent, received) {
                     (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
                     (Poll::Pending, Poll::Pending) => Poll::Pending,

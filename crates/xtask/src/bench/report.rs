@@ -8,8 +8,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Highest ratio to HAProxy's processor time per request, by size of the answer.
-const RATIO_BARS: [(usize, f64); 3] = [(200, 0.90), (10_000, 0.85), (1_000_000, 0.80)];
+/// Highest ratio to a peer's processor time per request, by size of the answer.
+const RATIO_BARS: [(usize, Kind, f64); 6] = [
+    (200, Kind::Haproxy, 0.82),
+    (10_000, Kind::Haproxy, 0.75),
+    (1_000_000, Kind::Haproxy, 0.35),
+    (1_000_000, Kind::HaproxyTuned, 0.85),
+    (200, Kind::Nginx, 0.85),
+    (200, Kind::Envoy, 0.25),
+];
+
+/// Highest ratio to HAProxy's memory with the most idle connections.
+const MEMORY_BAR: f64 = 0.5;
 
 /// Longest time from a member's exit to all routers' tables, at the 99th percentile.
 const EXIT_BAR_MS: f64 = 10.0;
@@ -21,8 +31,8 @@ pub struct Cell {
     pub size_bytes: usize,
     /// Processor time per request.
     pub cpu_us: Spread,
-    /// To HAProxy in the same round; None when it did not run.
-    pub ratio: Option<Spread>,
+    /// To each proxy that ran, in the same round.
+    pub ratios: BTreeMap<Kind, Spread>,
     pub requests_per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
@@ -61,14 +71,11 @@ impl Report {
     /// Holds what was found against the bars; a bar for which nothing was measured says nothing.
     pub fn judge(&mut self) -> bool {
         let mut verdicts = Vec::new();
-        for (size_bytes, at_most) in RATIO_BARS {
+        for (size_bytes, peer, at_most) in RATIO_BARS {
             let is_ours = |cell: &&Cell| cell.proxy == Kind::Muster && cell.size_bytes == size_bytes;
-            if let Some(ratio) = self.cells.iter().find(is_ours).and_then(|cell| cell.ratio) {
-                verdicts.push(verdict(
-                    format!("processor time at {size_bytes} B, ratio to HAProxy"),
-                    ratio.median,
-                    at_most,
-                ));
+            if let Some(ratio) = self.cells.iter().find(is_ours).and_then(|cell| cell.ratios.get(&peer)) {
+                let bar = format!("processor time at {size_bytes} B, ratio to {}", peer.text());
+                verdicts.push(verdict(bar, ratio.median, at_most));
             }
         }
         let most = |kind: Kind| {
@@ -77,9 +84,9 @@ impl Report {
         };
         if let (Some((count, ours)), Some((_, theirs))) = (most(Kind::Muster), most(Kind::Haproxy)) {
             verdicts.push(verdict(
-                format!("memory with {count} idle connections, kB (HAProxy's)"),
-                ours,
-                theirs,
+                format!("memory with {count} idle connections, ratio to haproxy"),
+                ours / theirs,
+                MEMORY_BAR,
             ));
         }
         if let Some(exits) = &self.exits {
@@ -111,16 +118,16 @@ impl Report {
         }
         writeln!(
             out,
-            "\n    size     proxy    CPU us/request [quartiles]   ratio [quartiles]       req/s    p50 us    p99 us  generator idle"
+            "\n    size          proxy    CPU us/request [quartiles]   of haproxy's [quartiles]       req/s    p50 us    p99 us  generator idle"
         )?;
         for cell in &self.cells {
             let cpu = cell.cpu_us;
-            let ratio = cell.ratio.map_or_else(String::new, |ratio| {
+            let ratio = cell.ratios.get(&Kind::Haproxy).map_or_else(String::new, |ratio| {
                 format!("{:.2} [{:.2} {:.2}]", ratio.median, ratio.lower_quartile, ratio.upper_quartile)
             });
             writeln!(
                 out,
-                "{:>8}  {:>8}  {:>10.1} [{:.1} {:.1}]  {ratio:>18}  {:>10.0}  {:>8.0}  {:>8.0}  {:>13.0}%",
+                "{:>8}  {:>13}  {:>10.1} [{:.1} {:.1}]  {ratio:>23}  {:>10.0}  {:>8.0}  {:>8.0}  {:>13.0}%",
                 cell.size_bytes,
                 cell.proxy.text(),
                 cpu.median,
@@ -144,7 +151,7 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", self.machine)?;
         for (kind, version) in &self.versions {
-            writeln!(out, "{:>8}: {version}", kind.text())?;
+            writeln!(out, "{:>13}: {version}", kind.text())?;
         }
         self.fmt_cells(out)?;
         for memory in &self.memory {
@@ -153,7 +160,7 @@ impl fmt::Display for Report {
                 .iter()
                 .map(|(count, kb)| format!("{count} idle: {:.1} MB", *kb as f64 / 1e3))
                 .collect();
-            writeln!(out, "{:>8}  memory with {}", memory.proxy.text(), points.join(", "))?;
+            writeln!(out, "{:>13}  memory with {}", memory.proxy.text(), points.join(", "))?;
         }
         if let Some(exits) = &self.exits {
             writeln!(
@@ -180,7 +187,7 @@ mod tests {
             proxy,
             size_bytes,
             cpu_us: Spread::default(),
-            ratio: Some(ratio),
+            ratios: [(Kind::Haproxy, ratio)].into(),
             requests_per_second: 0.0,
             p50_us: 0.0,
             p99_us: 0.0,
@@ -192,11 +199,11 @@ mod tests {
     #[test]
     fn a_bar_is_missed_by_muster_only() {
         let mut report = Report {
-            cells: vec![cell(Kind::Muster, 200, 0.90), cell(Kind::Nginx, 200, 2.0)],
+            cells: vec![cell(Kind::Muster, 200, 0.82), cell(Kind::Nginx, 200, 2.0)],
             ..Report::default()
         };
         assert!(report.judge(), "{:?}", report.verdicts);
-        report.cells.push(cell(Kind::Muster, 1_000_000, 0.81));
+        report.cells.push(cell(Kind::Muster, 1_000_000, 0.36));
         assert!(!report.judge(), "{:?}", report.verdicts);
     }
 
@@ -217,9 +224,9 @@ mod tests {
     fn memory_is_held_against_haproxy() {
         let memory = |proxy, kb| Memory { proxy, resident_kb: [(0, 1), (10_000, kb)].into() };
         let mut report =
-            Report { memory: vec![memory(Kind::Muster, 5), memory(Kind::Haproxy, 5)], ..Report::default() };
+            Report { memory: vec![memory(Kind::Muster, 5), memory(Kind::Haproxy, 10)], ..Report::default() };
         assert!(report.judge(), "{:?}", report.verdicts);
-        report.memory = vec![memory(Kind::Muster, 6), memory(Kind::Haproxy, 5)];
+        report.memory = vec![memory(Kind::Muster, 6), memory(Kind::Haproxy, 10)];
         assert!(!report.judge(), "{:?}", report.verdicts);
     }
 }

@@ -2,22 +2,24 @@
 //!
 //! Sizes are bytes of body. Not here: how results are judged and shown (see `report`).
 
-use super::candidate::{self, Candidate, Kind, START_TIME_MAX};
+use super::candidate::{self, Candidate, Kind, Programs, START_TIME_MAX};
 use super::generator::{Generator, Slice};
 use super::report::{Cell, Memory, Report};
-use super::{exits, meter, statistics};
+use super::{exits, meter, network, peers, statistics};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::testing;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 /// Rounds below which a median is not worth much.
-const ROUNDS_DEFAULT: usize = 9;
+const ROUNDS_DEFAULT: usize = 7;
 const WARM_UP: Duration = Duration::from_millis(250);
 const MEASURE: Duration = Duration::from_millis(600);
+/// Answers from this size on count as large.
+const LARGE_BYTES: usize = 500_000;
 /// Share of the proxies' core that others may use in a slice that counts.
 const FOREIGN_SHARE_MAX: f64 = 0.10;
 /// Slices in which others used the core are made again, so often.
@@ -25,29 +27,71 @@ const REPEATS_MAX: usize = 40;
 /// Time for memory to settle after connections were opened.
 const SETTLE: Duration = Duration::from_millis(1500);
 
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Processor time per request, by size of the answer
+    Sizes,
+    /// Memory with idle connections
+    Memory,
+    /// From a member's exit to the routers' tables
+    Exits,
+}
+
+const PROXIES: [Kind; 5] = [Kind::Muster, Kind::Haproxy, Kind::HaproxyTuned, Kind::Nginx, Kind::Envoy];
+
 #[derive(Debug, clap::Args)]
 pub struct RouterArgs {
     /// Rounds of slices over all proxies
     #[arg(long, default_value_t = ROUNDS_DEFAULT)]
     rounds: usize,
+    /// Parts to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Sizes, Part::Memory, Part::Exits])]
+    only: Vec<Part>,
     /// Sizes of answers, in bytes
     #[arg(long, value_delimiter = ',', default_values_t = [200, 10_000, 1_000_000])]
     sizes: Vec<usize>,
     /// Idle connections at which memory is measured
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1_000, 10_000])]
     idle: Vec<usize>,
-    /// Proxies to run; the ratio needs haproxy
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Muster, Kind::Haproxy, Kind::Nginx])]
-    only: Vec<Kind>,
+    /// Proxies to run
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = PROXIES)]
+    proxies: Vec<Kind>,
+    /// Another program to compare with, started as muster is: an older build, say
+    #[arg(long)]
+    against: Option<PathBuf>,
     /// Three rounds, no memory and no kills: to see that it works, not how good it is
     #[arg(long)]
     quick: bool,
+    /// Count slices although others use the proxies' core: for a hint on a busy machine, not for figures
+    #[arg(long)]
+    noisy: bool,
     /// Seed of the order within rounds
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
+}
+
+impl RouterArgs {
+    fn wants(&self, part: Part) -> bool {
+        match part {
+            Part::Sizes => self.only.contains(&part),
+            Part::Memory | Part::Exits => self.only.contains(&part) && !self.quick,
+        }
+    }
+
+    fn rounds(&self) -> usize {
+        if self.quick { 3 } else { self.rounds }
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        let mut kinds = self.proxies.clone();
+        kinds.extend(self.against.as_ref().map(|_| Kind::Other));
+        kinds.dedup();
+        kinds
+    }
 }
 
 /// A directory that goes when the run ends.
@@ -81,31 +125,35 @@ struct Measured {
 
 /// Runs the benchmark; whether every bar was met.
 pub fn router(args: &RouterArgs) -> Outcome<bool> {
-    let rounds = if args.quick { 3 } else { args.rounds };
-    if args.only.contains(&Kind::Muster) {
+    let kinds = args.kinds();
+    if kinds.contains(&Kind::Muster) && !network::is_inside() {
         build()?;
     }
+    let envoy = if kinds.contains(&Kind::Envoy) { Some(peers::fetch_envoy()?) } else { None };
+    // What is to be fetched is there now: no other network is needed from here on.
+    network::enter()?;
     raise_descriptor_limit();
     let mut report = Report { machine: machine(), ..Report::default() };
-    if args.only.contains(&Kind::Muster) && !args.quick {
+    if args.wants(Part::Exits) {
         // Before this process is bound to a core, because what it starts is bound with it.
         report.exits = Some(exits::measure(exits::KILLS_DEFAULT)?);
     }
     meter::bind_to(meter::GENERATOR_CORE)?;
     let scratch = Scratch::new("bench")?;
-    let mut generator = Generator::new(&args.sizes)?;
-    for kind in &args.only {
-        report.versions.insert(*kind, candidate::version(*kind)?);
+    let programs = Programs { envoy, other: args.against.clone() };
+    for kind in &kinds {
+        report.versions.insert(*kind, candidate::version(*kind, &programs)?);
     }
-    let mut candidates = start_all(&args.only, &scratch.0, &mut generator)?;
-    for size in &args.sizes {
-        let cells = measure_size(args, rounds, *size, &mut candidates, &mut generator)?;
-        report.cells.extend(cells);
+    let mut stage = Stage { directory: scratch.0.clone(), programs, generator: Generator::new(&args.sizes)? };
+    if args.wants(Part::Sizes) {
+        let mut candidates = stage.start_all(&kinds)?;
+        for size in &args.sizes {
+            report.cells.extend(measure_size(args, *size, &mut candidates, &mut stage.generator)?);
+        }
     }
-    drop(candidates);
-    if !args.quick {
-        for kind in &args.only {
-            report.memory.push(measure_memory(*kind, &args.idle, &scratch.0, &mut generator)?);
+    if args.wants(Part::Memory) {
+        for kind in kinds.iter().filter(|kind| **kind != Kind::HaproxyTuned) {
+            report.memory.push(measure_memory(*kind, &args.idle, &mut stage)?);
         }
     }
     let is_met = report.judge();
@@ -113,15 +161,18 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
     Ok(is_met)
 }
 
+/// Where proxies are started, and what stands before and behind them.
+struct Stage {
+    directory: PathBuf,
+    programs: Programs,
+    generator: Generator,
+}
+
 /// What figures depend on besides the proxies.
 pub fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    format!(
-        "Linux {}, {} cores, {} on loopback",
-        read("/proc/sys/kernel/osrelease"),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        read("/proc/sys/net/ipv4/tcp_congestion_control")
-    )
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("Linux {}, {cores} cores, {}", release.trim(), network::text())
 }
 
 pub fn build() -> Outcome<()> {
@@ -139,73 +190,89 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn start_all(kinds: &[Kind], directory: &Path, generator: &mut Generator) -> Outcome<Vec<Candidate>> {
-    kinds.iter().map(|kind| start(*kind, directory, generator)).collect()
+impl Stage {
+    fn start_all(&mut self, kinds: &[Kind]) -> Outcome<Vec<Candidate>> {
+        kinds.iter().map(|kind| self.start(*kind, "load")).collect()
+    }
+
+    /// Starts a proxy and waits until it passes on requests.
+    fn start(&mut self, kind: Kind, purpose: &str) -> Outcome<Candidate> {
+        let Self { directory, programs, generator } = self;
+        let directory = directory.join(purpose);
+        let back_ends = generator.addresses().to_vec();
+        let mut candidate = Candidate::start(kind, programs, &directory, &back_ends)?;
+        let started = Instant::now();
+        loop {
+            // Answers probes meanwhile, so that members become healthy.
+            generator.serve(Duration::from_millis(50))?;
+            if candidate.is_listening(&directory)? {
+                match generator.open_idle(candidate.address, 200, 1) {
+                    Ok(()) => break,
+                    Err(failure) if started.elapsed() > START_TIME_MAX => {
+                        return Err(Failure(format!("{} does not answer: {failure}", kind.text())));
+                    }
+                    Err(_) => {}
+                }
+            } else if started.elapsed() > START_TIME_MAX {
+                return Err(Failure(format!("{} does not listen on {}", kind.text(), candidate.address)));
+            }
+        }
+        generator.close()?;
+        Ok(candidate)
+    }
 }
 
-/// Starts a proxy and waits until it passes on requests.
-fn start(kind: Kind, directory: &Path, generator: &mut Generator) -> Outcome<Candidate> {
-    let back_ends = generator.addresses().to_vec();
-    let mut candidate = Candidate::start(kind, directory, &back_ends)?;
-    let started = Instant::now();
-    loop {
-        // Answers probes meanwhile, so that members become healthy.
-        generator.serve(Duration::from_millis(50))?;
-        if candidate.is_listening(directory)? {
-            match generator.open_idle(candidate.address, 200, 1) {
-                Ok(()) => break,
-                Err(failure) if started.elapsed() > START_TIME_MAX => {
-                    return Err(Failure(format!("{} does not answer: {failure}", kind.text())));
-                }
-                Err(_) => {}
-            }
-        } else if started.elapsed() > START_TIME_MAX {
-            return Err(Failure(format!("{} does not listen on {}", kind.text(), candidate.address)));
-        }
-    }
-    generator.close()?;
-    Ok(candidate)
+/// Whether a proxy is measured at a size: the tuned one is tuned for large answers.
+fn takes_part(kind: Kind, size_bytes: usize) -> bool {
+    kind != Kind::HaproxyTuned || size_bytes >= LARGE_BYTES
 }
 
 fn measure_size(
     args: &RouterArgs,
-    rounds: usize,
     size_bytes: usize,
     candidates: &mut [Candidate],
     generator: &mut Generator,
 ) -> Outcome<Vec<Cell>> {
+    let rounds = args.rounds();
     let mut measured: BTreeMap<Kind, Vec<Measured>> = BTreeMap::new();
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let part = |index: &usize| takes_part(candidates[*index].kind, size_bytes);
+    let mut order: Vec<usize> = (0..candidates.len()).filter(part).collect();
     let mut chance = args.seed;
     for round in 1..=rounds {
         shuffle(&mut order, &mut chance);
         let mut line = format!("{size_bytes:>8} B  round {round:>2}/{rounds}");
         for index in &order {
             let candidate = &candidates[*index];
-            let slice = measure_slice(candidate, size_bytes, generator)?;
+            let foreign_share_max = if args.noisy { 1.0 } else { FOREIGN_SHARE_MAX };
+            let slice = measure_slice(candidate, size_bytes, foreign_share_max, generator)?;
             line.push_str(&format!("  {} {:.1} us", candidate.kind.text(), slice.cpu_us));
             measured.entry(candidate.kind).or_default().push(slice);
         }
         eprintln!("{line}");
     }
-    Ok(measured
-        .iter()
-        .map(|(kind, slices)| cell(*kind, size_bytes, slices, measured.get(&Kind::Haproxy)))
-        .collect())
+    Ok(measured.iter().map(|(kind, slices)| cell(*kind, size_bytes, slices, &measured)).collect())
 }
 
-fn cell(kind: Kind, size_bytes: usize, slices: &[Measured], haproxy: Option<&Vec<Measured>>) -> Cell {
+fn cell(
+    kind: Kind,
+    size_bytes: usize,
+    slices: &[Measured],
+    measured: &BTreeMap<Kind, Vec<Measured>>,
+) -> Cell {
     let all = |value: fn(&Measured) -> f64| {
         let values: Vec<f64> = slices.iter().map(value).collect();
         statistics::spread(&values)
     };
-    let ratios: Option<Vec<f64>> =
-        haproxy.map(|peer| slices.iter().zip(peer).map(|(slice, peer)| slice.cpu_us / peer.cpu_us).collect());
+    let ratio = |peer: &Vec<Measured>| {
+        let within: Vec<f64> =
+            slices.iter().zip(peer).map(|(slice, peer)| slice.cpu_us / peer.cpu_us).collect();
+        statistics::spread(&within)
+    };
     Cell {
         proxy: kind,
         size_bytes,
         cpu_us: all(|slice| slice.cpu_us),
-        ratio: ratios.map(|ratios| statistics::spread(&ratios)),
+        ratios: measured.iter().map(|(peer, slices)| (*peer, ratio(slices))).collect(),
         requests_per_second: all(|slice| slice.requests_per_second).median,
         p50_us: all(|slice| slice.p50_us).median,
         p99_us: all(|slice| slice.p99_us).median,
@@ -227,10 +294,15 @@ fn shuffle(order: &mut [usize], chance: &mut u64) {
 
 /// Connections under load: fewer for large answers, of which a few fill the core.
 fn connections(size_bytes: usize) -> usize {
-    if size_bytes >= 500_000 { 16 } else { 64 }
+    if size_bytes >= LARGE_BYTES { 16 } else { 64 }
 }
 
-fn measure_slice(candidate: &Candidate, size_bytes: usize, generator: &mut Generator) -> Outcome<Measured> {
+fn measure_slice(
+    candidate: &Candidate,
+    size_bytes: usize,
+    foreign_share_max: f64,
+    generator: &mut Generator,
+) -> Outcome<Measured> {
     let mut foreign = 0.0;
     for _ in 0..REPEATS_MAX {
         generator.open(candidate.address, size_bytes, connections(size_bytes))?;
@@ -242,7 +314,7 @@ fn measure_slice(candidate: &Candidate, size_bytes: usize, generator: &mut Gener
         check_slice(candidate, &slice)?;
         generator.close()?;
         foreign = usage.foreign_share;
-        if foreign <= FOREIGN_SHARE_MAX {
+        if foreign <= foreign_share_max {
             return Ok(measured(&slice, usage));
         }
     }
@@ -283,13 +355,9 @@ fn measured(slice: &Slice, usage: meter::Usage) -> Measured {
 }
 
 /// Memory of a fresh proxy as idle connections grow, each of which has made one request.
-fn measure_memory(
-    kind: Kind,
-    idle: &[usize],
-    directory: &Path,
-    generator: &mut Generator,
-) -> Outcome<Memory> {
-    let candidate = start(kind, &directory.join("memory"), generator)?;
+fn measure_memory(kind: Kind, idle: &[usize], stage: &mut Stage) -> Outcome<Memory> {
+    let candidate = stage.start(kind, "memory")?;
+    let generator = &mut stage.generator;
     let mut memory = Memory { proxy: kind, resident_kb: BTreeMap::new() };
     let mut open = 0;
     let mut counts = idle.to_vec();
@@ -299,7 +367,7 @@ fn measure_memory(
         open = count;
         generator.serve(SETTLE)?;
         let resident_kb = meter::memory_kb(candidate.pid());
-        eprintln!("{:>8}  {count:>6} idle connections  {:.1} MB", kind.text(), resident_kb as f64 / 1e3);
+        eprintln!("{:>13}  {count:>6} idle connections  {:.1} MB", kind.text(), resident_kb as f64 / 1e3);
         memory.resident_kb.insert(count, resident_kb);
     }
     generator.close()?;

@@ -49,7 +49,13 @@ pub fn judge(source: &Source) -> Vec<Finding> {
         if second == "!" && PRINTING.contains(&first) {
             find(pair[0].line, format!("`{first}!` is not for `logic`"));
         }
-        if first == "static" && (second == "mut" || second.starts_with(|first: char| first.is_uppercase())) {
+    }
+    for (at, pair) in source.tokens.windows(2).enumerate() {
+        let (first, second) = (pair[0].text.as_str(), pair[1].text.as_str());
+        // `&'static Type` is a lifetime and no global.
+        let is_lifetime = at > 0 && source.tokens[at - 1].text == "'";
+        let is_item = second == "mut" || second.starts_with(|first: char| first.is_uppercase());
+        if first == "static" && is_item && !is_lifetime {
             find(pair[0].line, "a global is not for `logic`: use a constant or pass state".into());
         }
     }

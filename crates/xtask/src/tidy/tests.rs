@@ -211,6 +211,7 @@ fn logic_only_decides() {
     check_one(path, "//! A.\nstatic COUNT: AtomicU64 = AtomicU64::new(0);\n", "a global");
     check_one(path, "//! A.\nfn f() { tracing::info!(\"a\"); }\n", "a log");
     check_fine(path, "//! A.\nuse std::{net::SocketAddr, time::Duration};\nfn f(a: &'static str) {}\n");
+    check_fine(path, "//! A.\nfn f(a: &'static Table) {}\n");
     check_fine("crates/logic/src/a/tests.rs", "//! A.\nuse std::fs;\n");
     check_fine("crates/muster/src/a.rs", "//! A.\nuse std::fs;\n");
 }

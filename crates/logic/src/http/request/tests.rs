@@ -5,8 +5,13 @@ use crate::http::HeaderSpace;
 use expect_test::{Expect, expect};
 
 const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 32 << 10, header_count_max: 100 };
-const ADD: Forwarding<'_> =
-    Forwarding { client: "1.2.3.4", is_trusted: false, scheme: "http", via: "muster" };
+const ADD: Forwarding<'_> = Forwarding {
+    client: "1.2.3.4",
+    is_trusted: false,
+    scheme: "http",
+    via: "muster",
+    private: PrivateHeaders::NotSent,
+};
 
 fn refused(bytes: &[u8], expected: Refusal) {
     let mut space = HeaderSpace::new();
@@ -87,6 +92,75 @@ fn an_upgrade_is_passed_on_but_not_to_clear_text_http2() {
     let bytes = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
     let head = parse(bytes, &mut space, LIMITS).expect("accepted").expect("complete");
     assert_eq!(head.upgrade, None);
+}
+
+/// A clear head with private headers of the client's own making.
+const FORGED: &[u8] =
+    b"GET /a HTTP/1.1\r\nHost: x:8080\r\n$WSRA: 6.6.6.6\r\n$wsRU: admin\r\n$WSSN: y\r\n$W: 1\r\n\r\n";
+
+const SENT: PrivateHeaders = PrivateHeaders::Sent { drops_strangers: true, port: 8080 };
+
+#[test]
+fn remove_special_headers_drops_what_a_stranger_says_and_members_hear_the_truth() {
+    let truth = expect![[r#"
+        GET /a HTTP/1.1
+        Host: x:8080
+        $W: 1
+        X-Forwarded-For: 1.2.3.4
+        X-Forwarded-Proto: http
+        X-Forwarded-Host: x:8080
+        Forwarded: for=1.2.3.4;host="x:8080";proto=http
+        Via: 1.1 muster
+        $WSIS: false
+        $WSSC: http
+        $WSPR: HTTP/1.1
+        $WSRA: 1.2.3.4
+        $WSRH: 1.2.3.4
+        $WSSN: x
+        $WSSP: 8080
+
+    "#]];
+    forwarded(FORGED, &Forwarding { private: SENT, ..ADD }, truth);
+}
+
+fn head_of(bytes: &[u8], add: &Forwarding<'_>) -> String {
+    let mut space = HeaderSpace::new();
+    let head = parse(bytes, &mut space, LIMITS).expect("accepted").expect("complete");
+    let mut out = Vec::new();
+    head.write(add, &mut out);
+    String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn without_private_headers_to_send_forged_ones_are_dropped_all_the_same() {
+    let text = head_of(FORGED, &ADD);
+    assert!(!text.contains("6.6.6.6") && !text.contains("admin") && !text.contains("$WS"), "{text}");
+}
+
+#[test]
+fn remove_special_headers_false_keeps_them_beside_our_own() {
+    let private = PrivateHeaders::Sent { drops_strangers: false, port: 8080 };
+    let text = head_of(FORGED, &Forwarding { private, ..ADD });
+    assert!(text.contains("$WSRA: 6.6.6.6\r\n") && text.contains("$WSRA: 1.2.3.4\r\n"), "{text}");
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_its_client_only_when_it_names_the_server() {
+    let trusted = Forwarding { private: SENT, is_trusted: true, ..ADD };
+    let text = head_of(FORGED, &trusted);
+    assert!(text.contains("$WSRA: 6.6.6.6\r\n") && text.contains("$WSSN: y\r\n"), "{text}");
+    assert!(!text.contains("1.2.3.4\r\n$WS") && !text.contains("$WSSP"), "{text}");
+    let without = b"GET / HTTP/1.1\r\nHost: x\r\n$WSRA: 6.6.6.6\r\n\r\n";
+    let text = head_of(without, &trusted);
+    assert!(!text.contains("6.6.6.6") && text.contains("$WSRA: 1.2.3.4\r\n"), "{text}");
+}
+
+#[test]
+fn an_upgrade_carries_private_headers_too() {
+    let bytes = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let text = head_of(bytes, &Forwarding { private: SENT, scheme: "https", ..ADD });
+    assert!(text.contains("$WSIS: true\r\n$WSSC: https\r\n"), "{text}");
+    assert!(text.ends_with("Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"), "{text}");
 }
 
 #[test]

@@ -40,6 +40,22 @@ fn a_plain_answer() {
 }
 
 #[test]
+fn private_headers_of_an_answer_never_reach_a_client() {
+    check(
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n$WSPT: a,b\r\n_WS_HAPRT_WLMVERSION: 3\r\n$WSEP: \r\nX: 1\r\n\r\n",
+        GET,
+        expect![[r#"
+            Done, member stays, client stays
+            HTTP/1.1 200 OK
+            Content-Length: 0
+            X: 1
+            Via: 1.1 muster
+
+        "#]],
+    );
+}
+
+#[test]
 fn an_old_client_gets_no_chunks() {
     check(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",

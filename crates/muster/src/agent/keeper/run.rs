@@ -5,8 +5,8 @@ use super::log::Log;
 use super::message::{LINE_MAX_BYTES, News, Order, Start};
 use super::output::Output;
 use super::{cgroup, descendants, signal};
-use crate::agent::readable::{Lines, Readable};
 use crate::cli::Exit;
+use crate::readable::{Lines, Readable};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open, waitpid,

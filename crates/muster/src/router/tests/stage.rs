@@ -258,7 +258,8 @@ fn receive(connection: &mut UnixStream) -> Option<ToManager> {
     Some(serde_json::from_slice(&body).expect("the router writes what we read"))
 }
 
-fn settings() -> RouterSettings {
+/// Of a router with one thread and one route for everything.
+pub fn settings() -> RouterSettings {
     RouterSettings {
         name: "front".into(),
         listeners: vec![Listener::plain("127.0.0.1:0".parse().expect("an address"))],
@@ -288,6 +289,7 @@ fn settings() -> RouterSettings {
             replay_max_bytes: 65_536,
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        matches_listener_port: false,
         trusted_proxies: Vec::new(),
     }
 }

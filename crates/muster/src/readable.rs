@@ -1,6 +1,6 @@
 //! A file descriptor that can be waited for, and read without waiting whenever one likes.
 //!
-//! For pipes and pidfds. Unlike tokio's own pipe, reading does not depend on what the event loop has noticed so far,
+//! For pipes, pidfds and epolls. Unlike tokio's own pipe, reading does not depend on what the event loop has noticed so far,
 //! so the last words of a process can be read the moment its exit is known.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +22,7 @@ impl Readable {
         Self::watch(file)
     }
 
-    /// For a pidfd, which is never read.
+    /// For what is never read: a pidfd, an epoll.
     pub fn watch(file: OwnedFd) -> io::Result<Self> {
         // Its successor asks for a proof that the descriptor stays open and the same; an `OwnedFd` is that proof.
         #[expect(

@@ -1,0 +1,3 @@
+//! plugin-cfg.xml: what is read, kept, refused, and with which words.
+
+mod read;

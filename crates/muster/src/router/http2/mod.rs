@@ -1,0 +1,55 @@
+//! HTTP/2 on both sides, by streams that look like HTTP/1.1 connections of one request.
+//!
+//! Everything between client and member speaks HTTP/1.1 bytes, so that strictness, affinity, retries and bounds exist
+//! once. A client's stream (`request_stream`) gives its request as such bytes and takes the answer as such bytes; a
+//! member's (`member_stream`) the other way round. Frames, windows and header compression are the h2 crate's; each
+//! connection stays on its thread. Promise: what waits is bounded by the constants here, on both sides.
+
+mod carrier;
+pub mod front;
+pub mod member_link;
+pub mod member_stream;
+pub mod request_stream;
+mod sink;
+mod source;
+
+use super::core::Core;
+use super::member::Member;
+use super::streams::Stream;
+use logic::retry::Fault;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+/// Requests under way on one connection of a client. 128: browsers use at most 100, and each costs what a connection
+/// with HTTP/1.1 costs.
+const STREAMS_MAX: u32 = 128;
+/// Body bytes that a peer may send before they are passed on, for one stream. 64 KiB: one read of the thread.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same for all streams of a connection: one stream that stands still must not stop the others.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Body bytes that a stream may have waiting here for the peer's window or socket. 64 KiB: one read of the thread.
+const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
+/// Room that each header takes in the size of a list of headers (RFC 9113, 6.5.2).
+const HEADER_ROOM_BYTES: u32 = 32;
+/// Streams that the peer gave up before we have looked at them. 200: as many as its credit allows at once.
+const UNSEEN_RESETS_MAX: usize = 200;
+
+fn broken(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error.into_io().unwrap_or_else(|| ErrorKind::ConnectionReset.into()),
+        false => io::Error::new(ErrorKind::ConnectionReset, error),
+    }
+}
+
+/// Room for a request on a connection to the member that is there already.
+pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {
+    let most = core.settings.borrow().limits.pool_size_max as usize;
+    Some(Stream::Http2Member(Box::new(member.links.take(most)?)))
+}
+
+/// Begins HTTP/2 on a new connection to the member, for this request and those that follow.
+pub async fn begin(core: &Rc<Core>, member: &Member, connection: Stream) -> Result<Stream, Fault> {
+    let has_left = member.address().is_none();
+    let begun = member.links.add(core, connection, !has_left).await;
+    begun.map(|stream| Stream::Http2Member(Box::new(stream))).map_err(|_| Fault::ConnectFailed)
+}
