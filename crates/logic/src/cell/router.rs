@@ -39,6 +39,7 @@ impl Router {
             retry: place.retry,
             access_log: place.access_log,
             trusted_proxies: place.trusted_proxies,
+            cookie_keys: Vec::new(),
             matches_listener_port: false,
         }
     }

@@ -143,6 +143,7 @@ fn base(args: &RunArgs) -> RouterSettings {
             path: args.access_log_file.as_deref().map(absolute).unwrap_or_default(),
         },
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
         matches_listener_port: false,
     }
 }

@@ -200,6 +200,8 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
         sessions: 17,
         latency_p50_us: 1_250,
         latency_p99_us: 20_000,
+        ejection: None,
+        drain_ends_ms: None,
     }
 }
 

@@ -3,7 +3,9 @@
 use super::access_log::AccessLogHandle;
 use super::lot::Lot;
 use super::member::Cluster;
+use super::own_cookie::Keys;
 use super::pick::Target;
+use super::request::Request;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
@@ -44,6 +46,8 @@ pub struct Core {
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// Places for requests that are over, so that none has to be made for the next.
+    spare_requests: RefCell<Vec<Box<Request>>>,
     pub pipes: Pipes,
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
@@ -62,15 +66,19 @@ pub struct Core {
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
     seed: Cell<u64>,
+    /// Sign the cookies by which routers keep conversations.
+    pub cookie_keys: RefCell<Keys>,
 }
 
 impl Core {
     pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+        let cookie_keys = Keys::new(&settings.cookie_keys);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
+            spare_requests: RefCell::default(),
             pipes: Pipes::default(),
             lot,
             settings: RefCell::new(settings),
@@ -85,6 +93,7 @@ impl Core {
             told: Cell::default(),
             access_log: RefCell::default(),
             seed: Cell::new(seed),
+            cookie_keys: RefCell::new(cookie_keys),
         })
     }
 
@@ -118,6 +127,35 @@ impl Core {
         self.spare_buffers.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// An id that no other session of this router has.
+    pub fn session_id(&self) -> [u64; 2] {
+        [(); 2].map(|()| {
+            self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+            self.seed.get()
+        })
+    }
+
+    /// Puts a request where it stays: a session carries only the way there.
+    pub fn keep_request(&self, request: Request) -> Box<Request> {
+        match self.spare_requests.borrow_mut().pop() {
+            Some(mut place) => {
+                *place = request;
+                place
+            }
+            None => Box::new(request),
+        }
+    }
+
+    /// Takes back the place and the buffer of a request that is over.
+    pub fn give_request(&self, mut request: Box<Request>) {
+        request.room = None;
+        self.give_buffer(std::mem::take(&mut request.buffer));
+        let mut spare = self.spare_requests.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX {
+            spare.push(request);
+        }
+    }
+
     pub fn give_buffer(&self, mut buffer: Vec<u8>) {
         let mut spare = self.spare_buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity()) {
@@ -128,7 +166,12 @@ impl Core {
 
     /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
     pub fn apply(&self, table: &Table) {
+        // They would keep members alive that have left.
+        self.spare_requests.take();
         let old = self.settings.replace(table.settings.clone());
+        if old.cookie_keys != table.settings.cookie_keys {
+            *self.cookie_keys.borrow_mut() = Keys::new(&table.settings.cookie_keys);
+        }
         let zone = table.settings.zone.as_str();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();

@@ -139,7 +139,7 @@ impl Member {
             None => Some(None),
             Some((rooms, queue)) => {
                 let slot = rooms.take(queue, &self.name);
-                slot.map(|slot| Some(Box::new(Held::Taken { _slot: slot })))
+                slot.map(|slot| Some(Held::taken(slot)))
             }
         }
     }

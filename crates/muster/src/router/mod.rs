@@ -16,6 +16,7 @@ mod kept;
 mod listen;
 mod lot;
 mod member;
+mod own_cookie;
 mod pick;
 pub mod plugin_cfg;
 mod queue;

@@ -4,8 +4,10 @@
 //! the common case, asks that cluster at once. Promise: who has `requests_max` requests under way over all threads of
 //! the router gets no more; who came first to a full cluster is served first.
 
+use super::core::Core;
 use super::gate::Slot;
 use super::member::{Cluster, Member};
+use super::own_cookie::session_values;
 use logic::affinity;
 use logic::balance::{Ask, Choice, Tried};
 use logic::http::request::RequestHead;
@@ -15,7 +17,7 @@ use logic::time::Time;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wire::settings::{RouteSettings, Spread};
-use wire::view::{HashKey, Policy, View};
+use wire::view::{AffinityKind, HashKey, Policy, View};
 
 /// Where requests of one route go.
 #[derive(Debug)]
@@ -39,17 +41,32 @@ pub struct Picked {
 /// Room for the request at its member; nothing where that has no bound. Small: every idle session carries it.
 pub type Room = Option<Box<Held>>;
 
-#[derive(Debug)]
-pub enum Held {
+#[derive(Debug, Default)]
+pub struct Held {
     /// Given back with the request.
-    Taken { _slot: Slot },
-    /// There is none: the request may wait, for this member only where its session is there.
-    Awaited { is_own: bool },
+    slot: Option<Slot>,
+    /// There is no room: the request may wait.
+    awaited: Option<Awaited>,
+    /// What the answer's Set-Cookie header shall say.
+    pub set_cookie: Option<Box<str>>,
 }
 
-/// Whether the request has to wait for room.
-pub fn is_awaited(room: &Room) -> bool {
-    matches!(room.as_deref(), Some(Held::Awaited { .. }))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    AnyMember,
+    /// The one that has its session.
+    OwnMember,
+}
+
+impl Held {
+    pub fn taken(slot: Slot) -> Box<Self> {
+        Box::new(Self { slot: Some(slot), ..Self::default() })
+    }
+}
+
+/// What the request has to wait for, if anything.
+pub fn awaited(room: &Room) -> Option<Awaited> {
+    room.as_ref().and_then(|held| held.awaited)
 }
 
 /// Nobody can have the request.
@@ -58,8 +75,11 @@ pub type Nobody = (Fault, String);
 /// A request that asks for a member.
 #[derive(Clone, Copy)]
 pub struct Asking<'a, 'h> {
+    pub core: &'a Core,
     pub head: &'a RequestHead<'h, 'h>,
     pub client: &'a str,
+    /// It came over TLS.
+    pub is_secure: bool,
     pub tried: &'a [Rc<Member>],
     pub now: Time,
     /// It has waited for its turn, which has come.
@@ -144,16 +164,17 @@ impl Target {
         let Some(member) = cluster.members.borrow().get(usize::from(index)).cloned() else {
             return Err((Fault::NoMember, "the chosen member has left".into()));
         };
-        let room = if is_full || (!asking.is_called && cluster.has_waiting()) {
-            Some(Box::new(Held::Awaited { is_own }))
+        let mut room = if is_full || (!asking.is_called && cluster.has_waiting()) {
+            let awaited = if is_own { Awaited::OwnMember } else { Awaited::AnyMember };
+            Some(Box::new(Held { awaited: Some(awaited), ..Held::default() }))
         } else {
             match member.take_room() {
                 Some(room) => room,
                 None => return Ok(None),
             }
         };
-        if !is_awaited(&room) {
-            self.note_session(cluster, &member, asking);
+        if awaited(&room).is_none() {
+            self.note_session(cluster, &member, index, asking, &mut room);
             if is_failover {
                 cluster.failed_over.set(cluster.failed_over.get() + 1);
             }
@@ -170,22 +191,52 @@ impl Target {
         let mut ask = Ask { key: key_of(&view, asking), ..Ask::new(&tried, asking.now) };
         let mut balancer = cluster.balancer.borrow_mut();
         let Some(affinity) = &view.affinity else { return balancer.choose(std::iter::empty(), &ask) };
-        let (head, path) = (asking.head, asking.head.target.as_bytes());
-        let Some(value) = affinity::session_values(head.cookies(), path, affinity).next() else {
+        let keys = asking.core.cookie_keys.borrow();
+        let values = || session_values(&keys, &view, affinity, asking.head);
+        let Some(value) = values().next() else {
             return balancer.choose(std::iter::empty(), &ask);
         };
         ask.session = Some(affinity::session_key(value, affinity));
-        balancer.choose(affinity::clone_ids(head.cookies(), path, affinity), &ask)
+        balancer.choose(affinity::clone_ids_of(values(), affinity), &ask)
     }
 
-    /// Counts the request's session with its member.
-    fn note_session(&self, cluster: &Cluster, member: &Member, asking: &Asking<'_, '_>) {
+    /// Counts the request's session with its member, and begins one where the router keeps them.
+    fn note_session(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        index: u16,
+        asking: &Asking<'_, '_>,
+        room: &mut Room,
+    ) {
         let view = cluster.view.borrow();
         let Some(affinity) = &view.affinity else { return };
-        let target = asking.head.target.as_bytes();
-        if let Some(value) = affinity::session_values(asking.head.cookies(), target, affinity).next() {
-            member.sessions.borrow_mut().add(affinity::session_key(value, affinity), asking.now);
+        let keys = asking.core.cookie_keys.borrow();
+        let mut values = session_values(&keys, &view, affinity, asking.head);
+        let first = values.next();
+        let mut key = first.map(|value| affinity::session_key(value, affinity));
+        if affinity.kind == AffinityKind::Own {
+            let names_any = |value: &str| affinity::ids_of(value, affinity).any(|id| self.has_clone_id(id));
+            if !first.into_iter().chain(values).any(names_any) {
+                let id = asking.core.session_id();
+                let clone_id = &view.members[usize::from(index)].clone_id;
+                if let Some(cookie) = keys.set_cookie(&view, clone_id, id, asking.is_secure) {
+                    key = Some(affinity::key_of_bytes(format!("{:016x}{:016x}", id[0], id[1]).as_bytes()));
+                    room.get_or_insert_default().set_cookie = Some(cookie);
+                }
+            }
         }
+        if let Some(key) = key {
+            member.sessions.borrow_mut().add(key, asking.now);
+        }
+    }
+
+    /// Whether a member of the route has it, in whatever state.
+    fn has_clone_id(&self, clone_id: &str) -> bool {
+        let has = |cluster: &Rc<Cluster>| {
+            cluster.view.borrow().members.iter().any(|member| member.clone_id == clone_id)
+        };
+        self.clusters.iter().flatten().any(has)
     }
 }
 
@@ -209,8 +260,8 @@ impl<'a, 'h> Read<'a, 'h> {
         let session = target.clusters.iter().flatten().find_map(|cluster| {
             let view = cluster.view.borrow();
             let affinity = view.affinity.as_ref()?;
-            let path = asking.head.target.as_bytes();
-            let value = affinity::session_values(asking.head.cookies(), path, affinity).next()?;
+            let keys = asking.core.cookie_keys.borrow();
+            let value = session_values(&keys, &view, affinity, asking.head).next()?;
             Some(affinity::session_key(value, affinity))
         });
         Self { target, asking, session }
@@ -235,8 +286,9 @@ impl Clusters for Read<'_, '_> {
         let Some(cluster) = &self.target.clusters[cluster] else { return };
         let view = cluster.view.borrow();
         let Some(affinity) = &view.affinity else { return };
-        let path = self.asking.head.target.as_bytes();
-        let _ = affinity::clone_ids(self.asking.head.cookies(), path, affinity).any(|id| look(id));
+        let keys = self.asking.core.cookie_keys.borrow();
+        let values = session_values(&keys, &view, affinity, self.asking.head);
+        let _ = affinity::clone_ids_of(values, affinity).any(|id| look(id));
     }
 
     fn key(&self, cluster: usize) -> u64 {
@@ -259,3 +311,6 @@ fn key_of(view: &View, asking: &Asking<'_, '_>) -> u64 {
     };
     affinity::key_of_bytes(value.unwrap_or(asking.client.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

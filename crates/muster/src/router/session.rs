@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Progress};
 use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
-use super::pick::is_awaited;
+use super::pick::awaited;
 use super::queue;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
@@ -80,7 +80,7 @@ enum After {
 }
 
 enum Read {
-    Request(Request),
+    Request(Box<Request>),
     Refused(Refused),
     /// Nothing came for a while.
     Parked {
@@ -142,7 +142,7 @@ impl Session {
             Read::End => return Next::Close,
         };
         self.client.may_speak_http2 = false;
-        if is_awaited(&request.room)
+        if awaited(&request.room).is_some()
             && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
         {
             return Box::pin(self.refuse(refused)).await;
@@ -160,7 +160,7 @@ impl Session {
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
         };
-        self.client.core.give_buffer(std::mem::take(&mut request.buffer));
+        self.client.core.give_request(request);
         if self.client.surplus.len() > SURPLUS_MAX_BYTES { Next::Close } else { next }
     }
 
@@ -258,7 +258,7 @@ impl Session {
                 Verdict::Retry { place: Place::OtherMember } => {
                     tried.push(request.member.clone());
                     let now = self.client.core.now();
-                    if request.pick_other(self.client.address(), &tried, now).is_none() {
+                    if request.pick_other(&self.client.core, self.client.address(), &tried, now).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -551,7 +551,9 @@ impl Client {
 
     /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
     fn speaks_http2(&self) -> bool {
-        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
+        self.may_speak_http2
+            && !self.surplus.is_empty()
+            && logic::http2::is_preface(&self.surplus) != Some(false)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.

@@ -15,7 +15,12 @@ fn check(idle_ms: u64, clients: usize, story: impl AsyncFnOnce(Rc<Core>, Vec<Tcp
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut settings = stage::settings();
         settings.timeouts.idle_ms = idle_ms;
-        let core = Core::new(Clock::start(), Arc::new(settings), 1, Lot::new(watcher().expect("an epoll")));
+        let core = Core::new(
+            Clock::start(),
+            Arc::new(settings),
+            1,
+            Lot::new(crate::router::lot::watcher().expect("an epoll")),
+        );
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn_local(core.waits.clone().sweep_for_ever());
         tasks.spawn_local(watch_for_ever(core.clone()));

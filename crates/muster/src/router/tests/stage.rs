@@ -291,6 +291,7 @@ pub fn settings() -> RouterSettings {
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         matches_listener_port: false,
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
     }
 }
 
