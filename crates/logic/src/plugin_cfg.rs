@@ -6,13 +6,18 @@
 pub mod check;
 pub mod definition;
 pub mod diff;
+pub mod explain;
 pub mod graph;
+mod layout;
 mod matching;
 pub mod merge;
 mod model;
 mod parse;
 mod read;
+pub mod retry;
 pub mod serve;
+mod weights;
+pub mod write;
 pub mod xml;
 
 pub use matching::{HostPattern, UriPattern, find_route, plain_path};

@@ -1,7 +1,7 @@
 //! What a router is told to do, and what it reports.
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
-use crate::settings::{AccessLog, Listener, RouteSettings};
+use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -27,6 +27,16 @@ pub struct RouterSettings {
     /// Routes are found by the port that a request came in on, not by that of its Host header.
     #[serde(default)]
     pub matches_listener_port: bool,
+    /// A file to keep for web servers in front.
+    #[serde(default)]
+    pub plugin_cfg: Option<PluginCfgFile>,
+}
+
+/// A plugin-cfg.xml as it shall be, made by the manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCfgFile {
+    pub output: PluginCfgOutput,
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

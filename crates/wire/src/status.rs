@@ -184,3 +184,11 @@ pub struct ConfigText {
     pub revision: u64,
     pub text: String,
 }
+
+/// The cell as a plugin-cfg.xml.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCfgText {
+    pub text: String,
+    /// What could not be said in it, a sentence each.
+    pub notes: Vec<String>,
+}

@@ -231,8 +231,6 @@ pub struct View {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginRules {
     pub remove_special_headers: bool,
-    /// None: no bound.
-    pub post_size_max_bytes: Option<u64>,
     /// None: no bound. 0: a request with a body is never repeated.
     pub post_buffer_max_bytes: Option<u64>,
     /// Retries after ServerIOTimeout; None: as many as there are servers.

@@ -15,7 +15,7 @@ use crate::limits::{CLUSTER_MEMBERS_MAX, PLUGIN_CFG_POST_BUFFER_MAX_BYTES, PLUGI
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use wire::id::{ClusterName, Epoch, MemberName, NAME_LENGTH_MAX};
-use wire::settings::{PathKind, RouteSettings};
+use wire::settings::{PathKind, RouteActions, RouteSettings};
 use wire::view::{
     Affinity, AffinityKind, Health, MemberTls, MemberView, PluginRules, Policy, RunState, Secure, View,
 };
@@ -195,7 +195,6 @@ impl<'a> Planner<'a> {
     fn rules(&self, cluster: &ServerCluster) -> PluginRules {
         PluginRules {
             remove_special_headers: cluster.remove_special_headers,
-            post_size_max_bytes: cluster.post_size_max_bytes,
             // Without a bound of the file's there is still ours: memory is not endless.
             post_buffer_max_bytes: Some(
                 cluster.post_buffer_max_bytes.map_or(PLUGIN_CFG_POST_BUFFER_MAX_BYTES, |most| {
@@ -347,6 +346,10 @@ impl<'a> Planner<'a> {
             path_kind,
             levels: vec![vec![self.served.plain_views[planned.view].cluster.clone()]],
             affinity: uri.and_then(|uri| self.affinity_of(planned.cluster, uri)),
+            actions: RouteActions {
+                body_size_max_bytes: Some(planned.cluster.post_size_max_bytes.unwrap_or(0)),
+                ..RouteActions::default()
+            },
             ..RouteSettings::default()
         }
     }

@@ -145,6 +145,7 @@ fn base(args: &RunArgs) -> RouterSettings {
         trusted_proxies: Vec::new(),
         cookie_keys: Vec::new(),
         matches_listener_port: false,
+        plugin_cfg: None,
     }
 }
 

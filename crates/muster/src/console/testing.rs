@@ -8,7 +8,7 @@ use wire::id::Epoch;
 use wire::router::Totals;
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
-    NodeStatus, RouterStatus, Severity,
+    NodeStatus, PluginCfgText, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -112,6 +112,10 @@ impl FakeManager {
                     why,
                 };
                 drop(reply.send(Ok(explanation)));
+            }
+            Request::PluginCfg { router, reply } => {
+                let text = format!("<Config Router=\"{}\"/>", router.unwrap_or_default());
+                drop(reply.send(Ok(PluginCfgText { text, notes: vec!["a note".into()] })));
             }
         }
     }

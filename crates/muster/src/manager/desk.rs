@@ -259,7 +259,8 @@ impl Desk {
             | Request::Apply { .. }
             | Request::Config { .. }
             | Request::History { .. }
-            | Request::Explain { .. }) => vec![Output::Ask(request)],
+            | Request::Explain { .. }
+            | Request::PluginCfg { .. }) => vec![Output::Ask(request)],
         }
     }
 

@@ -1,5 +1,7 @@
 //! A connection to a member: an idle one if there is one, else a new one.
 
+use super::core::Core;
+use super::manner::ask_first;
 use super::member::Member;
 use super::streams::Stream;
 use super::waits::{Signal, Ticket};
@@ -22,7 +24,15 @@ fn fault_of(error: &io::Error) -> Fault {
 }
 
 /// Opens a new connection; `deadline` is on the thread's clock.
-pub async fn connect(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Stream, Fault> {
+pub async fn connect(ticket: &Ticket, core: &Core, member: &Member, deadline: u64) -> Result<Stream, Fault> {
+    let mut connection = open(ticket, member, deadline).await?;
+    if member.manner.get().asks_first && !ask_first(ticket, &core.scratch, &mut connection, deadline).await? {
+        return open(ticket, member, deadline).await;
+    }
+    Ok(connection)
+}
+
+async fn open(ticket: &Ticket, member: &Member, deadline: u64) -> Result<Stream, Fault> {
     let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
     let mut connecting = std::pin::pin!(TcpStream::connect(address));
     match ticket.until(deadline, |context| connecting.as_mut().poll(context)).await {

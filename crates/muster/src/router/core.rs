@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
 const SPARE_BUFFERS_MAX: usize = 256;
@@ -164,7 +165,34 @@ impl Core {
         }
     }
 
-    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    /// Takes one cluster's view over, if it is newer than the one in force.
+    pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
+        let mut clusters = self.clusters.borrow_mut();
+        match clusters.get(name) {
+            Some(cluster) => {
+                cluster.budget.borrow_mut().set(&table.settings.retry);
+                for lost in cluster.apply(view, self.now()) {
+                    self.waits.member_lost(lost.identity());
+                }
+            }
+            None => {
+                // Each thread and cluster starts its rotation elsewhere.
+                self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                let (retry, zone) = (&table.settings.retry, &table.settings.zone);
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
+            }
+        }
+        clusters[name].set_gate(table.gates.get(name));
+    }
+
+    /// Lets a cluster go that is in no table any more.
+    pub fn forget(&self, name: &ClusterName) {
+        if let Some(cluster) = self.clusters.borrow_mut().remove(name) {
+            cluster.leave();
+        }
+    }
+
+    /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
         // They would keep members alive that have left.
         self.spare_requests.take();
@@ -175,44 +203,21 @@ impl Core {
         let zone = table.settings.zone.as_str();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, cluster| {
-            let stays = table.views.contains_key(name);
-            if !stays {
-                cluster.leave();
-            }
-            stays
-        });
-        for (name, view) in &table.views {
-            match clusters.get(name) {
-                Some(cluster) => {
-                    cluster.budget.borrow_mut().set(&table.settings.retry);
-                    cluster.set_zone(zone);
-                    for lost in cluster.apply(view, self.now()) {
-                        self.waits.member_lost(lost.identity());
-                    }
-                }
-                None => {
-                    // Each thread and cluster starts its rotation elsewhere.
-                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    let retry = &table.settings.retry;
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
-                }
-            }
-            clusters[name].set_gate(table.gates.get(name));
+        let clusters = self.clusters.borrow();
+        if old.zone != table.settings.zone {
+            clusters.values().for_each(|cluster| cluster.set_zone(zone));
         }
         let before = self.route_targets.take();
+        // A cluster that has left the table is still there for a moment.
+        let known = |name: &ClusterName| table.views.get(name).and_then(|_| clusters.get(name)).cloned();
         let of_route = |(place, route): (usize, &wire::settings::RouteSettings)| {
-            let mut target =
-                Target::new(route, route.clusters().map(|name| clusters.get(name).cloned()).collect());
-            if old.routes.get(place) == Some(route)
-                && let Some(before) = before.get(place)
-            {
-                target.go_on_from(before);
+            let same = before.get(place).filter(|_| old.routes.get(place) == Some(route));
+            match same {
+                Some(same) if same.leads_to(route.clusters().map(known)) => same.clone(),
+                Some(same) => Rc::new(Target::new(route, route.clusters().map(known).collect(), Some(same))),
+                None => Rc::new(Target::new(route, route.clusters().map(known).collect(), None)),
             }
-            Rc::new(target)
         };
         *self.route_targets.borrow_mut() = table.settings.routes.iter().enumerate().map(of_route).collect();
-        self.report_now.notify_one();
     }
 }

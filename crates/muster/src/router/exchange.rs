@@ -35,6 +35,7 @@ impl Exchange {
     pub fn begin(&mut self, request: &Request) -> io::Result<()> {
         self.reply.set_cookie = request.room.as_ref().and_then(|held| held.set_cookie.clone());
         self.upload = Upload::begin(&mut self.connection, request)?;
+        self.reply.keeps_continue = self.upload.is_held();
         Ok(())
     }
 
@@ -64,6 +65,9 @@ impl Exchange {
         request: &mut Request,
         context: &mut Context<'_>,
     ) -> Poll<Result<Progress, Fault>> {
+        if self.upload.is_held() && self.reply.has_continued {
+            self.upload.release(&mut self.connection, request);
+        }
         let upload = self.upload.poll(&mut self.connection, client, request, context)?;
         let download = self.poll_download(client, request, context);
         match (upload, download) {

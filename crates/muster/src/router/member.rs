@@ -4,6 +4,7 @@
 
 use super::gate::{Gate, Queue, Rooms};
 use super::http2::member_link::Links;
+use super::manner::Manner;
 use super::pick::{Held, Room};
 use super::streams::Stream;
 use logic::balance::{Balancer, Left, Tried};
@@ -26,6 +27,7 @@ pub struct Member {
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
+    pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
     speaks_http2: Cell<bool>,
     /// Connections that are shared by requests, if it speaks HTTP/2.
@@ -64,6 +66,7 @@ impl Member {
             address: Cell::new(view.address),
             index: Cell::new(None),
             is_up: Cell::new(false),
+            manner: Cell::default(),
             idle: RefCell::default(),
             speaks_http2: Cell::new(view.transport.http2),
             links: Links::default(),
@@ -164,6 +167,7 @@ impl Member {
         }
         self.speaks_http2.set(speaks_http2);
         self.address.set(view.address);
+        self.manner.set(Manner::of(&view.transport));
         self.index.set(Some(index as u16));
         self.is_up.set(view.state == RunState::Up);
     }
@@ -222,12 +226,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh, &self.balancer));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 
@@ -237,6 +246,14 @@ impl Cluster {
 
     /// Bounds the requests under way as the view in force says; whoever waits looks again.
     pub fn set_gate(&self, gate: Option<&Arc<Gate>>) {
+        let is_same = match (&*self.gate.borrow(), gate) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            (_, _) => false,
+        };
+        if is_same {
+            return;
+        }
         for member in &*self.members.borrow() {
             let rooms = gate.and_then(|gate| Some((gate.rooms(&member.name)?, gate.queue.clone())));
             *member.gate.borrow_mut() = rooms;

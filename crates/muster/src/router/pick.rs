@@ -17,11 +17,13 @@ use logic::time::Time;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wire::settings::{RouteSettings, Spread};
-use wire::view::{AffinityKind, HashKey, Policy, View};
+use wire::view::{Affinity, AffinityKind, HashKey, Policy, View};
 
 /// Where requests of one route go.
 #[derive(Debug)]
 pub struct Target {
+    /// How the route reads sessions, instead of its clusters.
+    affinity: Option<Affinity>,
     /// In the order of the levels; None while the view of a cluster is not known.
     clusters: Vec<Option<Rc<Cluster>>>,
     /// For each cluster the first one that reads sessions in the same way.
@@ -44,7 +46,7 @@ pub type Room = Option<Box<Held>>;
 #[derive(Debug, Default)]
 pub struct Held {
     /// Given back with the request.
-    slot: Option<Slot>,
+    _slot: Option<Slot>,
     /// There is no room: the request may wait.
     awaited: Option<Awaited>,
     /// What the answer's Set-Cookie header shall say.
@@ -60,7 +62,7 @@ pub enum Awaited {
 
 impl Held {
     pub fn taken(slot: Slot) -> Box<Self> {
-        Box::new(Self { slot: Some(slot), ..Self::default() })
+        Box::new(Self { _slot: Some(slot), ..Self::default() })
     }
 }
 
@@ -87,12 +89,21 @@ pub struct Asking<'a, 'h> {
 }
 
 impl Target {
-    pub fn new(route: &RouteSettings, clusters: Vec<Option<Rc<Cluster>>>) -> Self {
+    /// `before` is the target of the same route in an older table: whose turn it is stays.
+    pub fn new(
+        route: &RouteSettings,
+        clusters: Vec<Option<Rc<Cluster>>>,
+        before: Option<&Rc<Target>>,
+    ) -> Self {
         let needs_spreader = clusters.len() > 1 || route.spread == Spread::ZoneFirst;
         let mut target = Self {
+            affinity: route.affinity.clone(),
             clusters,
             reads_as: Vec::new(),
-            spreader: needs_spreader.then(|| RefCell::new(Spreader::new(route))),
+            spreader: needs_spreader.then(|| match before.and_then(|before| before.spreader.as_ref()) {
+                Some(spreader) => spreader.clone(),
+                None => RefCell::new(Spreader::new(route)),
+            }),
         };
         target.reads_as = target.readers();
         target
@@ -105,16 +116,25 @@ impl Target {
         let reader_of = |cluster: usize| {
             (0..cluster).find(|earlier| affinity(*earlier) == affinity(cluster)).unwrap_or(cluster)
         };
-        if self.clusters.len() == 1 { vec![0] } else { (0..self.clusters.len()).map(reader_of).collect() }
+        if self.clusters.len() == 1 || self.affinity.is_some() {
+            return vec![0; self.clusters.len()];
+        }
+        (0..self.clusters.len()).map(reader_of).collect()
     }
 
-    /// Takes over whose turn it is from the same route of an older table.
-    pub fn go_on_from(&mut self, old: &Target) {
-        if let (Some(spreader), Some(old)) = (&mut self.spreader, &old.spreader)
-            && self.clusters.len() == old_len(old)
-        {
-            *spreader = RefCell::new(old.borrow().clone());
-        }
+    fn affinity_of<'a>(&'a self, view: &'a View) -> Option<&'a Affinity> {
+        self.affinity.as_ref().or(view.affinity.as_ref())
+    }
+
+    /// Whether it is the target that would be made of these clusters now.
+    pub fn leads_to(&self, mut clusters: impl Iterator<Item = Option<Rc<Cluster>>>) -> bool {
+        let is_same = |own: &Option<Rc<Cluster>>| match (own, clusters.next().flatten()) {
+            (Some(own), Some(other)) => Rc::ptr_eq(own, &other),
+            (None, None) => true,
+            (_, _) => false,
+        };
+        let may_differ = self.clusters.len() > 1;
+        self.clusters.iter().all(is_same) && (!may_differ || self.reads_as == self.readers())
     }
 
     /// Counts the request with the retry budget of each cluster that it may go to, and finds its member.
@@ -190,7 +210,9 @@ impl Target {
         let view = cluster.view.borrow();
         let mut ask = Ask { key: key_of(&view, asking), ..Ask::new(&tried, asking.now) };
         let mut balancer = cluster.balancer.borrow_mut();
-        let Some(affinity) = &view.affinity else { return balancer.choose(std::iter::empty(), &ask) };
+        let Some(affinity) = self.affinity_of(&view) else {
+            return balancer.choose(std::iter::empty(), &ask);
+        };
         let keys = asking.core.cookie_keys.borrow();
         let values = || session_values(&keys, &view, affinity, asking.head);
         let Some(value) = values().next() else {
@@ -210,7 +232,7 @@ impl Target {
         room: &mut Room,
     ) {
         let view = cluster.view.borrow();
-        let Some(affinity) = &view.affinity else { return };
+        let Some(affinity) = self.affinity_of(&view) else { return };
         let keys = asking.core.cookie_keys.borrow();
         let mut values = session_values(&keys, &view, affinity, asking.head);
         let first = values.next();
@@ -244,10 +266,6 @@ impl Target {
 /// threads compete for the last places, and then waiting is right.
 const PASSES_MAX: usize = 16;
 
-fn old_len(spreader: &RefCell<Spreader>) -> usize {
-    spreader.borrow().cluster_count()
-}
-
 /// The request as the clusters of its route read it.
 struct Read<'a, 'h> {
     target: &'a Target,
@@ -259,7 +277,7 @@ impl<'a, 'h> Read<'a, 'h> {
     fn new(target: &'a Target, asking: &'a Asking<'a, 'h>) -> Self {
         let session = target.clusters.iter().flatten().find_map(|cluster| {
             let view = cluster.view.borrow();
-            let affinity = view.affinity.as_ref()?;
+            let affinity = target.affinity_of(&view)?;
             let keys = asking.core.cookie_keys.borrow();
             let value = session_values(&keys, &view, affinity, asking.head).next()?;
             Some(affinity::session_key(value, affinity))
@@ -285,7 +303,7 @@ impl Clusters for Read<'_, '_> {
     fn each_clone_id(&self, cluster: usize, look: &mut dyn FnMut(&str) -> bool) {
         let Some(cluster) = &self.target.clusters[cluster] else { return };
         let view = cluster.view.borrow();
-        let Some(affinity) = &view.affinity else { return };
+        let Some(affinity) = self.target.affinity_of(&view) else { return };
         let keys = self.asking.core.cookie_keys.borrow();
         let values = session_values(&keys, &view, affinity, self.asking.head);
         let _ = affinity::clone_ids_of(values, affinity).any(|id| look(id));

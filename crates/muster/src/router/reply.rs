@@ -37,6 +37,9 @@ pub struct Reply {
     /// The member's connection can carry another request.
     pub member_keeps_alive: bool,
     pub client_closes: bool,
+    /// 100 (Continue) is for us, because we asked for it.
+    pub keeps_continue: bool,
+    pub has_continued: bool,
     unchunk: bool,
     /// Goes with the final head.
     pub set_cookie: Option<Box<str>>,
@@ -68,6 +71,8 @@ impl Reply {
             first_byte_us: 0,
             member_keeps_alive: false,
             client_closes: false,
+            keeps_continue: false,
+            has_continued: false,
             unchunk: false,
             set_cookie: None,
             pipe: None,
@@ -182,8 +187,10 @@ impl Reply {
             };
             let rest = &bytes[head.length..];
             if head.is_interim() {
+                self.has_continued |= head.status == 100;
+                let is_ours = self.keeps_continue && head.status == 100;
                 // HTTP/1.0 knows no interim answers.
-                if asked.is_version_11 {
+                if asked.is_version_11 && !is_ours {
                     head.write(VIA, &mut out);
                 }
                 bytes = rest;

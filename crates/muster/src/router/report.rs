@@ -1,12 +1,14 @@
 //! What data threads counted, added up for the manager.
 
 use super::core::Core;
-use super::member::Ejected;
+use super::member::{Cluster, Ejected};
+use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
 use logic::time::Time;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
 use wire::router::{ClusterTraffic, Ejection, MemberTraffic, RouterReport, Totals};
 
@@ -42,42 +44,23 @@ pub struct MemberCounts {
     pub ejection: Option<Ejected>,
 }
 
-/// Reads the counts of a data thread. With `fade`, durations counted so far weigh half from now on.
-pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
-    let clusters = core.clusters.borrow();
-    let clusters = clusters.iter().map(|(name, cluster)| {
-        let members = cluster.members.borrow();
-        let members = members.iter().map(|member| {
-            let mut latency = member.latency.borrow_mut();
-            let counts = MemberCounts {
-                member: member.name.clone(),
-                requests: member.requests.get(),
-                failed: member.failed.get(),
-                in_flight: member.in_flight(),
-                latency: latency.clone(),
-                sessions: member.sessions.borrow().clone(),
-                ejection: member.ejection.borrow().clone(),
-            };
-            if fade {
-                latency.fade();
-            }
-            counts
-        });
-        ClusterCounts {
-            cluster: name.clone(),
-            applied: cluster.view.borrow().epoch,
-            members: members.collect(),
-            failed_over: cluster.failed_over.get(),
-            queued: cluster.queued.get(),
-            queue_refused: cluster.queue_refused.get(),
-            waiting: u64::from(cluster.waiting.get()),
-        }
-    });
+/// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
+pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
+    let known: Vec<(ClusterName, Rc<Cluster>)> = {
+        let clusters = core.clusters.borrow();
+        clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone())).collect()
+    };
+    let mut clusters = Vec::with_capacity(known.len());
+    let mut slices = Slices::begin();
+    for (name, cluster) in known {
+        clusters.push(of_cluster(name, &cluster, fade));
+        slices.pause().await;
+    }
     ThreadReport {
         is_stopping: core.is_stopping.get(),
         connections: core.connections() as u64,
         totals: core.totals.get(),
-        clusters: clusters.collect(),
+        clusters,
     }
 }
 
@@ -95,6 +78,35 @@ fn add_ejection(traffic: &mut MemberTraffic, ejected: Option<&Ejected>, now: Tim
             }
         }
         None => traffic.ejection = Some(Ejection { reason: ejected.reason.clone(), threads, left_ms }),
+    }
+}
+
+fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts {
+    let members = cluster.members.borrow();
+    let members = members.iter().map(|member| {
+        let mut latency = member.latency.borrow_mut();
+        let counts = MemberCounts {
+            member: member.name.clone(),
+            requests: member.requests.get(),
+            failed: member.failed.get(),
+            in_flight: member.in_flight(),
+            latency: latency.clone(),
+            sessions: member.sessions.borrow().clone(),
+            ejection: member.ejection.borrow().clone(),
+        };
+        if fade {
+            latency.fade();
+        }
+        counts
+    });
+    ClusterCounts {
+        cluster: name,
+        applied: cluster.view.borrow().epoch,
+        members: members.collect(),
+        failed_over: cluster.failed_over.get(),
+        queued: cluster.queued.get(),
+        queue_refused: cluster.queue_refused.get(),
+        waiting: u64::from(cluster.waiting.get()),
     }
 }
 

@@ -13,7 +13,8 @@ use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
-use logic::retry::Fault;
+use logic::plugin_cfg;
+use logic::retry::{self, Failure, Fault, Verdict};
 use std::rc::Rc;
 
 /// Our name in Via.
@@ -41,6 +42,8 @@ pub struct Request {
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
+    /// Attempts that ended because the member was silent.
+    pub silences: u32,
 }
 
 /// A request that is answered by the router itself.
@@ -112,6 +115,9 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    pub is_http2: bool,
+    /// Of the listener that took the connection.
+    pub port: u16,
 }
 
 /// Decides about the request at the start of `bytes`.
@@ -145,7 +151,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let used = head.length + step.used;
     let now = core.now();
     let scheme = "http";
-    let found = find_target(core, &head).and_then(|target| {
+    let found = find_target(core, &head, caller).and_then(|target| {
         let (client, is_secure) = (caller.address, scheme == "https");
         let asking = Asking { core, head: &head, client, is_secure, tried: &[], now, is_called: false };
         Ok((target.admit(&asking)?, target))
@@ -158,9 +164,16 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&picked.cluster, &head);
+    let private = private_headers(&picked.cluster, &head, caller);
     head.write(
-        &Forwarding { client: caller.address, is_trusted: caller.is_trusted, scheme, via: VIA, private },
+        &Forwarding {
+            client: caller.address,
+            is_trusted: caller.is_trusted,
+            scheme,
+            via: VIA,
+            is_http2: caller.is_http2,
+            private,
+        },
         &mut buffer,
     );
     let head_length = buffer.len();
@@ -186,17 +199,18 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         body_bytes: step.data as u64,
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
+        silences: 0,
     });
     Admission::Admitted { request, used }
 }
 
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>) -> PrivateHeaders {
+fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
-            port: head.port().unwrap_or(80),
+            port: if rules.tells_listener_port { caller.port } else { head.port().unwrap_or(80) },
         },
     }
 }
@@ -212,10 +226,14 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
 }
 
 /// Finds the route's clusters.
-fn find_target(core: &Core, head: &RequestHead<'_, '_>) -> Result<Rc<Target>, Nobody> {
+fn find_target(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Result<Rc<Target>, Nobody> {
     let found = {
         let routes = core.routes.borrow();
-        let port = if routes.has_ports() { head.port().unwrap_or(80) } else { 0 };
+        let port = match routes.has_ports() {
+            false => 0,
+            true if core.settings.borrow().matches_listener_port => caller.port,
+            true => head.port().unwrap_or(80),
+        };
         routes.find(head.host_name(), port, head.path())
     };
     let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
@@ -277,6 +295,32 @@ impl Request {
             is_head: self.asked.is_head,
             wants_json: self.wants_json(),
             keep_alive: self.asked.keep_alive && self.framing.is_done(),
+        }
+    }
+
+    /// Whether it may be sent again, by the rules that its cluster comes with.
+    pub fn may_retry(&self, failure: &Failure, attempts_max: u32) -> Verdict {
+        match &self.cluster.view.borrow().plugin {
+            None => retry::may_retry(failure, attempts_max),
+            Some(rules) => {
+                let has_body = self.body_bytes > 0;
+                plugin_cfg::retry::may_retry(rules, failure, has_body, self.silences, attempts_max)
+            }
+        }
+    }
+
+    /// Whether its body follows only when the member has said that it wants it.
+    pub fn holds_body(&self) -> bool {
+        let has_body = self.body_bytes > 0 || !self.framing.is_done();
+        let asks = has_body && !self.expects_continue && !self.uses_http2();
+        asks && self.member.manner.get().waits_for_continue
+    }
+
+    /// Bytes of body that may be kept for another attempt.
+    pub fn replay_max_bytes(&self, general: u32) -> u64 {
+        match &self.cluster.view.borrow().plugin {
+            None => u64::from(general),
+            Some(rules) => rules.post_buffer_max_bytes.unwrap_or(u64::MAX),
         }
     }
 

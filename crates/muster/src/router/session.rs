@@ -18,12 +18,14 @@ use super::request::{Admission, Caller, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read, send_at_once};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
-use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict, may_retry};
+use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
+/// How long a body is held for a member that was asked whether it wants it. A second, as common clients wait.
+const CONTINUE_WAIT_MS: u64 = 1_000;
 /// Bytes read beyond a request while its answer is awaited end here: a client that sends this much ahead waits.
 const SURPLUS_MAX_BYTES: usize = 2 * super::streams::SCRATCH_BYTES;
 
@@ -53,6 +55,20 @@ pub struct Origin {
     /// Its address as text.
     pub address: Box<str>,
     pub is_trusted: bool,
+    /// The port that it came in on.
+    pub port: u16,
+}
+
+impl Origin {
+    /// As who a request asks that comes by this stream.
+    fn caller(&self, stream: &Stream) -> Caller<'_> {
+        Caller {
+            address: &self.address,
+            is_trusted: self.is_trusted,
+            is_http2: stream.is_single(),
+            port: self.port,
+        }
+    }
 }
 
 /// What becomes of the connection after a request.
@@ -102,7 +118,9 @@ struct Failed {
 pub fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
     let address = peer.ip().to_canonical();
     let is_trusted = core.settings.borrow().trusted_proxies.contains(&address);
-    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted });
+    // Only a connection that is broken already has none.
+    let port = stream.local_addr().map_or(0, |local| local.port());
+    let origin = Rc::new(Origin { address: address.to_string().into_boxed_str(), is_trusted, port });
     send_at_once(&stream);
     let mut client = Client::new(core, Stream::Tcp(stream), origin, Vec::new());
     client.may_speak_http2 = true;
@@ -116,17 +134,19 @@ pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> imp
 }
 
 /// Serves one request after the other, until either side ends it.
-pub async fn converse(mut session: Session) {
-    session.ticket.enter().await;
-    loop {
-        match session.turn().await {
-            Next::Request if session.client.stream.is_single() => return,
-            Next::Request => {}
-            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
-            Next::Close => return,
-            Next::Linger => return Box::pin(answers::linger(session)).await,
-            Next::Reset => return session.client.stream.reset(),
-            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+pub fn converse(mut session: Session) -> impl Future<Output = ()> {
+    async move {
+        session.ticket.enter().await;
+        loop {
+            match session.turn().await {
+                Next::Request if session.client.stream.is_single() => return,
+                Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+                Next::Close => return,
+                Next::Linger => return Box::pin(answers::linger(session)).await,
+                Next::Reset => return session.client.stream.reset(),
+                Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+            }
         }
     }
 }
@@ -155,7 +175,8 @@ impl Session {
             After::Tunnel(connection) => {
                 // A conversation like any other: who drains its member waits for it.
                 let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
-                Box::pin(tunnel::run(self, *connection)).await;
+                let manner = request.member.manner.get();
+                Box::pin(tunnel::run(self, *connection, manner)).await;
                 Next::Close
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
@@ -185,7 +206,7 @@ impl Session {
             let Self { ticket, client } = self;
             let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = origin.caller();
+            let caller = origin.caller(stream);
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -223,8 +244,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, origin, .. } = &mut self.client;
-        let caller = origin.caller();
+        let Client { core, stream, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller(stream);
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -270,11 +291,12 @@ impl Session {
     }
 
     /// Whether to try again and where, with leave of the budget; notes what the attempt says about its member.
-    fn judge(&self, request: &Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
+    fn judge(&self, request: &mut Request, failure: &mut Failure, tried: &[Rc<Member>]) -> Verdict {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        let verdict = match may_retry(failure, attempts_max) {
+        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
             }
@@ -296,7 +318,9 @@ impl Session {
             let waited_us = self.ticket.now_us().saturating_sub(request.started_us);
             request.cluster.attempt_failed(&request.member, waited_us, fault.text(), now);
         }
-        if fault.marks_member() {
+        if fault.marks_member()
+            || (fault == Fault::MemberTimeout && request.member.manner.get().marks_silence)
+        {
             request.cluster.member_failed(&request.member, now);
         }
         tracing::debug!(member = %request.member.name, ?fault, "an attempt failed");
@@ -311,10 +335,12 @@ impl Session {
     ) -> Result<(), Failed> {
         let is_reused = may_reuse && self.reuse(request, exchange);
         if !is_reused {
-            let connect_ms = self.client.core.settings.borrow().timeouts.connect_ms;
+            let core = &self.client.core;
+            let connect_ms = core.settings.borrow().timeouts.connect_ms;
+            let connect_ms = request.member.manner.get().connect_ms(connect_ms);
             let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
             // Boxed: connecting is rare, and every idle session would carry its size.
-            let connected = Box::pin(connect(&self.ticket, &request.member, deadline)).await;
+            let connected = Box::pin(connect(&self.ticket, core, &request.member, deadline)).await;
             let mut connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
             if request.uses_http2() {
@@ -352,6 +378,8 @@ impl Session {
     /// Moves bytes both ways until the answer is over; every step may take `response_ms`.
     async fn run(&mut self, exchange: &mut Exchange, request: &mut Request) -> Result<(), Fault> {
         let response_ms = self.client.core.settings.borrow().timeouts.response_ms;
+        let manner = request.member.manner.get();
+        let response_ms = manner.response_ms(request.asked.upgrade, response_ms);
         loop {
             let since_us = if exchange.reply.state == State::AwaitHead {
                 if !exchange.upload.is_sent(request) {
@@ -364,13 +392,20 @@ impl Session {
                 self.ticket.now_us()
             };
             let step_by = since_us.saturating_add(response_ms.saturating_mul(1000));
-            let deadline = step_by.min(request.deadline_us);
+            let mut deadline = step_by.min(request.deadline_us);
+            if exchange.upload.waits_for_leave() {
+                deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
+            }
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
                 Ok(Err(fault)) => return Err(fault),
+                // A member that knows nothing of Expect waits for the body, and so would we for its answer.
+                Err(Signal::Deadline) if exchange.upload.waits_for_leave() => {
+                    exchange.upload.release(&mut exchange.connection, request);
+                }
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
                 }
@@ -517,12 +552,6 @@ impl Session {
     }
 }
 
-impl Origin {
-    fn caller(&self) -> Caller<'_> {
-        Caller { address: &self.address, is_trusted: self.is_trusted }
-    }
-}
-
 impl Client {
     /// Its address as text.
     pub fn address(&self) -> &str {
@@ -551,9 +580,7 @@ impl Client {
 
     /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
     fn speaks_http2(&self) -> bool {
-        self.may_speak_http2
-            && !self.surplus.is_empty()
-            && logic::http2::is_preface(&self.surplus) != Some(false)
+        self.may_speak_http2 && logic::http2::begins(&self.surplus)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.

@@ -6,6 +6,7 @@
 //! read each way.
 
 use super::core::Core;
+use super::manner::Manner;
 use super::session::Session;
 use super::streams::{Outbox, Stream, poll_read};
 use std::io;
@@ -55,8 +56,8 @@ impl Way {
 }
 
 /// Runs the tunnel between the session's client and `member` to its end.
-pub async fn run(session: &mut Session, mut member: Stream) {
-    let idle_ms = session.client.core.settings.borrow().timeouts.tunnel_idle_ms;
+pub async fn run(session: &mut Session, mut member: Stream, manner: Manner) {
+    let idle_ms = manner.tunnel_idle_ms(session.client.core.settings.borrow().timeouts.tunnel_idle_ms);
     let (mut up, mut down) = (Way::default(), Way::default());
     // What the client said ahead of the switch belongs to the new protocol.
     let early = std::mem::take(&mut session.client.surplus);
@@ -67,7 +68,10 @@ pub async fn run(session: &mut Session, mut member: Stream) {
     ticket.set_idle(true);
     while !(up.is_over && down.is_over || client.core.is_stopping.get()) {
         let is_half_open = up.is_over || down.is_over;
-        let deadline = ticket.in_ms(if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms });
+        let most_ms = if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms };
+        // A member that takes nothing is not idle but stuck.
+        let most_ms = if up.unsent.is_empty() { most_ms } else { most_ms.min(manner.tunnel_write_ms()) };
+        let deadline = ticket.in_ms(most_ms);
         let moved = ticket
             .until(deadline, |context| {
                 let sent = up.poll(&client.core, &mut client.stream, &mut member, context);

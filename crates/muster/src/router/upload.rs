@@ -17,23 +17,48 @@ pub struct Upload {
     unsent: Outbox,
     /// The member takes no more of the request; its answer may still come.
     is_broken: bool,
+    /// The body waits until the member has said that it wants it.
+    is_held: bool,
 }
 
 impl Upload {
     /// Sends head and body as far as they are at hand. An error means that the member took nothing.
     pub fn begin(member: &mut Stream, request: &Request) -> io::Result<Self> {
         let mut unsent = Outbox::default();
-        unsent.send(member, &request.buffer, &[])?;
-        Ok(Self { unsent, is_broken: false })
+        let is_held = request.holds_body();
+        if is_held {
+            let (lines, _) = request.buffer.split_at(request.head_length - 2);
+            unsent.send(member, lines, b"Expect: 100-continue\r\n\r\n")?;
+        } else {
+            unsent.send(member, &request.buffer, &[])?;
+        }
+        Ok(Self { unsent, is_broken: false, is_held })
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Whether the member has all that it gets before it says that it wants the body.
+    pub fn waits_for_leave(&self) -> bool {
+        self.is_held && self.unsent.is_empty()
+    }
+
+    /// Sends the body after all, as far as it is at hand.
+    pub fn release(&mut self, member: &mut Stream, request: &Request) {
+        if self.unsent.is_empty() {
+            self.is_held = false;
+            self.is_broken = self.unsent.send(member, &request.buffer[request.head_length..], &[]).is_err();
+        }
     }
 
     /// Whether the whole request went to the member.
     pub fn is_sent(&self, request: &Request) -> bool {
-        request.framing.is_done() && self.unsent.is_empty() && !self.is_broken
+        request.framing.is_done() && self.unsent.is_empty() && !self.is_broken && !self.is_held
     }
 
     pub fn waits_for_client(&self, request: &Request) -> bool {
-        self.unsent.is_empty() && !request.framing.is_done() && !self.is_broken
+        self.unsent.is_empty() && !request.framing.is_done() && !self.is_broken && !self.is_held
     }
 
     /// Moves body bytes. Ready(true): something moved; Ready(false): there is nothing to do.
@@ -44,7 +69,8 @@ impl Upload {
         request: &mut Request,
         context: &mut Context<'_>,
     ) -> Poll<Result<bool, Fault>> {
-        if self.is_broken || (request.framing.is_done() && self.unsent.is_empty()) {
+        let has_all = request.framing.is_done() || self.is_held;
+        if self.is_broken || (has_all && self.unsent.is_empty()) {
             return Poll::Ready(Ok(false));
         }
         if !self.unsent.is_empty() {
@@ -83,7 +109,9 @@ impl Upload {
             return Err(Fault::RequestRefused { why: Refusal::BodyTooLarge });
         }
         let kept_bytes = request.buffer.len() - request.head_length + body.len();
-        if request.is_replayable && kept_bytes <= settings.retry.replay_max_bytes as usize {
+        if request.is_replayable
+            && kept_bytes as u64 <= request.replay_max_bytes(settings.retry.replay_max_bytes)
+        {
             request.buffer.extend_from_slice(body);
         } else {
             request.is_replayable = false;

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod clients;
 pub mod http;
 pub mod member;
+pub mod scripted;
 pub mod servers;
 pub mod steady;
 pub mod websocket;

@@ -359,6 +359,8 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 

@@ -107,6 +107,8 @@ fn smallest_file_gets_every_default() {
                         path: "",
                     },
                     trusted_proxies: [],
+                    advertise: "",
+                    plugin_cfg: None,
                 },
             ],
             clusters: [

@@ -117,6 +117,8 @@ fn place(routes: Vec<RouteSettings>, zone: &str) -> RouterPlace {
         retry: settings.retry,
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 
@@ -129,7 +131,9 @@ fn core_with(place: &RouterPlace, views: &[View], seed: u64) -> std::rc::Rc<Core
     let views: BTreeMap<_, _> =
         views.iter().map(|view| (view.cluster.clone(), Arc::new(view.clone()))).collect();
     let routes = Arc::new(RouteTable::new(&settings.routes));
-    core.apply(&Table { settings, routes, access_log: None, views, gates: BTreeMap::new() });
+    let table = Table { settings, routes, access_log: None, views, gates: BTreeMap::new() };
+    table.views.iter().for_each(|(name, view)| core.take_view(name, view, &table));
+    core.apply(&table);
     core
 }
 
@@ -140,7 +144,11 @@ fn route(core: &Core, path: &str, cookie: &str) -> Option<(String, String)> {
         text += &format!("Cookie: {cookie}\r\n");
     }
     text += "\r\n";
-    match admit(core, Caller { address: "192.0.2.7", is_trusted: false }, text.as_bytes()) {
+    match admit(
+        core,
+        Caller { address: "192.0.2.7", is_trusted: false, is_http2: false, port: 80 },
+        text.as_bytes(),
+    ) {
         Admission::Admitted { request, .. } => {
             let cluster = request.cluster.view.borrow().cluster.0.clone();
             Some((cluster, request.member.name.0.clone()))
