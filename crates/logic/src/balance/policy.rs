@@ -129,7 +129,8 @@ impl Balancer {
         self.next_in_turn(scope, |member| !is_less(least, load(member)))
     }
 
-    /// The better of two drawn by weight. Where even that one is far worse than usual, two more are drawn.
+    /// The better of two drawn by weight. Where even that one is worse than usual, two more are drawn: with few
+    /// requests under way at each, one that queues behind another is what makes the slowest percent slow.
     fn quickest(&mut self, scope: &Scope<'_>) -> Option<u16> {
         if self.chance.percent(EXPLORE_PERCENT) {
             // In turn and whatever they have done: so each is heard from, and one that has recovered is noticed.
@@ -146,7 +147,7 @@ impl Balancer {
             if best.is_none_or(|(_, known)| cost < known) {
                 best = Some((better, cost));
             }
-            if cost <= usual * 2.0 {
+            if cost <= usual {
                 return Some(better);
             }
         }

@@ -334,11 +334,12 @@ fn exchange(stream: &mut TcpStream) -> Outcome<()> {
     Ok(())
 }
 
-/// A head without a body; None where the other side has closed.
+/// A head, perhaps with the beginning of a body; None where the other side has closed.
 fn read_head(stream: &mut TcpStream) -> Outcome<Option<String>> {
     let mut text = Vec::new();
     let mut bytes = [0; 2048];
-    while !text.ends_with(b"\r\n\r\n") {
+    // A refusal has a body, which nobody reads: its connection is not used again.
+    while !text.windows(4).any(|part| part == b"\r\n\r\n") {
         match stream.read(&mut bytes).doing("read a head")? {
             0 => return Ok(None),
             count => text.extend_from_slice(&bytes[..count]),
