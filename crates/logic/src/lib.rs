@@ -29,6 +29,7 @@ pub mod run_state;
 pub mod seed;
 pub mod server_name;
 pub mod sessions;
+pub mod spread;
 pub mod supervision;
 pub mod time;
 pub mod trace;

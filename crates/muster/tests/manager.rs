@@ -201,9 +201,17 @@ impl Peer {
             latency_p50_us: 0,
             latency_p99_us: 0,
             counts: TrafficCounts::default(),
+            ejection: None,
         });
-        let traffic =
-            ClusterTraffic { cluster: view.cluster.clone(), applied: view.epoch, members: members.collect() };
+        let traffic = ClusterTraffic {
+            cluster: view.cluster.clone(),
+            applied: view.epoch,
+            members: members.collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
         self.say(&ToManager::Router(RouterReport {
             routes: Vec::new(),
             router: "front".into(),

@@ -22,6 +22,10 @@ pub struct RouterSettings {
     pub trace: Option<TraceSettings>,
     /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Keys of the cookies by which routers keep conversations, as hexadecimal digits; the first signs, all are
+    /// believed. The manager's shell puts them in: machines know no secrets.
+    #[serde(default)]
+    pub cookie_keys: Vec<String>,
     /// Routes are found by the port that a request came in on, not by that of its Host header.
     #[serde(default)]
     pub matches_listener_port: bool,
@@ -113,6 +117,17 @@ pub struct ClusterTraffic {
     /// The epoch that every thread of this router now uses.
     pub applied: Epoch,
     pub members: Vec<MemberTraffic>,
+    /// Requests of a session that went to another member than its own, since the router's start.
+    #[serde(default)]
+    pub failed_over: u64,
+    /// Requests that had to wait for room at a member, and those that were refused for want of it, since the start.
+    #[serde(default)]
+    pub queued: u64,
+    #[serde(default)]
+    pub queue_refused: u64,
+    /// Requests that wait now.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +145,19 @@ pub struct MemberTraffic {
     pub latency_p99_us: u64,
     #[serde(default, skip_serializing_if = "TrafficCounts::is_empty")]
     pub counts: TrafficCounts,
+    /// The last time that a thread of this router left it out for failing; None if that has never happened.
+    #[serde(default)]
+    pub ejection: Option<Ejection>,
+}
+
+/// That a member was left out for failing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ejection {
+    pub reason: String,
+    /// Threads of the router that leave it out now.
+    pub threads: u32,
+    /// How long it is still left out; 0 if it is used again.
+    pub left_ms: u64,
 }
 
 /// Routes that a report tells of one by one, the first of the configuration. 256: more would be no table for people,

@@ -91,11 +91,27 @@ pub struct MemberStatus {
     pub failed: u64,
     pub in_flight: u64,
     pub requests_per_second: f64,
+    /// Sessions seen in the last five minutes; of one that is drained, those that are left.
     pub sessions: u64,
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
     #[serde(default)]
     pub counts: TrafficCounts,
+    /// The last time that a router left it out for failing, and which router.
+    #[serde(default)]
+    pub ejection: Option<MemberEjection>,
+    /// When a drain, stop or restart goes on whether sessions have ended or not.
+    #[serde(default)]
+    pub drain_ends_ms: Option<u64>,
+}
+
+/// That a router leaves a member out, or did so last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberEjection {
+    pub router: RouterName,
+    pub reason: String,
+    /// How long it is still left out; 0 if it is used again.
+    pub left_ms: u64,
 }
 
 /// Something that happened and that a person may want to know. Shown as alerts, newest first.
@@ -161,10 +177,17 @@ pub struct ConfigRevision {
 pub struct Explanation {
     pub url: String,
     pub route: Option<String>,
+    /// Place of the cluster's level in the route, from 1; None where several levels get a share.
+    #[serde(default)]
+    pub level: Option<u32>,
+    /// None where several clusters share.
     pub cluster: Option<ClusterName>,
     /// None where there is none, or where chance or rotation decides among `candidates`.
     pub member: Option<MemberName>,
     pub candidates: Vec<MemberName>,
+    /// The cluster of each candidate.
+    #[serde(default)]
+    pub candidate_clusters: Vec<ClusterName>,
     pub why: Vec<String>,
 }
 

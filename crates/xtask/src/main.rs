@@ -48,6 +48,8 @@ enum BenchPart {
     Router(bench::RouterArgs),
     /// From a member's exit to the tables of all routers: members of a running cell are killed
     Exits(bench::ExitsArgs),
+    /// The choice of members beside HAProxy's: latency with two slow members of sixteen, and with equal ones
+    Balance(bench::BalanceArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Bench { part } => match part {
             BenchPart::Router(args) => bench::router(&args),
             BenchPart::Exits(args) => bench::exits(&args),
+            BenchPart::Balance(args) => bench::balance(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Fuzz(args) => fuzz::run(&args),

@@ -274,7 +274,8 @@ impl<'b> RequestHead<'b, '_> {
 
     /// Whether doing it twice has the effect of doing it once (RFC 9110, 9.2.2).
     pub fn is_idempotent(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+        let may_repeat = crate::retry::is_idempotent(self.method.as_bytes());
+        may_repeat || self.header("idempotency-key").is_some_and(|key| !key.trim_ascii().is_empty())
     }
 
     /// Values of all Cookie headers.

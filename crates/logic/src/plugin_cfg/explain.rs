@@ -8,7 +8,7 @@ use super::model::Document;
 use super::serve;
 use crate::explain::parse;
 use crate::route::RouteTable;
-use crate::{affinity, balance};
+use crate::spread;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use wire::id::Epoch;
@@ -73,24 +73,27 @@ pub fn explain(document: &Document, url: &str, cookie: Option<&str>) -> Result<F
     let mut view = view.expect("every route of a file leads to a cluster of it");
     hold_backups(&mut view, &mut explanation.why);
     let affinity = route.affinity.as_ref().or(view.affinity.as_ref());
-    let explained = match affinity {
+    match affinity {
         Some(affinity) => {
             let parameter = match affinity.url_identifier.as_str() {
                 "" => String::new(),
                 identifier => format!(" or the path parameter ;{identifier}"),
             };
             explanation.why.push(format!("Sessions are told by the cookie {}{parameter}.", affinity.cookie));
-            let cookies = cookie.map(str::as_bytes).into_iter();
-            balance::explain(&view, affinity::clone_ids(cookies, path, affinity))
         }
         None => {
             explanation.why.push("No server has a CloneID, so no session is kept together.".into());
-            balance::explain(&view, std::iter::empty())
         }
-    };
-    let name = |index: &u16| view.members[usize::from(*index)].name.0.clone();
-    explanation.server = explained.member.as_ref().map(name);
+    }
+    let cookies = cookie.map(str::as_bytes);
+    let explained = spread::explain(route, "", &[Some(&view)], &|view| {
+        spread::read_session(route, view, cookies.into_iter(), path)
+    });
+    let name = |(_, index): &(usize, u16)| view.members[usize::from(*index)].name.0.clone();
     explanation.candidates = explained.candidates.iter().map(name).collect();
+    if let [only] = &explanation.candidates[..] {
+        explanation.server = Some(only.clone());
+    }
     explanation.why.extend(explained.why);
     Ok(explanation)
 }

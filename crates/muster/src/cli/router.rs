@@ -157,6 +157,7 @@ fn base(args: &RunArgs) -> RouterSettings {
         },
         trace: None,
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
         matches_listener_port: false,
         plugin_cfg: None,
     }

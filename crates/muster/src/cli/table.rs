@@ -210,6 +210,9 @@ fn cluster_text(cluster: &ClusterStatus, now_ms: u64, paint: Paint) -> String {
     let policy = match cluster.policy {
         Policy::RoundRobin => "weighted round robin",
         Policy::Random => "random",
+        Policy::LeastOutstanding => "least outstanding",
+        Policy::Auto => "auto",
+        Policy::Hash => "hash",
     };
     let name = paint.dye(&plain(&cluster.cluster.0), Style::Bold);
     let mut text = format!("cluster {name}  {up} of {} up, {policy}\n", cluster.members.len());
@@ -260,8 +263,26 @@ fn member_row(member: &MemberStatus, now_ms: u64) -> Vec<Cell> {
         cell(latency(member.latency_p50_us)),
         cell(latency(member.latency_p99_us)),
         cell(member.address.map_or("-".into(), |address| address.to_string())),
-        cell(one_line(&member.reason)),
+        cell(one_line(&standing(member, now_ms))),
     ]
+}
+
+/// The member's reason, and what else bears on its traffic: an end of its drain, routers that leave it out.
+fn standing(member: &MemberStatus, now_ms: u64) -> String {
+    let mut text = member.reason.clone();
+    if let Some(ends_ms) = member.drain_ends_ms {
+        let left_s = ends_ms.saturating_sub(now_ms).div_ceil(1000);
+        text += &format!("; {} sessions left, for {left_s} s at most", member.sessions);
+    }
+    if let Some(ejection) = &member.ejection {
+        let router = &ejection.router;
+        let when = match ejection.left_ms {
+            0 => format!("router {router} left it out before"),
+            left_ms => format!("router {router} leaves it out for {} s more", left_ms.div_ceil(1000)),
+        };
+        text += &format!("; {when}: {}", ejection.reason);
+    }
+    text
 }
 
 /// Events, oldest first, with their ages at `now_ms`.

@@ -7,6 +7,8 @@
 mod action_definitions;
 mod actions;
 mod certificates;
+mod choice;
+mod choice_definitions;
 mod conflicts;
 mod definition;
 mod definitions;

@@ -5,6 +5,7 @@
 //! Not here: what two things may not share (see `conflicts`), and members (see `members`).
 
 use super::actions;
+use super::choice;
 use super::conflicts;
 use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
@@ -18,7 +19,6 @@ use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PluginCfgOutput,
     PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
 };
-use wire::view::{Affinity, HashKey, Health, Policy};
 
 /// The node of a file that names none.
 const ONLY_NODE: &str = "local";
@@ -36,7 +36,7 @@ pub struct Builder<'a> {
     pub document: &'a Document<'a>,
     pub problems: Problems,
     nodes: Vec<NodeName>,
-    clusters: Vec<ClusterName>,
+    pub clusters: Vec<ClusterName>,
 }
 
 impl<'a> Builder<'a> {
@@ -51,7 +51,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A reader of one table that nothing stands in for.
-    fn reader(&self, section: &str, path: KeyPath, table: Option<&'a Table>) -> Reader<'a> {
+    pub fn reader(&self, section: &str, path: KeyPath, table: Option<&'a Table>) -> Reader<'a> {
         Reader::new(section, vec![(path, table)])
     }
 
@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
             node: self.node(&router),
             routes: self.routes(&path, table, &listeners, limits.integer("head_size_max_bytes")),
             listeners,
-            zone: String::new(),
+            zone: router.text_if_any("zone").unwrap_or_default(),
             threads: router.small_integer("threads"),
             timeouts: Timeouts {
                 connect_ms: timeouts.integer("connect_ms"),
@@ -223,31 +223,25 @@ impl<'a> Builder<'a> {
             let Data::Table(route) = &item.data else { continue };
             let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
             let place = path.with(&format!("[{index}]"));
-            let levels = if actions::answers_itself(route) {
-                Vec::new()
+            let (levels, spread) = if actions::answers_itself(route) {
+                Default::default()
             } else {
-                vec![vec![self.cluster_of_route(&reader)]]
+                choice::levels(self, &reader)
             };
             let (host, path) = (reader.text("host").to_ascii_lowercase(), reader.text("path"));
             let actions = actions::read(self, &reader, &place, route, head_size_max_bytes);
             let name = format!("{host}{path}");
-            routes.push(RouteSettings { name, host, path, levels, actions, ..RouteSettings::default() });
+            routes.push(RouteSettings {
+                name,
+                host,
+                path,
+                levels,
+                spread,
+                actions,
+                ..RouteSettings::default()
+            });
         }
         routes
-    }
-
-    fn cluster_of_route(&mut self, route: &Reader<'_>) -> ClusterName {
-        let path = route.path("cluster");
-        match (route.text_if_any("cluster"), self.clusters.as_slice()) {
-            (None, [only]) => only.clone(),
-            (None, _) => {
-                let message = "the route does not say to which cluster it leads".to_owned();
-                let allowed = listed(self.clusters.iter().map(|name| name.0.as_str()));
-                self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
-                ClusterName::from("")
-            }
-            (Some(name), _) => self.known_cluster(&path, name),
-        }
     }
 
     /// A cluster that is named at `path`.
@@ -282,7 +276,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {
+    pub fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {
         let message = format!("there is no {what} `{name}` in this file");
         let near = suggest::nearest(name, known.iter().map(String::as_str)).map(|name| format!("`{name:?}`"));
         let problem = self.document.problem(error_code::CONFIG_UNKNOWN_NAME, path, At::Value, message);
@@ -293,29 +287,18 @@ impl<'a> Builder<'a> {
     fn cluster(&mut self, name: &str, table: &'a Table) -> ClusterSettings {
         let path = KeyPath::of(&["clusters", name]);
         let cluster = self.reader("clusters.*", path.clone(), Some(table));
-        let affinity = table.table("affinity").map(|inner| {
-            let reader = self.reader("clusters.*.affinity", path.with("affinity"), Some(inner));
-            Affinity {
-                cookie: reader.text("cookie"),
-                url_identifier: reader.text("url_identifier"),
-                separator: if reader.text("separator") == "+" { '+' } else { ':' },
-                lowers_weight: reader.boolean("lowers_weight"),
-                ..Affinity::default()
-            }
-        });
         if named(table, "members").is_empty() {
             let message = format!("cluster `{name}` has no members");
             let allowed = format!("at least one [{path}.members.NAME]");
             self.refuse(error_code::CONFIG_MISSING, &path.with("members"), At::Key, message, &allowed);
         }
-        let policy = if cluster.text("policy") == "random" { Policy::Random } else { Policy::RoundRobin };
         ClusterSettings {
             name: ClusterName::from(name),
-            policy,
-            affinity,
+            policy: choice::policy(&cluster),
+            affinity: choice::affinity(self, name, table),
             drain_ms: cluster.integer("drain_ms"),
-            hash_key: HashKey::default(),
-            health: Health::default(),
+            hash_key: choice::hash_key(self, &cluster),
+            health: choice::health(self, name, table),
             members: members::read(self, name, table),
         }
     }
@@ -336,7 +319,7 @@ pub fn address(text: &str) -> std::net::SocketAddr {
 }
 
 /// Names for a message.
-fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     quoted.join(", ")
 }

@@ -106,7 +106,9 @@ impl FakeManager {
                     route: Some("*/".into()),
                     cluster: Some("shop".into()),
                     member: None,
+                    level: Some(1),
                     candidates: vec!["shop-1".into()],
+                    candidate_clusters: vec!["shop".into()],
                     why,
                 };
                 drop(reply.send(Ok(explanation)));
@@ -204,6 +206,8 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
         latency_p50_us: 1_250,
         latency_p99_us: 20_000,
         counts: TrafficCounts::default(),
+        ejection: None,
+        drain_ends_ms: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod handover;
 
 use super::access_log::AccessLogHandle;
 use super::actions::{self, ActionTable};
+use super::gate::Gate;
 use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
@@ -69,6 +70,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         keeper: Some(keeper),
         state,
         views: BTreeMap::new(),
+        gates: BTreeMap::new(),
         table: None,
         table_before: None,
         threads: Vec::new(),
@@ -119,6 +121,8 @@ struct Control {
     keeper: Option<Keeper>,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// Bounds on requests under way, which all threads share.
+    gates: BTreeMap<ClusterName, Arc<Gate>>,
     /// The table that was handed out last.
     table: Option<Arc<Table>>,
     /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
@@ -352,6 +356,10 @@ impl Control {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
         self.vault.refresh(settings, &self.views, false);
+        let gate_of = |(name, view): (&ClusterName, &Arc<View>)| {
+            Some((name.clone(), Gate::of(view, self.gates.get(name))?))
+        };
+        self.gates = self.views.iter().filter_map(gate_of).collect();
         // Most tables bring news of a view only.
         let before = self.table.as_ref().filter(|before| Arc::ptr_eq(&before.settings, settings));
         let routes = match before {
@@ -365,6 +373,7 @@ impl Control {
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
+            gates: self.gates.clone(),
         });
         self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;

@@ -6,6 +6,9 @@ use super::compress;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
+use super::own_cookie::Keys;
+use super::pick::Target;
+use super::request::Request;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
@@ -51,6 +54,8 @@ pub struct Core {
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// Places for requests that are over, so that none has to be made for the next.
+    spare_requests: RefCell<Vec<Box<Request>>>,
     pub pipes: Pipes,
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
@@ -59,8 +64,8 @@ pub struct Core {
     pub route_states: Routes,
     /// How many answers are being compressed.
     pub compressors: compress::InUse,
-    /// The cluster of each route, as far as its view is known.
-    pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
+    /// Where each route leads.
+    pub route_targets: RefCell<Vec<Rc<Target>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
     /// Requests under way on clients' HTTP/2 connections.
@@ -82,23 +87,27 @@ pub struct Core {
     /// Headers in which members believe to get clients' certificates; mostly none.
     pub certificate_headers: RefCell<Vec<String>>,
     seed: Cell<u64>,
+    /// Sign the cookies by which routers keep conversations.
+    pub cookie_keys: RefCell<Keys>,
 }
 
 impl Core {
     pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
         let sessions_max = sessions_max(&settings);
+        let cookie_keys = Keys::new(&settings.cookie_keys);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
+            spare_requests: RefCell::default(),
             pipes: Pipes::default(),
             lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
             route_states: Routes::default(),
             compressors: compress::InUse::default(),
-            route_clusters: RefCell::default(),
+            route_targets: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
             streams: Rc::default(),
@@ -113,6 +122,7 @@ impl Core {
             tls_buffers: TlsBuffers::new(),
             certificate_headers: RefCell::default(),
             seed: Cell::new(seed),
+            cookie_keys: RefCell::new(cookie_keys),
         })
     }
 
@@ -166,6 +176,35 @@ impl Core {
         self.spare_buffers.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// An id that no other session of this router has.
+    pub fn session_id(&self) -> [u64; 2] {
+        [(); 2].map(|()| {
+            self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+            self.seed.get()
+        })
+    }
+
+    /// Puts a request where it stays: a session carries only the way there.
+    pub fn keep_request(&self, request: Request) -> Box<Request> {
+        match self.spare_requests.borrow_mut().pop() {
+            Some(mut place) => {
+                *place = request;
+                place
+            }
+            None => Box::new(request),
+        }
+    }
+
+    /// Takes back the place and the buffer of a request that is over.
+    pub fn give_request(&self, mut request: Box<Request>) {
+        request.room = None;
+        self.give_buffer(std::mem::take(&mut request.buffer));
+        let mut spare = self.spare_requests.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX {
+            spare.push(request);
+        }
+    }
+
     pub fn give_buffer(&self, mut buffer: Vec<u8>) {
         let mut spare = self.spare_buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity()) {
@@ -180,16 +219,18 @@ impl Core {
         match clusters.get(name) {
             Some(cluster) => {
                 cluster.budget.borrow_mut().set(&table.settings.retry);
-                for lost in cluster.apply(view) {
+                for lost in cluster.apply(view, self.now()) {
                     self.waits.member_lost(lost.identity());
                 }
             }
             None => {
                 // Each thread and cluster starts its rotation elsewhere.
                 self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+                let (retry, zone) = (&table.settings.retry, &table.settings.zone);
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
             }
         }
+        clusters[name].set_gate(table.gates.get(name));
     }
 
     /// Lets a cluster go that is in no table any more.
@@ -202,7 +243,13 @@ impl Core {
     /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
         self.sessions_max.set(sessions_max(&table.settings));
-        *self.settings.borrow_mut() = table.settings.clone();
+        // They would keep members alive that have left.
+        self.spare_requests.take();
+        let old = self.settings.replace(table.settings.clone());
+        if old.cookie_keys != table.settings.cookie_keys {
+            *self.cookie_keys.borrow_mut() = Keys::new(&table.settings.cookie_keys);
+        }
+        let zone = table.settings.zone.as_str();
         *self.routes.borrow_mut() = table.routes.clone();
         self.route_states.apply(&table.settings.routes, &table.actions);
         *self.access_log.borrow_mut() = table.access_log.clone();
@@ -214,11 +261,20 @@ impl Core {
             .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
         *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
         let clusters = self.clusters.borrow();
-        let of_route = |route: &wire::settings::RouteSettings| {
-            let name = route.clusters().next()?;
-            // A cluster that has left the table is still there for a moment.
-            table.views.get(name).and_then(|_| clusters.get(name)).cloned()
+        if old.zone != table.settings.zone {
+            clusters.values().for_each(|cluster| cluster.set_zone(zone));
+        }
+        let before = self.route_targets.take();
+        // A cluster that has left the table is still there for a moment.
+        let known = |name: &ClusterName| table.views.get(name).and_then(|_| clusters.get(name)).cloned();
+        let of_route = |(place, route): (usize, &wire::settings::RouteSettings)| {
+            let same = before.get(place).filter(|_| old.routes.get(place) == Some(route));
+            match same {
+                Some(same) if same.leads_to(route.clusters().map(known)) => same.clone(),
+                Some(same) => Rc::new(Target::new(route, route.clusters().map(known).collect(), Some(same))),
+                None => Rc::new(Target::new(route, route.clusters().map(known).collect(), None)),
+            }
         };
-        *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
+        *self.route_targets.borrow_mut() = table.settings.routes.iter().enumerate().map(of_route).collect();
     }
 }

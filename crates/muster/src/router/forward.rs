@@ -6,6 +6,7 @@ use super::connect::{Opening, open};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
+use super::pick::{self, Room};
 use super::session::InFlight;
 use super::streams::Stream;
 use super::tunnel::{self, Carried};
@@ -32,7 +33,7 @@ impl Forward<'_> {
             Some(cluster) => self.connect(&cluster, &stream).await.map(|found| (cluster, found)),
             None => Err(Fault::NoMember),
         };
-        let (cluster, (member, mut connection)) = match connected {
+        let (cluster, (member, _room, mut connection)) = match connected {
             Ok(connected) => connected,
             Err(fault) => return self.refuse(stream, fault, started_us),
         };
@@ -45,7 +46,11 @@ impl Forward<'_> {
     }
 
     /// A connection to a member that can be reached.
-    async fn connect(&self, cluster: &Rc<Cluster>, stream: &Stream) -> Result<(Rc<Member>, Stream), Fault> {
+    async fn connect(
+        &self,
+        cluster: &Rc<Cluster>,
+        stream: &Stream,
+    ) -> Result<(Rc<Member>, Room, Stream), Fault> {
         let mut tried: Vec<Rc<Member>> = Vec::new();
         let (attempts_max, connect_ms) = {
             let settings = self.core.settings.borrow();
@@ -55,8 +60,8 @@ impl Forward<'_> {
         let mut fault = Fault::NoMember;
         loop {
             let now = self.core.now();
-            let (_, member) = cluster.choose(std::iter::empty(), &tried, now);
-            let Some(member) = member else { return Err(fault) };
+            let found = pick::for_connection(cluster, &tried, &self.origin.address, now);
+            let Some((member, room)) = found else { return Err(fault) };
             let opening = Opening {
                 core: self.core,
                 ticket: self.ticket,
@@ -69,8 +74,8 @@ impl Forward<'_> {
             self.ticket.set_member(0);
             match connected {
                 Ok(connection) => {
-                    cluster.member_answered(&member);
-                    return Ok((member, connection));
+                    cluster.member_connected(&member);
+                    return Ok((member, room, connection));
                 }
                 Err(found) => fault = found,
             }

@@ -42,6 +42,12 @@ pub struct OriginTls {
 }
 
 impl Origin {
+    /// A plain connection from `address`.
+    #[cfg(test)]
+    pub fn for_tests(address: &str, port: u16) -> Self {
+        Self { address: address.into(), is_trusted: false, port, beyond: None }
+    }
+
     /// Of a connection from `peer`, unless more is known.
     pub fn new(core: &Core, stream: &Stream, peer: SocketAddr, beyond: Option<Beyond>) -> Rc<Self> {
         let told = beyond.as_ref().and_then(|beyond| beyond.addresses);

@@ -1,7 +1,7 @@
 //! What data threads counted, added up for the manager.
 
 use super::core::Core;
-use super::member::Cluster;
+use super::member::{Cluster, Ejected};
 use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
-use wire::router::{ClusterTraffic, MemberTraffic, RouteTraffic, RouterReport, Totals, TrafficCounts};
+use wire::router::{
+    ClusterTraffic, Ejection, MemberTraffic, RouteTraffic, RouterReport, Totals, TrafficCounts,
+};
 
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +31,10 @@ pub struct ClusterCounts {
     pub cluster: ClusterName,
     pub applied: Epoch,
     pub members: Vec<MemberCounts>,
+    pub failed_over: u64,
+    pub queued: u64,
+    pub queue_refused: u64,
+    pub waiting: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +46,7 @@ pub struct MemberCounts {
     pub latency: Histogram,
     pub counts: TrafficCounts,
     pub sessions: SessionCount,
+    pub ejection: Option<Ejected>,
 }
 
 /// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
@@ -63,6 +70,23 @@ pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
     }
 }
 
+/// Threads judge for themselves: the ejection that lasts longest is told, and how many leave the member out.
+fn add_ejection(traffic: &mut MemberTraffic, ejected: Option<&Ejected>, now: Time) {
+    let Some(ejected) = ejected else { return };
+    let left_ms = ejected.until.since_ms(now);
+    let threads = u32::from(left_ms > 0);
+    match &mut traffic.ejection {
+        Some(known) => {
+            known.threads += threads;
+            if left_ms > known.left_ms {
+                known.left_ms = left_ms;
+                known.reason.clone_from(&ejected.reason);
+            }
+        }
+        None => traffic.ejection = Some(Ejection { reason: ejected.reason.clone(), threads, left_ms }),
+    }
+}
+
 fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts {
     let members = cluster.members.borrow();
     let members = members.iter().map(|member| {
@@ -71,17 +95,26 @@ fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts
             member: member.name.clone(),
             requests: member.requests.get(),
             failed: member.failed.get(),
-            in_flight: member.in_flight.get(),
+            in_flight: member.in_flight(),
             latency: latency.clone(),
             counts: *member.counts.borrow(),
             sessions: member.sessions.borrow().clone(),
+            ejection: member.ejection.borrow().clone(),
         };
         if fade {
             latency.fade();
         }
         counts
     });
-    ClusterCounts { cluster: name, applied: cluster.view.borrow().epoch, members: members.collect() }
+    ClusterCounts {
+        cluster: name,
+        applied: cluster.view.borrow().epoch,
+        members: members.collect(),
+        failed_over: cluster.failed_over.get(),
+        queued: cluster.queued.get(),
+        queue_refused: cluster.queue_refused.get(),
+        waiting: u64::from(cluster.waiting.get()),
+    }
 }
 
 /// Adds reports up, and tells rates from what it saw before.
@@ -137,7 +170,16 @@ impl Summary {
             let applied = applied.unwrap_or_default();
             let counts: Vec<&ClusterCounts> = found.iter().filter_map(|(_, counts)| *counts).collect();
             let members = self.members(cluster, &counts, now);
-            report.clusters.push(ClusterTraffic { cluster: cluster.clone(), applied, members });
+            let sum = |of: fn(&ClusterCounts) -> u64| counts.iter().map(|counts| of(counts)).sum();
+            report.clusters.push(ClusterTraffic {
+                cluster: cluster.clone(),
+                applied,
+                members,
+                failed_over: sum(|counts| counts.failed_over),
+                queued: sum(|counts| counts.queued),
+                queue_refused: sum(|counts| counts.queue_refused),
+                waiting: sum(|counts| counts.waiting),
+            });
         }
         self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
         report
@@ -174,6 +216,7 @@ impl Summary {
                 latency_p50_us: 0,
                 latency_p99_us: 0,
                 counts: TrafficCounts::default(),
+                ejection: None,
             };
             for member in
                 counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
@@ -183,6 +226,7 @@ impl Summary {
                 traffic.counts.merge(&member.counts);
                 traffic.in_flight += member.in_flight;
                 latency.merge(&member.latency);
+                add_ejection(&mut traffic, member.ejection.as_ref(), now);
                 sessions.merge(&member.sessions, now);
             }
             traffic.sessions = sessions.estimate(now);

@@ -8,9 +8,9 @@ use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
+use super::pick::{Asking, Nobody, Picked, Room, Target, awaited};
 use super::trace;
 use super::waits::NEVER;
-use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{CertificateHeader, Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
@@ -25,10 +25,13 @@ pub const VIA: &str = "muster";
 
 #[derive(Debug)]
 pub struct Request {
+    pub target: Rc<Target>,
     pub cluster: Rc<Cluster>,
     pub route: OnRoute,
     /// Who gets it; changes when it is tried again.
     pub member: Rc<Member>,
+    /// Its room at the member, where that is bounded.
+    pub room: Room,
     pub asked: Asked,
     /// What is left of the body to read from the client.
     pub framing: Framing,
@@ -119,7 +122,7 @@ pub enum Admission {
     Incomplete,
     /// So many bytes were used; what follows belongs to the next request.
     Admitted {
-        request: Request,
+        request: Box<Request>,
         used: usize,
     },
     Refused {
@@ -182,7 +185,8 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     if !caller.origin.allows(head.host_name()) {
         return refuse(Fault::WrongHost, "the connection was made for a host of another certificate".into());
     }
-    let scheme = if caller.origin.is_secure() { "https" } else { "http" };
+    let is_secure = caller.origin.is_secure();
+    let scheme = if is_secure { "https" } else { "http" };
     let mut changed = match actions.map(|actions| actions::early(actions, core, &head, caller, scheme)) {
         None => None,
         Some(Early::Goes(changed)) => Some(changed),
@@ -194,7 +198,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let now = core.now();
-    let (cluster, member) = match find_member(core, route.as_ref().map(|(index, _)| *index), &head, now) {
+    let found = find_target(core, route.as_ref().map(|(index, _)| *index)).and_then(|target| {
+        let client = &*caller.origin.address;
+        let asking = Asking { core, head: &head, client, is_secure, tried: &[], now, is_called: false };
+        Ok((target.admit(&asking)?, target))
+    });
+    let (picked, target) = match found {
         Ok(found) => found,
         Err((fault, reason)) => return refuse(fault, reason),
     };
@@ -209,7 +218,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         scheme,
         via: VIA,
         is_http2: caller.is_http2,
-        private: private_headers(&cluster, &head, caller),
+        private: private_headers(&picked.cluster, &head, caller),
         certificate: CertificateHeader {
             dropped: &core.certificate_headers.borrow(),
             added: caller.origin.client_certificate(),
@@ -220,10 +229,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
     let (_, route) = route.expect("a member is that of a route");
-    let request = Request {
-        cluster,
+    let request = core.keep_request(Request {
+        target,
+        cluster: picked.cluster,
         route: OnRoute::begin(route, changed.and_then(|changed| changed.special)),
-        member,
+        member: picked.member,
+        room: picked.room,
         asked: Asked {
             is_head: head.is_head(),
             is_version_11: head.is_version_11,
@@ -241,7 +252,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
         silences: 0,
-    };
+    });
     Admission::Admitted { request, used }
 }
 
@@ -281,61 +292,72 @@ fn find_route(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Op
     routes.find(head.host_name(), port, head.path())
 }
 
-/// Admit, pick member: all pure decisions on this thread's own state.
-fn find_member(
-    core: &Core,
-    route: Option<usize>,
-    head: &RequestHead<'_, '_>,
-    now: logic::time::Time,
-) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
+/// The clusters of a route.
+fn find_target(core: &Core, route: Option<usize>) -> Result<Rc<Target>, Nobody> {
     let Some(index) = route else { return Err((Fault::NoRoute, "no route fits".into())) };
-    let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
-        return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
-    };
-    cluster.budget.borrow_mut().request(now);
-    match pick(&cluster, head, &[], now) {
-        Ok(member) => Ok((cluster, member)),
-        Err(reason) => Err((Fault::NoMember, reason)),
-    }
-}
-
-fn pick(
-    cluster: &Cluster,
-    head: &RequestHead<'_, '_>,
-    tried: &[Rc<Member>],
-    now: logic::time::Time,
-) -> Result<Rc<Member>, String> {
-    let view = cluster.view.borrow();
-    let target = head.target.as_bytes();
-    let session = view.affinity.as_ref().and_then(|affinity| {
-        let value = affinity::session_values(head.cookies(), target, affinity).next()?;
-        Some((affinity, value))
-    });
-    let Some((affinity, value)) = session else {
-        return chosen(cluster.choose(std::iter::empty(), tried, now));
-    };
-    let member = chosen(cluster.choose(affinity::clone_ids(head.cookies(), target, affinity), tried, now))?;
-    member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
-    Ok(member)
-}
-
-fn chosen((choice, member): (logic::balance::Choice, Option<Rc<Member>>)) -> Result<Rc<Member>, String> {
-    member.ok_or_else(|| match choice {
-        logic::balance::Choice::Member { .. } => "the chosen member has left".into(),
-        logic::balance::Choice::None { why } => why.to_string(),
-    })
+    let target = core.route_targets.borrow().get(index).cloned();
+    target.ok_or_else(|| (Fault::NoMember, "the route's clusters are not known yet".into()))
 }
 
 impl Request {
-    /// Gives the request to another member than those that have tried; None if there is none.
-    pub fn pick_other(&mut self, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
+    /// Gives the request to another member than those that have tried; None if there is none with room.
+    pub fn pick_other(
+        &mut self,
+        core: &Core,
+        client: &str,
+        tried: &[Rc<Member>],
+        now: logic::time::Time,
+    ) -> Option<()> {
+        // Whoever has been carried once does not wait behind those that have not.
+        let picked = self.picked(core, client, tried, now, true).ok()?;
+        if awaited(&picked.room).is_some() {
+            return None;
+        }
+        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        Some(())
+    }
+
+    /// Looks again whether a member has room, for a request that has been called.
+    pub fn pick_again(&mut self, core: &Core, client: &str, now: logic::time::Time) -> Result<(), Nobody> {
+        let picked = self.picked(core, client, &[], now, true)?;
+        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        Ok(())
+    }
+
+    /// Chooses anew, with the head as it was written for the member.
+    fn picked(
+        &self,
+        core: &Core,
+        client: &str,
+        tried: &[Rc<Member>],
+        now: logic::time::Time,
+        is_called: bool,
+    ) -> Result<Picked, Nobody> {
         let mut space = HeaderSpace::new();
         // Written by ourselves and with lines added: our own bounds do not apply to it.
         let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
-        let head = parse(&self.buffer[..self.head_length], &mut space, limits).ok()??;
-        let member = pick(&self.cluster, &head, tried, now).ok()?;
-        self.member = member;
-        Some(())
+        let Ok(Some(head)) = parse(&self.buffer[..self.head_length], &mut space, limits) else {
+            return Err((Fault::NoMember, "the request cannot be read again".into()));
+        };
+        // As we told the member ourselves.
+        let is_secure = head.header("x-forwarded-proto") == Some(b"https");
+        self.target.pick(&Asking { core, head: &head, client, is_secure, tried, now, is_called })
+    }
+
+    /// The answer that the router itself gives instead of a member's.
+    pub fn refused(&self, fault: Fault, reason: &str) -> Refused {
+        Refused {
+            fault,
+            reason: reason.to_owned(),
+            line: self.line().to_owned(),
+            is_head: self.asked.is_head,
+            wants_json: self.wants_json(),
+            keep_alive: self.asked.keep_alive && self.framing.is_done(),
+            head: Box::default(),
+            is_version_11: self.asked.is_version_11,
+            // Counted already, with the request.
+            route: None,
+        }
     }
 
     /// Whether more of the body has come than the route, or else the router, takes.

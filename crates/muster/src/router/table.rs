@@ -2,6 +2,7 @@
 
 use super::access_log::AccessLogHandle;
 use super::actions::ActionTable;
+use super::gate::Gate;
 use super::vault::TlsTable;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
@@ -18,4 +19,6 @@ pub struct Table {
     pub access_log: Option<AccessLogHandle>,
     pub tls: Arc<TlsTable>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
+    /// Of the clusters whose members have `requests_max`.
+    pub gates: BTreeMap<ClusterName, Arc<Gate>>,
 }

@@ -4,6 +4,7 @@
 //! them in random order, so that a slow phase of the machine meets all of them. The figure that counts is processor
 //! time per request as a ratio to HAProxy within the same round; a difference under 0.05 is not a finding.
 
+mod balance;
 mod candidate;
 mod cell_client;
 mod connection;
@@ -19,6 +20,7 @@ mod statistics;
 mod tables;
 mod told;
 
+pub use balance::{BalanceArgs, balance};
 pub use candidate::{
     MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager, write_output_to,
 };

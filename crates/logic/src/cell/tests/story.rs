@@ -237,6 +237,7 @@ impl Story {
                 latency_p50_us: 100,
                 latency_p99_us: 200,
                 counts: TrafficCounts::default(),
+                ejection: None,
             }
         });
         let members = members.collect();
@@ -247,7 +248,15 @@ impl Story {
             listening: Vec::new(),
             problems: Vec::new(),
             connections: 1,
-            clusters: vec![ClusterTraffic { cluster, applied, members }],
+            clusters: vec![ClusterTraffic {
+                cluster,
+                applied,
+                members,
+                failed_over: 0,
+                queued: 0,
+                queue_refused: 0,
+                waiting: 0,
+            }],
             totals: Totals::default(),
         })
     }

@@ -196,9 +196,7 @@ export function updateMember(card, cluster, member) {
   const place = [member.address ?? "no address yet", member.node];
   if (member.restarts > 0) place.push(member.restarts === 1 ? "restarted once" : `${member.restarts} restarts`);
   setText(card.querySelector(".member-place"), place.join(" · "));
-  let reason = words.capital(words.sentence(member.reason || "no reason is known"));
-  if (member.state === "draining") reason += member.sessions === 1 ? " 1 session is left." : ` ${words.count(member.sessions)} sessions are left.`;
-  setText(card.querySelector(".member-reason"), reason);
+  setText(card.querySelector(".member-reason"), words.capital(words.sentence(words.standing(member))));
   setMetric(card, "rate", words.rate(member.requests_per_second));
   setMetric(card, "sessions", words.count(member.sessions));
   setMetric(card, "flight", words.count(member.in_flight));

@@ -141,3 +141,18 @@ function inShort(member) {
 }
 
 export function sentence(text) { return /[.!?]$/.test(text) ? text : `${text}.`; }
+
+/** Why a member is in its state, with the end of its drain and the last time that a router left it out. */
+export function standing(member) {
+  const parts = [member.reason || "no reason is known"];
+  if (member.drain_ends_ms) {
+    const left = Math.max(0, Math.ceil((member.drain_ends_ms - Date.now() - clockOffset) / 1000));
+    parts.push(`${member.sessions} sessions left, for ${left} s at most`);
+  }
+  if (member.ejection) {
+    const { router, reason, left_ms: leftMs } = member.ejection;
+    const when = leftMs > 0 ? `leaves it out for ${Math.ceil(leftMs / 1000)} s more` : "left it out before";
+    parts.push(`router ${router} ${when}: ${reason}`);
+  }
+  return parts.join("; ");
+}

@@ -314,6 +314,7 @@ pub fn settings() -> RouterSettings {
         matches_listener_port: false,
         plugin_cfg: None,
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
     }
 }
 
