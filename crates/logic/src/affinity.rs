@@ -6,7 +6,7 @@
 //! Promise: no allocation, and at most `CLONE_IDS_MAX` clone ids. Not here: whose clone id it is (see `balance`).
 
 use crate::limits::CLONE_IDS_MAX;
-use wire::view::Affinity;
+use wire::view::{Affinity, AffinityKind};
 
 /// The clone ids of a request in the order in which their members shall be tried.
 pub fn clone_ids<'a>(
@@ -15,9 +15,18 @@ pub fn clone_ids<'a>(
     affinity: &'a Affinity,
 ) -> impl Iterator<Item = &'a str> {
     session_values(cookie_header_values, path, affinity)
-        .flat_map(|value| value.split(affinity.separator).skip(1))
+        .flat_map(|value| ids_of(value, affinity))
         .filter(|clone_id| !clone_id.is_empty())
         .take(CLONE_IDS_MAX)
+}
+
+/// What stands behind the session id, in its parts; as a whole first where ids may have the separator in them, as
+/// member names may have dots.
+fn ids_of<'a>(value: &'a str, affinity: &Affinity) -> impl Iterator<Item = &'a str> {
+    let separator = affinity.separator;
+    let rest = value.split_once(separator).map_or("", |(_, rest)| rest);
+    let has_parts = affinity.kind == AffinityKind::RouteSuffix && rest.contains(separator);
+    has_parts.then_some(rest).into_iter().chain(rest.split(separator))
 }
 
 /// The session ids of a request with their clone ids, as they were sent: cookies first, then the path.
@@ -28,9 +37,7 @@ pub fn session_values<'a>(
 ) -> impl Iterator<Item = &'a str> {
     let name = affinity.cookie.as_bytes();
     let identifier = affinity.url_identifier.as_bytes();
-    let of_cookies = cookie_header_values
-        .flat_map(|header| header.split(|byte| *byte == b';'))
-        .filter_map(move |pair| value_of(pair.trim_ascii(), name));
+    let of_cookies = cookie_values(cookie_header_values, name);
     let of_path = path
         .split(|byte| matches!(byte, b'?' | b'#'))
         .next()
@@ -52,11 +59,26 @@ pub fn session_key(value: &str, affinity: &Affinity) -> u64 {
     // Shorter ids cannot carry a cache id and 16 characters of their own: take them whole.
     let has_cache_id = id.len() >= 20 && id[..4].iter().all(u8::is_ascii_digit);
     let id = if has_cache_id { &id[4..] } else { id };
+    key_of_bytes(id)
+}
+
+/// A number for any bytes, well mixed and the same everywhere.
+pub fn key_of_bytes(bytes: &[u8]) -> u64 {
     // FNV-1a, then splitmix's last steps: FNV alone leaves the upper bits, which a sketch reads first, too even.
-    let hash = id.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });
     crate::seed::Chance::new(hash).bits()
+}
+
+/// The values of all cookies of that name.
+pub fn cookie_values<'a>(
+    cookie_header_values: impl Iterator<Item = &'a [u8]>,
+    name: &'a [u8],
+) -> impl Iterator<Item = &'a [u8]> {
+    cookie_header_values
+        .flat_map(|header| header.split(|byte| *byte == b';'))
+        .filter_map(move |pair| value_of(pair.trim_ascii(), name))
 }
 
 /// The value of `name=value`; None for another or an empty name.

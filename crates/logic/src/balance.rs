@@ -1,29 +1,39 @@
-//! Decides which member of one cluster gets a request: affinity first, then weighted round robin or chance.
+//! Decides which member of one cluster gets a request: affinity first, then the cluster's policy.
 //!
-//! One router thread owns one `Balancer` per cluster; no allocation and no hashing per request.
+//! One router thread owns one `Balancer` per cluster; no allocation per request, and no hashing unless the policy asks
+//! for it or a session has lost its member.
 //! Promises: a request without affinity goes to a member that is `Up` while there is one with weight; over a cycle
-//! each member gets exactly its weight (divided by the highest common factor); `Down`, `Failed` and `Starting`
-//! members get nothing, ever; a `Draining` member gets its own conversations only.
+//! of round robin each member gets exactly its weight (divided by the highest common factor); `Down`, `Failed` and
+//! `Starting` members get nothing, ever; a `Draining` member gets its own conversations only; a backup gets nothing
+//! while another member can be used; a member with `requests_max` requests under way gets no more.
 //!
-//! Where nobody is fit, in this order: the session's own member if it is `Up` or `Draining` though this router just
-//! failed to reach it, or `Unknown`; members that are `Up` though this router failed to reach them, the one whose
-//! pause ends first; members that are `Unknown`, in file order.
-//! Not here: what a clone id is (see `affinity`), whether a request may be tried again (see `retry`).
+//! Where nobody is fit, in this order: the first backup that can be used; the session's own member if it is `Up` or
+//! `Draining` though this router just failed to reach it, or `Unknown`; members that are `Up` though this router leaves
+//! them out, the one whose pause ends first; members that are `Unknown`, in file order.
+//! Not here: what a clone id is (see `affinity`), whether a request may be tried again (see `retry`), which cluster of
+//! a route it is (see `spread`).
 
-mod explain;
+mod ejection;
+mod load;
+mod own;
+mod policy;
 mod tried;
 mod why;
 
-pub use explain::{Explained, explain};
+pub use ejection::Left;
+pub use own::Own;
+pub use policy::name_hash;
 pub use tried::Tried;
 pub use why::{AffinityFate, How, Why, WhyNone};
 
 use crate::limits::{CLUSTER_MEMBERS_MAX, MARK_PAUSE_MAX_MS, MARK_PAUSE_MIN_MS};
 use crate::seed::Chance;
 use crate::time::Time;
+use ejection::Ejection;
+use load::{Load, Typical};
 use std::collections::BTreeMap;
 use wire::id::{Epoch, MemberName};
-use wire::view::{MemberView, Policy, RunState, View};
+use wire::view::{Health, MemberView, Policy, RunState, View};
 
 /// The answer to "who gets this request".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +43,49 @@ pub enum Choice {
         index: u16,
         why: Why,
     },
+    /// Whoever could take it has `requests_max` requests under way, this member for one: it may wait. `is_own`: for
+    /// this member only, which has its session.
+    Full {
+        index: u16,
+        is_own: bool,
+    },
     None {
         why: WhyNone,
     },
+}
+
+/// Members of one cluster, as seen from a router's zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    All,
+    /// In the router's own zone.
+    Near,
+    Far,
+}
+
+/// What bears on a choice besides the members.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    pub tried: &'a Tried,
+    pub now: Time,
+    /// Number of the request's session (`affinity::session_key`), by which an orphaned one finds its new member.
+    pub session: Option<u64>,
+    /// What a choice by hash goes by.
+    pub key: u64,
+}
+
+impl<'a> Ask<'a> {
+    /// A request of no session.
+    pub fn new(tried: &'a Tried, now: Time) -> Self {
+        Self { tried, now, session: None, key: 0 }
+    }
+}
+
+/// How much of a part of a cluster can be used, by weight; backups do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub usable: u64,
+    pub whole: u64,
 }
 
 /// Chooses members of one cluster for one router thread.
@@ -43,14 +93,26 @@ pub enum Choice {
 pub struct Balancer {
     epoch: Epoch,
     policy: Policy,
+    health: Health,
+    /// Its cluster comes from a plugin-cfg.xml, whose router knows no new home for a session but its policy.
+    is_plugin: bool,
     lowers_weight: bool,
+    is_strict: bool,
+    zone: String,
     members: Vec<Member>,
     names: Vec<Names>,
     /// Indices of `members`, ordered by clone id.
     by_clone_id: Vec<u16>,
+    /// Sums of the weights up to each member, for a draw by weight.
+    weight_sums: Vec<u64>,
     /// Where round robin looks first.
     cursor: usize,
     chance: Chance,
+    typical: Typical,
+    /// Some member is left out by this router alone.
+    has_left_out: bool,
+    /// Until when some member has less than its full share.
+    rises_until: Time,
 }
 
 /// What each request reads; names are apart, to keep this small.
@@ -58,17 +120,29 @@ pub struct Balancer {
 struct Member {
     state: RunState,
     has_address: bool,
+    is_backup: bool,
+    is_near: bool,
+    /// It has `requests_max` requests under way.
+    is_full: bool,
     /// As configured, divided by the highest common factor of all.
     weight: i64,
     /// What is left of it in this cycle; affinity and retries can push it below zero.
     current: i64,
     mark: Option<Mark>,
+    ejection: Ejection,
+    /// When it began to come back; None once that is long ago.
+    rises_since: Option<Time>,
+    load: Load,
+    /// Of its name and its cluster's: the same for every router and thread.
+    hash: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Names {
     name: MemberName,
     clone_id: String,
+    /// As configured.
+    weight: u32,
 }
 
 /// This router failed to reach the member. The cell's probes are the real judge; this spans the time until they speak.
@@ -80,14 +154,47 @@ struct Mark {
     is_tried: bool,
 }
 
+/// Which members a choice is among.
+#[derive(Debug, Clone, Copy)]
+struct Scope<'a> {
+    tried: &'a Tried,
+    now: Time,
+    part: Part,
+    /// So few can be used that nobody is left out.
+    is_panic: bool,
+    /// Members that come back with less than this share, in thousandths, are passed over.
+    share_min: u32,
+}
+
 impl Member {
     fn is_marked(&self, now: Time) -> bool {
         self.mark.is_some_and(|mark| now < mark.until)
     }
 
+    /// This router alone keeps away from it.
+    fn is_left_out(&self, now: Time) -> bool {
+        self.is_marked(now) || self.ejection.is_out(now)
+    }
+
+    fn is_up(&self) -> bool {
+        self.state == RunState::Up && self.has_address && self.weight > 0
+    }
+
     /// Takes requests without affinity.
-    fn takes_new(&self, now: Time) -> bool {
-        self.state == RunState::Up && self.has_address && self.weight > 0 && !self.is_marked(now)
+    fn takes_new(&self, scope: &Scope<'_>) -> bool {
+        self.is_up()
+            && !self.is_backup
+            && !self.is_full
+            && self.is_in(scope.part)
+            && (scope.is_panic || !self.is_left_out(scope.now))
+    }
+
+    fn is_in(&self, part: Part) -> bool {
+        match part {
+            Part::All => true,
+            Part::Near => self.is_near,
+            Part::Far => !self.is_near,
+        }
     }
 
     fn keeps_sessions(&self) -> bool {
@@ -96,60 +203,103 @@ impl Member {
 }
 
 impl Balancer {
-    pub fn new(view: &View, seed: u64) -> Self {
+    /// `zone` is the router's own.
+    pub fn new(view: &View, seed: u64, zone: &str) -> Self {
         let mut balancer = Self {
             epoch: Epoch::default(),
             policy: view.policy,
+            health: Health::default(),
+            is_plugin: false,
             lowers_weight: false,
+            is_strict: false,
+            zone: zone.to_owned(),
             members: Vec::new(),
             names: Vec::new(),
             by_clone_id: Vec::new(),
+            weight_sums: Vec::new(),
             cursor: 0,
             chance: Chance::new(seed),
+            typical: Typical::default(),
+            has_left_out: false,
+            rises_until: Time(0),
         };
-        balancer.take_over(view);
+        balancer.take_over(view, None);
         balancer
     }
 
     /// Takes the view over unless its epoch is not newer, and says whether it did. Members that stay, by name,
-    /// keep what is left of their weight and their mark; one that is new, or becomes `Up`, starts with its whole
-    /// weight and without a mark.
-    pub fn apply(&mut self, view: &View) -> bool {
+    /// keep what is left of their weight and what this router knows of them; one that is new, or becomes `Up`, starts
+    /// with its whole weight and without a mark, and gets its full share only after the slow start.
+    pub fn apply(&mut self, view: &View, now: Time) -> bool {
         if view.epoch <= self.epoch {
             return false;
         }
-        self.take_over(view);
+        self.take_over(view, Some(now));
         true
     }
 
-    fn take_over(&mut self, view: &View) {
+    /// Says in which zone the router is.
+    pub fn set_zone(&mut self, view: &View, zone: &str) {
+        if self.zone != zone {
+            zone.clone_into(&mut self.zone);
+            for (member, fresh) in self.members.iter_mut().zip(&view.members) {
+                member.is_near = fresh.zone == zone && !zone.is_empty();
+            }
+        }
+    }
+
+    /// `now` is None for the first view: whoever is up then has been so for long, as far as we know.
+    fn take_over(&mut self, view: &View, now: Option<Time>) {
         // The bound is the configuration's; more than that can only be a foreign manager's mistake.
         let fresh = &view.members[..view.members.len().min(CLUSTER_MEMBERS_MAX)];
         let factor =
             fresh.iter().fold(0, |factor, member| highest_common_factor(factor, member.weight)).max(1);
         let old_of_name: BTreeMap<&MemberName, usize> =
             self.names.iter().enumerate().map(|(index, names)| (&names.name, index)).collect();
+        let rises_from = now.filter(|_| view.health.slow_start_ms > 0);
         let members: Vec<Member> = fresh
             .iter()
             .map(|member| {
                 let old = old_of_name.get(&member.name).map(|index| &self.members[*index]);
-                renew(old, member, i64::from(member.weight / factor))
+                let mut renewed = renew(old, member, i64::from(member.weight / factor), rises_from);
+                renewed.hash = name_hash(&view.cluster.0, &member.name.0);
+                renewed.is_near = member.zone == self.zone && !member.zone.is_empty();
+                renewed
             })
             .collect();
         self.cursor = self.renewed_cursor(fresh);
         self.members = members;
         self.names = fresh
             .iter()
-            .map(|member| Names { name: member.name.clone(), clone_id: member.clone_id.clone() })
+            .map(|member| Names {
+                name: member.name.clone(),
+                clone_id: member.clone_id.clone(),
+                weight: member.weight,
+            })
             .collect();
         self.by_clone_id = (0..fresh.len() as u16).collect();
         // Stable: of two members with one clone id the first in the file comes first.
         let names = &self.names;
         self.by_clone_id
             .sort_by(|left, right| names[*left as usize].clone_id.cmp(&names[*right as usize].clone_id));
+        let mut sum = 0;
+        self.weight_sums = (self.members.iter())
+            .map(|member| {
+                sum += member.weight as u64;
+                sum
+            })
+            .collect();
         self.epoch = view.epoch;
         self.policy = view.policy;
+        self.health = view.health.clone();
+        self.is_plugin = view.plugin.is_some();
         self.lowers_weight = view.affinity.as_ref().is_some_and(|affinity| affinity.lowers_weight);
+        self.is_strict = view.affinity.as_ref().is_some_and(|affinity| affinity.is_strict);
+        self.typical.in_flight = self.members.iter().map(|member| member.load.in_flight).sum();
+        self.note_left_out();
+        if let Some(now) = rises_from {
+            self.rises_until = self.rises_until.max(now + self.health.slow_start_ms);
+        }
     }
 
     /// The place of the first member, from the old cursor on, that still exists; by chance where there is none.
@@ -165,132 +315,111 @@ impl Balancer {
         }
     }
 
+    fn note_left_out(&mut self) {
+        let is_out = |member: &Member| member.mark.is_some() || member.ejection.has_been_out();
+        self.has_left_out = self.members.iter().any(is_out);
+    }
+
     /// Chooses a member and counts the request as given to it. `clone_ids` in the order of the session id; empty
     /// for a request that belongs to no conversation.
-    pub fn choose<'id>(
-        &mut self,
-        clone_ids: impl Iterator<Item = &'id str>,
-        tried: &Tried,
-        now: Time,
-    ) -> Choice {
-        let (affinity, resort) = self.follow_affinity(clone_ids, tried, now);
-        if let AffinityFate::Honoured { index } = affinity {
-            return self.give(index, How::Affinity, affinity, now);
+    pub fn choose<'id>(&mut self, clone_ids: impl Iterator<Item = &'id str>, ask: &Ask<'_>) -> Choice {
+        let mut own = Own::default();
+        for clone_id in clone_ids {
+            if own.look(0, self, clone_id, ask) {
+                break;
+            }
         }
-        let found = match self.policy {
-            Policy::RoundRobin => self.next_in_turn(tried, now).map(|index| (index, How::InTurn)),
-            Policy::Random => self.any(tried, now).map(|index| (index, How::AtRandom)),
+        let affinity = own.fate;
+        if let Some((_, decided)) = self.decided_by_affinity(&own, ask.now) {
+            return decided;
+        }
+        let found = match ask.session.filter(|_| own.is_orphan() && !self.is_plugin) {
+            Some(session) => self.rehome(session, ask.tried, ask.now).map(|(_, index)| (index, How::Rehomed)),
+            None => self.by_policy(Part::All, ask),
         };
         if let Some((index, how)) = found {
-            return self.give(index, how, affinity, now);
+            return self.give(index, how, affinity, ask.now);
         }
-        match resort.or_else(|| self.last_resort(tried)) {
-            Some(index) => {
-                let is_unknown = self.members[index as usize].state == RunState::Unknown;
-                let how = if is_unknown { How::UnknownAsLastResort } else { How::MarkedAsLastResort };
-                self.give(index, how, affinity, now)
-            }
-            None => Choice::None { why: self.why_none(tried) },
+        if let Some(index) = self.full(ask.tried) {
+            return Choice::Full { index, is_own: false };
+        }
+        if let Some(index) = self.backup(ask.tried, ask.now) {
+            return self.give(index, How::Backup, affinity, ask.now);
+        }
+        match own.resort.map(|(_, index)| index).or_else(|| self.last_resort(ask.tried)) {
+            Some(index) => self.give_as_last_resort(index, affinity, ask.now),
+            None => Choice::None { why: self.why_none(ask.tried) },
         }
     }
 
-    /// What becomes of the wish for affinity, and the session's member that may serve as a last resort.
-    fn follow_affinity<'id>(
-        &self,
-        clone_ids: impl Iterator<Item = &'id str>,
-        tried: &Tried,
-        now: Time,
-    ) -> (AffinityFate, Option<u16>) {
-        let mut fate = AffinityFate::NotAsked;
-        let mut resort = None;
-        for clone_id in clone_ids {
-            let Some(index) = self.index_of_clone_id(clone_id) else {
-                if fate == AffinityFate::NotAsked {
-                    fate = AffinityFate::NoSuchMember;
-                }
-                continue;
-            };
-            let member = &self.members[index as usize];
-            let is_tried = tried.contains(index);
-            if member.keeps_sessions() && !is_tried && !member.is_marked(now) {
-                return (AffinityFate::Honoured { index }, None);
+    /// The choice where the session's own member decides it: that member, waiting for it, or nobody else; and of
+    /// which cluster that member is.
+    pub(crate) fn decided_by_affinity(&mut self, own: &Own, now: Time) -> Option<(usize, Choice)> {
+        match own.fate {
+            AffinityFate::Honoured { index } => {
+                Some((own.cluster, self.give(index, How::Affinity, own.fate, now)))
             }
-            let is_unknown = member.state == RunState::Unknown && member.has_address;
-            if resort.is_none() && !is_tried && (member.keeps_sessions() || is_unknown) {
-                resort = Some(index);
+            AffinityFate::Full { index } if self.health.queue_max > 0 => {
+                Some((own.cluster, Choice::Full { index, is_own: true }))
             }
-            // The first member named is the one the reader of the reason asks about.
-            if matches!(fate, AffinityFate::NotAsked | AffinityFate::NoSuchMember) {
-                fate = if is_tried {
-                    AffinityFate::AlreadyTried { index }
-                } else if member.keeps_sessions() {
-                    AffinityFate::MarkedDown { index }
-                } else {
-                    AffinityFate::NotTaking { index, state: member.state }
-                };
+            fate => {
+                let is_refused = self.is_strict && fate.names_member();
+                is_refused.then_some((own.cluster, Choice::None { why: WhyNone::Strict }))
             }
         }
-        (fate, resort)
     }
 
-    /// Weighted round robin: the next in file order with something left of its weight.
-    fn next_in_turn(&mut self, tried: &Tried, now: Time) -> Option<u16> {
-        if let Some(index) = self
-            .next_where(|index, member| member.current > 0 && member.takes_new(now) && !tried.contains(index))
-        {
-            return Some(index);
-        }
-        // A retry may find weight only where it has already been. It borrows from the next cycle, as affinity
-        // does; a new cycle now would give the others' share away.
-        let is_spent = !self.members.iter().any(|member| member.current > 0 && member.takes_new(now));
-        if is_spent {
-            self.readjust(now);
-        }
-        self.next_where(|index, member| member.takes_new(now) && !tried.contains(index))
+    pub(crate) fn give_as_last_resort(&mut self, index: u16, affinity: AffinityFate, now: Time) -> Choice {
+        let is_unknown = self.members[index as usize].state == RunState::Unknown;
+        let how = if is_unknown { How::UnknownAsLastResort } else { How::MarkedAsLastResort };
+        self.give(index, how, affinity, now)
     }
 
-    fn next_where(&self, is_fit: impl Fn(u16, &Member) -> bool) -> Option<u16> {
-        let count = self.members.len();
-        let from_cursor = (self.cursor..count).chain(0..self.cursor.min(count));
-        from_cursor.map(|index| index as u16).find(|index| is_fit(*index, &self.members[*index as usize]))
+    /// The first backup that can be used, in the order of the file: never more than one at a time.
+    pub(crate) fn backup(&self, tried: &Tried, now: Time) -> Option<u16> {
+        let is_fit = |(index, member): &(u16, &Member)| {
+            member.is_up()
+                && member.is_backup
+                && !member.is_full
+                && !member.is_left_out(now)
+                && !tried.contains(*index)
+        };
+        (0..).zip(&self.members).find(is_fit).map(|(index, _)| index)
     }
 
-    /// Begins a new cycle: adds each weight as many times as it takes until everyone has something left.
-    /// Members that take nothing now are left alone: they must not save up for their return.
-    fn readjust(&mut self, now: Time) {
-        let fit = self.members.iter().filter(|member| member.takes_new(now));
-        // The smallest k with current + k * weight > 0, for current <= 0.
-        let times = fit.map(|member| -member.current / member.weight + 1).max().unwrap_or(0);
-        for member in self.members.iter_mut().filter(|member| member.takes_new(now)) {
-            member.current += times * member.weight;
-            assert!(member.current > 0, "readjusting must leave something of every weight");
-        }
-    }
-
-    /// Any member that takes new requests, each equally likely.
-    fn any(&mut self, tried: &Tried, now: Time) -> Option<u16> {
-        let is_fit =
-            |(index, member): &(usize, &Member)| member.takes_new(now) && !tried.contains(*index as u16);
-        let count = self.members.iter().enumerate().filter(is_fit).count();
-        if count == 0 {
-            return None;
-        }
-        let lot = self.chance.below(count as u32) as usize;
-        self.members.iter().enumerate().filter(is_fit).nth(lot).map(|(index, _)| index as u16)
+    /// A member that could take the request were it not for `requests_max`: a primary, else a backup.
+    pub(crate) fn full(&self, tried: &Tried) -> Option<u16> {
+        let is_full =
+            |(index, member): &(u16, &Member)| member.is_up() && member.is_full && !tried.contains(*index);
+        let mut full = (0..).zip(&self.members).filter(is_full);
+        let first = full.clone().find(|(_, member)| !member.is_backup).or_else(|| full.next());
+        first.map(|(index, _)| index)
     }
 
     fn last_resort(&self, tried: &Tried) -> Option<u16> {
-        let fit = |state| {
-            self.members.iter().enumerate().filter(move |(index, member)| {
-                let is_fit = member.state == state && member.has_address && member.weight > 0;
-                is_fit && !tried.contains(*index as u16)
-            })
-        };
-        let marked = fit(RunState::Up).min_by_key(|(_, member)| member.mark.map(|mark| mark.until));
-        marked.or_else(|| fit(RunState::Unknown).next()).map(|(index, _)| index as u16)
+        self.left_out(tried).or_else(|| self.unknown(tried))
     }
 
-    fn why_none(&self, tried: &Tried) -> WhyNone {
+    /// The member that is up though this router leaves it out, whose pause ends first.
+    pub(crate) fn left_out(&self, tried: &Tried) -> Option<u16> {
+        let left_out = self.resorts(RunState::Up, tried);
+        let ends = |member: &Member| member.mark.map(|mark| mark.until).max(member.ejection.until());
+        left_out.min_by_key(|(_, member)| (member.is_backup, ends(member))).map(|(index, _)| index)
+    }
+
+    /// The first member of which nobody has told us anything.
+    pub(crate) fn unknown(&self, tried: &Tried) -> Option<u16> {
+        self.resorts(RunState::Unknown, tried).map(|(index, _)| index).next()
+    }
+
+    fn resorts(&self, state: RunState, tried: &Tried) -> impl Iterator<Item = (u16, &Member)> {
+        (0_u16..).zip(&self.members).filter(move |(index, member)| {
+            let is_there = member.state == state && member.has_address && member.weight > 0;
+            is_there && !member.is_full && !tried.contains(*index)
+        })
+    }
+
+    pub(crate) fn why_none(&self, tried: &Tried) -> WhyNone {
         let is_up = |member: &Member| member.state == RunState::Up && member.has_address;
         if self.members.is_empty() {
             WhyNone::NoMembers
@@ -303,13 +432,18 @@ impl Balancer {
         }
     }
 
-    fn give(&mut self, index: u16, how: How, affinity: AffinityFate, now: Time) -> Choice {
+    pub(crate) fn give(&mut self, index: u16, how: How, affinity: AffinityFate, now: Time) -> Choice {
         let count = self.members.len();
         let member = &mut self.members[index as usize];
         let lowers = match how {
-            How::Affinity => self.lowers_weight && self.policy == Policy::RoundRobin,
-            How::InTurn => true,
-            How::AtRandom | How::MarkedAsLastResort | How::UnknownAsLastResort => false,
+            How::Affinity | How::Rehomed => self.lowers_weight && self.policy == Policy::RoundRobin,
+            How::InTurn | How::LeastOutstanding => true,
+            How::AtRandom
+            | How::Quickest
+            | How::ByHash
+            | How::Backup
+            | How::MarkedAsLastResort
+            | How::UnknownAsLastResort => false,
         };
         if lowers && member.weight > 0 {
             member.current -= 1;
@@ -321,7 +455,7 @@ impl Balancer {
                 mark.is_tried = true;
             }
         }
-        if how == How::InTurn {
+        if matches!(how, How::InTurn | How::LeastOutstanding) {
             self.cursor = (index as usize + 1) % count;
         }
         Choice::Member { index, why: Why { how, affinity } }
@@ -330,20 +464,28 @@ impl Balancer {
     /// The member refused a connection, or broke one off before its answer. It gets nothing for a pause that
     /// doubles each time a request that was let through to try it fails as well.
     pub fn failed(&mut self, index: u16, now: Time) {
+        let fixed_ms = self.health.retry_interval_ms;
         let Some(member) = self.members.get_mut(index as usize) else { return };
-        let pause_ms = match member.mark {
-            None => MARK_PAUSE_MIN_MS,
-            Some(mark) if mark.is_tried || mark.until <= now => (mark.pause_ms * 2).min(MARK_PAUSE_MAX_MS),
+        let pause_ms = match (member.mark, fixed_ms) {
+            (None, fixed_ms) => fixed_ms.unwrap_or(MARK_PAUSE_MIN_MS),
+            (Some(mark), Some(fixed_ms)) if mark.is_tried || mark.until <= now => fixed_ms,
+            (Some(mark), None) if mark.is_tried || mark.until <= now => {
+                (mark.pause_ms * 2).min(MARK_PAUSE_MAX_MS)
+            }
             // Others that were under way when the mark was made tell nothing new.
-            Some(_) => return,
+            (Some(_), _) => return,
         };
         member.mark = Some(Mark { until: now + pause_ms, pause_ms, is_tried: false });
+        self.has_left_out = true;
     }
 
     /// The member began an answer, whatever its status: it can be reached.
     pub fn answered(&mut self, index: u16) {
-        if let Some(member) = self.members.get_mut(index as usize) {
+        if let Some(member) = self.members.get_mut(index as usize)
+            && member.mark.is_some()
+        {
             member.mark = None;
+            self.note_left_out();
         }
     }
 
@@ -352,9 +494,21 @@ impl Balancer {
         self.members.get(index as usize).is_some_and(|member| member.is_marked(now))
     }
 
+    /// A plug-in's router knows no other home for an orphaned session than what its policy says.
+    pub(crate) fn goes_by_policy_alone(&self) -> bool {
+        self.is_plugin
+    }
+
     /// Whether a request that has begun with this member may go on there, on another connection.
     pub fn keeps(&self, index: u16) -> bool {
         self.members.get(index as usize).is_some_and(Member::keeps_sessions)
+    }
+
+    /// Says whether a member has `requests_max` requests under way.
+    pub fn set_full(&mut self, index: u16, is_full: bool) {
+        if let Some(member) = self.members.get_mut(index as usize) {
+            member.is_full = is_full;
+        }
     }
 
     /// Where a member of an older view is now.
@@ -383,6 +537,7 @@ impl Balancer {
         assert!(self.cursor < count.max(1), "cursor {} of {count}", self.cursor);
         assert_eq!(self.names.len(), count, "each member has its names");
         assert_eq!(self.by_clone_id.len(), count, "each member can be found by clone id");
+        assert_eq!(self.weight_sums.len(), count, "each member can be drawn by weight");
         let factor = self.members.iter().fold(0, |factor, member| {
             assert!(member.weight >= 0, "no weight is negative");
             highest_common_factor(factor, member.weight as u32)
@@ -392,20 +547,32 @@ impl Balancer {
 }
 
 /// The member of a new view, with what stays of the old one.
-fn renew(old: Option<&Member>, fresh: &MemberView, weight: i64) -> Member {
+fn renew(old: Option<&Member>, fresh: &MemberView, weight: i64, rises_from: Option<Time>) -> Member {
     let mut member = Member {
         state: fresh.state,
         has_address: fresh.address.is_some(),
+        is_backup: fresh.is_backup,
+        is_near: false,
+        is_full: false,
         weight,
         current: weight,
         mark: None,
+        ejection: Ejection::default(),
+        rises_since: rises_from.filter(|_| fresh.state == RunState::Up),
+        load: Load::default(),
+        hash: 0,
     };
     let Some(old) = old else { return member };
+    member.load = old.load;
+    member.is_full = old.is_full && fresh.requests_max > 0;
     let becomes_up = fresh.state == RunState::Up && old.state != RunState::Up;
     if becomes_up {
+        member.load.forget_latency();
         return member;
     }
+    member.rises_since = old.rises_since;
     member.mark = old.mark;
+    member.ejection = old.ejection.clone();
     member.current = if old.weight == weight {
         old.current
     } else {

@@ -3,10 +3,10 @@
 //! Asks the same functions as the routers do. Promise: changes nothing, and says what it cannot know (whose turn it
 //! is, which members a router has marked). Not here: HTTP beyond what a URL says.
 
-use crate::affinity;
-use crate::balance;
 use crate::route::RouteTable;
-use wire::settings::RouterPlace;
+use crate::spread;
+use wire::id::ClusterName;
+use wire::settings::{RouteSettings, RouterPlace};
 use wire::status::Explanation;
 use wire::view::View;
 
@@ -31,9 +31,11 @@ pub fn explain<'a>(
     let mut explanation = Explanation {
         url: url.to_owned(),
         route: None,
+        level: None,
         cluster: None,
         member: None,
         candidates: Vec::new(),
+        candidate_clusters: Vec::new(),
         why: Vec::new(),
     };
     let Some(router) = choose_router(&target, routers, &mut explanation.why) else {
@@ -47,29 +49,67 @@ pub fn explain<'a>(
     let Some(index) = table.find(host, port, path) else { return Ok(explanation) };
     let route = &router.routes[index];
     explanation.route = Some(format!("{}{}", route.host, route.path));
-    let Some(cluster) = route.clusters().next() else { return Ok(explanation) };
-    explanation.cluster = Some(cluster.clone());
-    let mut views = views;
-    let Some(view) = views.find(|view| view.cluster == *cluster) else {
-        let text = format!("Nothing is known of cluster {cluster} yet; the router answers 503.");
+    let clusters: Vec<&ClusterName> = route.clusters().collect();
+    if let [only] = clusters[..] {
+        explanation.cluster = Some(only.clone());
+    }
+    if clusters.is_empty() {
+        return Ok(explanation);
+    }
+    let views: Vec<&View> = views.collect();
+    let view_of = |cluster: &&ClusterName| views.iter().find(|view| view.cluster == **cluster).copied();
+    let of_clusters: Vec<Option<&View>> = clusters.iter().map(view_of).collect();
+    if of_clusters.iter().all(Option::is_none) {
+        let names: Vec<&str> = clusters.iter().map(|cluster| cluster.0.as_str()).collect();
+        let text = format!("Nothing is known of cluster {} yet; the router answers 503.", names.join(" or "));
         explanation.why.push(text);
         return Ok(explanation);
-    };
-    let explained = match &view.affinity {
-        Some(affinity) => {
-            let cookies = cookie.map(str::as_bytes);
-            balance::explain(view, affinity::clone_ids(cookies.into_iter(), path, affinity))
-        }
-        None => {
-            explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
-            balance::explain(view, std::iter::empty())
-        }
-    };
-    let name = |index: &u16| view.members[usize::from(*index)].name.clone();
-    explanation.member = explained.member.as_ref().map(name);
-    explanation.candidates = explained.candidates.iter().map(name).collect();
+    }
+    for view in of_clusters.iter().flatten().filter(|view| view.affinity.is_none()) {
+        explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
+    }
+    let cookies = cookie.map(str::as_bytes);
+    let explained = spread::explain(route, &router.zone, &of_clusters, &|view| {
+        spread::read_session(view, cookies.into_iter(), path)
+    });
+    fill(&mut explanation, route, &of_clusters, &explained);
     explanation.why.extend(explained.why);
     Ok(explanation)
+}
+
+/// Puts names to what was explained.
+fn fill(
+    explanation: &mut Explanation,
+    route: &RouteSettings,
+    views: &[Option<&View>],
+    explained: &spread::Explained,
+) {
+    for (cluster, index) in &explained.candidates {
+        let Some(view) = views[*cluster] else { continue };
+        explanation.candidates.push(view.members[usize::from(*index)].name.clone());
+        explanation.candidate_clusters.push(view.cluster.clone());
+    }
+    let place_of = |cluster: &usize| {
+        let mut ends = route.levels.iter().scan(0, |end, level| {
+            *end += level.len();
+            Some(*end)
+        });
+        ends.position(|end| *cluster < end)
+    };
+    let mut levels: Vec<Option<usize>> =
+        explained.candidates.iter().map(|(cluster, _)| place_of(cluster)).collect();
+    levels.dedup();
+    if let [Some(level)] = levels[..] {
+        explanation.level = Some(level as u32 + 1);
+    }
+    let mut clusters = explanation.candidate_clusters.clone();
+    clusters.dedup();
+    if let [only] = &clusters[..] {
+        explanation.cluster = Some(only.clone());
+    }
+    if let [only] = &explanation.candidates[..] {
+        explanation.member = Some(only.clone());
+    }
 }
 
 /// The router that listens on the URL's port, else the first.

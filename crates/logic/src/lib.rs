@@ -21,6 +21,7 @@ pub mod route;
 pub mod run_state;
 pub mod seed;
 pub mod sessions;
+pub mod spread;
 pub mod supervision;
 pub mod time;
 pub mod view;

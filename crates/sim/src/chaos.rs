@@ -288,7 +288,10 @@ impl World {
             _ => {
                 self.plant.policy = match self.plant.policy {
                     Policy::RoundRobin => Policy::Random,
-                    Policy::Random => Policy::RoundRobin,
+                    Policy::Random => Policy::Auto,
+                    Policy::Auto => Policy::LeastOutstanding,
+                    Policy::LeastOutstanding => Policy::Hash,
+                    Policy::Hash => Policy::RoundRobin,
                 };
             }
         }

@@ -125,8 +125,14 @@ impl Checks {
             How::Affinity if view.affinity.as_ref().is_some_and(|affinity| affinity.lowers_weight) => {
                 self.turns.remove(router);
             }
-            How::Affinity => {}
-            How::AtRandom | How::MarkedAsLastResort | How::UnknownAsLastResort => {
+            How::Affinity | How::Rehomed => {}
+            How::AtRandom
+            | How::LeastOutstanding
+            | How::Quickest
+            | How::ByHash
+            | How::Backup
+            | How::MarkedAsLastResort
+            | How::UnknownAsLastResort => {
                 self.turns.remove(router);
             }
         }

@@ -8,7 +8,7 @@ use crate::plant::{CONNECT_MS, RESPONSE_MS};
 use crate::router::Routed;
 use crate::world::{Event, World};
 use logic::affinity::{clone_ids, session_key, session_values};
-use logic::balance::{Balancer, Choice, Tried};
+use logic::balance::{Ask, Balancer, Choice, Tried};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Verdict, may_retry};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -158,7 +158,14 @@ impl World {
         let ids: Vec<&str> =
             clone_ids(header.iter().map(|header| header.as_bytes()), b"/cart", affinity).collect();
         let expected = self.checks.before_choice(&request.router, view, balancer, &ids, &request.tried, now);
-        let choice = balancer.choose(ids.iter().copied(), &request.tried, now);
+        let session = header.as_ref().and_then(|header| {
+            let headers = [header.as_bytes()];
+            session_values(headers.into_iter(), b"/cart", affinity)
+                .next()
+                .map(|value| session_key(value, affinity))
+        });
+        let ask = Ask { session, ..Ask::new(&request.tried, now) };
+        let choice = balancer.choose(ids.iter().copied(), &ask);
         balancer.check();
         self.checks.after_choice(&request.router, view, expected, &request.tried, choice);
         match choice {
@@ -167,6 +174,7 @@ impl World {
                 let member = view.members[index as usize].clone();
                 self.begin_attempt(id, member, true);
             }
+            Choice::Full { .. } => unreachable!("the plant's members have no bound"),
             Choice::None { why } => self.fail(id, Fault::NoMember, &why.to_string()),
         }
     }

@@ -122,14 +122,14 @@ impl World {
         let before = router.clusters.get(&view.cluster).map(|routed| routed.view.epoch);
         match router.clusters.get_mut(&view.cluster) {
             Some(routed) => {
-                if !routed.balancer.apply(&view) {
+                if !routed.balancer.apply(&view, self.now) {
                     assert!(view.epoch <= routed.view.epoch, "a newer view was refused");
                     return;
                 }
                 routed.view = Rc::new(view.clone());
             }
             None => {
-                let balancer = Balancer::new(&view, router.seeds.bits());
+                let balancer = Balancer::new(&view, router.seeds.bits(), "");
                 router
                     .clusters
                     .insert(view.cluster.clone(), Routed { view: Rc::new(view.clone()), balancer });

@@ -142,10 +142,17 @@ pub struct ConfigRevision {
 pub struct Explanation {
     pub url: String,
     pub route: Option<String>,
+    /// Place of the cluster's level in the route, from 1; None where several levels get a share.
+    #[serde(default)]
+    pub level: Option<u32>,
+    /// None where several clusters share.
     pub cluster: Option<ClusterName>,
     /// None where there is none, or where chance or rotation decides among `candidates`.
     pub member: Option<MemberName>,
     pub candidates: Vec<MemberName>,
+    /// The cluster of each candidate.
+    #[serde(default)]
+    pub candidate_clusters: Vec<ClusterName>,
     pub why: Vec<String>,
 }
 

@@ -45,6 +45,12 @@ pub enum Policy {
     RoundRobin,
     /// Each member that is Up is equally likely; weights are ignored.
     Random,
+    /// The member with the fewest requests under way for its weight.
+    LeastOutstanding,
+    /// The better of two drawn by weight, by latency and requests under way.
+    Auto,
+    /// The same member for the same `HashKey`, unless it has too much to do.
+    Hash,
 }
 
 /// How a conversation stays with its member.
@@ -161,6 +167,8 @@ pub struct Health {
     pub slow_start_ms: u64,
     /// Failures in a row after which a router leaves a member out for a while; 0 means never.
     pub eject_after: u32,
+    /// Whether an answer with a status from 500 on is such a failure.
+    pub ejects_on_status: bool,
     /// First time out; grows with each ejection that follows.
     pub eject_ms: u64,
     /// Most members that may be left out at once, of a hundred.
@@ -180,6 +188,7 @@ impl Default for Health {
         Self {
             slow_start_ms: 0,
             eject_after: 0,
+            ejects_on_status: false,
             eject_ms: 10_000,
             eject_percent_max: 33,
             panic_percent: 0,

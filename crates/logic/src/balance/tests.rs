@@ -3,6 +3,7 @@
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use wire::settings::RouteSettings;
 use wire::view::Affinity;
 
 /// A view from lines such as `a up 3`; clone ids are `c` and the name.
@@ -43,10 +44,11 @@ fn up(lines: &[(&str, u32)]) -> View {
 fn ask_at(balancer: &mut Balancer, view: &View, clone_ids: &[&str], tried: &[u16], now: Time) -> String {
     let mut list = Tried::default();
     tried.iter().for_each(|index| list.add(*index));
-    let choice = balancer.choose(clone_ids.iter().copied(), &list, now);
+    let choice = balancer.choose(clone_ids.iter().copied(), &Ask::new(&list, now));
     balancer.check();
     match choice {
         Choice::Member { index, .. } => view.members[index as usize].name.to_string(),
+        Choice::Full { index, .. } => format!("{} is full", view.members[index as usize].name),
         Choice::None { why } => why.to_string(),
     }
 }
@@ -67,7 +69,7 @@ fn seed_of_first(members: usize) -> u64 {
 }
 
 fn balancer(view: &View) -> Balancer {
-    Balancer::new(view, seed_of_first(view.members.len()))
+    Balancer::new(view, seed_of_first(view.members.len()), "")
 }
 
 #[test]
@@ -87,11 +89,11 @@ fn the_first_member_is_chosen_by_chance_and_each_is_as_likely() {
     let view = up(&[("a", 1), ("b", 1), ("c", 1)]);
     let mut counts = [0; 3];
     for seed in 0..3_000 {
-        let first = turns(&mut Balancer::new(&view, seed), &view, 1);
+        let first = turns(&mut Balancer::new(&view, seed, ""), &view, 1);
         counts[usize::from(first.as_bytes()[0] - b'a')] += 1;
     }
     assert!(counts.iter().all(|count| (900..1_100).contains(count)), "{counts:?}");
-    let word = turns(&mut Balancer::new(&view, 1), &view, 6);
+    let word = turns(&mut Balancer::new(&view, 1, ""), &view, 6);
     assert!("abcabcabcabc".contains(&word), "file order from the first on, not {word}");
 }
 
@@ -227,7 +229,7 @@ fn where_nobody_is_fit_the_least_bad_is_taken_and_never_one_that_is_down() {
 #[test]
 fn a_cluster_of_nobody_says_so() {
     let empty = up(&[]);
-    assert_eq!(ask(&mut Balancer::new(&empty, 1), &empty, &["ca"]), "the cluster has no members");
+    assert_eq!(ask(&mut Balancer::new(&empty, 1, ""), &empty, &["ca"]), "the cluster has no members");
     let down = view(1, Policy::Random, &[("a", RunState::Down, 1), ("b", RunState::Starting, 1)]);
     assert_eq!(ask(&mut balancer(&down), &down, &[]), "none of the 2 members is up");
 }
@@ -239,11 +241,11 @@ fn a_new_view_keeps_the_cycle_going() {
     let mut balancer = balancer(&one);
     assert_eq!(turns(&mut balancer, &one, 2), "ab");
     let two = view(2, Policy::RoundRobin, &[("a", Up, 3), ("x", Up, 1), ("c", Up, 1), ("b", Up, 2)]);
-    assert!(balancer.apply(&two));
+    assert!(balancer.apply(&two, Time(0)));
     assert_eq!(balancer.current_weights().collect::<Vec<_>>(), [2, 1, 1, 1]);
     assert_eq!(turns(&mut balancer, &two, 5), "cbaxa", "goes on at c, then in the new order");
-    assert!(!balancer.apply(&one), "an older view is not taken");
-    assert!(!balancer.apply(&two), "nor the same");
+    assert!(!balancer.apply(&one, Time(0)), "an older view is not taken");
+    assert!(!balancer.apply(&two, Time(0)), "nor the same");
     assert_eq!(balancer.epoch(), two.epoch);
 }
 
@@ -254,7 +256,7 @@ fn a_changed_weight_counts_what_was_given_in_this_cycle() {
     assert_eq!(turns(&mut balancer, &one, 6), "ababab");
     let mut two = up(&[("a", 7), ("b", 2)]);
     two.epoch.number = 2;
-    balancer.apply(&two);
+    balancer.apply(&two, Time(0));
     assert_eq!(balancer.current_weights().collect::<Vec<_>>(), [4, 0]);
 }
 
@@ -266,10 +268,10 @@ fn becoming_up_clears_the_mark_and_gives_the_whole_weight() {
     turns(&mut balancer, &one, 4);
     balancer.failed(0, Time(0));
     let down = view(2, Policy::RoundRobin, &[("a", Down, 3), ("b", Up, 2)]);
-    balancer.apply(&down);
+    balancer.apply(&down, Time(0));
     assert!(balancer.is_marked(0, Time(1)), "being down is no reason to forget");
     let back = view(3, Policy::RoundRobin, &[("a", Up, 3), ("b", Up, 2)]);
-    balancer.apply(&back);
+    balancer.apply(&back, Time(0));
     assert!(!balancer.is_marked(0, Time(1)));
     assert_eq!(balancer.current_weights().next(), Some(3));
 }
@@ -280,7 +282,7 @@ fn tried_members_are_found_again_in_a_new_view() {
     let mut new = up(&[("x", 1), ("c", 1), ("b", 1)]);
     new.epoch.number = 2;
     let mut balancer = balancer(&old);
-    balancer.apply(&new);
+    balancer.apply(&new, Time(0));
     let mut tried = Tried::default();
     [0, 2, 2].into_iter().for_each(|index| tried.add(index));
     assert_eq!(tried.count(), 2);
@@ -297,8 +299,9 @@ fn reasons_are_sentences() {
         let view = view(1, Policy::RoundRobin, &[("a", Up, 1), ("b", Down, 1), ("c", Draining, 1)]);
         let mut list = Tried::default();
         tried.iter().for_each(|index| list.add(*index));
-        let why = match balancer(&view).choose(clone_ids.iter().copied(), &list, Time(0)) {
+        let why = match balancer(&view).choose(clone_ids.iter().copied(), &Ask::new(&list, Time(0))) {
             Choice::Member { why, .. } => why.to_string(),
+            Choice::Full { index, .. } => format!("{} is full", view.members[index as usize].name),
             Choice::None { why } => why.to_string(),
         };
         expected.assert_eq(&why);
@@ -322,8 +325,12 @@ fn reasons_are_sentences() {
 fn explanations_name_the_candidates() {
     #[track_caller]
     fn check(policy: Policy, lines: &[(&str, RunState, u32)], clone_ids: &[&str], expected: Expect) {
-        let explained = explain(&view(1, policy, lines), clone_ids.iter().copied());
-        let (member, candidates) = (explained.member, explained.candidates);
+        let view = view(1, policy, lines);
+        let route = RouteSettings::to_cluster("*", "/", view.cluster.clone());
+        let ids = |_: &View| (clone_ids.iter().map(|id| (*id).to_owned()).collect(), None);
+        let explained = crate::spread::explain(&route, "", &[Some(&view)], &ids);
+        let candidates: Vec<u16> = explained.candidates.iter().map(|(_, index)| *index).collect();
+        let member = candidates.first().filter(|_| candidates.len() == 1);
         expected.assert_eq(&format!("{}\n{member:?} of {candidates:?}", explained.why.join("\n")));
     }
     use RunState::*;
@@ -370,11 +377,10 @@ fn explanations_name_the_candidates() {
         &[("a", Unknown, 1), ("b", Down, 1)],
         &[],
         expect![[r#"
-        The request belongs to no session.
-        None of the 2 members is up.
-        One member only can take it: a (1 in turn).
-        Members of unknown state are tried as a last resort, in file order.
-        Some(0) of [0]"#]],
+            The request belongs to no session.
+            None of the 2 members is up.
+            a is of unknown state and is tried as a last resort.
+            Some(0) of [0]"#]],
     );
 }
 
@@ -438,7 +444,7 @@ proptest! {
             view
         };
         let mut view = make(&states, 1);
-        let mut balancer = Balancer::new(&view, seed);
+        let mut balancer = Balancer::new(&view, seed, "");
         let factor = (1..=1000).rev().find(|factor| weights.iter().all(|weight| weight * scale % factor == 0)).unwrap_or(1);
         let whole = |index: usize| i64::from(weights[index] * scale / factor);
         let mut oracle = Oracle {
@@ -455,7 +461,7 @@ proptest! {
                     let is_up = states[index] == RunState::Up;
                     states[index] = if is_up { RunState::Down } else { RunState::Up };
                     view = make(&states, number);
-                    prop_assert!(balancer.apply(&view));
+                    prop_assert!(balancer.apply(&view, Time(0)));
                     oracle.members[index].3 = !is_up;
                     if !is_up {
                         oracle.members[index].2 = whole(index);
@@ -489,7 +495,7 @@ proptest! {
     ) {
         let lines: Vec<_> = weights.iter().zip(NAMES).map(|(weight, name)| (name, *weight)).collect();
         let view = up(&lines);
-        let mut balancer = Balancer::new(&view, seed);
+        let mut balancer = Balancer::new(&view, seed, "");
         let factor = weights.iter().copied().fold(0, highest_common_factor);
         let total: u32 = weights.iter().map(|weight| weight / factor).sum();
         for _ in 0..cycles {
@@ -505,17 +511,20 @@ proptest! {
     fn nobody_unfit_is_ever_chosen(
         states in prop::collection::vec(prop::collection::vec(0usize..6, 5), 1..20),
         steps in prop::collection::vec((0u16..5, 0u64..900, 0usize..4, prop::collection::vec(0u16..5, 0..3)), 1..20),
-        policy in prop_oneof![Just(Policy::RoundRobin), Just(Policy::Random)],
+        policy in prop_oneof![
+            Just(Policy::RoundRobin), Just(Policy::Random), Just(Policy::LeastOutstanding), Just(Policy::Auto),
+            Just(Policy::Hash)
+        ],
         seed in any::<u64>(),
     ) {
         use RunState::*;
         let all = [Unknown, Starting, Up, Draining, Down, Failed];
-        let mut balancer = Balancer::new(&view(0, policy, &[]), seed);
+        let mut balancer = Balancer::new(&view(0, policy, &[]), seed, "");
         let mut now = Time(0);
         for (number, states) in (1..).zip(states) {
             let lines: Vec<_> = states.iter().zip(NAMES).map(|(state, name)| (name, all[*state], 1)).collect();
             let view = view(number, policy, &lines);
-            balancer.apply(&view);
+            balancer.apply(&view, Time(0));
             for (index, pause, kind, tried_indices) in &steps {
                 now = now + *pause;
                 let mut tried = Tried::default();
@@ -529,7 +538,7 @@ proptest! {
                 });
                 let has_up = (0..5).any(|index| lines[index as usize].1 == Up && !tried.contains(index));
                 let marked: Vec<bool> = (0..5).map(|index| balancer.is_marked(index, now)).collect();
-                let choice = balancer.choose(clone_ids.into_iter(), &tried, now);
+                let choice = balancer.choose(clone_ids.into_iter(), &Ask { session: Some(seed), key: now.0, ..Ask::new(&tried, now) });
                 balancer.check();
                 match choice {
                     Choice::Member { index: chosen, .. } => {
@@ -547,6 +556,7 @@ proptest! {
                             _ => {}
                         }
                     }
+                    Choice::Full { .. } => prop_assert!(false, "nobody is full"),
                     Choice::None { .. } => {
                         prop_assert!(!has_up);
                         prop_assert!(clone_ids.is_none() || !own_is_fit);

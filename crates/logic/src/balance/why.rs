@@ -13,8 +13,14 @@ pub struct Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     Affinity,
+    /// By its session's number, because the session's own member cannot have it.
+    Rehomed,
     InTurn,
     AtRandom,
+    LeastOutstanding,
+    Quickest,
+    ByHash,
+    Backup,
     MarkedAsLastResort,
     UnknownAsLastResort,
 }
@@ -36,9 +42,29 @@ pub enum AffinityFate {
     MarkedDown {
         index: u16,
     },
+    /// This router leaves it out for its failures.
+    Ejected {
+        index: u16,
+    },
+    /// It has `requests_max` requests under way.
+    Full {
+        index: u16,
+    },
     AlreadyTried {
         index: u16,
     },
+}
+
+impl AffinityFate {
+    /// The session's member is one of these clusters.
+    pub fn names_member(self) -> bool {
+        !matches!(self, AffinityFate::NotAsked | AffinityFate::NoSuchMember)
+    }
+
+    /// The request names a member and goes to another.
+    pub fn is_failover(self) -> bool {
+        self.names_member() && !matches!(self, AffinityFate::Honoured { .. })
+    }
 }
 
 /// Why nobody can have the request.
@@ -53,6 +79,28 @@ pub enum WhyNone {
     NobodyUp {
         members: u16,
     },
+    /// The session's own member cannot have it, and its cluster gives it to no other.
+    Strict,
+}
+
+impl WhyNone {
+    /// The reason for two clusters of a route together.
+    pub fn with(self, other: WhyNone) -> WhyNone {
+        match (self, other) {
+            (WhyNone::AllTried { tried }, WhyNone::AllTried { tried: others }) => {
+                WhyNone::AllTried { tried: tried + others }
+            }
+            (WhyNone::NobodyUp { members }, WhyNone::NobodyUp { members: others }) => {
+                WhyNone::NobodyUp { members: members + others }
+            }
+            (tried @ WhyNone::AllTried { .. }, _) | (_, tried @ WhyNone::AllTried { .. }) => tried,
+            (WhyNone::Strict, _) | (_, WhyNone::Strict) => WhyNone::Strict,
+            (WhyNone::NoWeight, _) | (_, WhyNone::NoWeight) => WhyNone::NoWeight,
+            (nobody @ WhyNone::NobodyUp { .. }, WhyNone::NoMembers)
+            | (WhyNone::NoMembers, nobody @ WhyNone::NobodyUp { .. }) => nobody,
+            (WhyNone::NoMembers, WhyNone::NoMembers) => WhyNone::NoMembers,
+        }
+    }
 }
 
 impl fmt::Display for Why {
@@ -64,14 +112,23 @@ impl fmt::Display for Why {
             AffinityFate::MarkedDown { .. } => {
                 out.write_str("the session's member did not answer just now; ")?
             }
+            AffinityFate::Ejected { .. } => {
+                out.write_str("the session's member is left out for failing; ")?
+            }
+            AffinityFate::Full { .. } => out.write_str("the session's member is full; ")?,
             AffinityFate::AlreadyTried { .. } => {
                 out.write_str("the session's member failed this request; ")?
             }
         }
         out.write_str(match self.how {
             How::Affinity => "the session belongs to it",
+            How::Rehomed => "the session's number chose it",
             How::InTurn => "next in turn with something left of its weight",
             How::AtRandom => "by chance among those that are up",
+            How::LeastOutstanding => "the fewest requests are under way there",
+            How::Quickest => "the better of two drawn by chance",
+            How::ByHash => "by hash",
+            How::Backup => "a backup, because no other member can be used",
             How::MarkedAsLastResort => "it did not answer just now, but no better one is up",
             How::UnknownAsLastResort => "its state is unknown, but no other is up",
         })
@@ -85,6 +142,9 @@ impl fmt::Display for WhyNone {
             WhyNone::AllTried { tried: 1 } => out.write_str("the only member that could be tried failed"),
             WhyNone::AllTried { tried } => write!(out, "all {tried} members that could be tried failed"),
             WhyNone::NoWeight => out.write_str("the members that are up have weight 0: no new conversations"),
+            WhyNone::Strict => {
+                out.write_str("the session's member cannot have it, and sessions go to no other")
+            }
             WhyNone::NobodyUp { members } => write!(out, "none of the {members} members is up"),
         }
     }

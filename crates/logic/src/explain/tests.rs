@@ -123,13 +123,13 @@ fn session_goes_to_its_member() {
         "shop.example/cart;jsessionid=0000abc:s3-id",
         None,
         expect![[r#"
-        route "shop.example/" cluster "shop" member "-" candidates ["s1", "s2"]
-        Router edge listens on that port.
-        The host shop.example has 1 routes of its own.
-        / is the longest path of that host that fits, of 1: cluster shop.
-        The session belongs to s3, which is down (told by a test).
-        Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
-    "#]],
+            route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
+            Router edge listens on that port.
+            The host shop.example has 1 routes of its own.
+            / is the longest path of that host that fits, of 1: cluster shop.
+            The session belongs to s3, which is down (told by a test).
+            The session's number chooses s2, in every router alike.
+        "#]],
     );
 }
 

@@ -67,6 +67,25 @@ impl Fault {
         }
     }
 
+    /// What happened, for people who look after the member.
+    pub fn text(self) -> &'static str {
+        match self {
+            Fault::ConnectFailed => "it cannot be connected to",
+            Fault::ConnectTimeout => "connecting took too long",
+            Fault::MemberClosed => "it closed the connection before its answer",
+            Fault::MemberTimeout => "its answer took too long",
+            Fault::AnswerRefused { .. } => "its answer breaks a rule",
+            Fault::RequestRefused { .. }
+            | Fault::RequestTimeout
+            | Fault::ClientGone
+            | Fault::NoRoute
+            | Fault::NoMember
+            | Fault::Overloaded
+            | Fault::DeadlinePassed
+            | Fault::Internal => "the request failed",
+        }
+    }
+
     /// Whether the member could not be reached, which `Balancer::failed` wants to hear. A slow answer is not that:
     /// it may be one slow page, and the probes judge the member.
     pub fn marks_member(self) -> bool {

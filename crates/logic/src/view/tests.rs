@@ -25,6 +25,7 @@ fn rules() -> Rules<'static> {
             &Health {
                 slow_start_ms: 0,
                 eject_after: 0,
+                ejects_on_status: false,
                 eject_ms: 0,
                 eject_percent_max: 0,
                 panic_percent: 0,

@@ -137,6 +137,9 @@ fn summary(findings: &Findings) -> String {
         let policy = match cluster.policy {
             wire::view::Policy::RoundRobin => "round robin",
             wire::view::Policy::Random => "random",
+            wire::view::Policy::LeastOutstanding => "least outstanding",
+            wire::view::Policy::Auto => "auto",
+            wire::view::Policy::Hash => "hash",
         };
         let members = plural(cluster.members.len(), "member");
         lines.push(format!("cluster  {}: {members}, {policy}, {affinity}", cluster.name));

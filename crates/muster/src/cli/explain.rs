@@ -57,17 +57,32 @@ pub fn run(args: Args) -> Exit {
 }
 
 fn tell(explanation: &Explanation) -> String {
-    let candidates: Vec<&str> = explanation.candidates.iter().map(|name| name.0.as_str()).collect();
+    // Names of members are only told apart by their cluster where there are several.
+    let has_several = explanation.cluster.is_none();
+    let mut clusters = explanation.candidate_clusters.iter();
+    let candidates: Vec<String> = (explanation.candidates.iter())
+        .map(|name| match clusters.next().filter(|_| has_several) {
+            Some(cluster) => format!("{cluster}/{name}"),
+            None => name.0.clone(),
+        })
+        .collect();
     let member = match (&explanation.member, candidates.as_slice()) {
         (Some(member), _) => member.to_string(),
         (None, []) => "none".into(),
-        (None, [only]) => (*only).to_owned(),
+        (None, [only]) => only.clone(),
         (None, several) => format!("one of {}", several.join(", ")),
     };
     let route = explanation.route.as_deref().unwrap_or("none");
-    let cluster = explanation.cluster.as_ref().map_or("none", |cluster| cluster.0.as_str());
-    let mut text =
-        format!("{}\n  route    {route}\n  cluster  {cluster}\n  member   {member}\n", explanation.url);
+    let several = match candidates.as_slice() {
+        [] => "none",
+        _ => "several",
+    };
+    let cluster = explanation.cluster.as_ref().map_or(several, |cluster| cluster.0.as_str());
+    let level = explanation.level.map_or(several.to_owned(), |level| level.to_string());
+    let mut text = format!(
+        "{}\n  route    {route}\n  level    {level}\n  cluster  {cluster}\n  member   {member}\n",
+        explanation.url
+    );
     for (index, why) in explanation.why.iter().enumerate() {
         writeln!(text, "{}{}. {why}", if index == 0 { "\n" } else { "" }, index + 1)
             .expect("a string takes any text");

@@ -210,6 +210,9 @@ fn cluster_text(cluster: &ClusterStatus, now_ms: u64, paint: Paint) -> String {
     let policy = match cluster.policy {
         Policy::RoundRobin => "weighted round robin",
         Policy::Random => "random",
+        Policy::LeastOutstanding => "least outstanding",
+        Policy::Auto => "auto",
+        Policy::Hash => "hash",
     };
     let name = paint.dye(&plain(&cluster.cluster.0), Style::Bold);
     let mut text = format!("cluster {name}  {up} of {} up, {policy}\n", cluster.members.len());

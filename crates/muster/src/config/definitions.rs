@@ -2,6 +2,7 @@
 //!
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
+use super::choice_definitions::{AFFINITY, CLUSTER, HEALTH, ROUTE_TO};
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
 use logic::limits::CLUSTER_MEMBERS_MAX;
@@ -23,7 +24,7 @@ const MIB: u64 = 1 << 20;
 /// Signals that ask a process to end; the others would stop it without ending it, or mean an error.
 const STOP_SIGNALS: &[&str] = &["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"];
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     kind: Kind,
     preset: Preset,
@@ -33,7 +34,7 @@ const fn key(
     Definition { name, kind, preset, doc, example }
 }
 
-const fn integer(
+pub(super) const fn integer(
     name: &'static str,
     least: u64,
     most: u64,
@@ -101,7 +102,7 @@ pub const SECTIONS: &[Section] = &[
         repeats: Repeats::Listed { most: ROUTES_MAX },
         doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
               order in the file plays no part. A file with exactly one cluster needs no routes: everything goes to it.",
-        keys: &[ROUTE],
+        keys: &[ROUTE, ROUTE_TO],
     },
     Section {
         path: "clusters.*",
@@ -112,9 +113,15 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "clusters.*.affinity",
         repeats: Repeats::Once,
-        doc: "Keeps a conversation with its member, by the clone id at the end of a session id. The table is enough \
-              to switch it on; without it there is no affinity.",
+        doc: "Keeps a conversation with its member. The table is enough to switch it on; without it there is no \
+              affinity.",
         keys: &[AFFINITY],
+    },
+    Section {
+        path: "clusters.*.health",
+        repeats: Repeats::Once,
+        doc: "How routers judge and protect members, beyond what the probes find.",
+        keys: &[HEALTH],
     },
     Section {
         path: "clusters.*.probe",
@@ -202,6 +209,13 @@ const ROUTER: &[Definition] = &[
         Preset::Else("the only node of the file"),
         "\"local\"",
         "The node on which it runs.",
+    ),
+    key(
+        "zone",
+        Kind::Text(Form::Name),
+        Preset::Else("none"),
+        "\"hall-1\"",
+        "Where it runs, for routes with `spread = \"zone-first\"`.",
     ),
     integer("threads", 0, 256, 0, "2", "Threads that pass on requests; 0 means one for each processor."),
     key(
@@ -334,63 +348,6 @@ const ROUTE: &[Definition] = &[
         "\"/shop\"",
         "`/shop` is for `/shop` and `/shop/...`, not for `/shopping`.",
     ),
-    key(
-        "cluster",
-        Kind::Text(Form::Name),
-        Preset::Else("the only cluster of the file"),
-        "\"shop\"",
-        "The cluster to which such requests go.",
-    ),
-];
-
-const CLUSTER: &[Definition] = &[
-    key(
-        "policy",
-        Kind::Choice(&["round-robin", "random"]),
-        Preset::Text("round-robin"),
-        "\"random\"",
-        "How a request without affinity finds its member: `round-robin` by weight, `random` with equal chances.",
-    ),
-    integer(
-        "drain_ms",
-        0,
-        DAY_MS,
-        30_000,
-        "60000",
-        "Longest wait for conversations to end when a member is stopped or restarted.",
-    ),
-];
-
-const AFFINITY: &[Definition] = &[
-    key(
-        "cookie",
-        Kind::Text(Form::CookieName),
-        Preset::Text("JSESSIONID"),
-        "\"SESSION\"",
-        "Cookie whose value ends in the separator and one or more clone ids: `JSESSIONID=0000abc:one`.",
-    ),
-    key(
-        "url_identifier",
-        Kind::Text(Form::PathParameter),
-        Preset::Text("jsessionid"),
-        "\"\"",
-        "Path parameter with the same value, for clients without cookies: `/cart;jsessionid=0000abc:one`. Empty \
-         means none.",
-    ),
-    key(
-        "separator",
-        Kind::Choice(&[":", "+"]),
-        Preset::Text(":"),
-        "\"+\"",
-        "What stands between the session id and the clone ids.",
-    ),
-    key(
-        "lowers_weight",
-        Kind::Boolean,
-        Preset::Boolean(false),
-        "true",
-        "Whether a request that affinity brings to a member counts in its share of round robin.",
-    ),
 ];
 
 const PROBE: &[Definition] = &[
@@ -433,7 +390,22 @@ const MEMBER: &[Definition] = &[
         "\"local\"",
         "The node whose agent starts or probes it.",
     ),
-    integer("weight", 0, 1000, 2, "5", "Its share of round robin. 0: no new conversations come to it."),
+    integer("weight", 0, 1000, 2, "5", "Its share of requests. 0: no new conversations come to it."),
+    key(
+        "zone",
+        Kind::Text(Form::Name),
+        Preset::Else("none"),
+        "\"hall-1\"",
+        "Where it runs, for routes with `spread = \"zone-first\"`.",
+    ),
+    integer(
+        "requests_max",
+        0,
+        1_000_000,
+        0,
+        "32",
+        "Requests under way at it at once from one router, over all its threads; 0 means no bound. See `queue_max`.",
+    ),
     key(
         "http2",
         Kind::Boolean,
@@ -446,6 +418,13 @@ const MEMBER: &[Definition] = &[
 
 /// Of one member only: two cannot have the same.
 const MEMBER_ALONE: &[Definition] = &[
+    key(
+        "backup",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "It is used only while no other member of the cluster can be; of several the first in the file.",
+    ),
     key(
         "clone_id",
         Kind::Text(Form::Name),

@@ -23,6 +23,11 @@ pub enum Kind {
         least: usize,
         most: usize,
     },
+    /// A list of lists, none of them empty, with so many texts in all.
+    Lists {
+        of: Form,
+        most: usize,
+    },
     /// A table of variables, each text.
     Environment,
 }
@@ -90,6 +95,7 @@ impl Kind {
             (Kind::Integer { least, most }, Data::Integer(number)) => check_range(least, most, *number),
             (Kind::Boolean, Data::Boolean(_)) => Ok(()),
             (Kind::List { of, least, most }, Data::List(items)) => check_list(of, least, most, items),
+            (Kind::Lists { of, most }, Data::List(lists)) => check_lists(of, most, lists),
             (Kind::Environment, Data::Table(table)) => {
                 if table.0.len() > VARIABLES_MAX {
                     return Err(Refusal::not_allowed("too many variables", None));
@@ -110,6 +116,7 @@ impl Kind {
             Kind::Integer { .. } => "an integer without quotes",
             Kind::Boolean => "true or false without quotes",
             Kind::List { .. } => "a list of texts in brackets",
+            Kind::Lists { .. } => "a list of lists in brackets",
             Kind::Environment => "a table of texts",
         }
     }
@@ -126,6 +133,9 @@ impl Kind {
             Kind::Boolean => "true, false".to_owned(),
             Kind::List { of: Form::Word, least, most } => format!("{least} to {most} texts"),
             Kind::List { of, least, most } => format!("{least} to {most} texts, each {}", of.allowed()),
+            Kind::Lists { of, most } => {
+                format!("lists of 1 to {most} texts, each {}", of.allowed())
+            }
             Kind::Environment => format!("at most {VARIABLES_MAX} entries like KEY = \"value\""),
         }
     }
@@ -140,6 +150,12 @@ impl Kind {
             Kind::List { of, least, most } => {
                 json!({ "type": "array", "items": of.schema(), "minItems": least, "maxItems": most })
             }
+            Kind::Lists { of, most } => json!({
+                "type": "array",
+                "minItems": 1,
+                "maxItems": most,
+                "items": { "type": "array", "items": of.schema(), "minItems": 1, "maxItems": most },
+            }),
             Kind::Environment => json!({
                 "type": "object",
                 "maxProperties": VARIABLES_MAX,
@@ -163,6 +179,9 @@ impl Kind {
                 (!words.is_empty()).then(|| format!("{words:?}"))
             }
             (Kind::List { of, .. }, Data::Text(text)) => of.check(text).ok().map(|()| format!("[{text:?}]")),
+            (Kind::Lists { of, .. }, Data::Text(text)) => {
+                of.check(text).ok().map(|()| format!("[[{text:?}]]"))
+            }
             (Kind::Text(form), Data::Integer(number)) => {
                 let text = number.to_string();
                 form.check(&text).ok().map(|()| format!("{text:?}"))
@@ -225,6 +244,26 @@ fn check_list(of: Form, least: usize, most: usize, items: &[Value]) -> Result<()
         answer.map_err(|refusal| Refusal { within: Some(format!("[{index}]")), ..refusal })?;
     }
     Ok(())
+}
+
+fn check_lists(of: Form, most: usize, lists: &[Value]) -> Result<(), Refusal> {
+    if lists.is_empty() {
+        return Err(Refusal::not_allowed("the list is too short", None));
+    }
+    let mut count = 0;
+    for (index, list) in lists.iter().enumerate() {
+        let Data::List(items) = &list.data else {
+            let refusal = Refusal::wrong_type(&list.data, "a list of texts in brackets");
+            return Err(Refusal { within: Some(format!("[{index}]")), ..refusal });
+        };
+        count += items.len();
+        let answer = check_list(of, 1, most, items);
+        answer.map_err(|refusal| {
+            let inner = refusal.within.as_deref().unwrap_or_default();
+            Refusal { within: Some(format!("[{index}]{inner}")), ..refusal }
+        })?;
+    }
+    if count > most { Err(Refusal::not_allowed("the lists are too long", None)) } else { Ok(()) }
 }
 
 fn check_variable(key: &str, value: &Data) -> Result<(), Refusal> {

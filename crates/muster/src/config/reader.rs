@@ -4,7 +4,7 @@
 
 use super::definition::{Preset, Section};
 use super::definitions::SECTIONS;
-use super::document::{Data, Table};
+use super::document::{Data, Table, Value};
 use super::problem::KeyPath;
 use std::collections::BTreeMap;
 
@@ -97,6 +97,20 @@ impl<'a> Reader<'a> {
             _ => None,
         });
         texts.collect()
+    }
+
+    /// Empty where nothing is written.
+    pub fn lists(&self, key: &str) -> Vec<Vec<String>> {
+        let Some(Data::List(lists)) = self.written(key) else { return Vec::new() };
+        let text = |item: &Value| match &item.data {
+            Data::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        let list = |list: &Value| match &list.data {
+            Data::List(items) => Some(items.iter().filter_map(text).collect()),
+            _ => None,
+        };
+        lists.iter().filter_map(list).collect()
     }
 
     /// Variables of all tables together; the first that has a variable wins.

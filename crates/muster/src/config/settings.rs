@@ -4,6 +4,7 @@
 //! at once.
 //! Not here: what two things may not share (see `conflicts`), and members (see `members`).
 
+use super::choice;
 use super::conflicts;
 use super::document::{At, Data, Document, Table};
 use super::members;
@@ -17,7 +18,6 @@ use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, RouteSettings,
     RouterPlace,
 };
-use wire::view::{Affinity, HashKey, Health, Policy};
 
 /// The node of a file that names none.
 const ONLY_NODE: &str = "local";
@@ -35,7 +35,7 @@ pub struct Builder<'a> {
     pub document: &'a Document<'a>,
     pub problems: Problems,
     nodes: Vec<NodeName>,
-    clusters: Vec<ClusterName>,
+    pub clusters: Vec<ClusterName>,
 }
 
 impl<'a> Builder<'a> {
@@ -50,7 +50,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A reader of one table that nothing stands in for.
-    fn reader(&self, section: &str, path: KeyPath, table: Option<&'a Table>) -> Reader<'a> {
+    pub fn reader(&self, section: &str, path: KeyPath, table: Option<&'a Table>) -> Reader<'a> {
         Reader::new(section, vec![(path, table)])
     }
 
@@ -106,7 +106,7 @@ impl<'a> Builder<'a> {
             name: RouterName::from(name),
             node: self.node(&router),
             listeners: router.list("listen").iter().map(|text| Listener::plain(address(text))).collect(),
-            zone: String::new(),
+            zone: router.text_if_any("zone").unwrap_or_default(),
             threads: router.small_integer("threads"),
             routes: self.routes(&path, table),
             timeouts: Timeouts {
@@ -173,32 +173,19 @@ impl<'a> Builder<'a> {
         for (index, item) in written.iter().enumerate() {
             let Data::Table(route) = &item.data else { continue };
             let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
-            let cluster = self.cluster_of_route(&reader);
+            let (levels, spread) = choice::levels(self, &reader);
             let host = reader.text("host").to_ascii_lowercase();
-            routes.push(RouteSettings::to_cluster(&host, &reader.text("path"), cluster));
+            let path = reader.text("path");
+            routes.push(RouteSettings {
+                name: format!("{host}{path}"),
+                host,
+                path,
+                levels,
+                spread,
+                ..RouteSettings::default()
+            });
         }
         routes
-    }
-
-    fn cluster_of_route(&mut self, route: &Reader<'_>) -> ClusterName {
-        let path = route.path("cluster");
-        match (route.text_if_any("cluster"), self.clusters.as_slice()) {
-            (None, [only]) => only.clone(),
-            (None, _) => {
-                let message = "the route does not say to which cluster it leads".to_owned();
-                let allowed = listed(self.clusters.iter().map(|name| name.0.as_str()));
-                self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
-                ClusterName::from("")
-            }
-            (Some(name), clusters) => {
-                let name = ClusterName(name);
-                if !clusters.contains(&name) {
-                    let known: Vec<String> = clusters.iter().map(|name| name.0.clone()).collect();
-                    self.unknown_name(&path, "cluster", &name.0, &known);
-                }
-                name
-            }
-        }
     }
 
     /// The node that a router or member names, or the only one.
@@ -223,7 +210,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {
+    pub fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {
         let message = format!("there is no {what} `{name}` in this file");
         let near = suggest::nearest(name, known.iter().map(String::as_str)).map(|name| format!("`{name:?}`"));
         let problem = self.document.problem(error_code::CONFIG_UNKNOWN_NAME, path, At::Value, message);
@@ -234,29 +221,18 @@ impl<'a> Builder<'a> {
     fn cluster(&mut self, name: &str, table: &'a Table) -> ClusterSettings {
         let path = KeyPath::of(&["clusters", name]);
         let cluster = self.reader("clusters.*", path.clone(), Some(table));
-        let affinity = table.table("affinity").map(|inner| {
-            let reader = self.reader("clusters.*.affinity", path.with("affinity"), Some(inner));
-            Affinity {
-                cookie: reader.text("cookie"),
-                url_identifier: reader.text("url_identifier"),
-                separator: if reader.text("separator") == "+" { '+' } else { ':' },
-                lowers_weight: reader.boolean("lowers_weight"),
-                ..Affinity::default()
-            }
-        });
         if named(table, "members").is_empty() {
             let message = format!("cluster `{name}` has no members");
             let allowed = format!("at least one [{path}.members.NAME]");
             self.refuse(error_code::CONFIG_MISSING, &path.with("members"), At::Key, message, &allowed);
         }
-        let policy = if cluster.text("policy") == "random" { Policy::Random } else { Policy::RoundRobin };
         ClusterSettings {
             name: ClusterName::from(name),
-            policy,
-            affinity,
+            policy: choice::policy(&cluster),
+            affinity: choice::affinity(self, name, table),
             drain_ms: cluster.integer("drain_ms"),
-            hash_key: HashKey::default(),
-            health: Health::default(),
+            hash_key: choice::hash_key(self, &cluster),
+            health: choice::health(self, name, table),
             members: members::read(self, name, table),
         }
     }
@@ -277,7 +253,7 @@ pub fn address(text: &str) -> std::net::SocketAddr {
 }
 
 /// Names for a message.
-fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     quoted.join(", ")
 }

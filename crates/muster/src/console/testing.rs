@@ -106,7 +106,9 @@ impl FakeManager {
                     route: Some("*/".into()),
                     cluster: Some("shop".into()),
                     member: None,
+                    level: Some(1),
                     candidates: vec!["shop-1".into()],
+                    candidate_clusters: vec!["shop".into()],
                     why,
                 };
                 drop(reply.send(Ok(explanation)));

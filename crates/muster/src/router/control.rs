@@ -3,6 +3,7 @@
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
 use super::access_log::AccessLogHandle;
+use super::gate::Gate;
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
 use super::report::Summary;
@@ -53,6 +54,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         keeper,
         state,
         views: BTreeMap::new(),
+        gates: BTreeMap::new(),
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
@@ -90,6 +92,8 @@ struct Control {
     keeper: Keeper,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
+    /// Bounds on requests under way, which all threads share.
+    gates: BTreeMap<ClusterName, Arc<Gate>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -303,11 +307,16 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
+        let gate_of = |(name, view): (&ClusterName, &Arc<View>)| {
+            Some((name.clone(), Gate::of(view, self.gates.get(name))?))
+        };
+        self.gates = self.views.iter().filter_map(gate_of).collect();
         let table = Arc::new(Table {
             routes: Arc::new(RouteTable::new(&settings.routes)),
             settings: Arc::new(settings.clone()),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),
+            gates: self.gates.clone(),
         });
         self.order(|| Order::Table(table.clone())).await;
         self.keep();

@@ -3,6 +3,7 @@
 use super::access_log::AccessLogHandle;
 use super::lot::Lot;
 use super::member::Cluster;
+use super::pick::Target;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
@@ -47,8 +48,8 @@ pub struct Core {
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
-    /// The cluster of each route, as far as its view is known.
-    pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
+    /// Where each route leads.
+    pub route_targets: RefCell<Vec<Rc<Target>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
     /// Requests under way on clients' HTTP/2 connections.
@@ -74,7 +75,7 @@ impl Core {
             lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
-            route_clusters: RefCell::default(),
+            route_targets: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
             streams: Rc::default(),
@@ -127,7 +128,8 @@ impl Core {
 
     /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
     pub fn apply(&self, table: &Table) {
-        *self.settings.borrow_mut() = table.settings.clone();
+        let old = self.settings.replace(table.settings.clone());
+        let zone = table.settings.zone.as_str();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
         let mut clusters = self.clusters.borrow_mut();
@@ -142,20 +144,32 @@ impl Core {
             match clusters.get(name) {
                 Some(cluster) => {
                     cluster.budget.borrow_mut().set(&table.settings.retry);
-                    for lost in cluster.apply(view) {
+                    cluster.set_zone(zone);
+                    for lost in cluster.apply(view, self.now()) {
                         self.waits.member_lost(lost.identity());
                     }
                 }
                 None => {
                     // Each thread and cluster starts its rotation elsewhere.
                     self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), &table.settings.retry));
+                    let retry = &table.settings.retry;
+                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
                 }
             }
+            clusters[name].set_gate(table.gates.get(name));
         }
-        let of_route =
-            |route: &wire::settings::RouteSettings| clusters.get(route.clusters().next()?).cloned();
-        *self.route_clusters.borrow_mut() = table.settings.routes.iter().map(of_route).collect();
+        let before = self.route_targets.take();
+        let of_route = |(place, route): (usize, &wire::settings::RouteSettings)| {
+            let mut target =
+                Target::new(route, route.clusters().map(|name| clusters.get(name).cloned()).collect());
+            if old.routes.get(place) == Some(route)
+                && let Some(before) = before.get(place)
+            {
+                target.go_on_from(before);
+            }
+            Rc::new(target)
+        };
+        *self.route_targets.borrow_mut() = table.settings.routes.iter().enumerate().map(of_route).collect();
         self.report_now.notify_one();
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
+use super::gate::{Gate, Queue, Rooms};
 use super::http2::member_link::Links;
 use super::manner::Manner;
+use super::pick::{Held, Room};
 use super::streams::Stream;
-use logic::balance::{Balancer, Choice, Tried};
+use logic::balance::{Balancer, Left, Tried};
 use logic::histogram::Histogram;
 use logic::retry::RetryBudget;
 use logic::sessions::SessionCount;
@@ -30,11 +32,25 @@ pub struct Member {
     speaks_http2: Cell<bool>,
     /// Connections that are shared by requests, if it speaks HTTP/2.
     pub links: Links,
-    pub in_flight: Cell<u64>,
+    /// Where requests under way are bounded.
+    gate: RefCell<Option<(Arc<Rooms>, Arc<Queue>)>>,
+    /// When it was left out last, and why.
+    pub ejection: RefCell<Option<Ejected>>,
+    in_flight: Cell<u64>,
+    /// Its cluster's, which chooses by what is under way.
+    balancer: Rc<RefCell<Balancer>>,
     pub requests: Cell<u64>,
     pub failed: Cell<u64>,
     pub latency: RefCell<Histogram>,
     pub sessions: RefCell<SessionCount>,
+}
+
+/// That this thread has left a member out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ejected {
+    pub at: Time,
+    pub until: Time,
+    pub reason: String,
 }
 
 #[derive(Debug)]
@@ -44,7 +60,7 @@ struct Idle {
 }
 
 impl Member {
-    fn new(view: &MemberView) -> Rc<Self> {
+    fn new(view: &MemberView, balancer: &Rc<RefCell<Balancer>>) -> Rc<Self> {
         Rc::new(Self {
             name: view.name.clone(),
             address: Cell::new(view.address),
@@ -54,7 +70,10 @@ impl Member {
             idle: RefCell::default(),
             speaks_http2: Cell::new(view.transport.http2),
             links: Links::default(),
+            gate: RefCell::default(),
+            ejection: RefCell::default(),
             in_flight: Cell::new(0),
+            balancer: balancer.clone(),
             requests: Cell::new(0),
             failed: Cell::new(0),
             latency: RefCell::default(),
@@ -105,6 +124,29 @@ impl Member {
         self.idle.borrow_mut().retain(|idle| idle.until > now);
     }
 
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.get()
+    }
+
+    pub fn set_in_flight(&self, in_flight: u64) {
+        self.in_flight.set(in_flight);
+        if let Some(index) = self.index.get() {
+            let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+            self.balancer.borrow_mut().set_in_flight(index, in_flight);
+        }
+    }
+
+    /// Room for one request; None where `requests_max` are under way.
+    pub fn take_room(&self) -> Option<Room> {
+        match &*self.gate.borrow() {
+            None => Some(None),
+            Some((rooms, queue)) => {
+                let slot = rooms.take(queue, &self.name);
+                slot.map(|slot| Some(Box::new(Held::Taken { _slot: slot })))
+            }
+        }
+    }
+
     fn leave(&self) {
         self.index.set(None);
         self.is_up.set(false);
@@ -134,26 +176,39 @@ impl Member {
 #[derive(Debug)]
 pub struct Cluster {
     pub view: RefCell<Arc<View>>,
-    balancer: RefCell<Balancer>,
+    pub balancer: Rc<RefCell<Balancer>>,
     pub members: RefCell<Vec<Rc<Member>>>,
     pub budget: RefCell<RetryBudget>,
+    gate: RefCell<Option<Arc<Gate>>>,
+    /// Requests of this thread that wait for room now; that have ever waited; that were refused for want of it.
+    pub waiting: Cell<u32>,
+    pub queued: Cell<u64>,
+    pub queue_refused: Cell<u64>,
+    /// Requests that went to another member than their session's.
+    pub failed_over: Cell<u64>,
 }
 
 impl Cluster {
-    pub fn new(view: &Arc<View>, seed: u64, retry: &RetrySettings) -> Rc<Self> {
+    /// `zone` is the router's.
+    pub fn new(view: &Arc<View>, seed: u64, retry: &RetrySettings, zone: &str) -> Rc<Self> {
         let cluster = Self {
             view: RefCell::new(view.clone()),
-            balancer: RefCell::new(Balancer::new(view, seed)),
+            balancer: Rc::new(RefCell::new(Balancer::new(view, seed, zone))),
             members: RefCell::default(),
             budget: RefCell::new(RetryBudget::new(retry)),
+            gate: RefCell::default(),
+            waiting: Cell::new(0),
+            queued: Cell::new(0),
+            queue_refused: Cell::new(0),
+            failed_over: Cell::new(0),
         };
         cluster.take_members(view);
         Rc::new(cluster)
     }
 
     /// Takes a newer view over; an older one changes nothing. Returns the members for which nobody shall wait any longer.
-    pub fn apply(&self, view: &Arc<View>) -> Vec<Rc<Member>> {
-        if !self.balancer.borrow_mut().apply(view) {
+    pub fn apply(&self, view: &Arc<View>, now: Time) -> Vec<Rc<Member>> {
+        if !self.balancer.borrow_mut().apply(view, now) {
             return Vec::new();
         }
         *self.view.borrow_mut() = view.clone();
@@ -172,7 +227,7 @@ impl Cluster {
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
             let known = old.iter().find(|member| member.name == fresh.name).cloned();
-            let member = known.unwrap_or_else(|| Member::new(fresh));
+            let member = known.unwrap_or_else(|| Member::new(fresh, &self.balancer));
             member.take_over(index, fresh);
             members.push(member);
         }
@@ -180,21 +235,61 @@ impl Cluster {
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 
-    /// Who gets this request, of those that have not tried it yet.
-    pub fn choose<'id>(
-        &self,
-        clone_ids: impl Iterator<Item = &'id str>,
-        tried: &[Rc<Member>],
-        now: Time,
-    ) -> (Choice, Option<Rc<Member>>) {
+    pub fn set_zone(&self, zone: &str) {
+        self.balancer.borrow_mut().set_zone(&self.view.borrow(), zone);
+    }
+
+    /// Bounds the requests under way as the view in force says; whoever waits looks again.
+    pub fn set_gate(&self, gate: Option<&Arc<Gate>>) {
+        for member in &*self.members.borrow() {
+            let rooms = gate.and_then(|gate| Some((gate.rooms(&member.name)?, gate.queue.clone())));
+            *member.gate.borrow_mut() = rooms;
+        }
+        let old = self.gate.replace(gate.cloned());
+        if gate.is_none() {
+            let mut balancer = self.balancer.borrow_mut();
+            (0..self.members.borrow().len()).for_each(|index| balancer.set_full(index as u16, false));
+        }
+        old.iter().chain(gate).for_each(|gate| gate.queue.call_all());
+    }
+
+    pub fn queue(&self) -> Option<Arc<Queue>> {
+        self.gate.borrow().as_ref().map(|gate| gate.queue.clone())
+    }
+
+    pub fn has_waiting(&self) -> bool {
+        self.gate.borrow().as_ref().is_some_and(|gate| gate.queue.has_waiting())
+    }
+
+    /// Tells the balancer which members are full now.
+    pub fn note_full(&self) {
+        if self.gate.borrow().is_none() {
+            return;
+        }
+        let mut balancer = self.balancer.borrow_mut();
+        for (index, member) in self.members.borrow().iter().enumerate() {
+            let gate = member.gate.borrow();
+            let is_full = gate.as_ref().is_some_and(|(rooms, _)| rooms.is_full());
+            balancer.set_full(index as u16, is_full);
+        }
+    }
+
+    /// Those of `tried` that are this cluster's, as its balancer counts them.
+    pub fn tried(&self, tried: &[Rc<Member>]) -> Tried {
         let mut indices = Tried::default();
-        tried.iter().filter_map(|member| member.index.get()).for_each(|index| indices.add(index));
-        let choice = self.balancer.borrow_mut().choose(clone_ids, &indices, now);
-        let member = match choice {
-            Choice::Member { index, .. } => self.members.borrow().get(usize::from(index)).cloned(),
-            Choice::None { .. } => None,
+        if tried.is_empty() {
+            return indices;
+        }
+        let members = self.members.borrow();
+        let is_own = |member: &Rc<Member>, index: u16| {
+            members.get(usize::from(index)).is_some_and(|own| Rc::ptr_eq(own, member))
         };
-        (choice, member)
+        for member in tried {
+            if let Some(index) = member.index.get().filter(|index| is_own(member, *index)) {
+                indices.add(index);
+            }
+        }
+        indices
     }
 
     /// The member could not be reached or broke off: others come first for a while.
@@ -209,10 +304,34 @@ impl Cluster {
         member.index.get().is_some_and(|index| self.balancer.borrow().keeps(index))
     }
 
-    pub fn member_answered(&self, member: &Member) {
-        if let Some(index) = member.index.get() {
-            self.balancer.borrow_mut().answered(index);
+    /// The member answered with this status, of which the first byte came after so long.
+    pub fn member_answered(&self, member: &Member, status: u16, first_byte_us: u64, now: Time) {
+        let Some(index) = member.index.get() else { return };
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.answered(index);
+        if status < 500 {
+            balancer.measured(index, first_byte_us, now);
+            return;
         }
+        let counts = self.view.borrow().health.ejects_on_status;
+        let left = balancer.measured_failure(index, first_byte_us, counts, now);
+        drop(balancer);
+        self.note_ejection(member, left, &format!("answers with status {status}"), now);
+    }
+
+    /// An attempt at the member failed after so long.
+    pub fn attempt_failed(&self, member: &Member, waited_us: u64, why: &str, now: Time) {
+        let Some(index) = member.index.get() else { return };
+        let left = self.balancer.borrow_mut().measured_failure(index, waited_us, true, now);
+        self.note_ejection(member, left, why, now);
+    }
+
+    fn note_ejection(&self, member: &Member, left: Option<Left>, why: &str, now: Time) {
+        let Some(Left { failures, for_ms }) = left else { return };
+        let reason = format!("{failures} failures in a row, the last: {why}");
+        let cluster = self.view.borrow().cluster.clone();
+        tracing::warn!(%cluster, member = %member.name, for_ms, reason, "a member is left out for a while");
+        *member.ejection.borrow_mut() = Some(Ejected { at: now, until: now + for_ms, reason });
     }
 
     pub fn leave(&self) {

@@ -47,7 +47,7 @@ pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
                 member: member.name.clone(),
                 requests: member.requests.get(),
                 failed: member.failed.get(),
-                in_flight: member.in_flight.get(),
+                in_flight: member.in_flight(),
                 latency: latency.clone(),
                 sessions: member.sessions.borrow().clone(),
             };

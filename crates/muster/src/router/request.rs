@@ -6,8 +6,8 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
+use super::pick::{Asking, Nobody, Picked, Room, Target, is_awaited};
 use super::waits::NEVER;
-use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
@@ -22,9 +22,12 @@ pub const VIA: &str = "muster";
 
 #[derive(Debug)]
 pub struct Request {
+    pub target: Rc<Target>,
     pub cluster: Rc<Cluster>,
     /// Who gets it; changes when it is tried again.
     pub member: Rc<Member>,
+    /// Its room at the member, where that is bounded.
+    pub room: Room,
     pub asked: Asked,
     /// What is left of the body to read from the client.
     pub framing: Framing,
@@ -146,7 +149,11 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
-    let (cluster, member) = match find_member(core, &head, caller, now) {
+    let found = find_target(core, &head, caller).and_then(|target| {
+        let asking = Asking { head: &head, client: caller.address, tried: &[], now, is_called: false };
+        Ok((target.admit(&asking)?, target))
+    });
+    let (picked, target) = match found {
         Ok(found) => found,
         Err((fault, reason)) => {
             let refused = Refused::of(&head, framing.is_done(), fault, reason);
@@ -154,7 +161,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         }
     };
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head, caller);
+    let private = private_headers(&picked.cluster, &head, caller);
     head.write(
         &Forwarding {
             client: caller.address,
@@ -169,8 +176,10 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
     let request = Request {
-        cluster,
-        member,
+        target,
+        cluster: picked.cluster,
+        member: picked.member,
+        room: picked.room,
         asked: Asked {
             is_head: head.is_head(),
             is_version_11: head.is_version_11,
@@ -212,13 +221,8 @@ pub fn exceeds(body_bytes: u64, most: u64) -> bool {
     most != 0 && body_bytes > most
 }
 
-/// Find route, admit, pick member: all pure decisions on this thread's own state.
-fn find_member(
-    core: &Core,
-    head: &RequestHead<'_, '_>,
-    caller: Caller<'_>,
-    now: logic::time::Time,
-) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
+/// Finds the route's clusters.
+fn find_target(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Result<Rc<Target>, Nobody> {
     let found = {
         let routes = core.routes.borrow();
         let port = match routes.has_ports() {
@@ -229,53 +233,56 @@ fn find_member(
         routes.find(head.host_name(), port, head.path())
     };
     let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
-    let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
-        return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
-    };
-    cluster.budget.borrow_mut().request(now);
-    match pick(&cluster, head, &[], now) {
-        Ok(member) => Ok((cluster, member)),
-        Err(reason) => Err((Fault::NoMember, reason)),
-    }
-}
-
-fn pick(
-    cluster: &Cluster,
-    head: &RequestHead<'_, '_>,
-    tried: &[Rc<Member>],
-    now: logic::time::Time,
-) -> Result<Rc<Member>, String> {
-    let view = cluster.view.borrow();
-    let target = head.target.as_bytes();
-    let session = view.affinity.as_ref().and_then(|affinity| {
-        let value = affinity::session_values(head.cookies(), target, affinity).next()?;
-        Some((affinity, value))
-    });
-    let Some((affinity, value)) = session else {
-        return chosen(cluster.choose(std::iter::empty(), tried, now));
-    };
-    let member = chosen(cluster.choose(affinity::clone_ids(head.cookies(), target, affinity), tried, now))?;
-    member.sessions.borrow_mut().add(affinity::session_key(value, affinity), now);
-    Ok(member)
-}
-
-fn chosen((choice, member): (logic::balance::Choice, Option<Rc<Member>>)) -> Result<Rc<Member>, String> {
-    member.ok_or_else(|| match choice {
-        logic::balance::Choice::Member { .. } => "the chosen member has left".into(),
-        logic::balance::Choice::None { why } => why.to_string(),
-    })
+    let target = core.route_targets.borrow().get(index).cloned();
+    target.ok_or_else(|| (Fault::NoMember, "the route's clusters are not known yet".into()))
 }
 
 impl Request {
-    /// Gives the request to another member than those that have tried; None if there is none.
-    pub fn pick_other(&mut self, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
+    /// Gives the request to another member than those that have tried; None if there is none with room.
+    pub fn pick_other(&mut self, client: &str, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
+        // Whoever has been carried once does not wait behind those that have not.
+        let picked = self.picked(client, tried, now, true).ok()?;
+        if is_awaited(&picked.room) {
+            return None;
+        }
+        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        Some(())
+    }
+
+    /// Looks again whether a member has room, for a request that has been called.
+    pub fn pick_again(&mut self, client: &str, now: logic::time::Time) -> Result<(), Nobody> {
+        let picked = self.picked(client, &[], now, true)?;
+        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        Ok(())
+    }
+
+    /// Chooses anew, with the head as it was written for the member.
+    fn picked(
+        &self,
+        client: &str,
+        tried: &[Rc<Member>],
+        now: logic::time::Time,
+        is_called: bool,
+    ) -> Result<Picked, Nobody> {
         let mut space = HeaderSpace::new();
         // Written by ourselves and with lines added: our own bounds do not apply to it.
         let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
-        let head = parse(&self.buffer[..self.head_length], &mut space, limits).ok()??;
-        let member = pick(&self.cluster, &head, tried, now).ok()?;
-        self.member = member;
-        Some(())
+        let Ok(Some(head)) = parse(&self.buffer[..self.head_length], &mut space, limits) else {
+            return Err((Fault::NoMember, "the request cannot be read again".into()));
+        };
+        self.target.pick(&Asking { head: &head, client, tried, now, is_called })
+    }
+
+    /// The answer that the router itself gives instead of a member's.
+    pub fn refused(&self, fault: Fault, reason: &str) -> Refused {
+        Refused {
+            fault,
+            reason: reason.to_owned(),
+            line: self.line().to_owned(),
+            is_head: self.asked.is_head,
+            wants_json: self.wants_json(),
+            keep_alive: self.asked.keep_alive && self.framing.is_done(),
+        }
     }
 
     /// Whether it may be sent again, by the rules that its cluster comes with.

@@ -11,6 +11,8 @@ use super::exchange::{Exchange, Progress};
 use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
+use super::pick::is_awaited;
+use super::queue;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read, send_at_once};
@@ -146,6 +148,11 @@ impl Session {
             Read::End => return Next::Close,
         };
         self.client.may_speak_http2 = false;
+        if is_awaited(&request.room)
+            && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
+        {
+            return Box::pin(self.refuse(refused)).await;
+        }
         let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
         let result = self.carry(&mut request, &mut exchange, in_flight).await;
@@ -257,7 +264,8 @@ impl Session {
                 Verdict::Retry { place: Place::SameMember } => may_reuse = false,
                 Verdict::Retry { place: Place::OtherMember } => {
                     tried.push(request.member.clone());
-                    if request.pick_other(&tried, self.client.core.now()).is_none() {
+                    let now = self.client.core.now();
+                    if request.pick_other(self.client.address(), &tried, now).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -291,6 +299,10 @@ impl Session {
     fn note_failure(&self, request: &Request, fault: Fault, now: logic::time::Time) {
         if fault.answer().side == Side::Member {
             request.member.failed.set(request.member.failed.get() + 1);
+        }
+        if fault.answer().side == Side::Member {
+            let waited_us = self.ticket.now_us().saturating_sub(request.started_us);
+            request.cluster.attempt_failed(&request.member, waited_us, fault.text(), now);
         }
         if fault.marks_member()
             || (fault == Fault::MemberTimeout && request.member.manner.get().marks_silence)
@@ -414,7 +426,8 @@ impl Session {
         let member = &request.member;
         member.requests.set(member.requests.get() + 1);
         member.latency.borrow_mut().add(reply.first_byte_us);
-        request.cluster.member_answered(member);
+        let now = self.client.core.now();
+        request.cluster.member_answered(member, reply.status, reply.first_byte_us, now);
         self.client.core.count(|totals| {
             totals.requests += 1;
             totals.bytes_in += (request.head_length as u64) + request.body_bytes;
@@ -532,6 +545,11 @@ impl Origin {
 }
 
 impl Client {
+    /// Its address as text.
+    pub fn address(&self) -> &str {
+        &self.origin.address
+    }
+
     /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
     fn can_park(&self) -> bool {
         let is_plain = self.stream.as_tcp().is_some();
@@ -609,7 +627,7 @@ struct InFlight {
 
 impl InFlight {
     fn begin(core: &Rc<Core>, member: &Rc<Member>) -> Self {
-        member.in_flight.set(member.in_flight.get() + 1);
+        member.set_in_flight(member.in_flight() + 1);
         Self { core: core.clone(), member: member.clone() }
     }
 
@@ -620,8 +638,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.member.in_flight.get() - 1;
-        self.member.in_flight.set(left);
+        let left = self.member.in_flight() - 1;
+        self.member.set_in_flight(left);
         // Whoever waits to stop it shall hear at once that its last request is over.
         if left == 0 && !self.member.is_up() {
             self.core.report_now.notify_one();

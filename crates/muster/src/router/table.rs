@@ -1,6 +1,7 @@
 //! What all data threads of a router know: settings, routes, access log and views. Immutable; replaced whole.
 
 use super::access_log::AccessLogHandle;
+use super::gate::Gate;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,4 +15,6 @@ pub struct Table {
     pub routes: Arc<RouteTable>,
     pub access_log: Option<AccessLogHandle>,
     pub views: BTreeMap<ClusterName, Arc<View>>,
+    /// Of the clusters whose members have `requests_max`.
+    pub gates: BTreeMap<ClusterName, Arc<Gate>>,
 }

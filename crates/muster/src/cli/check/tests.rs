@@ -67,7 +67,7 @@ fn a_right_file_is_summed_up() {
         nodes    a, b
         router   front on a: listens on 127.0.0.1:0, [::1]:0
           */ -> shop
-        cluster  shop: 3 members, round robin, affinity by JSESSIONID
+        cluster  shop: 3 members, auto, affinity by JSESSIONID
           one                  weight 2    on b: no-such-program {port} at a free port
           two                  weight 4    on b: no-such-program at port 9102
           far                  weight 2    on b: runs at 10.0.0.5:80

@@ -10,12 +10,15 @@ fn the_reasons_are_numbered_in_their_order() {
         route: Some("*/".into()),
         cluster: Some("shop".into()),
         member: None,
+        level: Some(1),
+        candidate_clusters: vec!["shop".into(), "shop".into()],
         candidates: vec!["shop-1".into(), "shop-2".into()],
         why: vec!["No route names the host.".into(), "The session\x1bs member is down.".into()],
     };
     expect![[r#"
         http://shop.example/cart
           route    */
+          level    1
           cluster  shop
           member   one of shop-1, shop-2
 

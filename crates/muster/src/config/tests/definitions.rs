@@ -33,6 +33,7 @@ cluster = "c"
 members.m = { address = "127.0.0.1:3", node = "other" }
 [clusters.c]
 [clusters.c.affinity]
+[clusters.c.health]
 [clusters.c.probe]
 kind = "http"
 [clusters.c.defaults]
@@ -75,6 +76,19 @@ fn base_with(section: &Section, line: &str) -> String {
     text
 }
 
+/// The text with what a key needs beside it to have an effect, and without what contradicts it.
+fn in_company(text: &str, key: &str) -> String {
+    let (old, new) = match key {
+        "clusters" | "levels" => ("cluster = \"c\"\n", ""),
+        "spread" => ("cluster = \"c\"\n", "levels = [[\"c\"], [\"shop\"]]\n"),
+        "hash_by" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_name = \"x\"\n"),
+        "hash_name" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_by = \"cookie\"\n"),
+        "queue_ms" => ("[clusters.c.health]\n", "[clusters.c.health]\nqueue_max = 1\n"),
+        _ => return text.to_owned(),
+    };
+    text.replace(old, new)
+}
+
 /// A default as it would stand in the file; None where no fixed value does it.
 fn literal(preset: Preset) -> Option<String> {
     match preset {
@@ -114,6 +128,7 @@ fn every_example_is_allowed_and_changes_the_settings() {
             // A member that runs elsewhere may have no tables about its start, not even empty ones.
             text = text.replace("[clusters.c.members.m.log]\n[clusters.c.members.m.restart]\n", "");
         }
+        let text = in_company(&text, definition.name);
         let changed = settings(&text);
         assert_ne!(changed, base, "{line} has no effect in {}", section.header());
     }

@@ -113,19 +113,20 @@ fn smallest_file_gets_every_default() {
                     name: ClusterName(
                         "shop",
                     ),
-                    policy: RoundRobin,
+                    policy: Auto,
                     affinity: None,
                     drain_ms: 30000,
                     hash_key: ClientAddress,
                     health: Health {
                         slow_start_ms: 0,
-                        eject_after: 0,
+                        eject_after: 5,
+                        ejects_on_status: false,
                         eject_ms: 10000,
                         eject_percent_max: 33,
                         panic_percent: 0,
                         retry_interval_ms: None,
                         queue_max: 0,
-                        queue_ms: 0,
+                        queue_ms: 5000,
                     },
                     members: [
                         MemberSettings {

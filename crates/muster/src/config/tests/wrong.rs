@@ -116,20 +116,20 @@ fn unknown_keys() {
     check_added(
         "[clusters.shop]\npolcy = \"random\"",
         expect![[r#"
-        muster.toml:10:1: M1002: there is no key `polcy` in `clusters.shop`
-          key:     clusters.shop.polcy
-          value:   "random"
-          allowed: policy, drain_ms, affinity, probe, defaults, members
-          did you mean `policy`?"#]],
+            muster.toml:10:1: M1002: there is no key `polcy` in `clusters.shop`
+              key:     clusters.shop.polcy
+              value:   "random"
+              allowed: policy, hash_by, hash_name, drain_ms, affinity, health, probe, defaults, members
+              did you mean `policy`?"#]],
     );
     check_added(
         "[clusters.shop]\ndrain = 30",
         expect![[r#"
-        muster.toml:10:1: M1002: there is no key `drain` in `clusters.shop`
-          key:     clusters.shop.drain
-          value:   30
-          allowed: policy, drain_ms, affinity, probe, defaults, members
-          did you mean `drain_ms`?"#]],
+            muster.toml:10:1: M1002: there is no key `drain` in `clusters.shop`
+              key:     clusters.shop.drain
+              value:   30
+              allowed: policy, hash_by, hash_name, drain_ms, affinity, health, probe, defaults, members
+              did you mean `drain_ms`?"#]],
     );
     check_added(
         "[cluster.shop]\ndrain_ms = 30",
@@ -142,19 +142,19 @@ fn unknown_keys() {
     check_added(
         "[clusters.shop]\nweight = 30",
         expect![[r#"
-        muster.toml:10:1: M1002: there is no key `weight` in `clusters.shop`
-          key:     clusters.shop.weight
-          value:   30
-          allowed: policy, drain_ms, affinity, probe, defaults, members
-          did you mean `weight` in `[clusters.CLUSTER.defaults]`?"#]],
+            muster.toml:10:1: M1002: there is no key `weight` in `clusters.shop`
+              key:     clusters.shop.weight
+              value:   30
+              allowed: policy, hash_by, hash_name, drain_ms, affinity, health, probe, defaults, members
+              did you mean `weight` in `[clusters.CLUSTER.defaults]`?"#]],
     );
     check_added(
         "[clusters.shop.members.three]\naddress = \"10.0.0.3:80\"\nzzzzzz = 1",
         expect![[r#"
-        muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
-          key:     clusters.shop.members.three.zzzzzz
-          value:   1
-          allowed: node, weight, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+            muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
+              key:     clusters.shop.members.three.zzzzzz
+              value:   1
+              allowed: node, weight, zone, requests_max, backup, clone_id, address, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
     );
     check_added(
         "[nodes.local]\naddress = \"10.0.0.3\"",
@@ -289,11 +289,11 @@ fn words_that_are_no_choice() {
     check_added(
         "[clusters.shop]\npolicy = \"roundrobin\"",
         expect![[r#"
-        muster.toml:10:10: M1004: there is no such choice
-          key:     clusters.shop.policy
-          value:   "roundrobin"
-          allowed: "round-robin", "random"
-          did you mean `"round-robin"`?"#]],
+            muster.toml:10:10: M1004: there is no such choice
+              key:     clusters.shop.policy
+              value:   "roundrobin"
+              allowed: "auto", "round-robin", "random", "least-outstanding", "hash"
+              did you mean `"round-robin"`?"#]],
     );
     check_added(
         "[clusters.shop.defaults]\nstop_signal = \"SIGQUIT\"",
@@ -816,7 +816,7 @@ fn a_problem_as_json_has_all_its_parts() {
               "key": "clusters.shop.polcy",
               "value": "\"random\"",
               "message": "there is no key `polcy` in `clusters.shop`",
-              "allowed": "policy, drain_ms, affinity, probe, defaults, members",
+              "allowed": "policy, hash_by, hash_name, drain_ms, affinity, health, probe, defaults, members",
               "suggestion": "`policy`"
             }
           ],
