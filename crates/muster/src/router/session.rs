@@ -142,7 +142,7 @@ impl Session {
     async fn turn(&mut self) -> Next {
         let mut request = match self.read_head().await {
             Read::Request(request) => request,
-            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
+            Read::Refused(refused) if self.client.speaks_http2(&refused) => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
             Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
@@ -571,8 +571,10 @@ impl Client {
     }
 
     /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
-    fn speaks_http2(&self) -> bool {
-        self.may_speak_http2 && logic::http2::is_preface(&self.surplus) != Some(false)
+    fn speaks_http2(&self, refused: &Refused) -> bool {
+        // What was understood is HTTP/1; its bytes are used up, and what follows them is another request.
+        let is_unread = refused.line.is_empty() && !self.surplus.is_empty();
+        self.may_speak_http2 && is_unread && logic::http2::is_preface(&self.surplus) != Some(false)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
