@@ -86,6 +86,8 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    /// The beginning of HTTP/2.
+    Http2,
     /// Nothing came for a while.
     Parked {
         idle_until_us: u64,
@@ -140,22 +142,22 @@ pub async fn converse(mut session: Session) {
 impl Session {
     /// The life of one request.
     async fn turn(&mut self) -> Next {
-        let mut request = match self.read_head().await {
+        let read = self.read_head().await;
+        let mut request = match self.client.told_apart(read) {
             Read::Request(request) => request,
-            Read::Refused(refused) if self.client.speaks_http2(&refused) => return Next::Http2,
+            Read::Http2 => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
             Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
         self.client.may_speak_http2 = false;
         if is_awaited(&request.room)
-            && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
+            && let Some(next) = Box::pin(self.wait_for_room(&mut request)).await
         {
-            return Box::pin(self.refuse(refused)).await;
+            return next;
         }
-        let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
-        let result = self.carry(&mut request, &mut exchange, in_flight).await;
+        let result = self.carry(&mut request, &mut exchange).await;
         let next = match self.settle(&request, result, exchange.take()) {
             After::Next(next) => next,
             After::Tunnel(connection) => {
@@ -169,6 +171,15 @@ impl Session {
         };
         self.client.core.give_buffer(std::mem::take(&mut request.buffer));
         if self.client.surplus.len() > SURPLUS_MAX_BYTES { Next::Close } else { next }
+    }
+
+    /// Waits until the request has room at its member; what comes next instead where it gets none. Apart from `turn`,
+    /// whose size every idle session has.
+    async fn wait_for_room(&mut self, request: &mut Request) -> Option<Next> {
+        match queue::wait(self, request).await {
+            Ok(()) => None,
+            Err(refused) => Some(self.refuse(refused).await),
+        }
     }
 
     async fn read_head(&mut self) -> Read {
@@ -236,12 +247,8 @@ impl Session {
     }
 
     /// Attempts until one comes to its end or none may follow.
-    async fn carry(
-        &mut self,
-        request: &mut Request,
-        exchange: &mut Option<Exchange>,
-        mut in_flight: InFlight,
-    ) -> Result<(), Failed> {
+    async fn carry(&mut self, request: &mut Request, exchange: &mut Option<Exchange>) -> Result<(), Failed> {
+        let mut in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut tried: Vec<Rc<Member>> = Vec::new();
         let mut told = None;
         let mut may_reuse = true;
@@ -281,7 +288,8 @@ impl Session {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let is_silence = failure.fault == Fault::MemberTimeout;
+        request.silences = request.silences.saturating_add(u8::from(is_silence));
         let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
@@ -570,11 +578,20 @@ impl Client {
         Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
     }
 
-    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
-    fn speaks_http2(&self, refused: &Refused) -> bool {
-        // What was understood is HTTP/1; its bytes are used up, and what follows them is another request.
-        let is_unread = refused.line.is_empty() && !self.surplus.is_empty();
-        self.may_speak_http2 && is_unread && logic::http2::is_preface(&self.surplus) != Some(false)
+    /// What is no HTTP/1.1 may be the beginning of HTTP/2.
+    fn told_apart(&self, read: Read) -> Read {
+        match read {
+            // What was understood is HTTP/1; its bytes are used up, and what follows them is another request.
+            Read::Refused(refused)
+                if self.may_speak_http2
+                    && refused.line.is_empty()
+                    && !self.surplus.is_empty()
+                    && logic::http2::is_preface(&self.surplus) != Some(false) =>
+            {
+                Read::Http2
+            }
+            read => read,
+        }
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.
