@@ -14,7 +14,15 @@ pub fn clone_ids<'a>(
     path: &'a [u8],
     affinity: &'a Affinity,
 ) -> impl Iterator<Item = &'a str> {
-    session_values(cookie_header_values, path, affinity)
+    clone_ids_of(session_values(cookie_header_values, path, affinity), affinity)
+}
+
+/// The clone ids of these session values, in their order.
+pub fn clone_ids_of<'a>(
+    values: impl Iterator<Item = &'a str>,
+    affinity: &'a Affinity,
+) -> impl Iterator<Item = &'a str> {
+    values
         .flat_map(|value| ids_of(value, affinity))
         .filter(|clone_id| !clone_id.is_empty())
         .take(CLONE_IDS_MAX)
@@ -22,10 +30,15 @@ pub fn clone_ids<'a>(
 
 /// What stands behind the session id, in its parts; as a whole first where ids may have the separator in them, as
 /// member names may have dots.
-fn ids_of<'a>(value: &'a str, affinity: &Affinity) -> impl Iterator<Item = &'a str> {
+pub fn ids_of<'a>(value: &'a str, affinity: &Affinity) -> impl Iterator<Item = &'a str> + use<'a> {
     let separator = affinity.separator;
+    // Our own cookie ends in its signature.
+    let value = match affinity.kind {
+        AffinityKind::Own => value.rsplit_once(separator).map_or("", |(signed, _)| signed),
+        AffinityKind::CloneId | AffinityKind::RouteSuffix => value,
+    };
     let rest = value.split_once(separator).map_or("", |(_, rest)| rest);
-    let has_parts = affinity.kind == AffinityKind::RouteSuffix && rest.contains(separator);
+    let has_parts = affinity.kind != AffinityKind::CloneId && rest.contains(separator);
     has_parts.then_some(rest).into_iter().chain(rest.split(separator))
 }
 

@@ -139,6 +139,8 @@ struct Agent {
 #[derive(Debug)]
 pub struct Cell {
     generation: u64,
+    /// For people.
+    name: String,
     clusters: Vec<Cluster>,
     agents: BTreeMap<NodeName, Agent>,
     routers: BTreeMap<RouterName, Router>,
@@ -168,6 +170,7 @@ impl Cell {
         let instance_floor = record::take_instance_floor(&mut remembered);
         Self {
             generation,
+            name: String::new(),
             clusters: Vec::new(),
             agents: BTreeMap::new(),
             routers: BTreeMap::new(),

@@ -12,11 +12,11 @@ use wire::view::View;
 
 /// What a URL says about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target<'a> {
-    host: &'a str,
-    port: Option<u16>,
+pub(crate) struct Target<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<u16>,
     /// With query; starts with `/`.
-    path: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// Explains `url` (`http://host:port/path`, `host/path` or `/path`) for a request with this Cookie header. The error
@@ -65,12 +65,13 @@ pub fn explain<'a>(
         explanation.why.push(text);
         return Ok(explanation);
     }
-    for view in of_clusters.iter().flatten().filter(|view| view.affinity.is_none()) {
+    let keeps = |view: &&&View| route.affinity.is_some() || view.affinity.is_some();
+    for view in of_clusters.iter().flatten().filter(|view| !keeps(view)) {
         explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
     }
     let cookies = cookie.map(str::as_bytes);
     let explained = spread::explain(route, &router.zone, &of_clusters, &|view| {
-        spread::read_session(view, cookies.into_iter(), path)
+        spread::read_session(route, view, cookies.into_iter(), path)
     });
     fill(&mut explanation, route, &of_clusters, &explained);
     explanation.why.extend(explained.why);
@@ -138,7 +139,7 @@ fn choose_router<'a>(
     }
 }
 
-fn parse(url: &str) -> Result<Target<'_>, String> {
+pub(crate) fn parse(url: &str) -> Result<Target<'_>, String> {
     if url.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(format!("{url:?} is not a URL: it is empty or has blanks in it"));
     }

@@ -13,13 +13,10 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const FRAME_HEAD_BYTES: usize = 9;
 
-/// Whether a connection begins with HTTP/2, as far as its first bytes tell. `None`: too few to say.
-pub fn is_preface(first: &[u8]) -> Option<bool> {
+/// Whether bytes that are no HTTP/1.1 are the beginning of HTTP/2. Its method alone is said by nobody else.
+pub fn begins(first: &[u8]) -> bool {
     let common = first.len().min(PREFACE.len());
-    if first[..common] != PREFACE[..common] {
-        return Some(false);
-    }
-    (first.len() >= PREFACE.len()).then_some(true)
+    common > b"PRI".len() && first[..common] == PREFACE[..common]
 }
 
 /// Finds the heads of frames in bytes that come in any pieces.

@@ -6,7 +6,9 @@
 pub mod check;
 pub mod definition;
 pub mod diff;
+pub mod explain;
 pub mod graph;
+mod layout;
 mod matching;
 pub mod merge;
 mod model;
@@ -14,6 +16,8 @@ mod parse;
 mod read;
 pub mod retry;
 pub mod serve;
+mod weights;
+pub mod write;
 pub mod xml;
 
 pub use matching::{HostPattern, UriPattern, find_route, plain_path};

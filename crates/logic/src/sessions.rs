@@ -12,16 +12,11 @@ use crate::time::Time;
 const REGISTER_BITS: u32 = SKETCH_REGISTERS.trailing_zeros();
 
 /// Estimates how many distinct keys were added; keys must be well mixed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// For each register the longest run of leading zeros seen, plus one; 0 means nothing seen.
-    registers: [u8; SKETCH_REGISTERS],
-}
-
-impl Default for Sketch {
-    fn default() -> Self {
-        Self { registers: [0; SKETCH_REGISTERS] }
-    }
+    /// For each register the longest run of leading zeros seen, plus one; 0 means nothing seen. None while no key was
+    /// added: thousands of members without sessions shall cost nothing.
+    registers: Option<Box<[u8; SKETCH_REGISTERS]>>,
 }
 
 impl Sketch {
@@ -30,20 +25,26 @@ impl Sketch {
         // The bit that is set last ends the run where all bits of the key are zero.
         let rest = (key << REGISTER_BITS) | (1 << (REGISTER_BITS - 1));
         let rank = rest.leading_zeros() as u8 + 1;
-        self.registers[register] = self.registers[register].max(rank);
+        let registers = self.registers.get_or_insert_with(|| Box::new([0; SKETCH_REGISTERS]));
+        registers[register] = registers[register].max(rank);
     }
 
     /// Makes this the sketch of all keys of both.
     pub fn merge(&mut self, other: &Sketch) {
-        for (mine, theirs) in self.registers.iter_mut().zip(&other.registers) {
-            *mine = (*mine).max(*theirs);
+        let Some(theirs) = &other.registers else { return };
+        match &mut self.registers {
+            None => self.registers = Some(theirs.clone()),
+            Some(mine) => {
+                mine.iter_mut().zip(theirs.iter()).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs))
+            }
         }
     }
 
     pub fn estimate(&self) -> u64 {
+        let Some(registers) = &self.registers else { return 0 };
         let count = SKETCH_REGISTERS as f64;
-        let zeros = self.registers.iter().filter(|register| **register == 0).count() as f64;
-        let sum: f64 = self.registers.iter().map(|register| 0.5_f64.powi(i32::from(*register))).sum();
+        let zeros = registers.iter().filter(|register| **register == 0).count() as f64;
+        let sum: f64 = registers.iter().map(|register| 0.5_f64.powi(i32::from(*register))).sum();
         let raw = 0.7213 / (1.0 + 1.079 / count) * count * count / sum;
         // Few keys leave registers empty, and counting those is more exact (Flajolet and others, 2007).
         let estimate = if raw <= 2.5 * count && zeros > 0.0 { count * (count / zeros).ln() } else { raw };

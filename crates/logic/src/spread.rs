@@ -83,10 +83,6 @@ impl Spreader {
         Self { spread: route.spread, clusters, levels }
     }
 
-    pub fn cluster_count(&self) -> usize {
-        self.clusters
-    }
-
     /// Chooses a cluster and its member, and counts the request as given to it. `session` is the number of the
     /// request's session, where it has one.
     pub fn choose(&mut self, clusters: &impl Clusters, session: Option<u64>, now: Time) -> (usize, Choice) {

@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod clock;
+mod compat;
 mod config;
 mod console;
 mod demo;

@@ -200,9 +200,17 @@ impl Peer {
             sessions: 0,
             latency_p50_us: 0,
             latency_p99_us: 0,
+            ejection: None,
         });
-        let traffic =
-            ClusterTraffic { cluster: view.cluster.clone(), applied: view.epoch, members: members.collect() };
+        let traffic = ClusterTraffic {
+            cluster: view.cluster.clone(),
+            applied: view.epoch,
+            members: members.collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
         self.say(&ToManager::Router(RouterReport {
             router: "front".into(),
             listening: vec![([127, 0, 0, 1], 9).into()],

@@ -150,6 +150,8 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 

@@ -159,11 +159,16 @@ impl World {
                 sessions: counts.sessions.estimate(now),
                 latency_p50_us: 0,
                 latency_p99_us: 0,
+                ejection: None,
             });
             clusters.push(ClusterTraffic {
                 cluster: cluster.clone(),
                 applied: routed.view.epoch,
                 members: members.collect(),
+                failed_over: 0,
+                queued: 0,
+                queue_refused: 0,
+                waiting: 0,
             });
         }
         let report = RouterReport {

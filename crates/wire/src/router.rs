@@ -1,7 +1,7 @@
 //! What a router is told to do, and what it reports.
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
-use crate::settings::{AccessLog, Listener, RouteSettings};
+use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -20,9 +20,23 @@ pub struct RouterSettings {
     pub access_log: AccessLog,
     /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Keys of the cookies by which routers keep conversations, as hexadecimal digits; the first signs, all are
+    /// believed. The manager's shell puts them in: machines know no secrets.
+    #[serde(default)]
+    pub cookie_keys: Vec<String>,
     /// Routes are found by the port that a request came in on, not by that of its Host header.
     #[serde(default)]
     pub matches_listener_port: bool,
+    /// A file to keep for web servers in front.
+    #[serde(default)]
+    pub plugin_cfg: Option<PluginCfgFile>,
+}
+
+/// A plugin-cfg.xml as it shall be, made by the manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCfgFile {
+    pub output: PluginCfgOutput,
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +112,17 @@ pub struct ClusterTraffic {
     /// The epoch that every thread of this router now uses.
     pub applied: Epoch,
     pub members: Vec<MemberTraffic>,
+    /// Requests of a session that went to another member than its own, since the router's start.
+    #[serde(default)]
+    pub failed_over: u64,
+    /// Requests that had to wait for room at a member, and those that were refused for want of it, since the start.
+    #[serde(default)]
+    pub queued: u64,
+    #[serde(default)]
+    pub queue_refused: u64,
+    /// Requests that wait now.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,4 +138,17 @@ pub struct MemberTraffic {
     /// Median and 99th percentile from request sent to first byte of the answer, of the last seconds.
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
+    /// The last time that a thread of this router left it out for failing; None if that has never happened.
+    #[serde(default)]
+    pub ejection: Option<Ejection>,
+}
+
+/// That a member was left out for failing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ejection {
+    pub reason: String,
+    /// Threads of the router that leave it out now.
+    pub threads: u32,
+    /// How long it is still left out; 0 if it is used again.
+    pub left_ms: u64,
 }

@@ -5,6 +5,7 @@ use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,51 @@ pub struct RouterPlace {
     pub retry: RetrySettings,
     pub access_log: AccessLog,
     pub trusted_proxies: Vec<IpAddr>,
+    /// Host under which others reach it; empty: the address that it listens on, or its node's name.
+    #[serde(default)]
+    pub advertise: String,
+    /// The plugin-cfg.xml that it keeps for web servers in front of the cell's routers.
+    #[serde(default)]
+    pub plugin_cfg: Option<PluginCfgOutput>,
+}
+
+/// A plugin-cfg.xml that lists routers, and what happens when it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCfgOutput {
+    pub path: String,
+    pub scope: PluginCfgScope,
+    /// Program and arguments, run after the file changed; empty: none.
+    pub change_script: Vec<String>,
+    pub change_script_ms: u64,
+}
+
+/// Which routers such a file lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginCfgScope {
+    /// No file is written.
+    None,
+    /// All that are known.
+    All,
+    /// Those of the cell.
+    #[default]
+    Cell,
+    /// Those on the same node.
+    Node,
+    /// This one alone.
+    Server,
+}
+
+impl fmt::Display for PluginCfgScope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            PluginCfgScope::None => "none",
+            PluginCfgScope::All => "all",
+            PluginCfgScope::Cell => "cell",
+            PluginCfgScope::Node => "node",
+            PluginCfgScope::Server => "server",
+        })
+    }
 }
 
 /// An address on which a router takes connections.

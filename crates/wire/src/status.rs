@@ -74,9 +74,25 @@ pub struct MemberStatus {
     pub failed: u64,
     pub in_flight: u64,
     pub requests_per_second: f64,
+    /// Sessions seen in the last five minutes; of one that is drained, those that are left.
     pub sessions: u64,
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
+    /// The last time that a router left it out for failing, and which router.
+    #[serde(default)]
+    pub ejection: Option<MemberEjection>,
+    /// When a drain, stop or restart goes on whether sessions have ended or not.
+    #[serde(default)]
+    pub drain_ends_ms: Option<u64>,
+}
+
+/// That a router leaves a member out, or did so last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberEjection {
+    pub router: RouterName,
+    pub reason: String,
+    /// How long it is still left out; 0 if it is used again.
+    pub left_ms: u64,
 }
 
 /// Something that happened and that a person may want to know. Shown as alerts, newest first.
@@ -167,4 +183,12 @@ pub struct Acted {
 pub struct ConfigText {
     pub revision: u64,
     pub text: String,
+}
+
+/// The cell as a plugin-cfg.xml.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCfgText {
+    pub text: String,
+    /// What could not be said in it, a sentence each.
+    pub notes: Vec<String>,
 }

@@ -75,6 +75,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         retry,
         access_log,
         trusted_proxies,
+        advertise,
+        plugin_cfg,
     } = old;
     let parts = [
         (*node != new.node, "node"),
@@ -86,6 +88,8 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*retry != new.retry, "retry"),
         (*access_log != new.access_log, "access_log"),
         (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
+        (*advertise != new.advertise, "advertise"),
+        (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
     ];
     for (_, part) in parts.iter().filter(|(is_changed, _)| *is_changed) {
         told.push(format!("router {name}: {part} changes"));

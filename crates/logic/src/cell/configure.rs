@@ -20,6 +20,7 @@ impl Cell {
     pub(super) fn configure(&mut self, now: Time, settings: CellSettings) {
         let is_first = self.started.is_none();
         self.started.get_or_insert(now);
+        self.name = settings.name;
         self.configure_agents(&settings.nodes);
         self.configure_routers(now, settings.routers);
         let old_names = self.cluster_names();
@@ -56,6 +57,13 @@ impl Cell {
     }
 
     fn configure_routers(&mut self, now: Time, places: Vec<RouterPlace>) {
+        let is_known =
+            |place: &RouterPlace| self.routers.get(&place.name).is_some_and(|router| router.place == *place);
+        if self.routers.len() != places.len() || !places.iter().all(is_known) {
+            // Files that list routers change with any of them.
+            let keeps_file = places.iter().filter(|place| place.plugin_cfg.is_some());
+            self.unset.extend(keeps_file.map(|place| place.name.clone()));
+        }
         self.routers.retain(|name, _| places.iter().any(|place| place.name == *name));
         for place in places {
             match self.routers.get_mut(&place.name) {

@@ -2,9 +2,10 @@
 
 use super::{Cell, Output};
 use crate::limits::ROUTER_RETURN_MS;
+use crate::plugin_cfg::write::of_routers;
 use crate::time::Time;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
-use wire::router::{MemberTraffic, RouterReport, RouterSettings};
+use wire::router::{MemberTraffic, PluginCfgFile, RouterReport, RouterSettings};
 use wire::settings::RouterPlace;
 use wire::status::Severity;
 
@@ -26,7 +27,8 @@ impl Router {
         Self { place, is_connected: false, away_since: now, heard: None, report: None, has_reported: false }
     }
 
-    pub fn settings(&self) -> RouterSettings {
+    /// Without a file for web servers, which takes knowing the other routers too.
+    fn settings(&self) -> RouterSettings {
         let place = self.place.clone();
         RouterSettings {
             name: place.name,
@@ -39,7 +41,9 @@ impl Router {
             retry: place.retry,
             access_log: place.access_log,
             trusted_proxies: place.trusted_proxies,
+            cookie_keys: Vec::new(),
             matches_listener_port: false,
+            plugin_cfg: None,
         }
     }
 
@@ -86,7 +90,7 @@ impl Cell {
         router.is_connected = true;
         router.has_reported = false;
         router.heard = Some(now);
-        let settings = router.settings();
+        let settings = self.settings_of(&name).expect("it is there");
         // Views before routes: no request shall find a route whose cluster is not there yet.
         for cluster in self.clusters.iter().filter(|cluster| cluster.is_published) {
             let view = cluster.keeper.view().clone();
@@ -122,6 +126,20 @@ impl Cell {
         router.away_since = now;
         let text = format!("router {name} is not connected; it goes on with what it has");
         self.event(Severity::Warning, "router-lost", text);
+    }
+
+    /// What a router is told; None for one that is not configured.
+    pub(super) fn settings_of(&self, name: &RouterName) -> Option<RouterSettings> {
+        let router = self.routers.get(name)?;
+        let mut settings = router.settings();
+        if let Some(output) = &router.place.plugin_cfg {
+            let routers: Vec<(&RouterPlace, bool)> =
+                self.routers.values().map(|router| (&router.place, router.is_connected)).collect();
+            let written = of_routers(&self.name, &routers, &router.place, output.scope);
+            settings.plugin_cfg =
+                written.map(|written| PluginCfgFile { output: output.clone(), text: written.file.write() });
+        }
+        Some(settings)
     }
 
     pub(super) fn cluster_names(&self) -> Vec<ClusterName> {

@@ -340,8 +340,9 @@ impl Cell {
     /// Routes after views, so that no route leads to a cluster that is not there yet.
     fn tell_routers(&mut self) {
         for name in std::mem::take(&mut self.unset) {
-            if let Some(router) = self.routers.get(&name).filter(|router| router.is_connected) {
-                self.outputs.push(Output::RouterSettings { router: name, settings: router.settings() });
+            let is_connected = self.routers.get(&name).is_some_and(|router| router.is_connected);
+            if let Some(settings) = self.settings_of(&name).filter(|_| is_connected) {
+                self.outputs.push(Output::RouterSettings { router: name, settings });
             }
         }
         if std::mem::take(&mut self.is_cluster_list_new) {

@@ -7,8 +7,11 @@ use super::Cell;
 use super::cluster::Cluster;
 use super::member::Member;
 use super::router::{Router, traffic};
+use crate::rollout::Phase;
 use crate::time::Time;
-use wire::status::{ClusterStatus, MemberStatus, NodeStatus, RouterStatus};
+use wire::id::RouterName;
+use wire::router::MemberTraffic;
+use wire::status::{ClusterStatus, MemberEjection, MemberStatus, NodeStatus, RouterStatus};
 
 /// The parts of a `CellStatus` that the cell knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +74,11 @@ impl Cell {
             sessions: 0,
             latency_p50_us: 0,
             latency_p99_us: 0,
+            ejection: None,
+            drain_ends_ms: match member.phase {
+                Phase::Draining { until, .. } => Some(unix_ms(until)),
+                Phase::Steady | Phase::Out { .. } | Phase::Returning { .. } => None,
+            },
         };
         self.add_traffic(cluster, &mut status);
         status
@@ -85,6 +93,7 @@ impl Cell {
             };
             status.requests += told.requests;
             status.failed += told.failed;
+            add_ejection(status, &router.place.name, told, router.has_reported);
             // What a router that is away did last is no longer true.
             if router.has_reported {
                 status.in_flight += told.in_flight;
@@ -98,6 +107,16 @@ impl Cell {
         if status.requests_per_second > 0.0 {
             status.latency_p50_us = (weighted_p50 / status.requests_per_second) as u64;
         }
+    }
+}
+
+/// The ejection that lasts longest is the one to be shown.
+fn add_ejection(status: &mut MemberStatus, router: &RouterName, told: &MemberTraffic, is_fresh: bool) {
+    let Some(ejection) = &told.ejection else { return };
+    let left_ms = if is_fresh { ejection.left_ms } else { 0 };
+    if status.ejection.as_ref().is_none_or(|known| known.left_ms < left_ms) {
+        let (router, reason) = (router.clone(), ejection.reason.clone());
+        status.ejection = Some(MemberEjection { router, reason, left_ms });
     }
 }
 

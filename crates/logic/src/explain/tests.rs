@@ -41,6 +41,8 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Forwarding<'a> {
     pub scheme: &'a str,
     /// Pseudonym in Via.
     pub via: &'a str,
+    /// It came over HTTP/2 and was written as HTTP/1.1 by ourselves.
+    pub is_http2: bool,
     pub private: PrivateHeaders,
 }
 
@@ -236,7 +238,8 @@ impl<'b> RequestHead<'b, '_> {
 
     /// Whether doing it twice has the effect of doing it once (RFC 9110, 9.2.2).
     pub fn is_idempotent(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+        let may_repeat = crate::retry::is_idempotent(self.method.as_bytes());
+        may_repeat || self.header("idempotency-key").is_some_and(|key| !key.trim_ascii().is_empty())
     }
 
     /// Values of all Cookie headers.
@@ -322,8 +325,12 @@ impl<'b> RequestHead<'b, '_> {
         line(&[
             b";proto=",
             add.scheme.as_bytes(),
-            b"\r\nVia: 1.",
-            if self.is_version_11 { b"1 " } else { b"0 " },
+            b"\r\nVia: ",
+            match (add.is_http2, self.is_version_11) {
+                (true, _) => b"2.0 ",
+                (false, true) => b"1.1 ",
+                (false, false) => b"1.0 ",
+            },
         ]);
         line(&[add.via.as_bytes(), b"\r\n"]);
     }

@@ -7,6 +7,7 @@
 //! tell what was left out. Not here: choosing the files, writing the answer.
 
 use super::graph::{Affinity, Graph, Pair, identity};
+use super::layout::Parts;
 use super::model::{Document, Server, ServerCluster};
 use super::xml::{Element, Node, XmlFile};
 use crate::limits::PLUGIN_CFG_FILES_MAX;
@@ -64,16 +65,6 @@ pub fn merge(inputs: &[Input]) -> Result<Merged, MergeError> {
 struct Merger<'a> {
     inputs: &'a [Input<'a>],
     notes: Vec<String>,
-}
-
-/// What is written, in the vendor's order.
-#[derive(Default)]
-struct Parts {
-    clusters: Vec<Element>,
-    hosts: Vec<Element>,
-    uris: Vec<Element>,
-    /// Each with a comment on where it comes from.
-    routes: Vec<(String, Element)>,
 }
 
 impl Merger<'_> {
@@ -152,7 +143,7 @@ impl Merger<'_> {
             parts.clusters.push(cluster);
             let labels: Vec<&str> = origins.iter().map(|origin| self.inputs[origin.input].label).collect();
             let comment = format!(" from {} ", labels.join(" and "));
-            route_pairs(pairs, &base, &comment, &mut parts);
+            parts.route(pairs, &base, &comment);
         }
         let file = self.file(parts);
         Merged { file, notes: self.notes }
@@ -167,7 +158,7 @@ impl Merger<'_> {
             .last()
             .expect("the graph names only clusters that the file defines")
             .clone();
-        drop_comments(&mut element);
+        element.drop_comments();
         element
     }
 
@@ -271,17 +262,7 @@ impl Merger<'_> {
                 root.children.push(Node::Element(element.clone()));
             }
         }
-        root.comment(" Server Clusters ");
-        root.children.extend(parts.clusters.into_iter().map(Node::Element));
-        root.comment(" Virtual Host Groups ");
-        root.children.extend(parts.hosts.into_iter().map(Node::Element));
-        root.comment(" URI Groups ");
-        root.children.extend(parts.uris.into_iter().map(Node::Element));
-        root.comment(" Routes ");
-        for (comment, route) in parts.routes {
-            root.comment(&comment);
-            root.children.push(Node::Element(route));
-        }
+        parts.append_to(&mut root);
         let labels: Vec<&str> = self.inputs.iter().map(|input| input.label).collect();
         let head = format!(" Merged by Muster from {} ", labels.join(", "));
         XmlFile { before: vec![Node::Comment(head)], root, after: Vec::new() }
@@ -290,15 +271,6 @@ impl Merger<'_> {
 
 fn is_member(element: &Element) -> bool {
     ["Server", "PrimaryServers", "BackupServers", "ClusterAddress"].iter().any(|name| element.is(name))
-}
-
-fn drop_comments(element: &mut Element) {
-    element.children.retain(|child| !matches!(child, Node::Comment(_)));
-    for child in &mut element.children {
-        if let Node::Element(inner) = child {
-            drop_comments(inner);
-        }
-    }
 }
 
 /// The inputs as bits, in hexadecimal: inputs 0 and 2 are `5`.
@@ -321,41 +293,6 @@ fn append_list(cluster: &mut Element, list: &str, names: &[String], except: &[St
     }
     if !element.children.is_empty() {
         cluster.children.push(Node::Element(element));
-    }
-}
-
-/// The pairs of one cluster as groups and Routes: hosts with the same URIs stand together.
-fn route_pairs(pairs: &BTreeMap<Pair, Affinity>, cluster: &str, comment: &str, parts: &mut Parts) {
-    let mut uris_of_host: BTreeMap<String, BTreeMap<String, &Affinity>> = BTreeMap::new();
-    for (pair, affinity) in pairs {
-        uris_of_host.entry(pair.host.to_string()).or_default().insert(uri_name(pair), affinity);
-    }
-    let mut hosts_of_uris: BTreeMap<BTreeMap<String, &Affinity>, Vec<String>> = BTreeMap::new();
-    for (host, uris) in uris_of_host {
-        hosts_of_uris.entry(uris).or_default().push(host);
-    }
-    for (number, (uris, hosts)) in hosts_of_uris.into_iter().enumerate() {
-        let (host_group, uri_group) =
-            (format!("{cluster}_Hosts_{number}"), format!("{cluster}_URIs_{number}"));
-        let mut element = Element::new("VirtualHostGroup").with("Name", &host_group);
-        for host in hosts {
-            element = element.with_child(Element::new("VirtualHost").with("Name", host));
-        }
-        parts.hosts.push(element);
-        let mut element = Element::new("UriGroup").with("Name", &uri_group);
-        for (uri, affinity) in uris {
-            let uri = Element::new("Uri")
-                .with("AffinityCookie", &affinity.cookie)
-                .with("AffinityURLIdentifier", &affinity.url_identifier)
-                .with("Name", uri);
-            element = element.with_child(uri);
-        }
-        parts.uris.push(element);
-        let route = Element::new("Route")
-            .with("ServerCluster", cluster)
-            .with("UriGroup", uri_group)
-            .with("VirtualHostGroup", host_group);
-        parts.routes.push((comment.to_owned(), route));
     }
 }
 

@@ -106,6 +106,16 @@ impl Element {
         self.elements().filter(move |element| element.is(name))
     }
 
+    /// Takes all comments out, those of its children too.
+    pub fn drop_comments(&mut self) {
+        self.children.retain(|child| !matches!(child, Node::Comment(_)));
+        for child in &mut self.children {
+            if let Node::Element(inner) = child {
+                inner.drop_comments();
+            }
+        }
+    }
+
     pub fn comment(&mut self, text: &str) {
         self.children.push(Node::Comment(text.to_owned()));
     }

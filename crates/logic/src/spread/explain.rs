@@ -26,6 +26,8 @@ pub type SessionOf<'a> = &'a dyn Fn(&View) -> (Vec<String>, Option<u64>);
 
 /// The clusters of a route as the views tell of them.
 struct Told<'a> {
+    /// All clusters read sessions as the route says.
+    reads_alike: bool,
     views: &'a [Option<&'a View>],
     balancers: Vec<Option<RefCell<Balancer>>>,
     clone_ids: Vec<Vec<String>>,
@@ -37,6 +39,9 @@ impl Clusters for Told<'_> {
     }
 
     fn reads_as(&self, cluster: usize) -> usize {
+        if self.reads_alike {
+            return 0;
+        }
         let affinity = |place: usize| self.views[place].map(|view| &view.affinity);
         (0..cluster).find(|earlier| affinity(*earlier) == affinity(cluster)).unwrap_or(cluster)
     }
@@ -64,6 +69,7 @@ pub fn explain(
     let read: Vec<_> = views.iter().map(|view| view.map(session_of).unwrap_or_default()).collect();
     let session = read.iter().find_map(|(_, session)| *session);
     let told = Told {
+        reads_alike: route.affinity.is_some(),
         views,
         balancers: views
             .iter()
@@ -306,13 +312,15 @@ fn highest_common_factor(left: u32, right: u32) -> u32 {
     if right == 0 { left } else { highest_common_factor(right, left % right) }
 }
 
-/// What the request says about its session in the way of the view's cluster.
+/// What the request says about its session in the way of the route, or else of the view's cluster.
 pub fn read_session<'a>(
+    route: &'a RouteSettings,
     view: &'a View,
     cookies: impl Iterator<Item = &'a [u8]> + Clone,
     path: &'a [u8],
 ) -> (Vec<String>, Option<u64>) {
-    let Some(affinity) = &view.affinity else { return (Vec::new(), None) };
+    let affinity = route.affinity.as_ref().or(view.affinity.as_ref());
+    let Some(affinity) = affinity else { return (Vec::new(), None) };
     let ids = affinity::clone_ids(cookies.clone(), path, affinity).map(str::to_owned).collect();
     let session = affinity::session_values(cookies, path, affinity)
         .next()

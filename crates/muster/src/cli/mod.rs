@@ -13,6 +13,7 @@ mod follow;
 mod generate;
 mod hidden;
 mod node;
+mod plugin_cfg;
 mod router;
 mod run;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     Node(node::Args),
     /// Run a router without a cell, from a plugin-cfg.xml
     Router(router::Args),
+    /// Judge, merge, compare, explain and write plugin-cfg.xml, the file of the WebSphere plug-in
+    PluginCfg(plugin_cfg::Args),
     /// Print the JSON schema of the configuration
     Schema(generate::SchemaArgs),
     /// Print the reference page of the configuration, as Markdown
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
         Command::Router(args) => router::run(args),
+        Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),
         Command::Reference(args) => generate::reference(args),
         Command::Completions(args) => generate::completions(args),

@@ -143,7 +143,9 @@ fn base(args: &RunArgs) -> RouterSettings {
             path: args.access_log_file.as_deref().map(absolute).unwrap_or_default(),
         },
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
         matches_listener_port: false,
+        plugin_cfg: None,
     }
 }
 

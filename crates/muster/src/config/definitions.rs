@@ -98,6 +98,15 @@ pub const SECTIONS: &[Section] = &[
         keys: &[ACCESS_LOG],
     },
     Section {
+        path: "routers.*.plugin_cfg",
+        repeats: Repeats::Once,
+        doc: "A plugin-cfg.xml that the router keeps for web servers in front of the cell's routers, such as those in a \
+              DMZ. It lists every configured router, whether it is up or not; it is replaced whole when the \
+              configuration changes, and the one before stays beside it as `PATH.last-good`. The table is enough to \
+              switch it on.",
+        keys: &[PLUGIN_CFG],
+    },
+    Section {
         path: "routers.*.routes",
         repeats: Repeats::Listed { most: ROUTES_MAX },
         doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
@@ -217,6 +226,13 @@ const ROUTER: &[Definition] = &[
         "\"hall-1\"",
         "Where it runs, for routes with `spread = \"zone-first\"`.",
     ),
+    key(
+        "advertise",
+        Kind::Text(Form::RouteHost),
+        Preset::Else("the address of `listen`, or the node's name where that is any"),
+        "\"router1.example\"",
+        "Host or address under which web servers in front reach it, for `plugin_cfg`.",
+    ),
     integer("threads", 0, 256, 0, "2", "Threads that pass on requests; 0 means one for each processor."),
     key(
         "trusted_proxies",
@@ -225,6 +241,40 @@ const ROUTER: &[Definition] = &[
         "[\"10.0.0.1\"]",
         "Callers whose X-Forwarded-For, -Proto, -Host and Forwarded headers are believed and continued. From anybody \
          else they are replaced.",
+    ),
+];
+
+const PLUGIN_CFG: &[Definition] = &[
+    key(
+        "path",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Required,
+        "\"/var/lib/muster/plugin-cfg.xml\"",
+        "The file. Its directory must exist and the router must be allowed to write in it.",
+    ),
+    key(
+        "scope",
+        Kind::Choice(&["none", "all", "cell", "node", "server"]),
+        Preset::Text("cell"),
+        "\"node\"",
+        "Which routers it lists: `all` that are known, those of the `cell`, those of the same `node`, or this one \
+         alone (`server`). `none` writes no file and leaves one that is there.",
+    ),
+    key(
+        "change_script",
+        Kind::List { of: Form::Word, least: 0, most: 64 },
+        Preset::EmptyList,
+        "[\"/usr/local/bin/send-to-dmz\", \"web1\"]",
+        "Program and arguments, run after the file changed in more than comments; `MUSTER_PLUGIN_CFG` in its \
+         environment is the file's path. Its output goes to the log.",
+    ),
+    integer(
+        "change_script_ms",
+        100,
+        HOUR_MS,
+        60_000,
+        "10000",
+        "Longest time for the program; then it is killed and the log says so.",
     ),
 ];
 

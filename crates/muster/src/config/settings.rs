@@ -15,8 +15,8 @@ use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, RouteSettings,
-    RouterPlace,
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PluginCfgOutput,
+    PluginCfgScope, RouteSettings, RouterPlace,
 };
 
 /// The node of a file that names none.
@@ -133,7 +133,26 @@ impl<'a> Builder<'a> {
             },
             access_log,
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
+            advertise: router.text_if_any("advertise").unwrap_or_default(),
+            plugin_cfg: self.plugin_cfg(&path, table),
         }
+    }
+
+    fn plugin_cfg(&mut self, router: &KeyPath, table: &'a Table) -> Option<PluginCfgOutput> {
+        let inner = table.table("plugin_cfg")?;
+        let reader = self.reader("routers.*.plugin_cfg", router.with("plugin_cfg"), Some(inner));
+        Some(PluginCfgOutput {
+            path: reader.text("path"),
+            scope: match reader.text("scope").as_str() {
+                "none" => PluginCfgScope::None,
+                "all" => PluginCfgScope::All,
+                "node" => PluginCfgScope::Node,
+                "server" => PluginCfgScope::Server,
+                _ => PluginCfgScope::Cell,
+            },
+            change_script: reader.list("change_script"),
+            change_script_ms: reader.integer("change_script_ms"),
+        })
     }
 
     fn access_log(&mut self, reader: &Reader<'_>) -> AccessLog {

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
-use wire::id::{ClusterName, MemberName};
+use wire::id::{ClusterName, MemberName, RouterName};
 use wire::status::{Act, Acted, ConfigText, ErrorBody};
 
 /// A login holds one token.
@@ -66,6 +66,7 @@ pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::Apply => apply(shared, proven).await,
         Call::History => history(shared, &proven).await,
         Call::Explain => explain(shared, &proven).await,
+        Call::PluginCfg => plugin_cfg(shared, &proven).await,
         Call::OpenApi => Ok(answer::text(StatusCode::OK, "application/json", OPENAPI)),
         Call::Metrics => show_metrics(shared).await,
     };
@@ -216,6 +217,14 @@ async fn explain(shared: &Shared, proven: &Proven) -> Outcome {
     let explained = ask(shared, |reply| Ask::Explain { url, cookie, reply }).await?;
     let explained = explained.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &explained))
+}
+
+async fn plugin_cfg(shared: &Shared, proven: &Proven) -> Outcome {
+    let [router] = query(proven, ["router"])?;
+    let router = router.filter(|router| !router.is_empty()).map(RouterName);
+    let written = ask(shared, |reply| Ask::PluginCfg { router, reply }).await?;
+    let written = written.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &written))
 }
 
 /// Asks the manager; a manager that is gone or does not answer becomes an answer that says so.

@@ -11,7 +11,7 @@ mod page;
 mod routes;
 mod server;
 mod stream;
-mod token;
+pub mod token;
 
 #[cfg(test)]
 pub mod testing;

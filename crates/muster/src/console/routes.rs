@@ -24,6 +24,7 @@ pub enum Call {
     Apply,
     History,
     Explain,
+    PluginCfg,
     OpenApi,
     Metrics,
 }
@@ -87,6 +88,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: Method::POST, path: "/api/v1/config", make: |_| Some(Call::Apply) },
     Route { method: Method::GET, path: "/api/v1/config/history", make: |_| Some(Call::History) },
     Route { method: Method::GET, path: "/api/v1/explain", make: |_| Some(Call::Explain) },
+    Route { method: Method::GET, path: "/api/v1/plugin-cfg", make: |_| Some(Call::PluginCfg) },
     Route { method: Method::GET, path: "/api/v1/openapi.json", make: |_| Some(Call::OpenApi) },
 ];
 

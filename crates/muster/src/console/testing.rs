@@ -8,7 +8,7 @@ use wire::id::Epoch;
 use wire::router::Totals;
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
-    NodeStatus, RouterStatus, Severity,
+    NodeStatus, PluginCfgText, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -113,6 +113,10 @@ impl FakeManager {
                 };
                 drop(reply.send(Ok(explanation)));
             }
+            Request::PluginCfg { router, reply } => {
+                let text = format!("<Config Router=\"{}\"/>", router.unwrap_or_default());
+                drop(reply.send(Ok(PluginCfgText { text, notes: vec!["a note".into()] })));
+            }
         }
     }
 }
@@ -200,6 +204,8 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
         sessions: 17,
         latency_p50_us: 1_250,
         latency_p99_us: 20_000,
+        ejection: None,
+        drain_ends_ms: None,
     }
 }
 

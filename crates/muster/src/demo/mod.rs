@@ -84,7 +84,7 @@ impl Plan {
         let mut text = format!(
             "[cell]\nname = \"demo\"\nstate_dir = {state_dir}\n\n[console]\nlisten = \"{console}\"\n\n\
              [routers.front]\nlisten = [\"{router}\"]\nthreads = 1\n\n\
-             [clusters.shop]\ndrain_ms = 2000\n\n[clusters.shop.affinity]\ncookie = \"JSESSIONID\"\n\n\
+             [clusters.shop]\npolicy = \"round-robin\"\ndrain_ms = 2000\n\n[clusters.shop.affinity]\ncookie = \"JSESSIONID\"\n\n\
              [clusters.shop.probe]\npath = \"/healthz\"\ninterval_ms = 200\ntimeout_ms = 1000\n\n\
              [clusters.shop.defaults]\ncommand = [{program}, \"sample-app\"]\nport = 0\n\
              environment = {{ PORT = \"{{port}}\" }}\n",

@@ -165,11 +165,14 @@ pub struct Desk {
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
+    /// Put into the settings of every router.
+    cookie_keys: Vec<String>,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config) -> Self {
-        Self { cell, config, links: BTreeMap::new(), links_count: 0, asks_count: 0, waiting: BTreeMap::new() }
+    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>) -> Self {
+        let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, cookie_keys }
     }
 
     /// The connections that a message is for.
@@ -256,7 +259,8 @@ impl Desk {
             | Request::Apply { .. }
             | Request::Config { .. }
             | Request::History { .. }
-            | Request::Explain { .. }) => vec![Output::Ask(request)],
+            | Request::Explain { .. }
+            | Request::PluginCfg { .. }) => vec![Output::Ask(request)],
         }
     }
 
@@ -318,10 +322,13 @@ impl Desk {
             cell::Output::Clusters { to, names } => {
                 Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
             }
-            cell::Output::RouterSettings { router, settings } => Output::Send {
-                to: To::One(Place::Router(router)),
-                message: FromManager::Settings { generation, settings: Box::new(settings) },
-            },
+            cell::Output::RouterSettings { router, mut settings } => {
+                settings.cookie_keys.clone_from(&self.cookie_keys);
+                Output::Send {
+                    to: To::One(Place::Router(router)),
+                    message: FromManager::Settings { generation, settings: Box::new(settings) },
+                }
+            }
             cell::Output::Assign { node, assignments } => Output::Send {
                 to: To::One(Place::Agent(node)),
                 message: FromManager::Assignments { generation, assignments },

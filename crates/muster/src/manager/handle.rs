@@ -3,8 +3,8 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::id::{ClusterName, MemberName};
-use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation};
+use wire::id::{ClusterName, MemberName, RouterName};
+use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation, PluginCfgText};
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
 pub const REQUESTS_MAX: usize = 64;
@@ -46,6 +46,11 @@ pub enum Request {
         url: String,
         cookie: Option<String>,
         reply: oneshot::Sender<Result<Explanation, ErrorBody>>,
+    },
+    /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
+    PluginCfg {
+        router: Option<RouterName>,
+        reply: oneshot::Sender<Result<PluginCfgText, ErrorBody>>,
     },
 }
 

@@ -5,6 +5,7 @@
 //! from them again when it is back. Not here: decisions (see `logic::cell`), roles and their order (see `roles`).
 
 mod archive;
+mod cookie_keys;
 mod desk;
 pub mod handle;
 mod links;
@@ -109,6 +110,7 @@ struct Start {
     /// The configuration before this start, if it was another one.
     before: Option<CellSettings>,
     config: Config,
+    cookie_keys: Vec<String>,
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
     requests: mpsc::Receiver<Request>,
@@ -132,6 +134,8 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
     let prepared = runtime.block_on(prepare(&store, &options));
     let (found, before, config) = prepared.map_err(|source| ManagerError::Archive { source })?;
 
+    let cookie_keys = cookie_keys::read_or_create(&directory.join("cookie-keys"));
+    let cookie_keys = cookie_keys.map_err(unusable)?;
     let socket = manager_socket(&directory);
     let listener = listen(&socket).map_err(|source| ManagerError::Socket { path: socket.clone(), source })?;
     let (stop, stopping) = watch::channel(false);
@@ -143,6 +147,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         found,
         before,
         config,
+        cookie_keys,
         listener,
         socket,
         requests,
@@ -213,7 +218,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let generation = start.found.generation;
     let revision = start.config.revision;
-    let mut desk = Desk::new(Cell::new(generation, start.found.remembered), start.config);
+    let mut desk = Desk::new(Cell::new(generation, start.found.remembered), start.config, start.cookie_keys);
     let mut shell = Shell {
         clock,
         store: start.store.clone(),

@@ -9,13 +9,16 @@ use crate::clock::Clock;
 use crate::config;
 use logic::cell::changes;
 use logic::explain::explain;
+use logic::plugin_cfg::write::of_cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
-use wire::status::{Applied, CellStatus, ConfigRevision, ErrorBody, Event, Severity};
+use wire::id::RouterName;
+use wire::status::{Applied, CellStatus, ConfigRevision, ErrorBody, Event, PluginCfgText, Severity};
+use wire::view::View;
 
 /// What a configuration is called in messages when it came over the API and not from a file.
 const UNNAMED_FILE: &str = "configuration";
@@ -93,6 +96,7 @@ impl Shell {
                     retry: false,
                 })));
             }
+            Request::PluginCfg { router, reply } => drop(reply.send(plugin_cfg(desk, router.as_ref()))),
             Request::Apply { who, text, dry_run, reply } => self.apply(desk, who, text, dry_run, reply),
             Request::Act { .. } => unreachable!("the desk asks the cell"),
         }
@@ -161,6 +165,18 @@ impl Shell {
             }
         });
     }
+}
+
+/// The members as servers; the error says that there is no such router.
+fn plugin_cfg(desk: &Desk, router: Option<&RouterName>) -> Result<PluginCfgText, ErrorBody> {
+    let views: Vec<&View> = desk.cell.views().collect();
+    let written = of_cell(&desk.config.settings.name, &desk.cell.routers(), router, &views);
+    let written = written.map_err(|message| ErrorBody {
+        code: error_code::CALL_MALFORMED.to_string(),
+        message,
+        retry: false,
+    })?;
+    Ok(PluginCfgText { text: written.file.write(), notes: written.notes })
 }
 
 fn refusal(error: &ArchiveError) -> ErrorBody {

@@ -6,6 +6,7 @@ use super::access_log::AccessLogHandle;
 use super::gate::Gate;
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
+use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::Summary;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
@@ -55,6 +56,8 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         state,
         views: BTreeMap::new(),
         gates: BTreeMap::new(),
+        table: None,
+        table_before: None,
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
@@ -64,6 +67,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        plugin_cfg: None,
     };
     LocalSet::new().block_on(&runtime, control.run(source, stopped));
     control.join();
@@ -94,6 +98,10 @@ struct Control {
     views: BTreeMap<ClusterName, Arc<View>>,
     /// Bounds on requests under way, which all threads share.
     gates: BTreeMap<ClusterName, Arc<Gate>>,
+    /// The table that was handed out last.
+    table: Option<Arc<Table>>,
+    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
+    table_before: Option<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -108,6 +116,8 @@ struct Control {
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// There from the first settings that ask for a file.
+    plugin_cfg: Option<PluginCfgOutputs>,
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -145,6 +155,8 @@ impl Control {
                 _ = again.tick() => self.again().await,
             }
         }
+        // A script that runs ends with the router.
+        self.plugin_cfg = None;
         for thread in &self.threads {
             // A thread that is gone needs no order to stop.
             if thread.orders.send(Order::Stop).await.is_err() {
@@ -213,6 +225,10 @@ impl Control {
         self.open_access_log(&settings.access_log);
         self.publish().await;
         self.listen(&settings).await;
+        if settings.plugin_cfg.is_some() || self.plugin_cfg.is_some() {
+            let outputs = || PluginCfgOutputs::start(self.reported.clone());
+            self.plugin_cfg.get_or_insert_with(outputs).want(settings.plugin_cfg.clone());
+        }
     }
 
     /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
@@ -311,13 +327,19 @@ impl Control {
             Some((name.clone(), Gate::of(view, self.gates.get(name))?))
         };
         self.gates = self.views.iter().filter_map(gate_of).collect();
+        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
+        let (settings, routes) = match before {
+            Some(before) => (before.settings.clone(), before.routes.clone()),
+            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        };
         let table = Arc::new(Table {
-            routes: Arc::new(RouteTable::new(&settings.routes)),
-            settings: Arc::new(settings.clone()),
+            settings,
+            routes,
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             views: self.views.clone(),
             gates: self.gates.clone(),
         });
+        self.table_before = self.table.replace(table.clone());
         self.order(|| Order::Table(table.clone())).await;
         self.keep();
     }
@@ -396,7 +418,9 @@ impl Control {
         let listening =
             listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
         let now = self.clock.now();
-        let report = self.summary.of(&self.router, &threads, listening, self.problems.clone(), now);
+        let mut problems = self.problems.clone();
+        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
+        let report = self.summary.of(&self.router, &threads, listening, problems, now);
         // A manager that does not read gets the next report; nothing is lost, because reports are whole.
         if link.to_manager.try_send(ToManager::Router(report)).is_err() {
             tracing::debug!("a report was not taken");

@@ -3,7 +3,9 @@
 use super::access_log::AccessLogHandle;
 use super::lot::Lot;
 use super::member::Cluster;
+use super::own_cookie::Keys;
 use super::pick::Target;
+use super::request::Request;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
 const SPARE_BUFFERS_MAX: usize = 256;
@@ -44,6 +47,8 @@ pub struct Core {
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// Places for requests that are over, so that none has to be made for the next.
+    spare_requests: RefCell<Vec<Box<Request>>>,
     pub pipes: Pipes,
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
@@ -62,15 +67,19 @@ pub struct Core {
     told: Cell<(u64, u32)>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
     seed: Cell<u64>,
+    /// Sign the cookies by which routers keep conversations.
+    pub cookie_keys: RefCell<Keys>,
 }
 
 impl Core {
     pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+        let cookie_keys = Keys::new(&settings.cookie_keys);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(32 * 1024)),
             spare_buffers: RefCell::default(),
+            spare_requests: RefCell::default(),
             pipes: Pipes::default(),
             lot,
             settings: RefCell::new(settings),
@@ -85,6 +94,7 @@ impl Core {
             told: Cell::default(),
             access_log: RefCell::default(),
             seed: Cell::new(seed),
+            cookie_keys: RefCell::new(cookie_keys),
         })
     }
 
@@ -118,6 +128,35 @@ impl Core {
         self.spare_buffers.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// An id that no other session of this router has.
+    pub fn session_id(&self) -> [u64; 2] {
+        [(); 2].map(|()| {
+            self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+            self.seed.get()
+        })
+    }
+
+    /// Puts a request where it stays: a session carries only the way there.
+    pub fn keep_request(&self, request: Request) -> Box<Request> {
+        match self.spare_requests.borrow_mut().pop() {
+            Some(mut place) => {
+                *place = request;
+                place
+            }
+            None => Box::new(request),
+        }
+    }
+
+    /// Takes back the place and the buffer of a request that is over.
+    pub fn give_request(&self, mut request: Box<Request>) {
+        request.room = None;
+        self.give_buffer(std::mem::take(&mut request.buffer));
+        let mut spare = self.spare_requests.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX {
+            spare.push(request);
+        }
+    }
+
     pub fn give_buffer(&self, mut buffer: Vec<u8>) {
         let mut spare = self.spare_buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity()) {
@@ -126,50 +165,59 @@ impl Core {
         }
     }
 
-    /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
+    /// Takes one cluster's view over, if it is newer than the one in force.
+    pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
+        let mut clusters = self.clusters.borrow_mut();
+        match clusters.get(name) {
+            Some(cluster) => {
+                cluster.budget.borrow_mut().set(&table.settings.retry);
+                for lost in cluster.apply(view, self.now()) {
+                    self.waits.member_lost(lost.identity());
+                }
+            }
+            None => {
+                // Each thread and cluster starts its rotation elsewhere.
+                self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
+                let (retry, zone) = (&table.settings.retry, &table.settings.zone);
+                clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
+            }
+        }
+        clusters[name].set_gate(table.gates.get(name));
+    }
+
+    /// Lets a cluster go that is in no table any more.
+    pub fn forget(&self, name: &ClusterName) {
+        if let Some(cluster) = self.clusters.borrow_mut().remove(name) {
+            cluster.leave();
+        }
+    }
+
+    /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
+        // They would keep members alive that have left.
+        self.spare_requests.take();
         let old = self.settings.replace(table.settings.clone());
+        if old.cookie_keys != table.settings.cookie_keys {
+            *self.cookie_keys.borrow_mut() = Keys::new(&table.settings.cookie_keys);
+        }
         let zone = table.settings.zone.as_str();
         *self.routes.borrow_mut() = table.routes.clone();
         *self.access_log.borrow_mut() = table.access_log.clone();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|name, cluster| {
-            let stays = table.views.contains_key(name);
-            if !stays {
-                cluster.leave();
-            }
-            stays
-        });
-        for (name, view) in &table.views {
-            match clusters.get(name) {
-                Some(cluster) => {
-                    cluster.budget.borrow_mut().set(&table.settings.retry);
-                    cluster.set_zone(zone);
-                    for lost in cluster.apply(view, self.now()) {
-                        self.waits.member_lost(lost.identity());
-                    }
-                }
-                None => {
-                    // Each thread and cluster starts its rotation elsewhere.
-                    self.seed.set(logic::seed::Chance::new(self.seed.get()).bits());
-                    let retry = &table.settings.retry;
-                    clusters.insert(name.clone(), Cluster::new(view, self.seed.get(), retry, zone));
-                }
-            }
-            clusters[name].set_gate(table.gates.get(name));
+        let clusters = self.clusters.borrow();
+        if old.zone != table.settings.zone {
+            clusters.values().for_each(|cluster| cluster.set_zone(zone));
         }
         let before = self.route_targets.take();
+        // A cluster that has left the table is still there for a moment.
+        let known = |name: &ClusterName| table.views.get(name).and_then(|_| clusters.get(name)).cloned();
         let of_route = |(place, route): (usize, &wire::settings::RouteSettings)| {
-            let mut target =
-                Target::new(route, route.clusters().map(|name| clusters.get(name).cloned()).collect());
-            if old.routes.get(place) == Some(route)
-                && let Some(before) = before.get(place)
-            {
-                target.go_on_from(before);
+            let same = before.get(place).filter(|_| old.routes.get(place) == Some(route));
+            match same {
+                Some(same) if same.leads_to(route.clusters().map(known)) => same.clone(),
+                Some(same) => Rc::new(Target::new(route, route.clusters().map(known).collect(), Some(same))),
+                None => Rc::new(Target::new(route, route.clusters().map(known).collect(), None)),
             }
-            Rc::new(target)
         };
         *self.route_targets.borrow_mut() = table.settings.routes.iter().enumerate().map(of_route).collect();
-        self.report_now.notify_one();
     }
 }

@@ -33,6 +33,7 @@ impl Exchange {
 
     /// Sends what is at hand of the request. An error means that the member took nothing.
     pub fn begin(&mut self, request: &Request) -> io::Result<()> {
+        self.reply.set_cookie = request.room.as_ref().and_then(|held| held.set_cookie.clone());
         self.upload = Upload::begin(&mut self.connection, request)?;
         self.reply.keeps_continue = self.upload.is_held();
         Ok(())

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use wire::id::MemberName;
+use wire::id::{Epoch, MemberName};
 use wire::view::View;
 
 /// The bounds of one cluster's members.
 #[derive(Debug, Default)]
 pub struct Gate {
+    /// Of the view that says so.
+    epoch: Epoch,
     rooms: BTreeMap<MemberName, Arc<Rooms>>,
     pub queue: Arc<Queue>,
 }
@@ -40,7 +42,10 @@ impl Gate {
         if bounded.is_empty() {
             return None;
         }
-        let mut gate = Gate { rooms: BTreeMap::new(), queue: Arc::default() };
+        if let Some(old) = old.filter(|old| old.epoch == view.epoch) {
+            return Some(old.clone());
+        }
+        let mut gate = Gate { epoch: view.epoch, rooms: BTreeMap::new(), queue: Arc::default() };
         if let Some(old) = old {
             gate.queue = old.queue.clone();
         }

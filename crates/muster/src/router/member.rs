@@ -142,7 +142,7 @@ impl Member {
             None => Some(None),
             Some((rooms, queue)) => {
                 let slot = rooms.take(queue, &self.name);
-                slot.map(|slot| Some(Box::new(Held::Taken { _slot: slot })))
+                slot.map(|slot| Some(Held::taken(slot)))
             }
         }
     }
@@ -226,12 +226,17 @@ impl Cluster {
         let mut members = self.members.borrow_mut();
         let old = std::mem::take(&mut *members);
         for (index, fresh) in view.members.iter().enumerate() {
-            let known = old.iter().find(|member| member.name == fresh.name).cloned();
+            // Mostly at the same place as before; searching all for each would take long in a large cluster.
+            let is_it = |member: &&Rc<Member>| member.name == fresh.name;
+            let known = old.get(index).filter(is_it).or_else(|| old.iter().find(is_it)).cloned();
             let member = known.unwrap_or_else(|| Member::new(fresh, &self.balancer));
             member.take_over(index, fresh);
             members.push(member);
         }
-        let has_left = |member: &&Rc<Member>| !members.iter().any(|stays| Rc::ptr_eq(stays, member));
+        let has_left = |member: &&Rc<Member>| {
+            let place = member.index.get().map(usize::from);
+            !place.and_then(|place| members.get(place)).is_some_and(|stays| Rc::ptr_eq(stays, member))
+        };
         old.iter().filter(has_left).for_each(|member| member.leave());
     }
 
@@ -241,6 +246,14 @@ impl Cluster {
 
     /// Bounds the requests under way as the view in force says; whoever waits looks again.
     pub fn set_gate(&self, gate: Option<&Arc<Gate>>) {
+        let is_same = match (&*self.gate.borrow(), gate) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            (_, _) => false,
+        };
+        if is_same {
+            return;
+        }
         for member in &*self.members.borrow() {
             let rooms = gate.and_then(|gate| Some((gate.rooms(&member.name)?, gate.queue.clone())));
             *member.gate.borrow_mut() = rooms;

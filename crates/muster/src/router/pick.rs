@@ -4,8 +4,10 @@
 //! the common case, asks that cluster at once. Promise: who has `requests_max` requests under way over all threads of
 //! the router gets no more; who came first to a full cluster is served first.
 
+use super::core::Core;
 use super::gate::Slot;
 use super::member::{Cluster, Member};
+use super::own_cookie::session_values;
 use logic::affinity;
 use logic::balance::{Ask, Choice, Tried};
 use logic::http::request::RequestHead;
@@ -15,19 +17,19 @@ use logic::time::Time;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wire::settings::{RouteSettings, Spread};
-use wire::view::{Affinity, HashKey, Policy, View};
+use wire::view::{Affinity, AffinityKind, HashKey, Policy, View};
 
 /// Where requests of one route go.
 #[derive(Debug)]
 pub struct Target {
+    /// How the route reads sessions, instead of its clusters.
+    affinity: Option<Affinity>,
     /// In the order of the levels; None while the view of a cluster is not known.
     clusters: Vec<Option<Rc<Cluster>>>,
     /// For each cluster the first one that reads sessions in the same way.
     reads_as: Vec<usize>,
     /// None where there is nothing to decide: one cluster, whatever the zone.
     spreader: Option<RefCell<Spreader>>,
-    /// Instead of that of the clusters.
-    affinity: Option<Box<Affinity>>,
 }
 
 /// A member with room for the request, or one to wait for.
@@ -41,17 +43,32 @@ pub struct Picked {
 /// Room for the request at its member; nothing where that has no bound. Small: every idle session carries it.
 pub type Room = Option<Box<Held>>;
 
-#[derive(Debug)]
-pub enum Held {
+#[derive(Debug, Default)]
+pub struct Held {
     /// Given back with the request.
-    Taken { _slot: Slot },
-    /// There is none: the request may wait, for this member only where its session is there.
-    Awaited { is_own: bool },
+    _slot: Option<Slot>,
+    /// There is no room: the request may wait.
+    awaited: Option<Awaited>,
+    /// What the answer's Set-Cookie header shall say.
+    pub set_cookie: Option<Box<str>>,
 }
 
-/// Whether the request has to wait for room.
-pub fn is_awaited(room: &Room) -> bool {
-    matches!(room.as_deref(), Some(Held::Awaited { .. }))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    AnyMember,
+    /// The one that has its session.
+    OwnMember,
+}
+
+impl Held {
+    pub fn taken(slot: Slot) -> Box<Self> {
+        Box::new(Self { _slot: Some(slot), ..Self::default() })
+    }
+}
+
+/// What the request has to wait for, if anything.
+pub fn awaited(room: &Room) -> Option<Awaited> {
+    room.as_ref().and_then(|held| held.awaited)
 }
 
 /// Nobody can have the request.
@@ -60,8 +77,11 @@ pub type Nobody = (Fault, String);
 /// A request that asks for a member.
 #[derive(Clone, Copy)]
 pub struct Asking<'a, 'h> {
+    pub core: &'a Core,
     pub head: &'a RequestHead<'h, 'h>,
     pub client: &'a str,
+    /// It came over TLS.
+    pub is_secure: bool,
     pub tried: &'a [Rc<Member>],
     pub now: Time,
     /// It has waited for its turn, which has come.
@@ -69,13 +89,21 @@ pub struct Asking<'a, 'h> {
 }
 
 impl Target {
-    pub fn new(route: &RouteSettings, clusters: Vec<Option<Rc<Cluster>>>) -> Self {
+    /// `before` is the target of the same route in an older table: whose turn it is stays.
+    pub fn new(
+        route: &RouteSettings,
+        clusters: Vec<Option<Rc<Cluster>>>,
+        before: Option<&Rc<Target>>,
+    ) -> Self {
         let needs_spreader = clusters.len() > 1 || route.spread == Spread::ZoneFirst;
         let mut target = Self {
+            affinity: route.affinity.clone(),
             clusters,
             reads_as: Vec::new(),
-            spreader: needs_spreader.then(|| RefCell::new(Spreader::new(route))),
-            affinity: route.affinity.clone().map(Box::new),
+            spreader: needs_spreader.then(|| match before.and_then(|before| before.spreader.as_ref()) {
+                Some(spreader) => spreader.clone(),
+                None => RefCell::new(Spreader::new(route)),
+            }),
         };
         target.reads_as = target.readers();
         target
@@ -88,22 +116,25 @@ impl Target {
         let reader_of = |cluster: usize| {
             (0..cluster).find(|earlier| affinity(*earlier) == affinity(cluster)).unwrap_or(cluster)
         };
-        let is_one = self.clusters.len() == 1 || self.affinity.is_some();
-        if is_one { vec![0; self.clusters.len()] } else { (0..self.clusters.len()).map(reader_of).collect() }
-    }
-
-    /// How sessions are read on the way to the cluster of `view`.
-    fn affinity<'a>(&'a self, view: &'a View) -> Option<&'a Affinity> {
-        self.affinity.as_deref().or(view.affinity.as_ref())
-    }
-
-    /// Takes over whose turn it is from the same route of an older table.
-    pub fn go_on_from(&mut self, old: &Target) {
-        if let (Some(spreader), Some(old)) = (&mut self.spreader, &old.spreader)
-            && self.clusters.len() == old_len(old)
-        {
-            *spreader = RefCell::new(old.borrow().clone());
+        if self.clusters.len() == 1 || self.affinity.is_some() {
+            return vec![0; self.clusters.len()];
         }
+        (0..self.clusters.len()).map(reader_of).collect()
+    }
+
+    fn affinity_of<'a>(&'a self, view: &'a View) -> Option<&'a Affinity> {
+        self.affinity.as_ref().or(view.affinity.as_ref())
+    }
+
+    /// Whether it is the target that would be made of these clusters now.
+    pub fn leads_to(&self, mut clusters: impl Iterator<Item = Option<Rc<Cluster>>>) -> bool {
+        let is_same = |own: &Option<Rc<Cluster>>| match (own, clusters.next().flatten()) {
+            (Some(own), Some(other)) => Rc::ptr_eq(own, &other),
+            (None, None) => true,
+            (_, _) => false,
+        };
+        let may_differ = self.clusters.len() > 1;
+        self.clusters.iter().all(is_same) && (!may_differ || self.reads_as == self.readers())
     }
 
     /// Counts the request with the retry budget of each cluster that it may go to, and finds its member.
@@ -153,16 +184,17 @@ impl Target {
         let Some(member) = cluster.members.borrow().get(usize::from(index)).cloned() else {
             return Err((Fault::NoMember, "the chosen member has left".into()));
         };
-        let room = if is_full || (!asking.is_called && cluster.has_waiting()) {
-            Some(Box::new(Held::Awaited { is_own }))
+        let mut room = if is_full || (!asking.is_called && cluster.has_waiting()) {
+            let awaited = if is_own { Awaited::OwnMember } else { Awaited::AnyMember };
+            Some(Box::new(Held { awaited: Some(awaited), ..Held::default() }))
         } else {
             match member.take_room() {
                 Some(room) => room,
                 None => return Ok(None),
             }
         };
-        if !is_awaited(&room) {
-            self.note_session(cluster, &member, asking);
+        if awaited(&room).is_none() {
+            self.note_session(cluster, &member, index, asking, &mut room);
             if is_failover {
                 cluster.failed_over.set(cluster.failed_over.get() + 1);
             }
@@ -178,35 +210,61 @@ impl Target {
         let view = cluster.view.borrow();
         let mut ask = Ask { key: key_of(&view, asking), ..Ask::new(&tried, asking.now) };
         let mut balancer = cluster.balancer.borrow_mut();
-        let Some(affinity) = self.affinity(&view) else {
+        let Some(affinity) = self.affinity_of(&view) else {
             return balancer.choose(std::iter::empty(), &ask);
         };
-        let (head, path) = (asking.head, asking.head.target.as_bytes());
-        let Some(value) = affinity::session_values(head.cookies(), path, affinity).next() else {
+        let keys = asking.core.cookie_keys.borrow();
+        let values = || session_values(&keys, &view, affinity, asking.head);
+        let Some(value) = values().next() else {
             return balancer.choose(std::iter::empty(), &ask);
         };
         ask.session = Some(affinity::session_key(value, affinity));
-        balancer.choose(affinity::clone_ids(head.cookies(), path, affinity), &ask)
+        balancer.choose(affinity::clone_ids_of(values(), affinity), &ask)
     }
 
-    /// Counts the request's session with its member.
-    fn note_session(&self, cluster: &Cluster, member: &Member, asking: &Asking<'_, '_>) {
+    /// Counts the request's session with its member, and begins one where the router keeps them.
+    fn note_session(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        index: u16,
+        asking: &Asking<'_, '_>,
+        room: &mut Room,
+    ) {
         let view = cluster.view.borrow();
-        let Some(affinity) = self.affinity(&view) else { return };
-        let target = asking.head.target.as_bytes();
-        if let Some(value) = affinity::session_values(asking.head.cookies(), target, affinity).next() {
-            member.sessions.borrow_mut().add(affinity::session_key(value, affinity), asking.now);
+        let Some(affinity) = self.affinity_of(&view) else { return };
+        let keys = asking.core.cookie_keys.borrow();
+        let mut values = session_values(&keys, &view, affinity, asking.head);
+        let first = values.next();
+        let mut key = first.map(|value| affinity::session_key(value, affinity));
+        if affinity.kind == AffinityKind::Own {
+            let names_any = |value: &str| affinity::ids_of(value, affinity).any(|id| self.has_clone_id(id));
+            if !first.into_iter().chain(values).any(names_any) {
+                let id = asking.core.session_id();
+                let clone_id = &view.members[usize::from(index)].clone_id;
+                if let Some(cookie) = keys.set_cookie(&view, clone_id, id, asking.is_secure) {
+                    key = Some(affinity::key_of_bytes(format!("{:016x}{:016x}", id[0], id[1]).as_bytes()));
+                    room.get_or_insert_default().set_cookie = Some(cookie);
+                }
+            }
         }
+        if let Some(key) = key {
+            member.sessions.borrow_mut().add(key, asking.now);
+        }
+    }
+
+    /// Whether a member of the route has it, in whatever state.
+    fn has_clone_id(&self, clone_id: &str) -> bool {
+        let has = |cluster: &Rc<Cluster>| {
+            cluster.view.borrow().members.iter().any(|member| member.clone_id == clone_id)
+        };
+        self.clusters.iter().flatten().any(has)
     }
 }
 
 /// Members that fill up between being chosen and being asked, of one request. 16: more only happens where many
 /// threads compete for the last places, and then waiting is right.
 const PASSES_MAX: usize = 16;
-
-fn old_len(spreader: &RefCell<Spreader>) -> usize {
-    spreader.borrow().cluster_count()
-}
 
 /// The request as the clusters of its route read it.
 struct Read<'a, 'h> {
@@ -219,9 +277,9 @@ impl<'a, 'h> Read<'a, 'h> {
     fn new(target: &'a Target, asking: &'a Asking<'a, 'h>) -> Self {
         let session = target.clusters.iter().flatten().find_map(|cluster| {
             let view = cluster.view.borrow();
-            let affinity = target.affinity(&view)?;
-            let path = asking.head.target.as_bytes();
-            let value = affinity::session_values(asking.head.cookies(), path, affinity).next()?;
+            let affinity = target.affinity_of(&view)?;
+            let keys = asking.core.cookie_keys.borrow();
+            let value = session_values(&keys, &view, affinity, asking.head).next()?;
             Some(affinity::session_key(value, affinity))
         });
         Self { target, asking, session }
@@ -245,9 +303,10 @@ impl Clusters for Read<'_, '_> {
     fn each_clone_id(&self, cluster: usize, look: &mut dyn FnMut(&str) -> bool) {
         let Some(cluster) = &self.target.clusters[cluster] else { return };
         let view = cluster.view.borrow();
-        let Some(affinity) = self.target.affinity(&view) else { return };
-        let path = self.asking.head.target.as_bytes();
-        let _ = affinity::clone_ids(self.asking.head.cookies(), path, affinity).any(|id| look(id));
+        let Some(affinity) = self.target.affinity_of(&view) else { return };
+        let keys = self.asking.core.cookie_keys.borrow();
+        let values = session_values(&keys, &view, affinity, self.asking.head);
+        let _ = affinity::clone_ids_of(values, affinity).any(|id| look(id));
     }
 
     fn key(&self, cluster: usize) -> u64 {
@@ -270,3 +329,6 @@ fn key_of(view: &View, asking: &Asking<'_, '_>) -> u64 {
     };
     affinity::key_of_bytes(value.unwrap_or(asking.client.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Rare, and therefore in a future of its own: who does not wait carries none of it.
 
 use super::gate::Place;
-use super::pick::{Held, is_awaited};
+use super::pick::{Awaited, awaited};
 use super::request::{Refused, Request};
 use super::session::Session;
 use super::waits::Signal;
@@ -25,7 +25,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
         };
         return Err(refused(request, reason));
     }
-    let is_own = matches!(request.room.as_deref(), Some(Held::Awaited { is_own: true }));
+    let is_own = awaited(&request.room) == Some(Awaited::OwnMember);
     let waiting = Waiting {
         place: queue.enter(is_own.then(|| request.member.name.clone())),
         _count: Count::begin(&cluster.waiting),
@@ -50,10 +50,10 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
             Err(Signal::MemberLost | Signal::Stopping) => {}
         }
         let now = client.core.now();
-        if let Err((fault, reason)) = request.pick_again(client.address(), now) {
+        if let Err((fault, reason)) = request.pick_again(&client.core, client.address(), now) {
             return Err(request.refused(fault, &reason));
         }
-        if !is_awaited(&request.room) {
+        if awaited(&request.room).is_none() {
             return Ok(());
         }
     }

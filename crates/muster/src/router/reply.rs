@@ -41,6 +41,8 @@ pub struct Reply {
     pub keeps_continue: bool,
     pub has_continued: bool,
     unchunk: bool,
+    /// Goes with the final head.
+    pub set_cookie: Option<Box<str>>,
     /// Carries a large body past this process.
     pipe: Option<Pipe>,
 }
@@ -72,6 +74,7 @@ impl Reply {
             keeps_continue: false,
             has_continued: false,
             unchunk: false,
+            set_cookie: None,
             pipe: None,
         }
     }
@@ -194,6 +197,9 @@ impl Reply {
                 continue;
             }
             head.write(VIA, &mut out);
+            if let Some(cookie) = &self.set_cookie {
+                add_cookie(&mut out, cookie);
+            }
             self.head_bytes_sent += out.len() as u64;
             self.status = head.status;
             self.client_closes = head.client_closes;
@@ -263,6 +269,16 @@ impl Reply {
         self.bytes_sent += (first.len() + second.len()) as u64;
         self.unsent.send(client, first, second).map_err(|_| Fault::ClientGone)
     }
+}
+
+/// Adds a line to a head that was written to its end.
+fn add_cookie(head: &mut Vec<u8>, cookie: &str) {
+    let end = head.len() - 2;
+    assert!(head.ends_with(b"\r\n\r\n"), "a head ends in an empty line");
+    head.truncate(end);
+    head.extend_from_slice(b"Set-Cookie: ");
+    head.extend_from_slice(cookie.as_bytes());
+    head.extend_from_slice(b"\r\n\r\n");
 }
 
 /// Appends the payload of a chunked body.

@@ -1,13 +1,16 @@
 //! What data threads counted, added up for the manager.
 
 use super::core::Core;
+use super::member::{Cluster, Ejected};
+use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
 use logic::time::Time;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
+use wire::router::{ClusterTraffic, Ejection, MemberTraffic, RouterReport, Totals};
 
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +27,10 @@ pub struct ClusterCounts {
     pub cluster: ClusterName,
     pub applied: Epoch,
     pub members: Vec<MemberCounts>,
+    pub failed_over: u64,
+    pub queued: u64,
+    pub queue_refused: u64,
+    pub waiting: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -34,39 +41,72 @@ pub struct MemberCounts {
     pub in_flight: u64,
     pub latency: Histogram,
     pub sessions: SessionCount,
+    pub ejection: Option<Ejected>,
 }
 
-/// Reads the counts of a data thread. With `fade`, durations counted so far weigh half from now on.
-pub fn of_thread(core: &Core, fade: bool) -> ThreadReport {
-    let clusters = core.clusters.borrow();
-    let clusters = clusters.iter().map(|(name, cluster)| {
-        let members = cluster.members.borrow();
-        let members = members.iter().map(|member| {
-            let mut latency = member.latency.borrow_mut();
-            let counts = MemberCounts {
-                member: member.name.clone(),
-                requests: member.requests.get(),
-                failed: member.failed.get(),
-                in_flight: member.in_flight(),
-                latency: latency.clone(),
-                sessions: member.sessions.borrow().clone(),
-            };
-            if fade {
-                latency.fade();
-            }
-            counts
-        });
-        ClusterCounts {
-            cluster: name.clone(),
-            applied: cluster.view.borrow().epoch,
-            members: members.collect(),
-        }
-    });
+/// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
+pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
+    let known: Vec<(ClusterName, Rc<Cluster>)> = {
+        let clusters = core.clusters.borrow();
+        clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone())).collect()
+    };
+    let mut clusters = Vec::with_capacity(known.len());
+    let mut slices = Slices::begin();
+    for (name, cluster) in known {
+        clusters.push(of_cluster(name, &cluster, fade));
+        slices.pause().await;
+    }
     ThreadReport {
         is_stopping: core.is_stopping.get(),
         connections: core.connections() as u64,
         totals: core.totals.get(),
-        clusters: clusters.collect(),
+        clusters,
+    }
+}
+
+/// Threads judge for themselves: the ejection that lasts longest is told, and how many leave the member out.
+fn add_ejection(traffic: &mut MemberTraffic, ejected: Option<&Ejected>, now: Time) {
+    let Some(ejected) = ejected else { return };
+    let left_ms = ejected.until.since_ms(now);
+    let threads = u32::from(left_ms > 0);
+    match &mut traffic.ejection {
+        Some(known) => {
+            known.threads += threads;
+            if left_ms > known.left_ms {
+                known.left_ms = left_ms;
+                known.reason.clone_from(&ejected.reason);
+            }
+        }
+        None => traffic.ejection = Some(Ejection { reason: ejected.reason.clone(), threads, left_ms }),
+    }
+}
+
+fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts {
+    let members = cluster.members.borrow();
+    let members = members.iter().map(|member| {
+        let mut latency = member.latency.borrow_mut();
+        let counts = MemberCounts {
+            member: member.name.clone(),
+            requests: member.requests.get(),
+            failed: member.failed.get(),
+            in_flight: member.in_flight(),
+            latency: latency.clone(),
+            sessions: member.sessions.borrow().clone(),
+            ejection: member.ejection.borrow().clone(),
+        };
+        if fade {
+            latency.fade();
+        }
+        counts
+    });
+    ClusterCounts {
+        cluster: name,
+        applied: cluster.view.borrow().epoch,
+        members: members.collect(),
+        failed_over: cluster.failed_over.get(),
+        queued: cluster.queued.get(),
+        queue_refused: cluster.queue_refused.get(),
+        waiting: u64::from(cluster.waiting.get()),
     }
 }
 
@@ -115,7 +155,16 @@ impl Summary {
             let applied = applied.unwrap_or_default();
             let counts: Vec<&ClusterCounts> = found.iter().filter_map(|(_, counts)| *counts).collect();
             let members = self.members(cluster, &counts, now);
-            report.clusters.push(ClusterTraffic { cluster: cluster.clone(), applied, members });
+            let sum = |of: fn(&ClusterCounts) -> u64| counts.iter().map(|counts| of(counts)).sum();
+            report.clusters.push(ClusterTraffic {
+                cluster: cluster.clone(),
+                applied,
+                members,
+                failed_over: sum(|counts| counts.failed_over),
+                queued: sum(|counts| counts.queued),
+                queue_refused: sum(|counts| counts.queue_refused),
+                waiting: sum(|counts| counts.waiting),
+            });
         }
         self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
         report
@@ -135,6 +184,7 @@ impl Summary {
                 sessions: 0,
                 latency_p50_us: 0,
                 latency_p99_us: 0,
+                ejection: None,
             };
             for member in
                 counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
@@ -143,6 +193,7 @@ impl Summary {
                 traffic.failed += member.failed;
                 traffic.in_flight += member.in_flight;
                 latency.merge(&member.latency);
+                add_ejection(&mut traffic, member.ejection.as_ref(), now);
                 sessions.merge(&member.sessions, now);
             }
             traffic.sessions = sessions.estimate(now);

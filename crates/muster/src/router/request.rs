@@ -6,7 +6,7 @@
 
 use super::core::Core;
 use super::member::{Cluster, Member};
-use super::pick::{Asking, Nobody, Picked, Room, Target, is_awaited};
+use super::pick::{Asking, Nobody, Picked, Room, Target, awaited};
 use super::waits::NEVER;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
@@ -101,7 +101,7 @@ pub enum Admission {
     Incomplete,
     /// So many bytes were used; what follows belongs to the next request.
     Admitted {
-        request: Request,
+        request: Box<Request>,
         used: usize,
     },
     Refused {
@@ -115,6 +115,7 @@ pub enum Admission {
 pub struct Caller<'a> {
     pub address: &'a str,
     pub is_trusted: bool,
+    pub is_http2: bool,
     /// Of the listener that took the connection.
     pub port: u16,
 }
@@ -149,8 +150,10 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     }
     let used = head.length + step.used;
     let now = core.now();
+    let scheme = "http";
     let found = find_target(core, &head, caller).and_then(|target| {
-        let asking = Asking { head: &head, client: caller.address, tried: &[], now, is_called: false };
+        let (client, is_secure) = (caller.address, scheme == "https");
+        let asking = Asking { core, head: &head, client, is_secure, tried: &[], now, is_called: false };
         Ok((target.admit(&asking)?, target))
     });
     let (picked, target) = match found {
@@ -166,8 +169,9 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         &Forwarding {
             client: caller.address,
             is_trusted: caller.is_trusted,
-            scheme: "http",
+            scheme,
             via: VIA,
+            is_http2: caller.is_http2,
             private,
         },
         &mut buffer,
@@ -175,7 +179,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
-    let request = Request {
+    let request = core.keep_request(Request {
         target,
         cluster: picked.cluster,
         member: picked.member,
@@ -196,7 +200,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         started_us,
         deadline_us: deadline(started_us, settings.timeouts.request_ms),
         silences: 0,
-    };
+    });
     Admission::Admitted { request, used }
 }
 
@@ -239,10 +243,16 @@ fn find_target(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> R
 
 impl Request {
     /// Gives the request to another member than those that have tried; None if there is none with room.
-    pub fn pick_other(&mut self, client: &str, tried: &[Rc<Member>], now: logic::time::Time) -> Option<()> {
+    pub fn pick_other(
+        &mut self,
+        core: &Core,
+        client: &str,
+        tried: &[Rc<Member>],
+        now: logic::time::Time,
+    ) -> Option<()> {
         // Whoever has been carried once does not wait behind those that have not.
-        let picked = self.picked(client, tried, now, true).ok()?;
-        if is_awaited(&picked.room) {
+        let picked = self.picked(core, client, tried, now, true).ok()?;
+        if awaited(&picked.room).is_some() {
             return None;
         }
         (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
@@ -250,8 +260,8 @@ impl Request {
     }
 
     /// Looks again whether a member has room, for a request that has been called.
-    pub fn pick_again(&mut self, client: &str, now: logic::time::Time) -> Result<(), Nobody> {
-        let picked = self.picked(client, &[], now, true)?;
+    pub fn pick_again(&mut self, core: &Core, client: &str, now: logic::time::Time) -> Result<(), Nobody> {
+        let picked = self.picked(core, client, &[], now, true)?;
         (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
         Ok(())
     }
@@ -259,6 +269,7 @@ impl Request {
     /// Chooses anew, with the head as it was written for the member.
     fn picked(
         &self,
+        core: &Core,
         client: &str,
         tried: &[Rc<Member>],
         now: logic::time::Time,
@@ -270,7 +281,9 @@ impl Request {
         let Ok(Some(head)) = parse(&self.buffer[..self.head_length], &mut space, limits) else {
             return Err((Fault::NoMember, "the request cannot be read again".into()));
         };
-        self.target.pick(&Asking { head: &head, client, tried, now, is_called })
+        // As we told the member ourselves.
+        let is_secure = head.header("x-forwarded-proto") == Some(b"https");
+        self.target.pick(&Asking { core, head: &head, client, is_secure, tried, now, is_called })
     }
 
     /// The answer that the router itself gives instead of a member's.

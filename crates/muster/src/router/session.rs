@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Progress};
 use super::http2;
 use super::lot::park_at_us;
 use super::member::Member;
-use super::pick::is_awaited;
+use super::pick::awaited;
 use super::queue;
 use super::reply::{Reply, State};
 use super::request::{Admission, Caller, Refused, Request, admit};
@@ -59,6 +59,18 @@ pub struct Origin {
     pub port: u16,
 }
 
+impl Origin {
+    /// As who a request asks that comes by this stream.
+    fn caller(&self, stream: &Stream) -> Caller<'_> {
+        Caller {
+            address: &self.address,
+            is_trusted: self.is_trusted,
+            is_http2: stream.is_single(),
+            port: self.port,
+        }
+    }
+}
+
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -84,10 +96,8 @@ enum After {
 }
 
 enum Read {
-    Request(Request),
+    Request(Box<Request>),
     Refused(Refused),
-    /// The beginning of HTTP/2.
-    Http2,
     /// Nothing came for a while.
     Parked {
         idle_until_us: u64,
@@ -124,17 +134,19 @@ pub fn serve_again(core: Rc<Core>, stream: TcpStream, origin: Rc<Origin>) -> imp
 }
 
 /// Serves one request after the other, until either side ends it.
-pub async fn converse(mut session: Session) {
-    session.ticket.enter().await;
-    loop {
-        match session.turn().await {
-            Next::Request if session.client.stream.is_single() => return,
-            Next::Request => {}
-            Next::Park { idle_until_us } => return session.client.park(idle_until_us),
-            Next::Close => return,
-            Next::Linger => return Box::pin(answers::linger(session)).await,
-            Next::Reset => return session.client.stream.reset(),
-            Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+pub fn converse(mut session: Session) -> impl Future<Output = ()> {
+    async move {
+        session.ticket.enter().await;
+        loop {
+            match session.turn().await {
+                Next::Request if session.client.stream.is_single() => return,
+                Next::Request => {}
+                Next::Park { idle_until_us } => return session.client.park(idle_until_us),
+                Next::Close => return,
+                Next::Linger => return Box::pin(answers::linger(session)).await,
+                Next::Reset => return session.client.stream.reset(),
+                Next::Http2 => return Box::pin(http2::front::serve(session)).await,
+            }
         }
     }
 }
@@ -142,16 +154,15 @@ pub async fn converse(mut session: Session) {
 impl Session {
     /// The life of one request.
     async fn turn(&mut self) -> Next {
-        let read = self.read_head().await;
-        let mut request = match self.client.told_apart(read) {
+        let mut request = match self.read_head().await {
             Read::Request(request) => request,
-            Read::Http2 => return Next::Http2,
+            Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
             Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
         self.client.may_speak_http2 = false;
-        if is_awaited(&request.room)
+        if awaited(&request.room).is_some()
             && let Some(next) = Box::pin(self.wait_for_room(&mut request)).await
         {
             return next;
@@ -169,7 +180,7 @@ impl Session {
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
         };
-        self.client.core.give_buffer(std::mem::take(&mut request.buffer));
+        self.client.core.give_request(request);
         if self.client.surplus.len() > SURPLUS_MAX_BYTES { Next::Close } else { next }
     }
 
@@ -203,7 +214,7 @@ impl Session {
             let Self { ticket, client } = self;
             let Client { stream, core, surplus, origin, .. } = client;
             ticket.set_idle(is_idle);
-            let caller = origin.caller();
+            let caller = origin.caller(stream);
             let read = ticket
                 .until(deadline, |context| {
                     poll_read(&core.scratch, stream, context, |bytes| match bytes {
@@ -241,8 +252,8 @@ impl Session {
     }
 
     fn try_admit(&mut self, bytes: &[u8]) -> Option<Read> {
-        let Client { core, surplus, origin, .. } = &mut self.client;
-        let caller = origin.caller();
+        let Client { core, stream, surplus, origin, .. } = &mut self.client;
+        let caller = origin.caller(stream);
         take_admission(admit(core, caller, bytes), bytes, surplus)
     }
 
@@ -272,7 +283,7 @@ impl Session {
                 Verdict::Retry { place: Place::OtherMember } => {
                     tried.push(request.member.clone());
                     let now = self.client.core.now();
-                    if request.pick_other(self.client.address(), &tried, now).is_none() {
+                    if request.pick_other(&self.client.core, self.client.address(), &tried, now).is_none() {
                         return Err(failed);
                     }
                     in_flight = in_flight.moved_to(&request.member);
@@ -546,12 +557,6 @@ impl Session {
     }
 }
 
-impl Origin {
-    fn caller(&self) -> Caller<'_> {
-        Caller { address: &self.address, is_trusted: self.is_trusted, port: self.port }
-    }
-}
-
 impl Client {
     /// Its address as text.
     pub fn address(&self) -> &str {
@@ -578,20 +583,9 @@ impl Client {
         Self { core, stream, origin, surplus, is_watched: true, may_speak_http2: false }
     }
 
-    /// What is no HTTP/1.1 may be the beginning of HTTP/2.
-    fn told_apart(&self, read: Read) -> Read {
-        match read {
-            // What was understood is HTTP/1; its bytes are used up, and what follows them is another request.
-            Read::Refused(refused)
-                if self.may_speak_http2
-                    && refused.line.is_empty()
-                    && !self.surplus.is_empty()
-                    && logic::http2::is_preface(&self.surplus) != Some(false) =>
-            {
-                Read::Http2
-            }
-            read => read,
-        }
+    /// Whether what it said, and what is no HTTP/1.1, is the beginning of HTTP/2.
+    fn speaks_http2(&self) -> bool {
+        self.may_speak_http2 && logic::http2::begins(&self.surplus)
     }
 
     /// Ready when the connection is broken. A client that only ended its own direction is waited for.

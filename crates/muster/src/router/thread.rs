@@ -6,6 +6,7 @@ use super::lot::{self, Lot};
 use super::report::{ThreadReport, of_thread};
 use super::session::serve;
 use super::table::Table;
+use super::takeover::take_over;
 use crate::clock::Clock;
 use std::collections::BTreeMap;
 use std::io;
@@ -75,7 +76,7 @@ async fn run(start: ThreadStart, lot: Lot) {
     let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Table(table) => core.apply(&table),
+            Order::Table(table) => take_over(&core, &table).await,
             Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let is_unwanted = Rc::new(Notify::new());
@@ -111,7 +112,8 @@ async fn run(start: ThreadStart, lot: Lot) {
     }
     // Sessions that are left end with their LocalSet; tasks of this thread end here.
     tasks.shutdown().await;
-    *slot.latest.lock().expect("nobody panics while holding it") = of_thread(&core, false);
+    let last = of_thread(&core, false).await;
+    *slot.latest.lock().expect("nobody panics while holding it") = last;
 }
 
 /// Accepts until the address is no longer wanted; whoever had connected by then is still served.
@@ -182,7 +184,7 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
             let members = cluster.members.borrow();
             members.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
         });
-        let report = of_thread(&core, is_tick && ticks.is_multiple_of(5));
+        let report = of_thread(&core, is_tick && ticks.is_multiple_of(5)).await;
         *slot.latest.lock().expect("nobody panics while holding it") = report;
         reported.notify_one();
     }

@@ -210,9 +210,12 @@ impl Ticket {
         .await
     }
 
-    /// Puts the deadline of the running wait elsewhere, from within what it polls.
+    /// Puts the deadline of the running wait elsewhere, from within what it polls. A signal that has come stays.
     pub fn postpone(&self, deadline: u64) {
-        self.arm(deadline);
+        let all = self.waits.all.borrow();
+        if all[self.key].signal.get().is_none() {
+            self.set_deadline(&all[self.key], deadline);
+        }
     }
 
     fn arm(&self, deadline: u64) {
@@ -222,6 +225,10 @@ impl Ticket {
         if wait.signal.get() == Some(Signal::Deadline) {
             wait.signal.set(None);
         }
+        self.set_deadline(wait, deadline);
+    }
+
+    fn set_deadline(&self, wait: &Wait, deadline: u64) {
         wait.deadline.set(deadline);
         if deadline < self.waits.earliest.get() {
             self.waits.earliest.set(deadline);

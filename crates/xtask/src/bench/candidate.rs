@@ -219,7 +219,7 @@ pub fn muster_config(directory: &Path, address: SocketAddr, back_ends: &[SocketA
     let console = free_address()?;
     let mut text = format!(
         "[cell]\nstate_dir = \"{}\"\n\n[console]\nlisten = \"{console}\"\n\n[routers.bench]\n\
-         listen = [\"{address}\"]\nthreads = 1\n",
+         listen = [\"{address}\"]\nthreads = 1\n\n[clusters.bench]\npolicy = \"round-robin\"\n",
         directory.join(STATE).display()
     );
     for (index, (back_end, weight)) in back_ends.iter().zip(peers::WEIGHTS).enumerate() {

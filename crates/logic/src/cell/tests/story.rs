@@ -234,6 +234,7 @@ impl Story {
                 sessions: sessions.parse().expect("a number"),
                 latency_p50_us: 100,
                 latency_p99_us: 200,
+                ejection: None,
             }
         });
         let members = members.collect();
@@ -243,7 +244,15 @@ impl Story {
             listening: Vec::new(),
             problems: Vec::new(),
             connections: 1,
-            clusters: vec![ClusterTraffic { cluster, applied, members }],
+            clusters: vec![ClusterTraffic {
+                cluster,
+                applied,
+                members,
+                failed_over: 0,
+                queued: 0,
+                queue_refused: 0,
+                waiting: 0,
+            }],
             totals: Totals::default(),
         })
     }
@@ -350,6 +359,8 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         trusted_proxies: Vec::new(),
+        advertise: String::new(),
+        plugin_cfg: None,
     }
 }
 

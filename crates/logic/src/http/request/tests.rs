@@ -10,6 +10,7 @@ const ADD: Forwarding<'_> = Forwarding {
     is_trusted: false,
     scheme: "http",
     via: "muster",
+    is_http2: false,
     private: PrivateHeaders::NotSent,
 };
 

@@ -164,13 +164,21 @@ fn check_times(cluster: &ServerCluster, findings: &mut Findings) {
             );
         }
         match server.server_io_timeout_s {
-            None | Some(0) => {
+            None => {
                 let what = format!(
-                    "Server {}: without ServerIOTimeout a hung server holds requests for ever",
+                    "Server {} has no ServerIOTimeout: Muster waits 900 s for an answer, older plug-ins for ever",
+                    server.name
+                );
+                let advice = "Set it to more seconds than the longest answer takes.";
+                findings.add(Severity::Hint, "io-timeout", server.place, what, advice);
+            }
+            Some(0) => {
+                let what = format!(
+                    "Server {}: with ServerIOTimeout 0 a hung server holds requests for ever",
                     server.name
                 );
                 let advice = "Set it to more seconds than the longest answer takes, such as 900.";
-                findings.add(Severity::Hint, "io-timeout", server.place, what, advice);
+                findings.add(Severity::Warning, "io-timeout", server.place, what, advice);
             }
             Some(timeout_s) if timeout_s < 0 => check_retry_interval(cluster, server, timeout_s, findings),
             Some(_) => {}

@@ -77,6 +77,7 @@ fn smallest_file_gets_every_default() {
                                 rate_limit: None,
                                 compresses: false,
                             },
+                            affinity: None,
                         },
                     ],
                     timeouts: Timeouts {
@@ -106,6 +107,8 @@ fn smallest_file_gets_every_default() {
                         path: "",
                     },
                     trusted_proxies: [],
+                    advertise: "",
+                    plugin_cfg: None,
                 },
             ],
             clusters: [
@@ -147,6 +150,11 @@ fn smallest_file_gets_every_default() {
                                 sends_proxy_header: false,
                                 connect_ms: None,
                                 response_ms: None,
+                                marks_silence: false,
+                                upgrade_ms: None,
+                                tunnel_idle_ms: None,
+                                asks_first: false,
+                                waits_for_continue: false,
                             },
                             run: External {
                                 address: 127.0.0.1:9001,

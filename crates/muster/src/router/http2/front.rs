@@ -112,6 +112,8 @@ impl Front {
                 self.ticket.until(self.deadline(connection), |context| self.poll(connection, context)).await;
             match ended {
                 Ok(()) => return,
+                // Something happened at the last moment.
+                Err(Signal::Deadline) if self.deadline(connection) > self.ticket.now_us() => {}
                 Err(Signal::Deadline) if self.company.count.get() > 0 => self.ask_to_leave(connection),
                 Err(Signal::Deadline) if self.is_leaving.get() || connection.has_streams() => {
                     return tracing::debug!(client = &*self.origin.address, "an HTTP/2 client takes nothing");

@@ -129,6 +129,18 @@ impl Stage {
         seen
     }
 
+    /// As `member`, for one that speaks HTTP/2.
+    pub fn http2_member(&self, name: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Seen {
+        let seen = self.member(name, 1, serve);
+        self.change(|view| member(view, name).transport.http2 = true);
+        seen
+    }
+
+    /// Stops the router in good order.
+    pub fn stop(&mut self) {
+        stop(&mut self.router);
+    }
+
     pub fn set_state(&self, name: &str, state: RunState) {
         self.change(|view| member(view, name).state = state);
     }
@@ -290,7 +302,9 @@ pub fn settings() -> RouterSettings {
         },
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
         matches_listener_port: false,
+        plugin_cfg: None,
         trusted_proxies: Vec::new(),
+        cookie_keys: Vec::new(),
     }
 }
 
