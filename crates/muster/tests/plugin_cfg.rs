@@ -569,3 +569,232 @@ fn ignore_dns_failures_serves_without_the_servers_whose_names_are_not_known() {
         refused.log()
     );
 }
+
+#[test]
+fn remove_special_headers_and_what_servers_are_told() {
+    let a = Scripted::start(|_| Reply::Answer {
+        headers: "$WSPT: x\r\n$WSEP: \r\n_WS_HAPRT_WLMVERSION: 1\r\n",
+        body: "a".into(),
+    });
+    let router = Router::start(&File::simple(Cluster::new("A").server(Server::new("a", a.address))));
+    let answered = router.get_with("/", &[("$WSRA", "6.6.6.6"), ("$WSRU", "admin"), ("$wssn", "forged")]);
+    assert_eq!(answered.text(), "a");
+    assert!(answered.headers.iter().all(|(name, _)| !name.contains("ws")), "{:?}", answered.headers);
+    let got = &a.take()[0];
+    let port = router.address.port().to_string();
+    for (name, expected) in [
+        ("$WSRA", Some("127.0.0.1")),
+        ("$WSRH", Some("127.0.0.1")),
+        ("$WSRU", None),
+        ("$WSSN", Some("127.0.0.1")),
+        ("$WSSP", Some(port.as_str())),
+        ("$WSIS", Some("false")),
+        ("$WSSC", Some("http")),
+        ("$WSPR", Some("HTTP/1.1")),
+    ] {
+        assert_eq!(got.header(name), expected, "{name} in {}", got.head);
+    }
+    let open = Cluster::new("A").with("RemoveSpecialHeaders", false).server(Server::new("a", a.address));
+    let router = Router::start(&File::simple(open));
+    router.get_with("/", &[("$WSRU", "admin")]);
+    assert_eq!(a.take()[0].header("$WSRU"), Some("admin"));
+}
+
+#[test]
+fn private_headers_go_with_upgrades_too() {
+    let a = Scripted::start(|_| {
+        Reply::Bytes(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec(),
+        )
+    });
+    let router = Router::start(&File::simple(Cluster::new("A").server(Server::new("a", a.address))));
+    let mut connection = Connection::open(router.address);
+    let head = "GET /chat HTTP/1.1\r\nHost: x:81\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n$WSRA: 6.6.6.6\r\n\r\n";
+    connection.send(head.as_bytes()).expect("sent");
+    assert_eq!(connection.read_answer("GET").expect("an answer").status, 101);
+    let got = &a.take()[0];
+    assert_eq!((got.header("$WSRA"), got.header("$WSSP")), (Some("127.0.0.1"), Some("81")), "{}", got.head);
+}
+
+#[test]
+fn trusted_proxy_enable_believes_those_of_trusted_proxy_group() {
+    let a = Scripted::named("a");
+    let file = |is_enabled: bool, address: &str| {
+        File::simple(Cluster::new("A").server(Server::new("a", a.address)))
+            .with("TrustedProxyEnable", is_enabled)
+            .raw(&format!("<TrustedProxyGroup><TrustedProxy Name=\"{address}\"/></TrustedProxyGroup>"))
+    };
+    let told = [("$WSSN", "shop.example"), ("$WSRA", "192.0.2.7"), ("$WSIS", "true")];
+    for (is_enabled, address, expected) in [
+        (true, "127.0.0.1", "192.0.2.7"),
+        (false, "127.0.0.1", "127.0.0.1"),
+        (true, "127.0.0.2", "127.0.0.1"),
+    ] {
+        let router = Router::start(&file(is_enabled, address));
+        router.get_with("/", &told);
+        let got = &a.take()[0];
+        assert_eq!(got.header("$WSRA"), Some(expected), "{is_enabled} {address}: {}", got.head);
+    }
+}
+
+#[test]
+fn app_server_port_preference_tells_the_port_of_the_connection() {
+    let a = Scripted::named("a");
+    let file = File::simple(Cluster::new("A").server(Server::new("a", a.address)));
+    let router = Router::start(&file.with("AppServerPortPreference", "WebserverPort"));
+    assert_eq!(router.get_from("shop.example:81", "/").text(), "a");
+    assert_eq!(a.take()[0].header("$WSSP"), Some(router.address.port().to_string().as_str()));
+}
+
+#[test]
+fn vhost_matching_compat_matches_the_port_of_the_connection() {
+    let (a, b) = (Scripted::named("a"), Scripted::named("b"));
+    let scratch = Scratch::new();
+    let address = free_address();
+    let file = File::new()
+        .with("VHostMatchingCompat", true)
+        .cluster(Cluster::new("A").server(Server::new("a", a.address)))
+        .cluster(Cluster::new("B").server(Server::new("b", b.address)))
+        .hosts("here", &[&format!("*:{}", address.port())])
+        .hosts("there", &["*:81"])
+        .uris("all", &["/*"])
+        .route("A", "all", "here")
+        .route("B", "all", "there");
+    scratch.write("plugin-cfg.xml", &file.to_string());
+    let mut process = Router::launch(&scratch, address, &[]);
+    wait_until_listening(address, &mut process);
+    let router = Router { scratch, address, process };
+    assert_eq!(router.get_from("shop.example:81", "/").text(), "a");
+}
+
+#[test]
+fn ws_server_idle_timeout_ends_a_quiet_tunnel_and_ws_server_io_timeout_a_silent_upgrade() {
+    let switching = Scripted::start(|_| {
+        Reply::Bytes(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec(),
+        )
+    });
+    let silent = silent();
+    let upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let server = Server::new("a", switching.address).with("wsServerIdleTimeout", 1);
+    let router = Router::start(&File::simple(Cluster::new("A").server(server)));
+    let mut connection = Connection::open(router.address);
+    connection.send(upgrade).expect("sent");
+    assert_eq!(connection.read_answer("GET").expect("an answer").status, 101);
+    let started = Instant::now();
+    assert_eq!(connection.read_to_end().expect("the end"), b"");
+    assert!(started.elapsed() > Duration::from_millis(700), "after {:?}", started.elapsed());
+    let server = Server::new("a", silent.address).with("wsServerIOTimeout", 1).with("ServerIOTimeout", 900);
+    let router = Router::start(&File::simple(Cluster::new("A").server(server)));
+    let mut connection = Connection::open(router.address);
+    connection.send(upgrade).expect("sent");
+    assert_eq!(connection.read_answer("GET").expect("an answer").status, 504);
+}
+
+/// A file for one server, with a RefreshInterval that only a signal can beat.
+fn one(name: &str, server: &Scripted) -> File {
+    File::simple(Cluster::new("A").server(Server::new(name, server.address))).with("RefreshInterval", 3600)
+}
+
+#[test]
+fn refresh_interval_is_how_often_the_file_is_looked_at() {
+    let (a, b) = (Scripted::named("a"), Scripted::named("b"));
+    let router = Router::start(&one("a", &a).with("ConfigHash", 1).with("HTTPMaxHeaders", 300));
+    assert_eq!(router.get("/").text(), "a");
+    let every_second = |server: &Scripted| {
+        File::simple(Cluster::new("A").server(Server::new("x", server.address))).with("RefreshInterval", 1)
+    };
+    router.reload(&every_second(&a).to_string());
+    router.wait_for_log("taken over");
+    // Nobody tells the router of this one.
+    router.scratch.write("plugin-cfg.xml", &every_second(&b).to_string());
+    wait_for("the new file to be seen", || match router.get("/").text().as_str() {
+        "b" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+}
+
+#[test]
+fn a_broken_file_is_refused_with_line_and_column_and_the_last_good_one_stays() {
+    let a = Scripted::named("a");
+    let mut router = Router::start(&one("a", &a));
+    router.reload("<?xml version=\"1.0\"?>\n<Config>\n  <ServerCluster Name=\"A\">\n</Config>\n");
+    router.wait_for_log("the last good file stays in use");
+    assert!(
+        router.process.log().contains("line 4") || router.process.log().contains("line 3"),
+        "{}",
+        router.process.log()
+    );
+    assert_eq!(router.get("/").text(), "a");
+    // Across a restart as well, and at another address.
+    router.process.signal(Signal::TERM);
+    assert_eq!(router.process.wait(), Some(0));
+    router.address = free_address();
+    router.process = Router::launch(&router.scratch, router.address, &[]);
+    let address = router.address;
+    wait_until_listening(address, &mut router.process);
+    assert_eq!(router.get("/").text(), "a");
+    router.wait_for_log("serving by the last good file");
+    // A wrong value is as bad as a wrong bracket.
+    router.reload(&one("a", &a).to_string().replace("3600", "often"));
+    wait_for("the value to be refused", || {
+        let log = router.process.log();
+        if log.contains("often") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(router.get("/").text(), "a");
+}
+
+#[test]
+fn without_a_good_file_nothing_is_started() {
+    let scratch = Scratch::new();
+    scratch.write("plugin-cfg.xml", "<Config><Oops</Config>");
+    let mut router = Router::launch(&scratch, free_address(), &[]);
+    assert_eq!(router.wait(), Some(2));
+    assert!(router.log().contains("line 1"), "{}", router.log());
+    let scratch = Scratch::new();
+    let mut router = Router::launch(&scratch, free_address(), &[]);
+    assert_eq!(router.wait(), Some(2));
+    assert!(router.log().contains("cannot be read"), "{}", router.log());
+}
+
+#[test]
+fn files_change_under_load_without_a_failed_request() {
+    let (a, b) = (Scripted::named("a"), Scripted::named("b"));
+    let router = Router::start(&one("a", &a));
+    let steady = Steady::start(router.address, "/x", 4);
+    steady.go_on(50);
+    // Each time another cluster, other servers and other routes; what was there before goes.
+    for round in 0..20 {
+        let name = format!("C{round}");
+        let server = if round % 2 == 0 { &b } else { &a };
+        let file = File::new()
+            .with("RefreshInterval", 3600)
+            .cluster(Cluster::new(&name).server(Server::new(&name, server.address)))
+            .hosts("any", &["*:*"])
+            .uris("all", if round % 3 == 0 { &["/*"] } else { &["/x", "/y/*"] })
+            .route(&name, "all", "any");
+        router.reload(&file.to_string());
+        steady.go_on(50);
+    }
+    wait_for("the last file to be taken over", || match router.process.log().contains("routes=2") {
+        true => Ok(()),
+        false => Err(router.process.log()),
+    });
+    steady.finish();
+    assert!(!a.take().is_empty() && !b.take().is_empty());
+}
+
+#[test]
+fn a_router_that_is_asked_to_stop_finishes_what_it_has() {
+    let slow = Scripted::start(|_| {
+        std::thread::sleep(Duration::from_millis(700));
+        answer("late")
+    });
+    let mut router = Router::start(&one("a", &slow));
+    let mut connection = Connection::open(router.address);
+    connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    wait_for("the request to arrive", || if slow.take().is_empty() { Err("none".into()) } else { Ok(()) });
+    router.process.signal(Signal::TERM);
+    assert_eq!(connection.read_answer("GET").expect("an answer").text(), "late");
+    assert_eq!(router.process.wait(), Some(0));
+}

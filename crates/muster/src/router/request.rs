@@ -48,7 +48,7 @@ pub struct Request {
     pub started_us: u64,
     pub deadline_us: u64,
     /// Attempts that ended because the member was silent.
-    pub silences: u32,
+    pub silences: u8,
 }
 
 /// A request that is answered by the router itself.
@@ -380,7 +380,7 @@ impl Request {
             None => retry::may_retry(failure, attempts_max),
             Some(rules) => {
                 let has_body = self.body_bytes > 0;
-                plugin_cfg::retry::may_retry(rules, failure, has_body, self.silences, attempts_max)
+                plugin_cfg::retry::may_retry(rules, failure, has_body, u32::from(self.silences), attempts_max)
             }
         }
     }

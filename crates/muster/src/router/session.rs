@@ -132,13 +132,12 @@ impl Session {
         };
         self.client.may_speak_http2 = false;
         if awaited(&request.room).is_some()
-            && let Err(refused) = Box::pin(queue::wait(self, &mut request)).await
+            && let Some(next) = Box::pin(self.wait_for_room(&mut request)).await
         {
-            return Box::pin(self.refuse(refused)).await;
+            return next;
         }
-        let in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut exchange = None;
-        let result = self.carry(&mut request, &mut exchange, in_flight).await;
+        let result = self.carry(&mut request, &mut exchange).await;
         let next = match self.settle(&request, result, exchange.take()) {
             After::Next(next) => next,
             After::Tunnel(connection) => {
@@ -152,6 +151,15 @@ impl Session {
         };
         self.client.core.give_request(request);
         if self.client.surplus.len() > SURPLUS_MAX_BYTES { Next::Close } else { next }
+    }
+
+    /// Waits until the request has room at its member; what comes next instead where it gets none. Apart from `turn`,
+    /// whose size every idle session has.
+    async fn wait_for_room(&mut self, request: &mut Request) -> Option<Next> {
+        match queue::wait(self, request).await {
+            Ok(()) => None,
+            Err(refused) => Some(self.refuse(refused).await),
+        }
     }
 
     async fn read_head(&mut self) -> Read {
@@ -220,12 +228,8 @@ impl Session {
     }
 
     /// Attempts until one comes to its end or none may follow.
-    async fn carry(
-        &mut self,
-        request: &mut Request,
-        exchange: &mut Option<Exchange>,
-        mut in_flight: InFlight,
-    ) -> Result<(), Failed> {
+    async fn carry(&mut self, request: &mut Request, exchange: &mut Option<Exchange>) -> Result<(), Failed> {
+        let mut in_flight = InFlight::begin(&self.client.core, &request.member);
         let mut tried: Vec<Rc<Member>> = Vec::new();
         let mut told = None;
         let mut may_reuse = true;
@@ -268,7 +272,8 @@ impl Session {
         failure.attempts = tried.len() as u32 + 1;
         let now = self.client.core.now();
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
-        request.silences += u32::from(failure.fault == Fault::MemberTimeout);
+        let is_silence = failure.fault == Fault::MemberTimeout;
+        request.silences = request.silences.saturating_add(u8::from(is_silence));
         let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
