@@ -2,6 +2,7 @@
 
 use super::super::core::Core;
 use super::super::lot::{Lot, watcher};
+use super::super::origin::Origin;
 use super::super::request::{Admission, Caller, admit};
 use super::super::table::Table;
 use super::super::tests::stage;
