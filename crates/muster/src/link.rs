@@ -48,7 +48,14 @@ pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl 
 /// Reads one frame; fails on end, silence, excess length and what does not parse. Not safe to cancel: a reader
 /// that needs to do something else meanwhile reads in a task of its own.
 pub async fn read_frame<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
-    let silence = Duration::from_millis(SILENCE_MAX_MS);
+    read_frame_within(stream, Duration::from_millis(SILENCE_MAX_MS)).await
+}
+
+/// The same with another bound of silence.
+pub async fn read_frame_within<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    silence: Duration,
+) -> io::Result<T> {
     let read = async {
         let length = stream.read_u32().await?;
         if length > FRAME_MAX_BYTES {

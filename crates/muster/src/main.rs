@@ -18,6 +18,7 @@ mod roles;
 mod router;
 mod sample_app;
 mod tls;
+mod upgrade;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -9,9 +9,17 @@ use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
+use crate::router::handover::{REQUESTS_MAX, Request, Taken};
+use crate::router::plugin_cfg::{Begun, FileOptions};
 use crate::router::{self, RouterError, RouterOptions};
+use crate::upgrade::{
+    self, Before, Origin, Predecessor, RouterAccess, ServeError, ServeOptions, TakeOverError,
+};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 
@@ -42,6 +50,8 @@ pub struct RolesOptions {
     pub selection: Selection,
     /// Who gave the configuration, for its history.
     pub who: String,
+    /// Take over what another process serves.
+    pub take_over: bool,
 }
 
 /// Why not all roles run. None is left running; see the source for whether a retry is safe.
@@ -63,6 +73,10 @@ pub enum StartError {
         #[source]
         source: RouterError,
     },
+    #[error("nothing was taken over")]
+    TakeOver(#[source] TakeOverError),
+    #[error("the routers cannot be upgraded later")]
+    Upgrade(#[source] ServeError),
 }
 
 /// The roles that run in this process. Dropping it does not stop them; `stop` does.
@@ -74,12 +88,15 @@ pub struct Running {
     pub manager: Option<ManagerHandle>,
     /// In the order in which they are stopped.
     roles: Vec<RoleHandle>,
+    /// Another process has taken over; what runs here only answers the clients that are left.
+    is_handed_over: Arc<AtomicBool>,
 }
 
 /// Starts what is selected: manager, console, agent, routers, in this order, because each looks for those before it.
 pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
     raise_file_limit();
-    let mut running = Running { console: None, manager: None, roles: Vec::new() };
+    let is_handed_over = Arc::default();
+    let mut running = Running { console: None, manager: None, roles: Vec::new(), is_handed_over };
     match start_each(options, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
@@ -90,7 +107,7 @@ pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
 }
 
 fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartError> {
-    let RolesOptions { settings, config_text, node, selection, who } = options;
+    let RolesOptions { settings, config_text, node, selection, who, take_over } = options;
     let state_dir = PathBuf::from(&settings.state_dir);
     let manager_socket = manager_socket(&state_dir);
     let console_listen = settings.console.listen;
@@ -112,20 +129,111 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
         let started = agent::start(AgentOptions { node: node.clone(), state_dir, manager_socket });
         running.add(started.map_err(|source| StartError::Agent { node: node.clone(), source })?);
     }
-    for router in routers {
-        let (state_dir, manager_socket) = (state_dir.clone(), manager_socket.clone());
-        let options = RouterOptions { node: node.clone(), router: router.clone(), state_dir, manager_socket };
-        running.add(router::start(options).map_err(|source| StartError::Router { router, source })?);
+    start_routers(&node, &state_dir, routers, upgrade_origin(selection), take_over, running)
+}
+
+/// Starts routers, each for itself or in the place of another process's.
+fn start_routers(
+    node: &NodeName,
+    state_dir: &Path,
+    routers: Vec<RouterName>,
+    origin: Result<Origin, String>,
+    take_over: bool,
+    running: &mut Running,
+) -> Result<(), StartError> {
+    if routers.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let mut place = Place::find(upgrade::socket(state_dir), &routers, take_over)?;
+    for router in routers {
+        let options = RouterOptions {
+            node: node.clone(),
+            router: router.clone(),
+            state_dir: state_dir.to_path_buf(),
+            manager_socket: manager_socket(state_dir),
+        };
+        let (inbox, taken) = place.prepare(&router);
+        let started = router::start(options, inbox, taken);
+        running.add(started.map_err(|source| StartError::Router { router, source })?);
+    }
+    place.serve(origin, running)
+}
+
+/// Starts a router without a cell, and what is needed to replace it later. Says which file it serves from.
+pub fn start_from_file(
+    options: FileOptions,
+    state_dir: &Path,
+    take_over: bool,
+) -> Result<(Running, Begun), StartError> {
+    let mut running =
+        Running { console: None, manager: None, roles: Vec::new(), is_handed_over: Arc::default() };
+    let router = options.base.name.clone();
+    let socket = upgrade::socket_of_file(state_dir, &options.path);
+    let mut place = Place::find(socket, std::slice::from_ref(&router), take_over)?;
+    let (inbox, taken) = place.prepare(&router);
+    let started = router::start_from_file(options, state_dir, inbox, taken);
+    let (role, begun) = started.map_err(|source| StartError::Router { router, source })?;
+    running.add(role);
+    let selection = Selection { manager: false, agent: false, routers: true };
+    match place.serve(upgrade_origin(selection), &mut running) {
+        Ok(()) => Ok((running, begun)),
+        Err(error) => {
+            running.stop();
+            Err(error)
+        }
+    }
+}
+
+/// Where the routers of this process can be asked for, and whose place they take.
+struct Place {
+    socket: PathBuf,
+    predecessor: Option<Predecessor>,
+    routers: Vec<RouterAccess>,
+}
+
+impl Place {
+    fn find(socket: PathBuf, routers: &[RouterName], take_over: bool) -> Result<Self, StartError> {
+        let found = if take_over { Predecessor::find(&socket, routers) } else { Ok(None) };
+        Ok(Self { socket, predecessor: found.map_err(StartError::TakeOver)?, routers: Vec::new() })
+    }
+
+    /// What a router is started with.
+    fn prepare(&mut self, router: &RouterName) -> (mpsc::Receiver<Request>, Option<Taken>) {
+        let taken = self.predecessor.as_mut().and_then(|predecessor| predecessor.taken(router));
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        self.routers.push(RouterAccess { router: router.clone(), requests });
+        (inbox, taken)
+    }
+
+    /// Waits until every router that takes another's place serves, and listens for those who want this one's.
+    fn serve(self, origin: Result<Origin, String>, running: &mut Running) -> Result<(), StartError> {
+        let Self { socket, predecessor, routers } = self;
+        let before = predecessor.map_or(Ok(Before::Nobody), Predecessor::relieve);
+        let before = before.map_err(StartError::TakeOver)?;
+        let is_handed_over = running.is_handed_over.clone();
+        let options = ServeOptions { socket, routers, origin, before, is_handed_over };
+        running.add(upgrade::serve(options).map_err(StartError::Upgrade)?);
+        Ok(())
+    }
+}
+
+/// How a successor of this process is started, or why it can have none.
+fn upgrade_origin(selection: Selection) -> Result<Origin, String> {
+    if selection.agent || selection.manager {
+        return Err("this process is not a router alone: its members would end with its agent, and its manager \
+                    cannot be in two processes. Run routers in a process of their own (`muster run --role router`), \
+                    or restart this one"
+            .into());
+    }
+    if std::process::id() == 1 {
+        return Err(
+            "this process is the first of its container, which ends with it: replace the container".into()
+        );
+    }
+    Origin::remember().map_err(|error| format!("it is not known which program this is: {error}"))
 }
 
 impl Running {
-    /// One role that was started by itself.
-    pub fn only(role: RoleHandle) -> Self {
-        Self { console: None, manager: None, roles: vec![role] }
-    }
-
     /// What was started last is stopped first: routers finish their requests while members still run, the agent
     /// stops members while the manager still hears of it.
     fn add(&mut self, role: RoleHandle) {
@@ -142,9 +250,21 @@ impl Running {
         .await
     }
 
+    /// Whether another process has taken over.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::SeqCst)
+    }
+
+    /// Waits until every role has ended by itself. Safe to cancel.
+    pub async fn all_ended(&self) {
+        for role in &self.roles {
+            role.ended().await;
+        }
+    }
+
     /// Stops every role in order and waits for each. Whether all ended without a panic.
     pub fn stop(self) -> bool {
-        let Self { console: _, manager, roles } = self;
+        let Self { console: _, manager, roles, is_handed_over: _ } = self;
         drop(manager);
         // Every role is stopped, also after one that failed.
         let failed = roles.into_iter().map(RoleHandle::stop).filter(|ended_well| !ended_well).count();

@@ -1,9 +1,10 @@
-//! The project's own tool: test, nightly, tidy, bench. Never shipped.
+//! The project's own tool: test, nightly, tidy, bench, fuzz. Never shipped.
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 something failed, 2 wrong use.
 
 mod bench;
 mod failure;
+mod fuzz;
 mod instructions;
 mod process;
 mod repository;
@@ -35,6 +36,8 @@ enum Task {
         #[command(subcommand)]
         part: BenchPart,
     },
+    /// Look for bytes that break what the parsers promise
+    Fuzz(fuzz::Args),
     /// Count the user instructions of one request, and fail above the budget
     Instructions,
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
             BenchPart::Exits(args) => bench::exits(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Instructions => instructions::gate().map(|text| println!("{text}")),
     };
     match outcome {

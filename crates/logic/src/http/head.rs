@@ -42,6 +42,9 @@ pub(super) struct Scan {
     pub has_forwarded_proto: bool,
     pub has_forwarded_host: bool,
     pub length: Option<u64>,
+    length_at: u8,
+    /// Written in a way that not every server reads: it is not forwarded and must be written anew.
+    pub is_length_odd: bool,
     pub is_chunked: bool,
     pub says_close: bool,
     pub says_keep_alive: bool,
@@ -164,7 +167,10 @@ impl Scan {
             }
             10 if is(name, "keep-alive") => self.hop |= bit,
             12 if is(name, "content-type") => self.content_types += 1,
-            14 if is_mapped(name, "content-length") => self.read_length(name, header.value)?,
+            14 if is_mapped(name, "content-length") => {
+                self.length_at = at as u8;
+                self.read_length(name, header.value)?;
+            }
             14 if is(name, "http2-settings") => self.hop |= bit,
             15 if is_mapped(name, "x-forwarded-for") => self.forwarded |= bit,
             16 if is_mapped(name, "x-forwarded-host") => {
@@ -221,6 +227,22 @@ impl Scan {
         Ok(())
     }
 
+    /// Tabs and more than one space around a length, and zeros before it, are allowed, and yet refused by some servers.
+    pub fn note_odd_length(&mut self, head: &[u8], headers: &[Header<'_>]) {
+        if self.length.is_none() {
+            return;
+        }
+        let value = headers[usize::from(self.length_at)].value;
+        let start = offset(head, value);
+        let is_plain = matches!(&head[start - 2..start], b": " | [_, b':'])
+            && head[start + value.len()..].starts_with(b"\r\n")
+            && (value.len() == 1 || value[0] != b'0');
+        if !is_plain {
+            self.is_length_odd = true;
+            self.hop |= 1 << self.length_at;
+        }
+    }
+
     fn read_encoding(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
         if name.contains('_') {
             return Err(Refusal::AmbiguousName);
@@ -245,6 +267,12 @@ impl Scan {
             }
         }
     }
+}
+
+/// The places of headers with such names, a bit each.
+pub(super) fn named(headers: &[Header<'_>], is_meant: impl Fn(&str) -> bool) -> u128 {
+    let meant = headers.iter().enumerate().filter(|(_, header)| is_meant(header.name));
+    meant.fold(0, |bits, (at, _)| bits | 1 << at)
 }
 
 /// Copies the lines whose bit in `dropped` is not set, in runs. `head` ends with its empty line, which stays out.

@@ -3,7 +3,7 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, scan};
+use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, named, scan};
 use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
 use httparse::Header;
@@ -21,7 +21,7 @@ pub struct RequestHead<'b, 'h> {
     /// Bytes of the head with its empty line, and of an empty line before it.
     pub length: usize,
     pub method: &'b str,
-    /// Path and query, or `*`.
+    /// Path and query, or `*`. A path that is missing before its query is `/`: only `path` and `write` say so.
     pub target: &'b str,
     /// As sent, with port; empty for HTTP/1.0 without Host.
     pub host: &'b [u8],
@@ -63,6 +63,17 @@ pub struct CertificateHeader<'a> {
     pub added: Option<(&'a str, &'a str)>,
 }
 
+/// What a route changes in a head that goes to a member.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadChanges<'a> {
+    /// Instead of the request's own target; empty keeps it.
+    pub target: &'a [u8],
+    /// Headers that are left out, by `RequestHead::named`.
+    pub dropped: u128,
+    /// Whole lines that are added.
+    pub lines: &'a [u8],
+}
+
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
 pub fn parse<'b, 'h>(
     bytes: &'b [u8],
@@ -82,7 +93,8 @@ pub fn parse<'b, 'h>(
         return Err(Refusal::Malformed);
     };
     check_line_lengths(head, headers)?;
-    let scan = scan(head, headers)?;
+    let mut scan = scan(head, headers)?;
+    scan.note_odd_length(head, headers);
     if scan.content_types > 1 {
         return Err(Refusal::ContentTypeTwice);
     }
@@ -177,7 +189,8 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
     if method == "CONNECT" {
         return Err(Refusal::Connect);
     }
-    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+    // A fragment is the client's own affair; some servers cut it off and others do not.
+    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#') {
         return Err(Refusal::Target);
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
@@ -190,7 +203,7 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
         () if has_prefix("https://") => &target[8..],
         () => return Err(Refusal::Target),
     };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !is_host(authority.as_bytes()) {
         return Err(Refusal::Target);
     }
@@ -200,7 +213,12 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
     if host.is_none() {
         return Err(Refusal::HostMissing);
     }
-    Ok(if path.is_empty() { "/" } else { path })
+    Ok(match path {
+        // The server as a whole (RFC 9112, 3.2.4).
+        "" if method == "OPTIONS" => "*",
+        "" => "/",
+        path => path,
+    })
 }
 
 /// An upgrade that may be passed on: asked for properly, without a body, and not to HTTP/2 in clear text, which
@@ -239,7 +257,15 @@ impl<'b> RequestHead<'b, '_> {
     /// Path without query.
     pub fn path(&self) -> &'b [u8] {
         let target = self.target.as_bytes();
+        if target.first() == Some(&b'?') {
+            return b"/";
+        }
         &target[..target.iter().position(|byte| *byte == b'?').unwrap_or(target.len())]
+    }
+
+    /// The head as it came, with its empty line.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.head
     }
 
     pub fn is_head(&self) -> bool {
@@ -268,22 +294,51 @@ impl<'b> RequestHead<'b, '_> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
+    /// Query without `?`; None where the target has none.
+    pub fn query(&self) -> Option<&'b [u8]> {
+        self.target.as_bytes().get(self.path().len() + 1..)
+    }
+
+    /// The places of headers with such names, a bit each.
+    pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
+        named(self.headers, is_meant)
+    }
+
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
+        self.write_changed(add, &HeadChanges::default(), out);
+    }
+
+    /// Appends the head as a member gets it, with what its route changes. Framing and Host stay what they are.
+    pub fn write_changed(&self, add: &Forwarding<'_>, changes: &HeadChanges<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
-        let private = private | self.named(add.certificate.dropped);
-        let dropped = self.scan.hop | private | if add.is_trusted { 0 } else { self.scan.forwarded };
+        let is_certificate =
+            |name: &str| add.certificate.dropped.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let certificate = if add.certificate.dropped.is_empty() { 0 } else { self.named(is_certificate) };
+        let private = private | certificate;
+        let forwarded = if add.is_trusted { 0 } else { self.scan.forwarded };
+        let dropped = self.scan.hop | private | forwarded | changes.dropped;
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        out.extend_from_slice(self.target.as_bytes());
+        let own = self.target.as_bytes();
+        let target = if changes.target.is_empty() { own } else { changes.target };
+        if target.starts_with(b"?") {
+            out.push(b'/');
+        }
+        out.extend_from_slice(target);
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if self.host.is_empty() {
             out.extend_from_slice(b"Host: \r\n");
         }
         copy_kept(self.head, self.headers, dropped, out);
+        out.extend_from_slice(changes.lines);
         if self.scan.is_chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if self.scan.is_length_odd {
+            let length = self.scan.length.unwrap_or(0);
+            out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
         self.write_forwarded(add, out);
         if let Some((name, value)) = add.certificate.added {
@@ -303,16 +358,6 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
-    }
-
-    /// Bits of the headers that have one of these names.
-    fn named(&self, names: &[String]) -> u128 {
-        if names.is_empty() {
-            return 0;
-        }
-        let is_named = |header: &Header<'_>| names.iter().any(|name| header.name.eq_ignore_ascii_case(name));
-        let bits = self.headers.iter().enumerate().filter(|(_, header)| is_named(header));
-        bits.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 
     /// Whether the caller is a router that we trust and tells about its own client.

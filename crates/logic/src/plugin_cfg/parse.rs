@@ -233,10 +233,14 @@ impl Reader<'_> {
                 let text = node.text().unwrap_or_default();
                 (!text.trim().is_empty()).then(|| Node::Text(text.to_owned()))
             }
-            NodeType::PI => node.pi().map(|instruction| Node::Instruction {
-                target: instruction.target.to_owned(),
-                value: instruction.value.unwrap_or_default().to_owned(),
-            }),
+            // The parser takes a broken declaration for an instruction; a right one is written in its place.
+            NodeType::PI => node
+                .pi()
+                .filter(|instruction| !instruction.target.eq_ignore_ascii_case("xml"))
+                .map(|instruction| Node::Instruction {
+                    target: instruction.target.to_owned(),
+                    value: instruction.value.unwrap_or_default().to_owned(),
+                }),
             NodeType::Root | NodeType::Element => None,
         }
     }

@@ -14,6 +14,7 @@ use super::xml::Place;
 use crate::limits::{CLUSTER_MEMBERS_MAX, PLUGIN_CFG_POST_BUFFER_MAX_BYTES, PLUGIN_CFG_ROUTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use wire::id::{ClusterName, Epoch, MemberName, NAME_LENGTH_MAX};
 use wire::settings::{PathKind, RouteActions, RouteSettings};
 use wire::view::{
@@ -438,7 +439,7 @@ impl Served {
     }
 
     /// Addresses of names, as earlier views of the same servers have them.
-    pub fn addresses_in(&self, old: &[View]) -> BTreeMap<String, IpAddr> {
+    pub fn addresses_in(&self, old: &[Arc<View>]) -> BTreeMap<String, IpAddr> {
         let member = |target: &Target| {
             let view = &self.plain_views[target.view];
             let name = &view.members[target.member].name;

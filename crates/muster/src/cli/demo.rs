@@ -105,7 +105,8 @@ fn demo(args: &Args) -> Result<Exit, DemoError> {
     let selection = Selection::of_node(&settings, &node);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
-    let options = RolesOptions { settings, config_text: text, node, selection, who: "demo".into() };
+    let who = "demo".into();
+    let options = RolesOptions { settings, config_text: text, node, selection, who, take_over: false };
     let running = start_all(options).map_err(DemoError::Start)?;
     let stage = Stage { running: &running, plan, file, state_dir: directory.path().to_owned(), program };
     let result = runtime.block_on(stage.play(args.check));

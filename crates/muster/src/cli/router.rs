@@ -1,15 +1,18 @@
-//! `muster router`: a router without a cell, which serves what a plugin-cfg.xml says.
+//! `muster router`: a router without a cell, which serves what a plugin-cfg.xml says, and how a router's process is
+//! replaced (see `upgrade`).
 //!
 //! Ends with 0 when it was asked to stop, 2 when the file or this machine does not allow it, 4 when the router failed.
+
+mod upgrade;
 
 use super::Exit;
 use super::run::{chain, until_stopped};
 use crate::config;
 use crate::logging::{self, LogFormat};
 use crate::role::raise_file_limit;
-use crate::roles::Running;
+use crate::roles::start_from_file;
 use crate::router::plugin_cfg::{Begun, FileOptions};
-use crate::router::start_from_file;
+use crate::upgrade::notify;
 use logic::limits::REQUEST_TRIES_MAX;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,6 +38,8 @@ pub struct Args {
 enum Command {
     /// Serve what a plugin-cfg.xml says, until TERM or INT
     Run(RunArgs),
+    /// Put a new process of the program in the place of the one that runs, without a refused connection
+    Upgrade(upgrade::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +63,9 @@ struct RunArgs {
     /// Where the last good state is kept [default: /var/lib/muster for root, else ~/.local/state/muster]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Take over what another process of this file serves, as `muster router upgrade` wants it
+    #[arg(long)]
+    take_over: bool,
     /// How log lines look
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -70,12 +78,14 @@ struct RunArgs {
 enum LogChoice {
     Off,
     Common,
+    Combined,
     Json,
 }
 
 pub fn run(args: Args) -> Exit {
     match args.command {
         Command::Run(args) => run_router(args),
+        Command::Upgrade(args) => upgrade::run(args),
     }
 }
 
@@ -96,8 +106,8 @@ fn run_router(args: RunArgs) -> Exit {
         base: base(&args),
         listens_at_virtual_hosts: args.listen.is_empty(),
     };
-    match start_from_file(options, &state_dir) {
-        Ok((role, begun)) => {
+    match start_from_file(options, &state_dir, args.take_over) {
+        Ok((running, begun)) => {
             let file = args.plugin_cfg.display();
             match begun {
                 Begun::Fresh => tracing::info!(%file, "serving"),
@@ -105,7 +115,8 @@ fn run_router(args: RunArgs) -> Exit {
                     tracing::error!(%file, "{}; serving by the last good file", chain(&why));
                 }
             }
-            until_stopped(Running::only(role))
+            notify::ready();
+            until_stopped(running)
         }
         Err(error) => {
             eprintln!("{}", chain(&error));
@@ -138,10 +149,13 @@ fn base(args: &RunArgs) -> RouterSettings {
             format: match args.access_log {
                 LogChoice::Off => AccessLogFormat::Off,
                 LogChoice::Common => AccessLogFormat::Common,
+                LogChoice::Combined => AccessLogFormat::Combined,
                 LogChoice::Json => AccessLogFormat::Json,
             },
+            pattern: String::new(),
             path: args.access_log_file.as_deref().map(absolute).unwrap_or_default(),
         },
+        trace: None,
         trusted_proxies: Vec::new(),
         matches_listener_port: false,
         plugin_cfg: None,

@@ -7,6 +7,7 @@ use super::Exit;
 use crate::config;
 use crate::logging::{self, LogFormat};
 use crate::roles::{RolesOptions, Running, Selection, start_all};
+use crate::upgrade::notify;
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ pub struct Args {
     /// Run only this role; may be repeated [default: all roles of the node]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<RoleName>,
+    /// Take over what another process of this configuration's routers serves, as `muster router upgrade` wants it
+    #[arg(long)]
+    take_over: bool,
     /// How log lines look
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -68,6 +72,7 @@ pub fn run(args: Args) -> Exit {
         Ok(running) => {
             let console = running.console.map(|address| format!("http://{address}"));
             tracing::info!(cell, %node, console, "running");
+            notify::ready();
             until_stopped(running)
         }
         Err(error) => {
@@ -97,11 +102,20 @@ fn examine(args: &Args) -> Result<RolesOptions, String> {
         return Err(config::no_such_node(&settings, &file, &node).to_string());
     }
     let selection = select(&args.roles, &settings, &node)?;
-    let problems = config::check_environment(&settings, &config_text, &file, &node, selection);
+    // Addresses that are taken over are in use, and rightly.
+    let checked = Selection { routers: selection.routers && !args.take_over, ..selection };
+    let problems = config::check_environment(&settings, &config_text, &file, &node, checked);
     if !problems.is_empty() {
         return Err(problems.to_string());
     }
-    Ok(RolesOptions { settings, config_text, node, selection, who: "muster run".into() })
+    Ok(RolesOptions {
+        settings,
+        config_text,
+        node,
+        selection,
+        who: "muster run".into(),
+        take_over: args.take_over,
+    })
 }
 
 fn select(roles: &[RoleName], settings: &CellSettings, node: &NodeName) -> Result<Selection, String> {
@@ -158,6 +172,14 @@ pub fn until_stopped(running: Running) -> Exit {
                 () = signals.next() => None,
                 role = running.any_ended() => Some(role),
             };
+            if failed.is_some() && running.is_handed_over() {
+                // The last clients of a process whose place another one has taken.
+                tokio::select! {
+                    () = signals.next() => {}
+                    () = running.all_ended() => {}
+                }
+                return Ok((stop(running, &mut signals).await, true));
+            }
             match failed {
                 None => tracing::info!("stopping; a second signal ends at once"),
                 Some(role) => tracing::error!(role, "a role has ended by itself; stopping the others"),

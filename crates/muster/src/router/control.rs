@@ -2,7 +2,11 @@
 //!
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
+mod handover;
+
 use super::access_log::AccessLogHandle;
+use super::actions::{self, ActionTable};
+use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
 use super::plugin_cfg_output::PluginCfgOutputs;
@@ -12,17 +16,20 @@ use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
 use super::vault::Vault;
 use super::{access_log, listen};
 use crate::clock::Clock;
-use crate::link::{Link, LinkEvent, follow};
+use crate::link::{Link, LinkEvent};
+use handover::{Handover, next_event};
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use wire::id::{ClusterName, NodeName, RouterName};
-use wire::link::{FromManager, Role, ToManager};
+use wire::link::{FromManager, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
 use wire::view::View;
@@ -34,16 +41,19 @@ const AGAIN: Duration = Duration::from_millis(500);
 const LOOK_EVERY: u32 = 4;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
+/// How long threads that are no longer wanted answer the clients that they have: ten minutes, as after an upgrade.
+const RETIRED_DRAIN_MAX: Duration = Duration::from_secs(600);
 
 /// Data threads that the settings ask for.
 pub fn thread_count(settings: &RouterSettings) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = if settings.threads == 0 { cores } else { settings.threads as usize };
+    // Asking for cores reads files, so only where they count.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = if settings.threads == 0 { cores() } else { settings.threads as usize };
     wanted.clamp(1, THREADS_MAX)
 }
 
 pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
-    let ControlStart { router, source, state, kept_path } = start;
+    let ControlStart { router, source, state, kept_path, requests, taken } = start;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the router has no event loop"),
@@ -55,7 +65,8 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
     let mut control = Control {
         clock: Clock::start(),
         router,
-        keeper,
+        source: Some(source),
+        keeper: Some(keeper),
         state,
         views: BTreeMap::new(),
         table: None,
@@ -66,14 +77,17 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        actions: Arc::default(),
         vault: Vault::default(),
         looked: 0,
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
         plugin_cfg: None,
+        link: None,
+        handover: Handover::default(),
     };
-    LocalSet::new().block_on(&runtime, control.run(source, stopped));
+    LocalSet::new().block_on(&runtime, control.run(stopped, requests, taken));
     control.join();
 }
 
@@ -85,6 +99,8 @@ pub struct ControlStart {
     /// What is served until the source says another thing.
     pub state: Kept,
     pub kept_path: PathBuf,
+    pub requests: mpsc::Receiver<Request>,
+    pub taken: Option<Taken>,
 }
 
 /// Who tells the router what to serve.
@@ -97,7 +113,10 @@ pub enum Source {
 struct Control {
     clock: Clock,
     router: RouterName,
-    keeper: Keeper,
+    /// None once it is followed, or was left to a successor.
+    source: Option<Source>,
+    /// None once a successor keeps the state.
+    keeper: Option<Keeper>,
     state: Kept,
     views: BTreeMap<ClusterName, Arc<View>>,
     /// The table that was handed out last.
@@ -107,13 +126,14 @@ struct Control {
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
-    /// Address asked for and address got.
-    listening: BTreeMap<SocketAddr, SocketAddr>,
+    /// By the address asked for.
+    listening: BTreeMap<SocketAddr, Held>,
     problems: Vec<String>,
     /// Those of the last attempt, which need no telling again.
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    actions: Arc<ActionTable>,
     vault: Vault,
     /// Ticks of `AGAIN` since the files of TLS were looked at.
     looked: u32,
@@ -123,6 +143,9 @@ struct Control {
     summary: Summary,
     /// There from the first settings that ask for a file.
     plugin_cfg: Option<PluginCfgOutputs>,
+    /// None before this process leads, and after it has handed over.
+    link: Option<Link>,
+    handover: Handover,
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -133,41 +156,54 @@ struct DataThread {
     orders: mpsc::Sender<Order>,
     slot: Arc<ReportSlot>,
     thread: std::thread::JoinHandle<()>,
+    /// It accepts no more, and its last clients have until then.
+    drains_until: Option<Instant>,
 }
 
 impl Control {
-    async fn run(&mut self, source: Source, mut stopped: watch::Receiver<bool>) {
+    async fn run(
+        &mut self,
+        mut stopped: watch::Receiver<bool>,
+        mut requests: mpsc::Receiver<Request>,
+        taken: Option<Taken>,
+    ) {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut link = match source {
-            Source::Manager { node, socket } => {
-                follow(socket, Role::Router { node, router: self.router.clone() }, stopped.clone())
+        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), view)).collect();
+        match taken {
+            Some(taken) => self.use_taken(taken).await,
+            None => {
+                self.lead(&stopped);
+                self.use_settings().await;
             }
-            Source::File(source) => source.follow(stopped.clone()),
-        };
-        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), Arc::new(view))).collect();
-        self.use_settings().await;
+        }
         let reported = self.reported.clone();
+        let mut has_requests = true;
+        let stop_seen = stopped.clone();
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
+        };
         loop {
             // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => break,
-                event = link.events.recv() => match event {
+                event = next_event(&mut self.link) => match event {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                () = reported.notified() => self.report(&link),
-                _ = again.tick() => self.again().await,
+                request = requests.recv(), if has_requests => match request {
+                    Some(request) => self.answer(request, &stop_seen).await,
+                    None => has_requests = false,
+                },
+                () = reported.notified() => self.report(),
+                _ = again.tick() => if self.again().await { break },
+                _ = hangup.recv() => self.reopen_access_log(),
             }
         }
         // A script that runs ends with the router.
         self.plugin_cfg = None;
-        for thread in &self.threads {
-            // A thread that is gone needs no order to stop.
-            if thread.orders.send(Order::Stop).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
-        }
+        self.order(|| Order::Stop).await;
     }
 
     async fn take(&mut self, event: LinkEvent) {
@@ -180,8 +216,8 @@ impl Control {
                 tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
             }
             LinkEvent::Message(FromManager::Settings { settings, .. }) => {
-                if self.state.settings.as_ref() != Some(&*settings) {
-                    self.state.settings = Some(*settings);
+                if self.state.settings.as_deref() != Some(&*settings) {
+                    self.state.settings = Some(Arc::from(settings));
                     self.must_keep = true;
                     self.use_settings().await;
                 }
@@ -212,23 +248,25 @@ impl Control {
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
-        let settings = Arc::new(settings);
-        let old = if self.threads.len() == thread_count(&settings) {
+        self.actions = Arc::new(actions::build(&settings.routes, &self.actions));
+        let mut old = if self.threads.len() == thread_count(&settings) {
             Vec::new()
         } else {
             std::mem::take(&mut self.threads)
         };
-        if self.threads.is_empty()
-            && let Err(error) = self.start_threads(&settings)
-        {
+        let are_new = self.threads.is_empty();
+        if are_new && let Err(error) = self.start_threads(&settings) {
             self.threads.extend(old);
             self.note(format!("threads could not be started: {error}"));
             return;
         }
-        self.take_listeners_over(&old).await;
-        self.retired.extend(old);
         self.open_access_log(&settings.access_log);
+        // Threads know the table before they accept.
         self.publish().await;
+        if are_new {
+            self.take_listeners_over(&mut old).await;
+            self.retired.extend(old);
+        }
         self.listen(&settings).await;
         if settings.plugin_cfg.is_some() || self.plugin_cfg.is_some() {
             let outputs = || PluginCfgOutputs::start(self.reported.clone());
@@ -236,39 +274,16 @@ impl Control {
         }
     }
 
-    /// New threads listen beside the old ones, which then finish what they have and end: no connection is refused.
-    async fn take_listeners_over(&mut self, old: &[DataThread]) {
+    /// New threads accept beside the old ones, which then finish what they have and end: no connection is refused.
+    async fn take_listeners_over(&mut self, old: &mut [DataThread]) {
+        self.hand_out_all().await;
         if old.is_empty() {
             return;
         }
-        self.publish().await;
-        let held: Vec<(SocketAddr, SocketAddr)> =
-            self.listening.iter().map(|(asked, got)| (*asked, *got)).collect();
-        for (asked, got) in held {
-            match listen::bind_beside(got, self.threads.len()) {
-                Ok(listeners) => self.hand_out(asked, listeners).await,
-                // Tried again as an address that nobody listens on.
-                Err(error) => {
-                    self.note(format!("cannot listen on {asked} with other threads: {error}"));
-                    self.listening.remove(&asked);
-                }
-            }
-        }
-        for thread in old {
-            if thread.orders.send(Order::Stop).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
+        for thread in old.iter_mut() {
+            thread.let_go(RETIRED_DRAIN_MAX).await;
         }
         tracing::info!(threads = self.threads.len(), "the number of threads has changed");
-    }
-
-    /// One listener for each thread.
-    async fn hand_out(&self, asked: SocketAddr, listeners: Vec<std::net::TcpListener>) {
-        for (thread, listener) in self.threads.iter().zip(listeners) {
-            if thread.orders.send(Order::Listen { asked, listener }).await.is_err() {
-                tracing::error!("a router thread has ended early");
-            }
-        }
     }
 
     fn start_threads(&mut self, settings: &Arc<RouterSettings>) -> std::io::Result<()> {
@@ -289,7 +304,7 @@ impl Control {
                 slot: slot.clone(),
                 reported: self.reported.clone(),
             })?;
-            self.threads.push(DataThread { orders, slot, thread });
+            self.threads.push(DataThread { orders, slot, thread, drains_until: None });
         }
         Ok(())
     }
@@ -308,6 +323,13 @@ impl Control {
         }
     }
 
+    fn reopen_access_log(&self) {
+        if let Some((_, Some(log))) = &self.access_log {
+            log.reopen();
+            tracing::info!("the access log is opened anew");
+        }
+    }
+
     /// Tells of a problem once, and reports it for as long as it lasts.
     fn note(&mut self, problem: String) {
         if !self.problems_before.contains(&problem) {
@@ -316,9 +338,10 @@ impl Control {
         self.problems.push(problem);
     }
 
+    /// Tells every thread, those that have clients left only too.
     async fn order(&self, make: impl Fn() -> Order) {
-        for thread in &self.threads {
-            if thread.orders.send(make()).await.is_err() {
+        for thread in self.threads.iter().chain(&self.retired) {
+            if thread.orders.send(make()).await.is_err() && thread.drains_until.is_none() {
                 tracing::error!("a router thread has ended early");
             }
         }
@@ -329,14 +352,16 @@ impl Control {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
         self.vault.refresh(settings, &self.views, false);
-        let before = self.table.as_ref().filter(|before| *before.settings == *settings);
-        let (settings, routes) = match before {
-            Some(before) => (before.settings.clone(), before.routes.clone()),
-            None => (Arc::new(settings.clone()), Arc::new(RouteTable::new(&settings.routes))),
+        // Most tables bring news of a view only.
+        let before = self.table.as_ref().filter(|before| Arc::ptr_eq(&before.settings, settings));
+        let routes = match before {
+            Some(before) => before.routes.clone(),
+            None => Arc::new(RouteTable::new(&settings.routes)),
         };
         let table = Arc::new(Table {
-            settings,
+            settings: settings.clone(),
             routes,
+            actions: self.actions.clone(),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
             views: self.views.clone(),
@@ -347,8 +372,10 @@ impl Control {
     }
 
     fn keep(&mut self) {
-        let views = self.views.values().map(|view| View::clone(view)).collect();
-        self.must_keep = !self.keeper.offer(Kept { settings: self.state.settings.clone(), views });
+        let views = self.views.values().cloned().collect();
+        let kept = Kept { settings: self.state.settings.clone(), views };
+        self.tell_predecessor(&kept);
+        self.must_keep = self.keeper.as_ref().is_some_and(|keeper| !keeper.offer(kept));
     }
 
     /// Listens where the settings say. An address that is no longer wanted is given up only when all others are
@@ -368,8 +395,7 @@ impl Control {
             }
             match listen::bind(asked, self.threads.len()) {
                 Ok((got, listeners)) => {
-                    self.listening.insert(asked, got);
-                    self.hand_out(asked, listeners).await;
+                    self.hold(Held { asked, got, listeners }).await;
                     tracing::info!(address = %got, "listening");
                 }
                 Err(error) => self.note(format!("cannot listen on {asked}: {error}")),
@@ -384,17 +410,27 @@ impl Control {
     }
 
     async fn unlisten(&mut self, asked: SocketAddr) {
+        // Our own copies first: the thread's are then the last, and it serves whoever still waits at them.
         if self.listening.remove(&asked).is_some() {
             self.order(|| Order::Unlisten { asked }).await;
             tracing::info!(address = %asked, "no longer listening");
         }
     }
 
-    /// Tries again what the world did not allow before.
-    async fn again(&mut self) {
+    /// Tries again what the world did not allow before. Whether there is nothing left to do.
+    async fn again(&mut self) -> bool {
+        self.end_late_drains().await;
+        if let Some(is_over) = self.is_drained() {
+            return is_over;
+        }
         if self.must_keep {
             self.keep();
         }
+        self.try_again().await;
+        false
+    }
+
+    async fn try_again(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
         self.looked += 1;
         if self.looked >= LOOK_EVERY {
@@ -420,20 +456,28 @@ impl Control {
         self.listen(&settings).await;
     }
 
-    fn report(&mut self, link: &Link) {
+    fn report(&mut self) {
         let latest =
             |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
         let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
         let listeners = self.state.settings.iter().flat_map(|settings| &settings.listeners);
-        let listening =
-            listeners.filter_map(|listener| self.listening.get(&listener.address)).copied().collect();
+        let listening = listeners
+            .filter_map(|listener| self.listening.get(&listener.address))
+            .map(|held| held.got)
+            .collect();
         let now = self.clock.now();
         let mut problems = self.problems.clone();
         problems.extend(self.vault.problems());
         problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
-        let report = self.summary.of(&self.router, &threads, listening, problems, now);
-        // A manager that does not read gets the next report; nothing is lost, because reports are whole.
-        if link.to_manager.try_send(ToManager::Router(report)).is_err() {
+        let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
+        self.handover.add_predecessor(&mut report, now);
+        // Who does not read gets the next report; nothing is lost, because reports are whole.
+        let is_taken = match (&self.link, &self.handover.successor) {
+            (Some(link), _) => link.to_manager.try_send(ToManager::Router(report)).is_ok(),
+            (None, Some(successor)) => successor.try_send(report).is_ok(),
+            (None, None) => true,
+        };
+        if !is_taken {
             tracing::debug!("a report was not taken");
         }
     }

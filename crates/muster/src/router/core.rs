@@ -1,6 +1,9 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::actions::{RouteState, Routes};
+use super::compress;
+use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
 use super::splice::Pipes;
@@ -32,11 +35,13 @@ const TOLD_MAX: u32 = 10;
 /// Files kept for listeners, logs, the store and the other roles of the process.
 const FILES_RESERVED: u64 = 256;
 
-/// A client costs a file; a quarter of all is left for connections to members, which requests share.
-fn connections_that_fit() -> u32 {
+/// A thread's share of the connections that there may be. A client costs a file; a quarter of all is left for
+/// connections to members, which requests share.
+fn sessions_max(settings: &RouterSettings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
-    u32::try_from(fit).unwrap_or(u32::MAX)
+    let most = u64::from(settings.limits.connections_max).min(fit) as usize;
+    most.div_ceil(super::control::thread_count(settings))
 }
 
 #[derive(Debug)]
@@ -50,15 +55,24 @@ pub struct Core {
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
+    /// What each route does besides, and what was counted of it.
+    pub route_states: Routes,
+    /// How many answers are being compressed.
+    pub compressors: compress::InUse,
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
     /// Requests under way on clients' HTTP/2 connections.
     pub streams: Rc<Cell<u32>>,
+    /// Those connections.
+    pub companies: Companies,
+    /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
-    /// Connections for which this process may open files.
-    pub connections_fit: Cell<u32>,
+    /// Connections without a request, and tunnels, are closed too.
+    pub is_ending: Cell<bool>,
+    /// Connections that this thread may have, and as many requests on those that speak HTTP/2.
+    pub sessions_max: Cell<usize>,
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
@@ -72,6 +86,7 @@ pub struct Core {
 
 impl Core {
     pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+        let sessions_max = sessions_max(&settings);
         Rc::new(Self {
             waits: Waits::new(clock),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -81,12 +96,16 @@ impl Core {
             lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
+            route_states: Routes::default(),
+            compressors: compress::InUse::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
             streams: Rc::default(),
+            companies: Companies::default(),
             is_stopping: Cell::new(false),
-            connections_fit: Cell::new(connections_that_fit()),
+            is_ending: Cell::new(false),
+            sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),
             access_log: RefCell::default(),
@@ -120,6 +139,20 @@ impl Core {
         let told = if told_in == second { told + 1 } else { 1 };
         self.told.set((second, told));
         told <= TOLD_MAX
+    }
+
+    /// Bits that nobody can foresee who does not know the seed; not for secrets.
+    pub fn chance(&self) -> u64 {
+        let mut chance = logic::seed::Chance::new(self.seed.get());
+        let bits = chance.bits();
+        // The next seed is another draw: what was given out does not tell what follows.
+        self.seed.set(chance.bits());
+        bits
+    }
+
+    /// The route at that place of the settings.
+    pub fn route(&self, index: usize) -> Rc<RouteState> {
+        self.route_states.get(index, &self.settings.borrow().routes)
     }
 
     /// An empty buffer, used before if possible.
@@ -162,8 +195,10 @@ impl Core {
 
     /// Lets the table's settings and routes apply from now on; its views have been taken over.
     pub fn apply(&self, table: &Table) {
+        self.sessions_max.set(sessions_max(&table.settings));
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
+        self.route_states.apply(&table.settings.routes, &table.actions);
         *self.access_log.borrow_mut() = table.access_log.clone();
         *self.tls.borrow_mut() = table.tls.clone();
         let headers = table

@@ -27,8 +27,8 @@ pub enum Progress {
 }
 
 impl Exchange {
-    pub fn new(connection: Stream, now_us: u64) -> Self {
-        Self { connection, upload: Upload::default(), reply: Reply::new(now_us) }
+    pub fn new(connection: Stream, now_us: u64, started_us: u64) -> Self {
+        Self { connection, upload: Upload::default(), reply: Reply::new(now_us, started_us) }
     }
 
     /// Sends what is at hand of the request. An error means that the member took nothing.
@@ -49,6 +49,10 @@ impl Exchange {
     /// Whose silence it is when nothing moves any more.
     pub fn silent_side(&self, request: &Request) -> Fault {
         if self.reply.waits_for_client() {
+            return Fault::ClientGone;
+        }
+        // A member that answers before the end of the request may wait for the rest of it.
+        if self.reply.state != State::AwaitHead && self.upload.waits_for_client(request) {
             return Fault::ClientGone;
         }
         // A client that waits for 100 (Continue) sends no body until the member has spoken.
@@ -96,7 +100,7 @@ impl Exchange {
                 .map(|sent| sent.map(|()| progress(reply)));
         }
         let read = poll_read(&core.scratch, connection, context, |bytes| {
-            reply.take(core, request.asked, stream, bytes)
+            reply.take(core, request.asked, request.route.special.as_ref(), stream, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

@@ -3,22 +3,27 @@
 //! Writing happens apart from the control thread; newer states overtake older ones.
 
 use crate::kept_file;
+use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use wire::router::RouterSettings;
 use wire::view::View;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Kept {
-    pub settings: Option<RouterSettings>,
-    pub views: Vec<View>,
+    pub settings: Option<Arc<RouterSettings>>,
+    pub views: Vec<Arc<View>>,
 }
 
 /// Reads what was kept; nothing if there is nothing or it is damaged.
 pub fn read(path: &Path) -> Kept {
     kept_file::read(path).unwrap_or_default()
 }
+
+/// Priority of the thread that writes, as `nice` counts.
+const NICENESS: i32 = 10;
 
 /// Writes states to disk on a thread of its own. Ends when it is dropped, after the last state was written.
 #[derive(Debug)]
@@ -56,6 +61,10 @@ impl Drop for Keeper {
 }
 
 fn write_all(path: &Path, states: &Receiver<Kept>) {
+    // Requests come first: a large state takes long to write, and nobody waits for it.
+    if let Err(error) = setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the router's state is kept with full priority");
+    }
     while let Ok(mut kept) = states.recv() {
         while let Ok(newer) = states.try_recv() {
             kept = newer;
@@ -89,7 +98,7 @@ mod tests {
         };
         let keeper = Keeper::start(path.clone()).expect("threads can be started");
         for number in 1..=50 {
-            while !keeper.offer(Kept { settings: None, views: vec![view(number)] }) {
+            while !keeper.offer(Kept { settings: None, views: vec![view(number).into()] }) {
                 std::thread::yield_now();
             }
         }

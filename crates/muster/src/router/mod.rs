@@ -6,14 +6,17 @@
 
 mod accept;
 mod access_log;
+mod actions;
 mod answers;
+mod compress;
 mod connect;
 mod control;
 mod core;
 mod exchange;
 mod forward;
+pub mod handover;
 mod http2;
-mod kept;
+pub mod kept;
 mod listen;
 mod lot;
 mod manner;
@@ -31,6 +34,7 @@ mod table;
 mod takeover;
 mod thread;
 mod tls_stream;
+mod trace;
 mod tunnel;
 mod upload;
 mod vault;
@@ -41,9 +45,10 @@ mod tests;
 
 use crate::role::RoleHandle;
 use control::{ControlStart, Source};
+use handover::{Request, Taken};
 use plugin_cfg::{Begun, FileError, FileOptions, FileSource};
 use std::path::{Path, PathBuf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wire::id::{NodeName, RouterName};
 
 #[derive(Debug, Clone)]
@@ -74,18 +79,31 @@ pub enum RouterError {
 
 /// Starts the router on threads of its own. It listens as soon as it knows its settings: from its disk at once,
 /// from the manager when that answers.
-pub fn start(options: RouterOptions) -> Result<RoleHandle, RouterError> {
+///
+/// With `taken`, it serves from what another process has handed over, and keeps away from the manager until it is
+/// told by `requests` to lead.
+pub fn start(
+    options: RouterOptions,
+    requests: mpsc::Receiver<Request>,
+    taken: Option<Taken>,
+) -> Result<RoleHandle, RouterError> {
     let directory = options.state_dir.join("router");
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
     let kept_path = directory.join(format!("{}.json", options.router));
     let source = Source::Manager { node: options.node, socket: options.manager_socket };
-    let state = kept::read(&kept_path);
-    start_control(ControlStart { router: options.router, source, state, kept_path })
+    let state = taken.as_ref().map_or_else(|| kept::read(&kept_path), |taken| taken.kept.clone());
+    start_control(ControlStart { router: options.router, source, state, kept_path, requests, taken })
 }
 
-/// Starts the router without a cell: it serves what a plugin-cfg.xml says. Says which file that is.
-pub fn start_from_file(options: FileOptions, state_dir: &Path) -> Result<(RoleHandle, Begun), RouterError> {
+/// Starts the router without a cell: it serves what a plugin-cfg.xml says. Says which file that is. With `taken`, the
+/// addresses are those of another process, and the file is read anew.
+pub fn start_from_file(
+    options: FileOptions,
+    state_dir: &Path,
+    requests: mpsc::Receiver<Request>,
+    taken: Option<Taken>,
+) -> Result<(RoleHandle, Begun), RouterError> {
     let directory = state_dir.join("router");
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
@@ -94,7 +112,7 @@ pub fn start_from_file(options: FileOptions, state_dir: &Path) -> Result<(RoleHa
     let (source, state, begun) =
         FileSource::begin(options, kept::read(&kept_path)).map_err(RouterError::File)?;
     let source = Source::File(Box::new(source));
-    Ok((start_control(ControlStart { router, source, state, kept_path })?, begun))
+    Ok((start_control(ControlStart { router, source, state, kept_path, requests, taken })?, begun))
 }
 
 fn start_control(start: ControlStart) -> Result<RoleHandle, RouterError> {

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -131,22 +132,23 @@ impl FileSource {
         });
         match (read, kept.settings) {
             (Ok(()), _) => {
-                let state = Kept { settings: Some(source.settings()?), views: source.views() };
+                let state = source.state(source.settings()?);
                 Ok((source, state, Begun::Fresh))
             }
             (Err(why), Some(settings)) => {
                 let mut views = kept.views;
                 for view in &mut views {
-                    view.epoch = Epoch { generation: GENERATION, number: source.number };
+                    Arc::make_mut(view).epoch = Epoch { generation: GENERATION, number: source.number };
                 }
                 let base = source.options.base.clone();
                 let listeners = match source.options.listens_at_virtual_hosts {
-                    true => settings.listeners,
+                    true => settings.listeners.clone(),
                     false => base.listeners,
                 };
                 let (threads, access_log) = (base.threads, base.access_log);
-                let settings = RouterSettings { listeners, threads, access_log, ..settings };
-                Ok((source, Kept { settings: Some(settings), views }, Begun::Kept { why }))
+                let settings =
+                    RouterSettings { listeners, threads, access_log, ..RouterSettings::clone(&settings) };
+                Ok((source, Kept { settings: Some(settings.into()), views }, Begun::Kept { why }))
             }
             (Err(why), None) => Err(why),
         }
@@ -194,6 +196,10 @@ impl FileSource {
         self.key_files = key_files(&served);
         (self.served, self.names) = (served, names);
         Ok(())
+    }
+
+    fn state(&self, settings: RouterSettings) -> Kept {
+        Kept { settings: Some(settings.into()), views: self.views().into_iter().map(Arc::new).collect() }
     }
 
     fn views(&self) -> Vec<View> {

@@ -15,8 +15,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use wire::router::PluginCfgFile;
@@ -149,9 +147,9 @@ impl Drop for Script {
 async fn run_script(output: &PluginCfgOutput) -> Result<(), String> {
     let Some((program, arguments)) = output.change_script.split_first() else { return Ok(()) };
     let limit = Duration::from_millis(output.change_script_ms);
-    let (mut script, mut said) = start(program, arguments, output)
+    let (mut script, said) = start(program, arguments, output)
         .map_err(|error| format!("{program} could not be started: {error}"))?;
-    let waiting = wait(&mut script, &mut said);
+    let waiting = wait(&mut script, &said);
     let ended = tokio::time::timeout(limit, waiting).await;
     let (status, text) = match ended {
         Ok(Ok(ended)) => ended,
@@ -174,11 +172,7 @@ async fn run_script(output: &PluginCfgOutput) -> Result<(), String> {
     }
 }
 
-fn start(
-    program: &str,
-    arguments: &[String],
-    output: &PluginCfgOutput,
-) -> io::Result<(Script, pipe::Receiver)> {
+fn start(program: &str, arguments: &[String], output: &PluginCfgOutput) -> io::Result<(Script, Readable)> {
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     command
@@ -192,28 +186,43 @@ fn start(
     let child = command.spawn()?;
     let group = Pid::from_child(&child);
     let script = Script { child, group, has_ended: false };
-    Ok((script, pipe::Receiver::from_owned_fd(reader.into())?))
+    Ok((script, Readable::new(reader.into())?))
 }
 
 /// Until the script itself has ended; what it left running in the background is not waited for.
-async fn wait(script: &mut Script, said: &mut pipe::Receiver) -> io::Result<(ExitStatus, Vec<u8>)> {
+async fn wait(script: &mut Script, said: &Readable) -> io::Result<(ExitStatus, Vec<u8>)> {
     let exit = Readable::watch(pidfd_open(script.group, PidfdFlags::empty())?)?;
-    let (mut text, mut buffer) = (Vec::new(), [0; 1024]);
+    let mut text = Vec::new();
     let mut is_open = true;
-    loop {
-        // Cancelled reads have taken nothing; readiness of the exit stays.
+    while {
+        // Cancelled waits have taken nothing.
         tokio::select! {
             biased;
-            read = said.read(&mut buffer), if is_open => match read? {
-                0 => is_open = false,
-                length => keep_text(&mut text, &buffer[..length]),
-            },
-            () = exit.ready() => break,
+            () = said.ready(), if is_open => true,
+            () = exit.ready() => false,
         }
+    } {
+        is_open = take_text(said, &mut text);
     }
+    // Its last words may have come with its end.
+    take_text(said, &mut text);
     let status = script.child.wait()?;
     script.has_ended = true;
     Ok((status, text))
+}
+
+/// Takes what is there now; false at the end.
+fn take_text(said: &Readable, text: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 1024];
+    // Bounded, so that one who never stops talking is still timed: the caller comes back for more.
+    for _ in 0..64 {
+        match said.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(length) => keep_text(text, &buffer[..length]),
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    true
 }
 
 fn keep_text(text: &mut Vec<u8>, piece: &[u8]) {

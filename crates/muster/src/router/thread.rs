@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use wire::router::RouterSettings;
 use wire::settings::{Listener, Protocol};
@@ -25,6 +25,10 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
 /// Requests under way when the router stops may take this long.
 const FINISH_MAX: Duration = Duration::from_secs(30);
 
+/// How often a router that stops looks for its last session: a session ends by itself, and looking twenty times a
+/// second costs nothing in a router that stops.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub enum Order {
     Table(Arc<Table>),
@@ -35,6 +39,11 @@ pub enum Order {
     Unlisten {
         asked: SocketAddr,
     },
+    /// Answered when all orders before it are carried out.
+    Ready(oneshot::Sender<()>),
+    /// Another process accepts from now on: let go of the addresses, answer every client that is there once more,
+    /// end with the last of them.
+    HandOver,
     /// Accept nothing more, finish what is under way, end.
     Stop,
 }
@@ -73,38 +82,49 @@ async fn run(start: ThreadStart, lot: Lot) {
     tasks.spawn_local(lot::watch_for_ever(core.clone()));
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
-    let mut listening: BTreeMap<SocketAddr, Rc<Notify>> = BTreeMap::new();
-    while let Some(order) = orders.recv().await {
+    let mut listening: Listening = BTreeMap::new();
+    loop {
+        // Both may be cancelled: an order is taken only when it is returned, and the other only looks.
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            () = last_session(&core), if core.is_stopping.get() => None,
+        };
         match order {
-            Order::Table(table) => take_over(&core, &table).await,
-            Order::Listen { asked, listener } => match tokio::net::TcpListener::from_std(listener) {
+            Some(Order::Table(table)) => take_over(&core, &table).await,
+            Some(Order::Listen { asked, listener }) => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let is_unwanted = Rc::new(Notify::new());
-                    listening.insert(asked, is_unwanted.clone());
+                    let port = listener.local_addr().map_or(asked.port(), |got| got.port());
+                    listening.entry(asked).or_default().push((is_unwanted.clone(), port));
                     accepting.spawn_local(accept_until(core.clone(), asked, listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),
             },
-            Order::Unlisten { asked } => {
-                if let Some(is_unwanted) = listening.remove(&asked) {
+            Some(Order::Unlisten { asked }) => {
+                for (is_unwanted, port) in listening.remove(&asked).into_iter().flatten() {
                     is_unwanted.notify_one();
+                    core.companies.send_away(port);
                 }
                 while accepting.try_join_next().is_some() {}
             }
-            Order::Stop => break,
+            // Whoever asked may have given up.
+            Some(Order::Ready(reply)) => drop(reply.send(())),
+            Some(Order::HandOver) => {
+                stop_accepting(&mut listening, &mut accepting).await;
+                core.is_stopping.set(true);
+            }
+            Some(Order::Stop) | None => break,
         }
     }
-    listening.values().for_each(|is_unwanted| is_unwanted.notify_one());
-    // Those that had connected already become sessions before sessions are counted.
-    while accepting.join_next().await.is_some() {}
+    stop_accepting(&mut listening, &mut accepting).await;
+    core.is_ending.set(true);
     core.is_stopping.set(true);
     core.lot.clear();
     core.waits.stop_idle();
     let finished = async {
         while core.waits.count() > 0 {
             core.waits.stop_idle();
-            // A session ends by itself; looking twenty times a second costs nothing in a router that stops.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     if tokio::time::timeout(FINISH_MAX, finished).await.is_err() {
@@ -114,6 +134,22 @@ async fn run(start: ThreadStart, lot: Lot) {
     tasks.shutdown().await;
     let last = of_thread(&core, false).await;
     *slot.latest.lock().expect("nobody panics while holding it") = last;
+}
+
+/// For each address that was asked for, how its sockets are told to end, and the port that they got.
+type Listening = BTreeMap<SocketAddr, Vec<(Rc<Notify>, u16)>>;
+
+/// Those that had connected already become sessions before sessions are counted.
+async fn stop_accepting(listening: &mut Listening, accepting: &mut JoinSet<()>) {
+    std::mem::take(listening).values().flatten().for_each(|(is_unwanted, _)| is_unwanted.notify_one());
+    while accepting.join_next().await.is_some() {}
+}
+
+/// Until there is no session any more.
+async fn last_session(core: &Core) {
+    while core.waits.count() > 0 || core.lot.count() > 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Accepts until the address is no longer wanted; whoever had connected by then is still served.
@@ -167,18 +203,11 @@ impl Place {
             self.settings = listener.clone();
         }
         drop(settings);
-        if core.connections() >= sessions_max(core) as usize {
+        if core.connections() >= core.sessions_max.get() {
             return refuse_connection(core, &self.settings, &stream);
         }
         super::accept::take(core, &self.settings, stream, peer);
     }
-}
-
-/// Connections that this thread may have, and as many requests on those that speak HTTP/2.
-pub fn sessions_max(core: &Core) -> u32 {
-    let settings = core.settings.borrow();
-    let threads = super::control::thread_count(&settings) as u32;
-    settings.limits.connections_max.min(core.connections_fit.get()).div_ceil(threads)
 }
 
 /// One answer without waiting: a router that is full has no room for another session.

@@ -2,8 +2,9 @@
 //!
 //! Each direction ends by itself and its end is passed on; the tunnel is over when both have ended, when either
 //! side breaks off, when nothing has moved for `tunnel_idle_ms`, or when one has ended and the other says nothing for
-//! `HALF_OPEN_MAX_MS`. It ends with its router: nobody can tell when it would end by itself. Memory is bounded by one
-//! read each way; what comes in large pieces goes from socket to socket through a pipe.
+//! `HALF_OPEN_MAX_MS`. It ends with its router, which after a hand-over waits for it for a while: nobody can tell when
+//! it would end by itself. Memory is bounded by one read each way; what comes in large pieces goes from socket to
+//! socket through a pipe.
 
 use super::core::Core;
 use super::manner::Manner;
@@ -122,7 +123,7 @@ pub async fn carry(
     let (mut up, mut down) = (Way { bytes: early.len() as u64, ..Way::default() }, Way::default());
     let mut is_sound = up.unsent.send(member, early, &[]).is_ok();
     ticket.set_idle(true);
-    while is_sound && !(up.is_over && down.is_over || core.is_stopping.get()) {
+    while is_sound && !(up.is_over && down.is_over || core.is_ending.get()) {
         let is_half_open = up.is_over || down.is_over;
         let most_ms = if is_half_open { idle_ms.min(HALF_OPEN_MAX_MS) } else { idle_ms };
         // A member that takes nothing is not idle but stuck.

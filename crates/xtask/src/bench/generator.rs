@@ -40,6 +40,8 @@ pub struct Slice {
     pub first_wrong: Option<String>,
     /// Requests that each back end got.
     pub served: [u64; BACK_ENDS],
+    /// When each of them got its first one.
+    pub first_served: [Option<Instant>; BACK_ENDS],
     /// Time in which there was nothing to do: how far the generator is from being the bottleneck.
     pub idle: Duration,
 }
@@ -240,8 +242,13 @@ impl Generator {
             None => Ok(()),
             Some(Socket::Listener(..)) => self.accept(slot),
             Some(Socket::BackEnd(back_end, index)) => {
-                let served = &mut slice.served[*index];
-                if back_end.step(&self.exchanges, &mut self.scratch, served) == Moved::Closed {
+                let index = *index;
+                let served = &mut slice.served[index];
+                let moved = back_end.step(&self.exchanges, &mut self.scratch, served);
+                if *served > 0 && slice.first_served[index].is_none() {
+                    slice.first_served[index] = Some(Instant::now());
+                }
+                if moved == Moved::Closed {
                     self.remove(slot);
                 }
                 Ok(())

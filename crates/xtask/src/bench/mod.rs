@@ -16,6 +16,8 @@ mod peers;
 mod report;
 mod router;
 mod statistics;
+mod tables;
+mod told;
 
 pub use candidate::{
     MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager, write_output_to,

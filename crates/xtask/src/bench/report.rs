@@ -3,6 +3,7 @@
 use super::candidate::Kind;
 use super::exits::Exits;
 use super::statistics::Spread;
+use super::tables::Tables;
 use crate::failure::{Doing, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +21,12 @@ const RATIO_BARS: [(usize, Kind, f64); 6] = [
 
 /// Highest ratio to HAProxy's memory with the most idle connections.
 const MEMORY_BAR: f64 = 0.5;
+
+/// Highest cost of a request in a large table, as a ratio to a small one.
+const TABLE_COST_BAR: f64 = 1.10;
+/// Longest time for a swap of large tables, and longest that it may keep a request waiting.
+const TABLE_SWAP_BAR_MS: f64 = 50.0;
+const TABLE_STALL_BAR_MS: f64 = 5.0;
 
 /// Longest time from a member's exit to all routers' tables, at the 99th percentile.
 const EXIT_BAR_MS: f64 = 10.0;
@@ -63,6 +70,7 @@ pub struct Report {
     pub versions: BTreeMap<Kind, String>,
     pub cells: Vec<Cell>,
     pub memory: Vec<Memory>,
+    pub tables: Option<Tables>,
     pub exits: Option<Exits>,
     pub verdicts: Vec<Verdict>,
 }
@@ -88,6 +96,17 @@ impl Report {
                 ours / theirs,
                 MEMORY_BAR,
             ));
+        }
+        if let Some(tables) = &self.tables {
+            let many = format!("{} routes and members", tables.routes);
+            let bars = [
+                ("cost per request, ratio to few", tables.cost_ratio, TABLE_COST_BAR),
+                ("swap, ms", tables.swap_ms, TABLE_SWAP_BAR_MS),
+                ("longest request during a swap, ms", tables.longest_request_ms, TABLE_STALL_BAR_MS),
+            ];
+            verdicts.extend(
+                bars.map(|(bar, found, at_most)| verdict(format!("{many}: {bar}"), found.median, at_most)),
+            );
         }
         if let Some(exits) = &self.exits {
             verdicts.push(verdict(
@@ -161,6 +180,17 @@ impl fmt::Display for Report {
                 .map(|(count, kb)| format!("{count} idle: {:.1} MB", *kb as f64 / 1e3))
                 .collect();
             writeln!(out, "{:>13}  memory with {}", memory.proxy.text(), points.join(", "))?;
+        }
+        if let Some(tables) = &self.tables {
+            writeln!(
+                out,
+                "       muster  {} routes: cost {:.2} of few; swap {:.1} ms; longest request {:.1} ms, {:.1} ms without a swap",
+                tables.routes,
+                tables.cost_ratio.median,
+                tables.swap_ms.median,
+                tables.longest_request_ms.median,
+                tables.longest_without_ms.median
+            )?;
         }
         if let Some(exits) = &self.exits {
             writeln!(

@@ -5,7 +5,7 @@
 use super::candidate::{self, Candidate, Kind, Programs, START_TIME_MAX};
 use super::generator::{Generator, Slice};
 use super::report::{Cell, Memory, Report};
-use super::{exits, meter, network, peers, statistics};
+use super::{exits, meter, network, peers, statistics, tables};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::testing;
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub enum Part {
     Sizes,
     /// Memory with idle connections
     Memory,
+    /// Cost and swaps of tables with 10,000 routes and members
+    Tables,
     /// From a member's exit to the routers' tables
     Exits,
 }
@@ -46,7 +48,7 @@ pub struct RouterArgs {
     #[arg(long, default_value_t = ROUNDS_DEFAULT)]
     rounds: usize,
     /// Parts to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Sizes, Part::Memory, Part::Exits])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Sizes, Part::Memory, Part::Tables, Part::Exits])]
     only: Vec<Part>,
     /// Sizes of answers, in bytes
     #[arg(long, value_delimiter = ',', default_values_t = [200, 10_000, 1_000_000])]
@@ -60,7 +62,7 @@ pub struct RouterArgs {
     /// Another program to compare with, started as muster is: an older build, say
     #[arg(long)]
     against: Option<PathBuf>,
-    /// Three rounds, no memory and no kills: to see that it works, not how good it is
+    /// Three rounds, sizes only: to see that it works, not how good it is
     #[arg(long)]
     quick: bool,
     /// Count slices although others use the proxies' core: for a hint on a busy machine, not for figures
@@ -78,7 +80,7 @@ impl RouterArgs {
     fn wants(&self, part: Part) -> bool {
         match part {
             Part::Sizes => self.only.contains(&part),
-            Part::Memory | Part::Exits => self.only.contains(&part) && !self.quick,
+            Part::Memory | Part::Tables | Part::Exits => self.only.contains(&part) && !self.quick,
         }
     }
 
@@ -155,6 +157,10 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
         for kind in kinds.iter().filter(|kind| **kind != Kind::HaproxyTuned) {
             report.memory.push(measure_memory(*kind, &args.idle, &mut stage)?);
         }
+    }
+    if args.wants(Part::Tables) && kinds.contains(&Kind::Muster) {
+        let directory = stage.directory.join("tables");
+        report.tables = Some(tables::measure(args.rounds(), &directory, &mut stage.generator)?);
     }
     let is_met = report.judge();
     report.show(args.json)?;

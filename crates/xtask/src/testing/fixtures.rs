@@ -1,7 +1,8 @@
-//! Requests that others collected: gunicorn's source package with its valid and invalid ones.
+//! What tests need and others made: gunicorn's source package with valid and invalid requests, and gRPC for Python.
 //!
-//! Fetched by pip, which checks the sum below, and kept in `target/fixtures`; nothing of it is in this repository. The
-//! counts are checked so that a package with fewer cases cannot pass for the whole corpus.
+//! Fetched by pip and kept in `target/fixtures`; nothing of it is in this repository. Requests come with the sum below,
+//! and are counted so that a package with fewer cases cannot pass for the whole corpus; gRPC is code for each system,
+//! so only its version is said.
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::{process, repository};
@@ -16,12 +17,15 @@ const SHA256: &str = "b1514965361c8b7e8107a80aa2a92636878df1ccfac6dd204a676426e0
 const INVALID_REQUESTS: usize = 81;
 const VALID_REQUESTS: usize = 62;
 
+const GRPC_VERSION: &str = "1.85.1";
+
 /// Longest time for pip and tar. Five minutes: it is one small file and what builds its metadata.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Makes sure that the corpus is there and whole.
+/// Makes sure that the corpus is there and whole, and gRPC beside it.
 pub fn fetch(log: &Path) -> Outcome<String> {
     let directory = repository::root().join("target/fixtures");
+    fetch_grpc(&directory.join("grpc"), log)?;
     let unpacked = directory.join(format!("gunicorn-{VERSION}/tests/requests"));
     if !is_whole(&unpacked) {
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
@@ -34,6 +38,17 @@ pub fn fetch(log: &Path) -> Outcome<String> {
         )));
     }
     Ok(format!("{INVALID_REQUESTS} invalid and {VALID_REQUESTS} valid requests"))
+}
+
+fn fetch_grpc(directory: &Path, log: &Path) -> Outcome<()> {
+    if directory.join(format!("grpcio-{GRPC_VERSION}.dist-info")).is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).doing(format_args!("create {}", directory.display()))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--only-binary", ":all:", "--upgrade", "--target"]).arg(directory);
+    pip.arg(format!("grpcio=={GRPC_VERSION}"));
+    run(&mut pip, log)
 }
 
 fn is_whole(requests: &Path) -> bool {

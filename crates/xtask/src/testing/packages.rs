@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 14] = [
+const PACKAGES: [Package; 16] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -34,6 +34,12 @@ const PACKAGES: [Package; 14] = [
     Package { name: "curl", program: "curl", reason: "a client that people use" },
     Package { name: "openssl", program: "openssl", reason: "a TLS client that shows what it gets" },
     Package { name: "testssl.sh", program: "testssl", reason: "looks for weaknesses of TLS" },
+    Package {
+        name: "nghttp2-client",
+        program: "h2load",
+        reason: "clients that speak HTTP/2, one of them for load",
+    },
+    Package { name: "nghttp2-server", program: "nghttpd", reason: "a member that speaks HTTP/2" },
     Package { name: "valgrind", program: "valgrind", reason: "counts instructions per request" },
     Package { name: "chromium", program: "chromium", reason: "looks at the console as a person does" },
     Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },

@@ -8,7 +8,7 @@ use crate::repository::TextFile;
 use toml_edit::{Document, TableLike};
 
 /// Crates of ours that a crate may depend on, tests included.
-const CRATE_EDGES: [(&str, &[&str]); 7] = [
+const CRATE_EDGES: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("client", &["wire"]),
     ("logic", &["wire"]),
@@ -16,6 +16,7 @@ const CRATE_EDGES: [(&str, &[&str]); 7] = [
     ("sim", &["logic", "wire"]),
     ("muster", &["store", "logic", "wire"]),
     ("xtask", &["wire"]),
+    ("fuzz", &["logic", "wire"]),
 ];
 
 /// Crates of others that `logic` may use. Four: each is one more thing that could do I/O behind its back.

@@ -149,6 +149,23 @@ fn defaults_of_the_table_are_of_their_kind() {
     }
 }
 
+/// Each attribute is acted on or kept, and the reference says which.
+#[test]
+fn the_reference_has_a_row_for_every_attribute() {
+    let page = include_str!("../../../../../docs/reference/plugin-cfg.md");
+    for element in ELEMENTS.iter().filter(|element| !element.attributes.is_empty()) {
+        let title = format!("\n### {}\n", element.name);
+        let (_, section) = page.split_once(&title).unwrap_or_else(|| panic!("no section {}", element.name));
+        let section = section.split("\n#").next().unwrap_or_default();
+        for attribute in element.attributes {
+            let row = section.lines().find(|line| line.starts_with(&format!("| {} |", attribute.name)));
+            let row = row.unwrap_or_else(|| panic!("no row for {}@{}", element.name, attribute.name));
+            let what = row.split('|').nth(3).unwrap_or_default();
+            assert!(what.contains("acted on") || what.contains("kept"), "{row}");
+        }
+    }
+}
+
 #[test]
 fn spellings_met_in_the_wild_mean_the_same() {
     for spelling in ["Round Robin", "RoundRobin", "Round-Robin", "round robin", " Round Robin "] {

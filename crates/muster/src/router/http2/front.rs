@@ -13,7 +13,6 @@ use crate::router::core::Core;
 use crate::router::origin::Origin;
 use crate::router::session::{Client, Session, converse};
 use crate::router::streams::Stream;
-use crate::router::thread::sessions_max;
 use crate::router::waits::{NEVER, Signal, Ticket};
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
@@ -44,6 +43,14 @@ struct Front {
     idle_since_us: Cell<u64>,
     is_leaving: Cell<bool>,
     old_at_us: u64,
+    /// Its place among the thread's.
+    key: usize,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.core.companies.leave(self.key);
+    }
 }
 
 /// Serves the connection of a session whose client has begun with HTTP/2.
@@ -56,6 +63,8 @@ pub async fn serve(session: Session) {
         let settings = core.settings.borrow();
         (settings.limits, settings.timeouts)
     };
+    let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+    let port = local.map_or(0, |local| local.port());
     let carrier = Shared::new(&core.waits, stream, surplus, true);
     let mut handshake = pin!(builder(&limits).handshake(carrier.clone()));
     let deadline = ticket.in_ms(timeouts.head_ms);
@@ -78,13 +87,16 @@ pub async fn serve(session: Session) {
     let company = Rc::new(Company {
         count: Cell::new(0),
         of_thread: core.streams.clone(),
+        port,
+        is_unwanted: Cell::new(false),
         waker: RefCell::new(Waker::noop().clone()),
     });
+    let key = core.companies.enter(&company);
     let idle_since_us = Cell::new(ticket.now_us());
     let old_at_us = ticket.in_ms(AGE_MAX_MS);
     let is_leaving = Cell::new(false);
     let front =
-        Front { core, origin, ticket, carrier, company, timeouts, idle_since_us, is_leaving, old_at_us };
+        Front { core, origin, ticket, carrier, company, timeouts, idle_since_us, is_leaving, old_at_us, key };
     front.run(&mut connection).await;
 }
 
@@ -108,9 +120,6 @@ type Http2 = Connection<Shared, Bytes>;
 impl Front {
     async fn run(&self, connection: &mut Http2) {
         loop {
-            if self.core.is_stopping.get() {
-                self.ask_to_leave(connection);
-            }
             let ended =
                 self.ticket.until(self.deadline(connection), |context| self.poll(connection, context)).await;
             match ended {
@@ -136,8 +145,11 @@ impl Front {
 
     /// Takes requests and moves frames; ready when the connection is over.
     fn poll(&self, connection: &mut Http2, context: &mut Context<'_>) -> Poll<()> {
-        if self.company.count.get() == 0 {
+        if !self.company.waker.borrow().will_wake(context.waker()) {
             *self.company.waker.borrow_mut() = context.waker().clone();
+        }
+        if self.company.is_unwanted.get() || self.core.is_stopping.get() {
+            self.ask_to_leave(connection);
         }
         let is_over = loop {
             match connection.poll_accept(context) {
@@ -196,7 +208,7 @@ impl Front {
         mut respond: SendResponse<Bytes>,
         context: &mut Context<'_>,
     ) {
-        if self.core.streams.get() >= sessions_max(&self.core) {
+        if self.core.streams.get() as usize >= self.core.sessions_max.get() {
             // The client may ask again, here or elsewhere: nobody has seen the request.
             respond.send_reset(Reason::REFUSED_STREAM);
             return self.core.count(|totals| totals.refused += 1);

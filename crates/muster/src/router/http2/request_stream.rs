@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
+use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
@@ -27,8 +28,34 @@ pub struct Company {
     /// Requests under way, on this connection and on all of the thread.
     pub count: Cell<u32>,
     pub of_thread: Rc<Cell<u32>>,
-    /// Of the connection's task, which wants to know when the last one is over.
+    /// The port that the connection came in on, whatever a PROXY header says.
+    pub port: u16,
+    /// Nobody listens there any more.
+    pub is_unwanted: Cell<bool>,
+    /// Of the connection's task, which wants to know when the last one is over, and when it is unwanted.
     pub waker: RefCell<Waker>,
+}
+
+/// The HTTP/2 connections of a thread's clients.
+#[derive(Debug, Default)]
+pub struct Companies(RefCell<Slab<Rc<Company>>>);
+
+impl Companies {
+    pub fn enter(&self, company: &Rc<Company>) -> usize {
+        self.0.borrow_mut().insert(company.clone())
+    }
+
+    pub fn leave(&self, key: usize) {
+        self.0.borrow_mut().remove(key);
+    }
+
+    /// Has those that came in on this port asked to go elsewhere.
+    pub fn send_away(&self, port: u16) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+            company.is_unwanted.set(true);
+            company.waker.borrow().wake_by_ref();
+        }
+    }
 }
 
 /// One request among its company, until it is dropped.
@@ -45,7 +72,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Company { count, of_thread, waker } = &*self.0;
+        let Company { count, of_thread, waker, .. } = &*self.0;
         count.set(count.get() - 1);
         of_thread.set(of_thread.get() - 1);
         if count.get() == 0 {
@@ -169,16 +196,17 @@ impl RequestStream {
         let Answer::Awaited { respond, partial } = &mut self.answer else {
             return Err(ErrorKind::InvalidData.into());
         };
-        let known = partial.len();
-        let head = if known == 0 {
-            Bytes::copy_from_slice(&bytes[..head_length(bytes)])
+        let joined;
+        let (known, whole) = if partial.is_empty() {
+            (0, bytes)
         } else {
-            Bytes::from([partial.as_slice(), bytes].concat())
+            joined = [partial.as_slice(), bytes].concat();
+            (partial.len(), joined.as_slice())
         };
         let mut space = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut space);
         let invalid = |error| io::Error::new(ErrorKind::InvalidData, error);
-        let length = match parsed.parse(&head).map_err(invalid)? {
+        let length = match parsed.parse(whole).map_err(invalid)? {
             httparse::Status::Complete(length) => length,
             httparse::Status::Partial => {
                 partial.extend_from_slice(bytes);
@@ -186,12 +214,17 @@ impl RequestStream {
             }
         };
         let used = length - known;
+        let head = Bytes::copy_from_slice(&whole[..length]);
+        let share = |part: &[u8]| {
+            let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+            head.slice(start..start + part.len())
+        };
         let code = parsed.code.unwrap_or_default();
         let framing = framing(code, parsed.headers, self.is_head);
         let is_connect = self.is_connect;
         // The answer to a challenge that we have made up ourselves.
         let is_wanted = |name: &str| !(is_connect && name.eq_ignore_ascii_case("sec-websocket-accept"));
-        let headers = header_map(parsed.headers, is_wanted, |value| head.slice_ref(value))?;
+        let headers = header_map(parsed.headers, is_wanted, share)?;
         let mut answer = Response::new(());
         *answer.headers_mut() = headers;
         if code == 101 && is_connect {
@@ -251,11 +284,6 @@ impl Drop for RequestStream {
             }
         }
     }
-}
-
-/// Up to the empty line, or all.
-fn head_length(bytes: &[u8]) -> usize {
-    bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }
 
 /// How the body of the answer that we have written ends.

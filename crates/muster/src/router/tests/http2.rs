@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::time::Duration;
+use wire::settings::Listener;
 
 /// Runs a story of asynchronous clients.
 fn tell<T>(story: impl Future<Output = T>) -> T {
@@ -100,7 +101,9 @@ fn many_requests_share_a_connection_beside_http11_on_the_same_port() {
     stage.member("a", 1, named("a"));
     assert!(stage.ask("/").ends_with('a'));
     tell(async {
-        let client = client(&stage).await;
+        let mut client = client(&stage).await;
+        // After the first one the client knows how many it may ask at once.
+        ask(&mut client, request(Method::GET, "/"), b"").await.expect("an answer");
         let asked: Vec<_> = (0..300)
             .map(|number| {
                 let mut client = client.clone();
@@ -485,6 +488,20 @@ fn the_router_says_goodbye_when_it_stops_and_finishes_what_it_has() {
         assert_eq!(take(response).await.expect("an answer").text(), "!");
         stopping.await.expect("the router stops in good order");
     });
+}
+
+#[test]
+fn clients_are_sent_away_when_nobody_listens_there_any_more() {
+    let stage = Stage::new();
+    stage.member("a", 1, named("a"));
+    let mut client = raw::Client::begin(&stage);
+    client.ask(1);
+    assert_eq!(client.wait_for(raw::HEADERS, 1).status(), 200);
+    stage.change_settings(|settings| {
+        settings.listeners = vec![Listener::plain("127.0.0.2:0".parse().expect("an address"))];
+    });
+    let goodbye = std::iter::from_fn(|| client.read()).find(|frame| frame.kind == raw::GOAWAY);
+    assert_eq!(goodbye.expect("a goodbye").reason(), 0);
 }
 
 #[test]
