@@ -3,6 +3,7 @@
 //! Asks the same functions as the routers do. Promise: changes nothing, and says what it cannot know (whose turn it
 //! is, which members a router has marked). Not here: HTTP beyond what a URL says.
 
+use crate::actions;
 use crate::affinity;
 use crate::balance;
 use crate::route::RouteTable;
@@ -47,6 +48,13 @@ pub fn explain<'a>(
     let Some(index) = table.find(host, port, path) else { return Ok(explanation) };
     let route = &router.routes[index];
     explanation.route = Some(format!("{}{}", route.host, route.path));
+    for action in actions::describe(&route.actions) {
+        explanation.why.push(format!("The route's own action: {action}."));
+    }
+    if route.actions.answer.is_some() {
+        explanation.why.push("The router answers itself; no member sees the request.".into());
+        return Ok(explanation);
+    }
     let Some(cluster) = route.clusters().next() else { return Ok(explanation) };
     explanation.cluster = Some(cluster.clone());
     let mut views = views;

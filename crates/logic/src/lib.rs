@@ -2,22 +2,26 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod actions;
 pub mod affinity;
 pub mod agent;
 pub mod balance;
 pub mod cell;
 pub mod certificate;
 pub mod client_hello;
+pub mod compress;
 pub mod explain;
 pub mod histogram;
 pub mod http;
 pub mod http2;
 pub mod limits;
+pub mod log_pattern;
 pub mod machine;
 pub mod model;
 pub mod plugin_cfg;
 pub mod probe;
 pub mod proxy_protocol;
+pub mod rate;
 pub mod retry;
 pub mod rollout;
 pub mod route;
@@ -27,4 +31,5 @@ pub mod server_name;
 pub mod sessions;
 pub mod supervision;
 pub mod time;
+pub mod trace;
 pub mod view;

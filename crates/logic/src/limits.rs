@@ -25,6 +25,11 @@ pub const SESSION_WINDOWS: usize = 4;
 /// Length of such a window. 100 s: three whole ones are the five minutes that people ask for.
 pub const SESSION_WINDOW_MS: u64 = 100_000;
 
+/// Sets of callers in the table of a rate limit. 8,192: with eight places each, 65,536 callers in one mebibyte.
+pub const RATE_SETS: usize = 8192;
+/// Callers of one set. Eight: one look at two lines of the cache, and a set is seldom full before the table is.
+pub const RATE_PLACES_PER_KEY: usize = 8;
+
 // HTTP/2. Costs are in units of the cheapest frame (`http2`); a request given up at once costs 11.
 
 /// Credit of a client for frames that bring nothing. 2,000: a page with 180 requests may be left at once.

@@ -156,10 +156,18 @@ fn console_shows_the_live_picture_and_drains_by_a_click() {
         !browser.script("return location.href").to_string().contains("token"),
         "the token is out of the address"
     );
+    let route = "[data-router=\"front\"] [data-route=\"*/\"]";
+    assert_eq!(browser.text(&format!("{route} .route-levels")), "shop", "where the route leads");
+    wait_for("the rate of the route", || {
+        let rate = browser.text(&format!("{route} .route-rate"));
+        if rate.chars().any(|letter| ('1'..='9').contains(&letter)) { Ok(()) } else { Err(rate) }
+    });
     keep_screenshot("console", &browser, 1280);
 
     browser.click("[data-member=\"shop/shop-2\"] [data-act=drain]");
     browser.wait_for(&member("shop-2", "draining"));
+    let told = browser.text("[data-member=\"shop/shop-2\"] .member-reason");
+    assert!(told.contains(" left."), "how many sessions are left: {told}");
     wait_for("new conversations to stay away from shop-2", || {
         let answers: Vec<String> = (0..12).map(|_| demo.ask()).collect();
         if answers.contains(&"shop-2".to_owned()) { Err(format!("{answers:?}")) } else { Ok(()) }

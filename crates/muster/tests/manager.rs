@@ -16,7 +16,7 @@ use support::{PATIENCE, Running, Scratch, free_address, wait_for};
 use wire::agent::{Assignment, MemberReport, ProbeState, ProcessState, Report, Want};
 use wire::id::Epoch;
 use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
+use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals, TrafficCounts};
 use wire::status::{Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation};
 use wire::view::{RunState, View};
 
@@ -200,10 +200,12 @@ impl Peer {
             sessions: 0,
             latency_p50_us: 0,
             latency_p99_us: 0,
+            counts: TrafficCounts::default(),
         });
         let traffic =
             ClusterTraffic { cluster: view.cluster.clone(), applied: view.epoch, members: members.collect() };
         self.say(&ToManager::Router(RouterReport {
+            routes: Vec::new(),
             router: "front".into(),
             listening: vec![([127, 0, 0, 1], 9).into()],
             problems: Vec::new(),

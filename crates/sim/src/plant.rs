@@ -8,8 +8,8 @@ use wire::agent::{Launch, LogSettings, ProbeKind, ProbeSettings, RestartSettings
 use wire::id::{MemberId, NodeName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, MemberSettings,
-    RouteSettings, RouterPlace,
+    AccessLog, CellSettings, ClusterSettings, ConsoleSettings, Listener, MemberSettings, RouteSettings,
+    RouterPlace,
 };
 use wire::view::{Affinity, HashKey, Health, Policy, Transport};
 
@@ -148,7 +148,8 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
             budget_floor_per_second: 10,
             replay_max_bytes: 65_536,
         },
-        access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        access_log: AccessLog::default(),
+        trace: None,
         trusted_proxies: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,

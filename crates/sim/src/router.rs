@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
 use wire::link::{FromManager, ToManager};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, RouterSettings, Totals};
+use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, RouterSettings, Totals, TrafficCounts};
 use wire::view::{RunState, View};
 
 #[derive(Debug)]
@@ -159,6 +159,7 @@ impl World {
                 sessions: counts.sessions.estimate(now),
                 latency_p50_us: 0,
                 latency_p99_us: 0,
+                counts: TrafficCounts::default(),
             });
             clusters.push(ClusterTraffic {
                 cluster: cluster.clone(),
@@ -167,6 +168,7 @@ impl World {
             });
         }
         let report = RouterReport {
+            routes: Vec::new(),
             router: name.clone(),
             listening: Vec::new(),
             connections: 0,

@@ -88,6 +88,7 @@ codes! {
     EXPECTATION_FAILED "M4011" "The request expects something that the router does not know",
     CLIENT_GONE "M4012" "The client went away before its answer",
     ROUTER_AT_FAULT "M4013" "The router broke a promise of its own",
+    RATE_LIMITED "M4014" "A caller makes more requests than it may",
     WRONG_HOST_FOR_CONNECTION "M4020" "The request is for a host of another certificate",
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",

@@ -1,7 +1,7 @@
 //! What a router is told to do, and what it reports.
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
-use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings};
+use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings, TraceSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -18,6 +18,8 @@ pub struct RouterSettings {
     pub limits: Limits,
     pub retry: RetrySettings,
     pub access_log: AccessLog,
+    #[serde(default)]
+    pub trace: Option<TraceSettings>,
     /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
     pub trusted_proxies: Vec<std::net::IpAddr>,
     /// Routes are found by the port that a request came in on, not by that of its Host header.
@@ -86,6 +88,9 @@ pub struct RouterReport {
     pub problems: Vec<String>,
     pub connections: u64,
     pub clusters: Vec<ClusterTraffic>,
+    /// Of routes that had requests; those beyond `ROUTES_TOLD_MAX` together.
+    #[serde(default)]
+    pub routes: Vec<RouteTraffic>,
     /// Counters since the router's start.
     pub totals: Totals,
 }
@@ -123,4 +128,76 @@ pub struct MemberTraffic {
     /// Median and 99th percentile from request sent to first byte of the answer, of the last seconds.
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
+    #[serde(default, skip_serializing_if = "TrafficCounts::is_empty")]
+    pub counts: TrafficCounts,
+}
+
+/// Routes that a report tells of one by one, the first of the configuration. 256: more would be no table for people,
+/// and a metric of each for every router would burden whoever stores them.
+pub const ROUTES_TOLD_MAX: usize = 256;
+/// Name for all other routes together; no route is called so.
+pub const OTHER_ROUTES: &str = "(other)";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouteTraffic {
+    /// Its name in the settings, or `OTHER_ROUTES`.
+    pub route: String,
+    pub in_flight: u64,
+    pub requests_per_second: f64,
+    pub counts: TrafficCounts,
+}
+
+/// Bounds of the buckets of `TrafficCounts::first_byte`, in microseconds; the last bucket has none. One, two and a half
+/// and five of each power of ten between a millisecond and ten seconds, as dashboards expect.
+pub const FIRST_BYTE_BOUNDS_US: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// Counters since the router's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficCounts {
+    /// Answers with a status of 1xx, 2xx, ... 5xx; those of a route count the router's own answers too.
+    pub by_class: [u64; 5],
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Attempts that another one followed.
+    pub retries: u64,
+    /// Members' answers by the time from the request's sending to their first byte.
+    pub first_byte: [u64; FIRST_BYTE_BOUNDS_US.len() + 1],
+    pub first_byte_sum_us: u64,
+}
+
+impl TrafficCounts {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.by_class.iter().sum()
+    }
+
+    /// Counts an answer of the router itself, or of a member.
+    pub fn add_status(&mut self, status: u16) {
+        self.by_class[usize::from(status / 100).clamp(1, 5) - 1] += 1;
+    }
+
+    /// Counts a member's answer.
+    pub fn add_answer(&mut self, status: u16, bytes_in: u64, bytes_out: u64, first_byte_us: u64) {
+        self.add_status(status);
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+        self.first_byte[FIRST_BYTE_BOUNDS_US.partition_point(|bound_us| *bound_us < first_byte_us)] += 1;
+        self.first_byte_sum_us += first_byte_us;
+    }
+
+    /// Makes this the counts of both.
+    pub fn merge(&mut self, other: &TrafficCounts) {
+        self.by_class.iter_mut().zip(other.by_class).for_each(|(mine, theirs)| *mine += theirs);
+        self.first_byte.iter_mut().zip(other.first_byte).for_each(|(mine, theirs)| *mine += theirs);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.retries += other.retries;
+        self.first_byte_sum_us += other.first_byte_sum_us;
+    }
 }

@@ -39,6 +39,8 @@ pub struct RouterPlace {
     pub limits: Limits,
     pub retry: RetrySettings,
     pub access_log: AccessLog,
+    #[serde(default)]
+    pub trace: Option<TraceSettings>,
     pub trusted_proxies: Vec<IpAddr>,
     /// Host under which others reach it; empty: the address that it listens on, or its node's name.
     #[serde(default)]
@@ -205,7 +207,7 @@ pub enum Spread {
     StrictBackup,
 }
 
-/// What happens to requests of a route besides finding a member.
+/// What happens to requests of a route besides finding a member. Texts in braces are those of `logic::actions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteActions {
     /// Answered by the router itself instead of a member.
@@ -216,6 +218,9 @@ pub struct RouteActions {
     pub answer_headers: HeaderChanges,
     /// Instead of the router's; 0 means no bound.
     pub body_size_max_bytes: Option<u64>,
+    /// Within the router's.
+    #[serde(default)]
+    pub head_size_max_bytes: Option<u32>,
     pub rate_limit: Option<RateLimit>,
     /// Compress answers of compressible types for clients that take it.
     pub compresses: bool,
@@ -224,7 +229,7 @@ pub struct RouteActions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteAnswer {
-    /// `location` may hold `{host}`, `{path}` and `{query}`.
+    /// `location` may hold `{host}`, `{path}`, `{rest}` and `{query}`.
     Redirect {
         status: u16,
         location: String,
@@ -252,19 +257,34 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLog {
     pub format: AccessLogFormat,
+    /// Of `Custom`; see `logic::log_pattern`.
+    #[serde(default)]
+    pub pattern: String,
     /// Empty means standard output.
     pub path: String,
 }
 
+/// W3C trace context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceSettings {
+    /// A request without a valid trace gets one.
+    pub starts: bool,
+    /// Of the traces that begin here, so many of a hundred are marked as sampled.
+    pub sampled_percent: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessLogFormat {
+    #[default]
     Off,
     Common,
+    Combined,
     Json,
+    Custom,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

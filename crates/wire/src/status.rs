@@ -2,7 +2,7 @@
 
 use crate::agent::ProcessState;
 use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
-use crate::router::Totals;
+use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +43,23 @@ pub struct RouterStatus {
     pub connections: u64,
     pub requests_per_second: f64,
     pub totals: Totals,
+    /// In the order of the configuration, at most `ROUTES_TOLD_MAX`; what others had together comes last.
+    #[serde(default)]
+    pub routes: Vec<RouteStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub route: String,
+    pub host: String,
+    pub path: String,
+    /// Clusters by priority; empty where the router answers itself.
+    pub levels: Vec<Vec<ClusterName>>,
+    /// What else is done with its requests, a few words each.
+    pub actions: Vec<String>,
+    pub in_flight: u64,
+    pub requests_per_second: f64,
+    pub counts: TrafficCounts,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +94,8 @@ pub struct MemberStatus {
     pub sessions: u64,
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
+    #[serde(default)]
+    pub counts: TrafficCounts,
 }
 
 /// Something that happened and that a person may want to know. Shown as alerts, newest first.

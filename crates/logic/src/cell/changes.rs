@@ -1,6 +1,7 @@
 //! Says in sentences what a new configuration changes, before and after it is applied.
 
 use super::record::fingerprint;
+use crate::actions::describe;
 use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouteSettings, RouterPlace};
 
 /// What changes from `old` to `new`, a sentence each, in the order of the new configuration. Empty: nothing.
@@ -74,6 +75,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         limits,
         retry,
         access_log,
+        trace,
         trusted_proxies,
         advertise,
         plugin_cfg,
@@ -87,6 +89,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*limits != new.limits, "limits"),
         (*retry != new.retry, "retry"),
         (*access_log != new.access_log, "access_log"),
+        (*trace != new.trace, "trace"),
         (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
         (*advertise != new.advertise, "advertise"),
         (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
@@ -108,10 +111,14 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
 /// Where requests of a route end, for people.
 fn where_to(route: &RouteSettings) -> String {
     let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
-    match (&route.actions.answer, clusters.as_slice()) {
+    let place = match (&route.actions.answer, clusters.as_slice()) {
         (Some(_), _) => "is answered by the router".into(),
         (None, [one]) => format!("goes to cluster {one}"),
         (None, several) => format!("goes to clusters {}", several.join(", ")),
+    };
+    match describe(&route.actions).as_slice() {
+        [] => place,
+        actions => format!("{place}: {}", actions.join("; ")),
     }
 }
 

@@ -40,6 +40,7 @@ impl Router {
             limits: place.limits,
             retry: place.retry,
             access_log: place.access_log,
+            trace: place.trace,
             trusted_proxies: place.trusted_proxies,
             matches_listener_port: false,
             plugin_cfg: None,

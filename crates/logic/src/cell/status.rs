@@ -7,8 +7,11 @@ use super::Cell;
 use super::cluster::Cluster;
 use super::member::Member;
 use super::router::{Router, traffic};
+use crate::actions;
 use crate::time::Time;
-use wire::status::{ClusterStatus, MemberStatus, NodeStatus, RouterStatus};
+use std::collections::BTreeMap;
+use wire::router::{OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
+use wire::status::{ClusterStatus, MemberStatus, NodeStatus, RouteStatus, RouterStatus};
 
 /// The parts of a `CellStatus` that the cell knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +74,7 @@ impl Cell {
             sessions: 0,
             latency_p50_us: 0,
             latency_p99_us: 0,
+            counts: TrafficCounts::default(),
         };
         self.add_traffic(cluster, &mut status);
         status
@@ -85,6 +89,7 @@ impl Cell {
             };
             status.requests += told.requests;
             status.failed += told.failed;
+            status.counts.merge(&told.counts);
             // What a router that is away did last is no longer true.
             if router.has_reported {
                 status.in_flight += told.in_flight;
@@ -120,6 +125,36 @@ impl Router {
             connections: fresh.map_or(0, |report| report.connections),
             requests_per_second: members.map(|member| member.requests_per_second).sum(),
             totals: report.map(|report| report.totals).unwrap_or_default(),
+            routes: self.routes(report, fresh.is_some()),
         }
+    }
+
+    /// Its routes with what was last told of each; rates only while it is heard.
+    fn routes(&self, report: Option<&RouterReport>, is_fresh: bool) -> Vec<RouteStatus> {
+        let told: BTreeMap<&str, &RouteTraffic> = report
+            .iter()
+            .flat_map(|report| &report.routes)
+            .map(|traffic| (traffic.route.as_str(), traffic))
+            .collect();
+        let count = |mut status: RouteStatus| {
+            if let Some(traffic) = told.get(status.route.as_str()) {
+                status.counts = traffic.counts;
+                status.in_flight = if is_fresh { traffic.in_flight } else { 0 };
+                status.requests_per_second = if is_fresh { traffic.requests_per_second } else { 0.0 };
+            }
+            status
+        };
+        let one_by_one = self.place.routes.iter().take(ROUTES_TOLD_MAX).map(|route| RouteStatus {
+            route: route.name.clone(),
+            host: route.host.clone(),
+            path: route.path.clone(),
+            levels: route.levels.clone(),
+            actions: actions::describe(&route.actions),
+            ..RouteStatus::default()
+        });
+        let others = told
+            .contains_key(OTHER_ROUTES)
+            .then(|| RouteStatus { route: OTHER_ROUTES.into(), ..RouteStatus::default() });
+        one_by_one.chain(others).map(count).collect()
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use expect_test::{Expect, expect};
 use wire::id::Epoch;
 use wire::router::{Limits, RetrySettings, Timeouts};
-use wire::settings::{AccessLog, AccessLogFormat, Listener, RouteSettings};
+use wire::settings::{AccessLog, Listener, RouteSettings};
 use wire::view::{Affinity, MemberView, Policy, RunState};
 
 fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
@@ -39,7 +39,8 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
             budget_floor_per_second: 1,
             replay_max_bytes: 1,
         },
-        access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        access_log: AccessLog::default(),
+        trace: None,
         trusted_proxies: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,

@@ -247,6 +247,12 @@ impl Scan {
     }
 }
 
+/// The places of headers with such names, a bit each.
+pub(super) fn named(headers: &[Header<'_>], is_meant: impl Fn(&str) -> bool) -> u128 {
+    let meant = headers.iter().enumerate().filter(|(_, header)| is_meant(header.name));
+    meant.fold(0, |bits, (at, _)| bits | 1 << at)
+}
+
 /// Copies the lines whose bit in `dropped` is not set, in runs. `head` ends with its empty line, which stays out.
 pub(super) fn copy_kept(head: &[u8], headers: &[Header<'_>], dropped: u128, out: &mut Vec<u8>) {
     let end = head.len() - 2;

@@ -16,6 +16,8 @@ pub enum Refusal {
     HostTwice,
     HostInvalid,
     HostDiffersFromTarget,
+    /// A path that leaves the one that it is put under.
+    PathClimbs,
     LengthInvalid,
     LengthTwice,
     LengthAndEncoding,
@@ -58,6 +60,7 @@ impl Refusal {
             | Refusal::HostTwice
             | Refusal::HostInvalid
             | Refusal::HostDiffersFromTarget
+            | Refusal::PathClimbs
             | Refusal::LengthInvalid
             | Refusal::LengthTwice
             | Refusal::LengthAndEncoding
@@ -91,6 +94,7 @@ impl fmt::Display for Refusal {
             Refusal::HostTwice => "more than one Host",
             Refusal::HostInvalid => "Host is not a name or address with an optional port",
             Refusal::HostDiffersFromTarget => "Host differs from the host in the request target",
+            Refusal::PathClimbs => "the path has `..` parts, which a rewritten path may not have",
             Refusal::LengthInvalid => "Content-Length is not a plain decimal number",
             Refusal::LengthTwice => "more than one Content-Length",
             Refusal::LengthAndEncoding => "both Content-Length and Transfer-Encoding",

@@ -3,7 +3,7 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, scan};
+use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, named, scan};
 use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
 use httparse::Header;
@@ -61,6 +61,17 @@ pub struct CertificateHeader<'a> {
     pub dropped: &'a [String],
     /// Name and value for this client.
     pub added: Option<(&'a str, &'a str)>,
+}
+
+/// What a route changes in a head that goes to a member.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadChanges<'a> {
+    /// Instead of the request's own target; empty keeps it.
+    pub target: &'a [u8],
+    /// Headers that are left out, by `RequestHead::named`.
+    pub dropped: u128,
+    /// Whole lines that are added.
+    pub lines: &'a [u8],
 }
 
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -242,6 +253,11 @@ impl<'b> RequestHead<'b, '_> {
         &target[..target.iter().position(|byte| *byte == b'?').unwrap_or(target.len())]
     }
 
+    /// The head as it came, with its empty line.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.head
+    }
+
     pub fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
@@ -268,20 +284,41 @@ impl<'b> RequestHead<'b, '_> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
+    /// Query without `?`; None where the target has none.
+    pub fn query(&self) -> Option<&'b [u8]> {
+        self.target.as_bytes().get(self.path().len() + 1..)
+    }
+
+    /// The places of headers with such names, a bit each.
+    pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
+        named(self.headers, is_meant)
+    }
+
     /// Appends the head as a member gets it.
     pub fn write(&self, add: &Forwarding<'_>, out: &mut Vec<u8>) {
+        self.write_changed(add, &HeadChanges::default(), out);
+    }
+
+    /// Appends the head as a member gets it, with what its route changes. Framing and Host stay what they are.
+    pub fn write_changed(&self, add: &Forwarding<'_>, changes: &HeadChanges<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
-        let private = private | self.named(add.certificate.dropped);
-        let dropped = self.scan.hop | private | if add.is_trusted { 0 } else { self.scan.forwarded };
+        let is_certificate =
+            |name: &str| add.certificate.dropped.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let certificate = if add.certificate.dropped.is_empty() { 0 } else { self.named(is_certificate) };
+        let private = private | certificate;
+        let forwarded = if add.is_trusted { 0 } else { self.scan.forwarded };
+        let dropped = self.scan.hop | private | forwarded | changes.dropped;
         out.reserve(self.head.len() + 256);
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        out.extend_from_slice(self.target.as_bytes());
+        let own = self.target.as_bytes();
+        out.extend_from_slice(if changes.target.is_empty() { own } else { changes.target });
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if self.host.is_empty() {
             out.extend_from_slice(b"Host: \r\n");
         }
         copy_kept(self.head, self.headers, dropped, out);
+        out.extend_from_slice(changes.lines);
         if self.scan.is_chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -303,16 +340,6 @@ impl<'b> RequestHead<'b, '_> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
-    }
-
-    /// Bits of the headers that have one of these names.
-    fn named(&self, names: &[String]) -> u128 {
-        if names.is_empty() {
-            return 0;
-        }
-        let is_named = |header: &Header<'_>| names.iter().any(|name| header.name.eq_ignore_ascii_case(name));
-        let bits = self.headers.iter().enumerate().filter(|(_, header)| is_named(header));
-        bits.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 
     /// Whether the caller is a router that we trust and tells about its own client.

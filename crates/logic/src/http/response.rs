@@ -3,7 +3,7 @@
 //! Interim answers (1xx) are heads too; only 101 ends the conversation in HTTP.
 
 use super::body::Framing;
-use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, length, scan};
+use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, length, named, scan};
 use super::refusal::Refusal;
 use super::request::HeadLimits;
 use httparse::Header;
@@ -36,6 +36,17 @@ pub struct ResponseHead<'b, 'h> {
     headers: &'h [Header<'b>],
     scan: Scan,
     asked: Asked,
+}
+
+/// What a route changes in a head that goes to a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnswerChanges<'a> {
+    /// Headers that are left out, by `ResponseHead::named`.
+    pub dropped: u128,
+    /// Whole lines that are added.
+    pub lines: &'a [u8],
+    /// The body goes out in chunks of our own, whatever its framing was; only for clients of HTTP/1.1.
+    pub rechunks: bool,
 }
 
 /// Reads one answer head from the start of `bytes`. `Ok(None)`: it is not complete yet.
@@ -98,9 +109,30 @@ impl ResponseHead<'_, '_> {
         (100..200).contains(&self.status) && self.status != 101
     }
 
+    /// Value of the first header of that name. A linear search: not for the common path.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// What Content-Length says.
+    pub fn content_length(&self) -> Option<u64> {
+        self.scan.length
+    }
+
+    /// The places of headers with such names, a bit each.
+    pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
+        named(self.headers, is_meant)
+    }
+
     /// Appends the head as the client gets it.
     pub fn write(&self, via: &str, out: &mut Vec<u8>) {
-        let lengths = if self.status == 204 || self.status < 200 { self.length_bits() } else { 0 };
+        self.write_changed(via, &AnswerChanges::default(), out);
+    }
+
+    /// Appends the head as the client gets it, with what the route changes.
+    pub fn write_changed(&self, via: &str, changes: &AnswerChanges<'_>, out: &mut Vec<u8>) {
+        let lengths =
+            if self.status == 204 || self.status < 200 || changes.rechunks { self.length_bits() } else { 0 };
         out.reserve(self.head.len() + 96);
         out.extend_from_slice(b"HTTP/1.1 ");
         // The digits as the member sent them: `HTTP/1.x NNN`.
@@ -108,8 +140,11 @@ impl ResponseHead<'_, '_> {
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
-        copy_kept(self.head, self.headers, self.scan.hop | self.scan.private | lengths, out);
-        if self.scan.is_chunked && !self.unchunk && self.status >= 200 && self.status != 204 {
+        let dropped = self.scan.hop | self.scan.private | lengths | changes.dropped;
+        copy_kept(self.head, self.headers, dropped, out);
+        out.extend_from_slice(changes.lines);
+        let is_chunked = (self.scan.is_chunked && !self.unchunk) || changes.rechunks;
+        if is_chunked && self.status >= 200 && self.status != 204 {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         if self.status == 101 {
@@ -132,12 +167,7 @@ impl ResponseHead<'_, '_> {
 
     /// Content-Length has no meaning in 1xx and 204 and some clients wait for that body.
     fn length_bits(&self) -> u128 {
-        let is_length = |header: &Header<'_>| header.name.eq_ignore_ascii_case("content-length");
-        self.headers
-            .iter()
-            .enumerate()
-            .filter(|(_, header)| is_length(header))
-            .fold(0, |bits, (at, _)| bits | 1 << at)
+        self.named(|name| name.eq_ignore_ascii_case("content-length"))
     }
 }
 

@@ -13,6 +13,10 @@ pub enum Fault {
     RequestRefused {
         why: Refusal,
     },
+    /// Its caller makes more requests than it may.
+    RateLimited {
+        retry_after_s: u8,
+    },
     /// The head did not come in time, or the body stopped coming.
     RequestTimeout,
     /// The client went away; the answer is for the log alone.
@@ -58,6 +62,7 @@ impl Fault {
         match self {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::MemberClosed | Fault::MemberTimeout => true,
             Fault::RequestRefused { .. }
+            | Fault::RateLimited { .. }
             | Fault::RequestTimeout
             | Fault::ClientGone
             | Fault::NoRoute
@@ -100,6 +105,10 @@ impl Fault {
         let (client, us, member) = (Side::Client, Side::Us, Side::Member);
         match self {
             Fault::RequestRefused { why } => refused(why),
+            Fault::RateLimited { retry_after_s } => Answer {
+                retry_after_s: Some(u32::from(retry_after_s)),
+                ..row(client, 429, code::RATE_LIMITED, "There were too many requests.")
+            },
             Fault::RequestTimeout => {
                 row(client, 408, code::REQUEST_TIMED_OUT, "The request came too slowly.")
             }

@@ -22,14 +22,17 @@ impl RouteTable {
                 let route = &settings[entry.index];
                 let path = &route.path;
                 let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
-                let clusters = clusters.join(", ");
+                let place = match clusters.as_slice() {
+                    [] => "the router itself".to_owned(),
+                    clusters => format!("cluster {}", clusters.join(", ")),
+                };
                 let what = match route.path_kind {
                     PathKind::Prefix => "is the longest path",
                     PathKind::Exact => "is the exact path",
                     PathKind::Start => "is the longest beginning",
                     PathKind::Extension => "is the extension",
                 };
-                why.push(format!("{path} {what} of {whose} that fits, of {routes}: cluster {clusters}."));
+                why.push(format!("{path} {what} of {whose} that fits, of {routes}: {place}."));
                 return why;
             }
             why.push(format!("None of the {routes} paths of {whose} fits."));

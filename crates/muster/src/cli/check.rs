@@ -170,7 +170,10 @@ fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
     lines.push(format!("router   {} on {}: listens on {}", router.name, router.node, addresses.join(", ")));
     for route in &router.routes {
         let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
-        lines.push(format!("  {}{} -> {}", route.host, route.path, clusters.join(", ")));
+        let levels = if clusters.is_empty() { "the router itself".to_owned() } else { clusters.join(", ") };
+        let actions = logic::actions::describe(&route.actions);
+        let actions = if actions.is_empty() { String::new() } else { format!(": {}", actions.join("; ")) };
+        lines.push(format!("  {}{} -> {levels}{actions}", route.host, route.path));
     }
 }
 

@@ -18,6 +18,7 @@ mod router;
 mod run;
 mod status;
 mod table;
+mod top;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -53,6 +54,8 @@ enum Command {
     Apply(apply::Args),
     /// Show nodes, routers, clusters and members
     Status(status::Args),
+    /// Watch routers, routes and members live, the busiest first
+    Top(top::Args),
     /// Say which route, cluster and member a request would go to, and why
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Apply(args) => apply::run(args),
         Command::Status(args) => status::run(args),
+        Command::Top(args) => top::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),

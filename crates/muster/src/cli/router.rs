@@ -70,6 +70,7 @@ struct RunArgs {
 enum LogChoice {
     Off,
     Common,
+    Combined,
     Json,
 }
 
@@ -138,10 +139,13 @@ fn base(args: &RunArgs) -> RouterSettings {
             format: match args.access_log {
                 LogChoice::Off => AccessLogFormat::Off,
                 LogChoice::Common => AccessLogFormat::Common,
+                LogChoice::Combined => AccessLogFormat::Combined,
                 LogChoice::Json => AccessLogFormat::Json,
             },
+            pattern: String::new(),
             path: args.access_log_file.as_deref().map(absolute).unwrap_or_default(),
         },
+        trace: None,
         trusted_proxies: Vec::new(),
         matches_listener_port: false,
         plugin_cfg: None,

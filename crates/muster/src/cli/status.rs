@@ -30,10 +30,10 @@ Exit codes:
 /// Events shown below a live table.
 const EVENTS_SHOWN: usize = 6;
 /// Pause before a lost cell is looked for again.
-const RECONNECT_MS: u64 = 1_000;
+pub(super) const RECONNECT_MS: u64 = 1_000;
 /// The size taken for a terminal that does not tell its own.
-const TERMINAL_COLUMNS: u16 = 120;
-const TERMINAL_ROWS: u16 = 40;
+pub(super) const TERMINAL_COLUMNS: u16 = 120;
+pub(super) const TERMINAL_ROWS: u16 = 40;
 /// Another screen, without a cursor; and back.
 const ENTER_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
@@ -133,10 +133,10 @@ pub fn no_such_cluster(status: &CellStatus, name: &str) -> ClientError {
 // ---- watching ----
 
 /// The other screen of a terminal; gone with this value, whatever ends it.
-struct Screen;
+pub(super) struct Screen;
 
 impl Screen {
-    fn enter() -> Self {
+    pub fn enter() -> Self {
         print(ENTER_SCREEN.as_bytes());
         Self
     }

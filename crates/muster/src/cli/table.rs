@@ -47,7 +47,7 @@ impl Paint {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+pub(super) enum Style {
     Plain,
     Bold,
     Dim,
@@ -58,21 +58,21 @@ enum Style {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Left,
     Right,
 }
 
-struct Cell {
-    text: String,
-    style: Style,
+pub(super) struct Cell {
+    pub text: String,
+    pub style: Style,
 }
 
-fn cell(text: impl Into<String>) -> Cell {
+pub(super) fn cell(text: impl Into<String>) -> Cell {
     Cell { text: plain(&text.into()), style: Style::Plain }
 }
 
-fn styled(text: impl Into<String>, style: Style) -> Cell {
+pub(super) fn styled(text: impl Into<String>, style: Style) -> Cell {
     Cell { style, ..cell(text) }
 }
 
@@ -84,12 +84,12 @@ pub fn plain(text: &str) -> String {
 }
 
 /// One line of plain text.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Columns as wide as their widest cell; no blanks at the end of a line.
-fn table(paint: Paint, indent: usize, heads: &[(&str, Side)], rows: &[Vec<Cell>]) -> String {
+pub(super) fn table(paint: Paint, indent: usize, heads: &[(&str, Side)], rows: &[Vec<Cell>]) -> String {
     let widths: Vec<usize> = heads
         .iter()
         .enumerate()
@@ -237,13 +237,18 @@ fn cluster_text(cluster: &ClusterStatus, now_ms: u64, paint: Paint) -> String {
     text
 }
 
-fn member_row(member: &MemberStatus, now_ms: u64) -> Vec<Cell> {
-    let style = match member.state {
+/// How a run state looks.
+pub(super) fn style_of(state: RunState) -> Style {
+    match state {
         RunState::Up => Style::Good,
         RunState::Starting => Style::Busy,
         RunState::Draining | RunState::Unknown => Style::Careful,
         RunState::Down | RunState::Failed => Style::Bad,
-    };
+    }
+}
+
+fn member_row(member: &MemberStatus, now_ms: u64) -> Vec<Cell> {
+    let style = style_of(member.state);
     vec![
         cell(&member.member.0),
         styled(member.state.to_string(), style),
@@ -282,7 +287,7 @@ pub fn events(events: &[Event], now_ms: u64, paint: Paint) -> String {
     table(paint, 0, &heads, &rows)
 }
 
-fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     if per_second > 0.0 && per_second < 9.95 {
         format!("{per_second:.1}")
     } else {
@@ -291,7 +296,7 @@ fn rate(per_second: f64) -> String {
     }
 }
 
-fn latency(micros: u64) -> String {
+pub(super) fn latency(micros: u64) -> String {
     match micros {
         0 => "-".into(),
         1..10_000 => format!("{:.1}ms", micros as f64 / 1e3),
@@ -300,7 +305,7 @@ fn latency(micros: u64) -> String {
     }
 }
 
-fn duration(now_ms: u64, since_ms: u64) -> String {
+pub(super) fn duration(now_ms: u64, since_ms: u64) -> String {
     let seconds = now_ms.saturating_sub(since_ms) / 1_000;
     match seconds {
         0..60 => format!("{seconds}s"),

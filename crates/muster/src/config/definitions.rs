@@ -5,6 +5,7 @@
 mod plugin_cfg;
 mod transport;
 
+use super::action_definitions;
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
 use logic::limits::CLUSTER_MEMBERS_MAX;
@@ -23,12 +24,12 @@ const ROUTES_MAX: usize = 1000;
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Longest duration that people wait for something to end or to begin.
 const HOUR_MS: u64 = 3_600_000;
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 /// Signals that ask a process to end; the others would stop it without ending it, or mean an error.
 const STOP_SIGNALS: &[&str] = &["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"];
 
-const fn key(
+pub const fn key(
     name: &'static str,
     kind: Kind,
     preset: Preset,
@@ -38,7 +39,7 @@ const fn key(
     Definition { name, kind, preset, doc, example }
 }
 
-const fn integer(
+pub const fn integer(
     name: &'static str,
     least: u64,
     most: u64,
@@ -101,6 +102,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "One line for each request.",
         keys: &[ACCESS_LOG],
     },
+    action_definitions::TRACE_SECTION,
     Section {
         path: "routers.*.listeners",
         repeats: Repeats::Listed { most: transport::LISTENERS_MAX },
@@ -135,9 +137,15 @@ pub const SECTIONS: &[Section] = &[
         path: "routers.*.routes",
         repeats: Repeats::Listed { most: ROUTES_MAX },
         doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
-              order in the file plays no part. A file with exactly one cluster needs no routes: everything goes to it.",
-        keys: &[ROUTE],
+              order in the file plays no part. A file with exactly one cluster needs no routes: everything goes to it. \
+              Tables of a route, such as `redirect`, may also be written in one line: `redirect = { to = \"/new\" }`.",
+        keys: &[ROUTE, action_definitions::ROUTE_ACTIONS],
     },
+    action_definitions::REDIRECT_SECTION,
+    action_definitions::ANSWER_SECTION,
+    action_definitions::RATE_LIMIT_SECTION,
+    action_definitions::REQUEST_HEADERS_SECTION,
+    action_definitions::ANSWER_HEADERS_SECTION,
     Section {
         path: "clusters.*",
         repeats: Repeats::Named { most: CLUSTERS_MAX },
@@ -347,10 +355,18 @@ const RETRY: &[Definition] = &[
 const ACCESS_LOG: &[Definition] = &[
     key(
         "format",
-        Kind::Choice(&["off", "common", "json"]),
+        Kind::Choice(&["off", "common", "combined", "json", "custom"]),
         Preset::Text("off"),
         "\"json\"",
-        "`common` is the format that web servers have in common, `json` one object a line with times and member.",
+        "`common` is the format that web servers have in common, `combined` adds referer and user agent, `json` is one \
+         object a line with all there is to tell, `custom` is what `pattern` says.",
+    ),
+    key(
+        "pattern",
+        Kind::Text(Form::LogPattern),
+        Preset::Else("none: for `custom` only"),
+        "\"{time} {client} {method} {target} {status} {duration_us}\"",
+        "A line of the format `custom`. Its fields in braces are listed in [the access log](access-log.md).",
     ),
     key(
         "path",

@@ -5,6 +5,8 @@
 
 use super::document::{Data, Value};
 use super::suggest;
+use logic::actions::{Template, Unfit, VALUE_PLACES};
+use logic::log_pattern;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
@@ -25,6 +27,8 @@ pub enum Kind {
     },
     /// A table of variables, each text.
     Environment,
+    /// A table of header names with their values.
+    Headers,
 }
 
 /// What a text may look like.
@@ -46,6 +50,12 @@ pub enum Form {
     HostHeader,
     CookieName,
     HeaderName,
+    /// The value of a header, without places.
+    HeaderValue,
+    /// Where a redirect leads.
+    Location,
+    /// How a line of the access log looks.
+    LogPattern,
     /// A name that TLS clients ask for; may start with `*.`.
     ServerName,
     /// A cookie name, or empty for none.
@@ -57,6 +67,10 @@ pub enum Form {
 
 /// Variables of one environment. 1,000: the kernel allows about 2 MiB for all; nobody writes more by hand.
 const VARIABLES_MAX: usize = 1000;
+
+/// Headers that one route sets. 32: they are written for each of its requests.
+const HEADERS_MAX: usize = 32;
+const HEADER_VALUE_PATTERN: &str = "^[ -~]*$";
 
 /// Longest text of a value. 4,096: the longest path that Linux takes.
 const TEXT_LENGTH_MAX: usize = 4096;
@@ -99,6 +113,12 @@ impl Kind {
                 }
                 table.0.iter().try_for_each(|entry| check_variable(&entry.key, &entry.value.data))
             }
+            (Kind::Headers, Data::Table(table)) => {
+                if table.0.len() > HEADERS_MAX {
+                    return Err(Refusal::not_allowed("too many headers", None));
+                }
+                table.0.iter().try_for_each(|entry| check_header(&entry.key, &entry.value.data))
+            }
             (kind, found) => {
                 let refusal = Refusal::wrong_type(found, kind.type_name());
                 Err(Refusal { suggestion: kind.convert(name, found), ..refusal })
@@ -113,7 +133,7 @@ impl Kind {
             Kind::Integer { .. } => "an integer without quotes",
             Kind::Boolean => "true or false without quotes",
             Kind::List { .. } => "a list of texts in brackets",
-            Kind::Environment => "a table of texts",
+            Kind::Environment | Kind::Headers => "a table of texts",
         }
     }
 
@@ -129,6 +149,9 @@ impl Kind {
             Kind::Boolean => "true, false".to_owned(),
             Kind::List { of: Form::Word, least, most } => format!("{least} to {most} texts"),
             Kind::List { of, least, most } => format!("{least} to {most} texts, each {}", of.allowed()),
+            Kind::Headers => format!(
+                "at most {HEADERS_MAX} entries like \"X-Name\" = \"value\"; {{client}}, {{host}}, {{path}}, {{query}}, {{scheme}} and {{route}} are replaced"
+            ),
             Kind::Environment => format!("at most {VARIABLES_MAX} entries like KEY = \"value\""),
         }
     }
@@ -143,6 +166,12 @@ impl Kind {
             Kind::List { of, least, most } => {
                 json!({ "type": "array", "items": of.schema(), "minItems": least, "maxItems": most })
             }
+            Kind::Headers => json!({
+                "type": "object",
+                "maxProperties": HEADERS_MAX,
+                "propertyNames": Form::HeaderName.schema(),
+                "additionalProperties": { "type": "string", "pattern": HEADER_VALUE_PATTERN },
+            }),
             Kind::Environment => json!({
                 "type": "object",
                 "maxProperties": VARIABLES_MAX,
@@ -246,6 +275,19 @@ fn check_variable(key: &str, value: &Data) -> Result<(), Refusal> {
     answer.map_err(|refusal| Refusal { within: Some(key.to_owned()), ..refusal })
 }
 
+fn check_header(name: &str, value: &Data) -> Result<(), Refusal> {
+    let answer = match value {
+        _ if !is_token(name) => Err(Refusal::not_allowed("this is not the name of a header", None)),
+        Data::Text(text) => check_template(Template::parse(text, VALUE_PLACES)),
+        found => Err(Refusal::wrong_type(found, "text in quotes")),
+    };
+    answer.map_err(|refusal| Refusal { within: Some(name.to_owned()), ..refusal })
+}
+
+fn check_template(parsed: Result<Template, Unfit>) -> Result<(), Refusal> {
+    parsed.map(|_| ()).map_err(|unfit| Refusal::not_allowed(unfit.to_string(), None))
+}
+
 impl Form {
     pub fn check(self, text: &str) -> Result<(), Refusal> {
         let refuse = |message: &str, suggestion: Option<String>| {
@@ -276,7 +318,12 @@ impl Form {
                 refuse("the path has a character that must be written as %XX", None)
             }
             Form::HostHeader if !is_host_header(text) => refuse("this is not a host", None),
+            Form::Location => check_template(Template::parse_location(text)),
+            Form::LogPattern => log_pattern::check(text).map_err(|why| Refusal::not_allowed(why, None)),
             Form::HeaderName if !is_token(text) => refuse("this is not the name of a header", None),
+            Form::HeaderValue if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
+                refuse("this cannot stand in a header", None)
+            }
             Form::ServerName if !is_server_name(text) => refuse("this is not the name of a server", None),
             Form::CookieName if !is_token(text) => refuse("this is not a cookie name", None),
             Form::PathParameter if !text.is_empty() && !is_token(text) => {
@@ -290,6 +337,7 @@ impl Form {
             | Form::HostHeader
             | Form::CookieName
             | Form::HeaderName
+            | Form::HeaderValue
             | Form::ServerName
             | Form::PathParameter
             | Form::UserName
@@ -314,7 +362,12 @@ impl Form {
             Form::RouteHost => "a host name or IP address without port, or \"*\" for any",
             Form::RequestTarget => "a path that starts with `/`, with or without query",
             Form::HostHeader => "a host name or IP address, with or without port",
-            Form::HeaderName => "the name of a header like \"Client-Cert\"",
+            Form::HeaderName => "the name of a header like \"X-Api-Key\"",
+            Form::HeaderValue => "text of printable ASCII",
+            Form::Location => {
+                "a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"
+            }
+            Form::LogPattern => "text with fields like {client} and {status}; see the list of fields",
             Form::ServerName => "a host name like \"shop.example\" or \"*.shop.example\", or an IP address",
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
@@ -332,11 +385,13 @@ impl Form {
             Form::RoutePath => "^/([^ ?#;\\\\]*[^ ?#;\\\\/])?$",
             Form::RouteHost => "^(\\*|[A-Za-z0-9._-]+|\\[?[0-9A-Fa-f:.]+\\]?)$",
             Form::HostHeader => "^[A-Za-z0-9._:\\[\\]-]+$",
+            Form::HeaderValue => HEADER_VALUE_PATTERN,
+            Form::Location => "^(https?://|/|\\{path\\})[!-~]*$",
             Form::ServerName => "^([A-Za-z0-9._*-]+|[0-9A-Fa-f:.]+)$",
             Form::CookieName | Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::PathParameter => "^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
             Form::UserName => "^[A-Za-z0-9_][A-Za-z0-9._-]*\\$?$",
-            Form::Word => return json!({ "type": "string" }),
+            Form::Word | Form::LogPattern => return json!({ "type": "string" }),
         };
         json!({ "type": "string", "pattern": pattern })
     }

@@ -4,6 +4,8 @@
 //! the settings. Promise: a file with a problem gives no settings, and every problem names file, line, key, value and
 //! what is allowed. `parse` and `load` change nothing; only `environment` looks at this machine.
 
+mod action_definitions;
+mod actions;
 mod certificates;
 mod conflicts;
 mod definition;

@@ -4,6 +4,7 @@
 //! at once.
 //! Not here: what two things may not share (see `conflicts`), and members (see `members`).
 
+use super::actions;
 use super::conflicts;
 use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
@@ -15,7 +16,7 @@ use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PluginCfgOutput,
-    PluginCfgScope, Protocol, RouteSettings, RouterPlace,
+    PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
 };
 use wire::view::{Affinity, HashKey, Health, Policy};
 
@@ -106,7 +107,7 @@ impl<'a> Builder<'a> {
         RouterPlace {
             name: RouterName::from(name),
             node: self.node(&router),
-            routes: self.routes(&path, table, &listeners),
+            routes: self.routes(&path, table, &listeners, limits.integer("head_size_max_bytes")),
             listeners,
             zone: String::new(),
             threads: router.small_integer("threads"),
@@ -133,6 +134,13 @@ impl<'a> Builder<'a> {
                 replay_max_bytes: retry.small_integer("replay_max_bytes"),
             },
             access_log,
+            trace: table.table("trace").map(|_| {
+                let trace = inner("trace");
+                TraceSettings {
+                    starts: trace.boolean("starts"),
+                    sampled_percent: trace.small_integer("sampled_percent"),
+                }
+            }),
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
             advertise: router.text_if_any("advertise").unwrap_or_default(),
             plugin_cfg: self.plugin_cfg(&path, table),
@@ -165,13 +173,33 @@ impl<'a> Builder<'a> {
         }
         let format = match reader.text("format").as_str() {
             "common" => AccessLogFormat::Common,
+            "combined" => AccessLogFormat::Combined,
             "json" => AccessLogFormat::Json,
+            "custom" => AccessLogFormat::Custom,
             _ => AccessLogFormat::Off,
         };
-        AccessLog { format, path: reader.text_if_any("path").unwrap_or_default() }
+        let pattern = reader.text_if_any("pattern");
+        let (is_custom, place) = (format == AccessLogFormat::Custom, reader.path("pattern"));
+        if is_custom && pattern.is_none() {
+            let message = "`pattern` is missing, which says how lines look".to_owned();
+            let allowed = "a pattern like `pattern = \"{client} {method} {target} {status}\"`";
+            self.refuse(error_code::CONFIG_MISSING, &place, At::Key, message, allowed);
+        }
+        if !is_custom && pattern.is_some() {
+            let message = "`pattern` has no effect without `format = \"custom\"`".to_owned();
+            self.refuse(error_code::CONFIG_CONTRADICTION, &place, At::Key, message, "`format = \"custom\"`");
+        }
+        let path = reader.text_if_any("path").unwrap_or_default();
+        AccessLog { format, pattern: pattern.unwrap_or_default(), path }
     }
 
-    fn routes(&mut self, router: &KeyPath, table: &'a Table, listeners: &[Listener]) -> Vec<RouteSettings> {
+    fn routes(
+        &mut self,
+        router: &KeyPath,
+        table: &'a Table,
+        listeners: &[Listener],
+        head_size_max_bytes: u64,
+    ) -> Vec<RouteSettings> {
         let path = router.with("routes");
         let written = match table.get("routes") {
             Some(Data::List(items)) => items.as_slice(),
@@ -194,9 +222,16 @@ impl<'a> Builder<'a> {
         for (index, item) in written.iter().enumerate() {
             let Data::Table(route) = &item.data else { continue };
             let reader = self.reader("routers.*.routes", path.with(&format!("[{index}]")), Some(route));
-            let cluster = self.cluster_of_route(&reader);
-            let host = reader.text("host").to_ascii_lowercase();
-            routes.push(RouteSettings::to_cluster(&host, &reader.text("path"), cluster));
+            let place = path.with(&format!("[{index}]"));
+            let levels = if actions::answers_itself(route) {
+                Vec::new()
+            } else {
+                vec![vec![self.cluster_of_route(&reader)]]
+            };
+            let (host, path) = (reader.text("host").to_ascii_lowercase(), reader.text("path"));
+            let actions = actions::read(self, &reader, &place, route, head_size_max_bytes);
+            let name = format!("{host}{path}");
+            routes.push(RouteSettings { name, host, path, levels, actions, ..RouteSettings::default() });
         }
         routes
     }

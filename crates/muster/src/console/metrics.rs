@@ -4,7 +4,8 @@
 //! and members count since the router's start and begin anew with it, as Prometheus expects of counters.
 
 use std::fmt::Write;
-use wire::status::{CellStatus, MemberStatus, RouterStatus};
+use wire::router::{FIRST_BYTE_BOUNDS_US, TrafficCounts};
+use wire::status::{CellStatus, MemberStatus, RouteStatus, RouterStatus};
 use wire::view::RunState;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -138,7 +139,83 @@ pub fn text(status: &CellStatus) -> String {
             page.sample("muster_member_state", &[cluster, name, node, ("state", &word)], value);
         }
     });
+    routes(status, &mut page);
+    member_traffic(status, &mut page);
     page.0
+}
+
+/// Requests, bytes, retries and durations of each route. A router tells of 256 routes one by one and of all others
+/// together, so that the number of series has a bound.
+fn routes(status: &CellStatus, page: &mut Page) {
+    let mut all: Vec<([(&str, &str); 2], &RouteStatus)> = Vec::new();
+    for router in &status.routers {
+        let labels = |route| [("router", router.router.0.as_str()), ("route", route)];
+        all.extend(router.routes.iter().map(|route| (labels(route.route.as_str()), route)));
+    }
+    page.head("muster_route_requests_in_flight", "gauge", "Requests under way on the route.");
+    for (labels, route) in &all {
+        page.sample("muster_route_requests_in_flight", labels, route.in_flight as f64);
+    }
+    let counts: Vec<(&[(&str, &str)], &TrafficCounts)> =
+        all.iter().map(|(labels, route)| (labels.as_slice(), &route.counts)).collect();
+    traffic(page, "route", &counts);
+}
+
+fn member_traffic(status: &CellStatus, page: &mut Page) {
+    let mut all: Vec<([(&str, &str); 3], &TrafficCounts)> = Vec::new();
+    for cluster in &status.clusters {
+        for member in &cluster.members {
+            let labels = [
+                ("cluster", cluster.cluster.0.as_str()),
+                ("member", member.member.0.as_str()),
+                ("node", member.node.0.as_str()),
+            ];
+            all.push((labels, &member.counts));
+        }
+    }
+    let counts: Vec<(&[(&str, &str)], &TrafficCounts)> =
+        all.iter().map(|(labels, counts)| (labels.as_slice(), *counts)).collect();
+    traffic(page, "member", &counts);
+}
+
+fn traffic(page: &mut Page, what: &str, all: &[(&[(&str, &str)], &TrafficCounts)]) {
+    const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let name = format!("muster_{what}_answers_total");
+    page.head(&name, "counter", "Answers by the class of their status.");
+    for (labels, counts) in all {
+        for (class, number) in CLASSES.iter().zip(counts.by_class) {
+            page.sample(&name, &joined(labels, ("class", class)), number as f64);
+        }
+    }
+    let sums: [(&str, &str, fn(&TrafficCounts) -> u64); 3] = [
+        ("received_bytes_total", "Bytes of requests, heads and bodies.", |counts| counts.bytes_in),
+        ("sent_bytes_total", "Bytes of answers, heads and bodies.", |counts| counts.bytes_out),
+        ("retries_total", "Attempts that failed and that another one followed.", |counts| counts.retries),
+    ];
+    for (suffix, help, value) in sums {
+        let name = format!("muster_{what}_{suffix}");
+        page.head(&name, "counter", help);
+        for (labels, counts) in all {
+            page.sample(&name, labels, value(counts) as f64);
+        }
+    }
+    let name = format!("muster_{what}_first_byte_seconds");
+    page.head(&name, "histogram", "Time from a request's sending to the first byte of the member's answer.");
+    for (labels, counts) in all {
+        let mut below = 0;
+        for (at, number) in counts.first_byte.iter().enumerate() {
+            below += number;
+            let bound = FIRST_BYTE_BOUNDS_US.get(at);
+            let bound = bound.map_or("+Inf".to_owned(), |bound_us| (*bound_us as f64 / 1e6).to_string());
+            page.sample(&format!("{name}_bucket"), &joined(labels, ("le", &bound)), below as f64);
+        }
+        page.sample(&format!("{name}_sum"), labels, counts.first_byte_sum_us as f64 / 1e6);
+        page.sample(&format!("{name}_count"), labels, below as f64);
+    }
+}
+
+fn joined<'l>(labels: &[(&'l str, &'l str)], last: (&'l str, &'l str)) -> Vec<(&'l str, &'l str)> {
+    labels.iter().copied().chain([last]).collect()
 }
 
 fn each_member(status: &CellStatus, mut each: impl FnMut(&[(&str, &str); 3], &MemberStatus)) {

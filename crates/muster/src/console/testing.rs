@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::id::Epoch;
-use wire::router::Totals;
+use wire::router::{Totals, TrafficCounts};
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
-    NodeStatus, PluginCfgText, RouterStatus, Severity,
+    NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -162,6 +162,7 @@ pub fn sample_status() -> CellStatus {
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus { node: "one".into(), connected: true, heard_ms: Some(1_700_000_099_900) }],
         routers: vec![RouterStatus {
+            routes: vec![sample_route()],
             router: "front".into(),
             node: "one".into(),
             connected: true,
@@ -202,6 +203,23 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
         sessions: 17,
         latency_p50_us: 1_250,
         latency_p99_us: 20_000,
+        counts: TrafficCounts::default(),
+    }
+}
+
+fn sample_route() -> RouteStatus {
+    let mut counts = TrafficCounts::default();
+    counts.add_answer(200, 100, 1_000, 3_000);
+    counts.add_answer(404, 100, 50, 20_000_000);
+    RouteStatus {
+        route: "*/".into(),
+        host: "*".into(),
+        path: "/".into(),
+        levels: vec![vec!["shop".into()]],
+        in_flight: 2,
+        requests_per_second: 120.5,
+        counts,
+        ..RouteStatus::default()
     }
 }
 

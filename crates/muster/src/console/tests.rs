@@ -463,6 +463,8 @@ fn the_description_names_every_field_of_a_status() {
         ("NodeStatus", "/nodes/0"),
         ("RouterStatus", "/routers/0"),
         ("Totals", "/routers/0/totals"),
+        ("RouteStatus", "/routers/0/routes/0"),
+        ("TrafficCounts", "/routers/0/routes/0/counts"),
         ("ClusterStatus", "/clusters/0"),
         ("MemberStatus", "/clusters/0/members/0"),
     ] {

@@ -146,6 +146,7 @@ impl Arrival {
             beyond.tls = Some(Arc::new(OriginTls {
                 server_name: server_name.clone(),
                 certificates: known.certificates.clone(),
+                version: version(&stream),
                 client_certificate: certificate_header(&stream, &listener.client_header),
             }));
             let stream = Stream::Tls(Box::new(stream));
@@ -245,6 +246,15 @@ fn poll_more(
 }
 
 /// RFC 9440: the certificate as a sequence of bytes of a structured field.
+fn version(stream: &TlsStream) -> &'static str {
+    match stream.agreed().protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        // The library speaks no other.
+        Some(_) | None => "",
+    }
+}
+
 fn certificate_header(stream: &TlsStream, name: &str) -> Option<(String, String)> {
     let certificate = stream.agreed().peer_certificates()?.first()?;
     (!name.is_empty()).then(|| (name.to_owned(), format!(":{}:", tls::base64(certificate))))

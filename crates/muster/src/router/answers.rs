@@ -57,8 +57,24 @@ fn html(status: u16, answer: &Answer) -> String {
     )
 }
 
-fn reason(status: u16) -> &'static str {
+/// The reason phrase of a status.
+pub fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        410 => "Gone",
+        429 => "Too Many Requests",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -114,6 +130,9 @@ mod tests {
             is_head: false,
             wants_json: true,
             keep_alive: true,
+            head: Box::default(),
+            is_version_11: true,
+            route: None,
         };
         let text = String::from_utf8(render(&refused, true)).expect("text");
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));

@@ -3,6 +3,7 @@
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
 use super::access_log::AccessLogHandle;
+use super::actions::{self, ActionTable};
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
 use super::plugin_cfg_output::PluginCfgOutputs;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use wire::id::{ClusterName, NodeName, RouterName};
@@ -67,6 +69,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         problems: Vec::new(),
         problems_before: Vec::new(),
         access_log: None,
+        actions: Arc::default(),
         vault: Vault::default(),
         looked: 0,
         must_keep: false,
@@ -115,6 +118,7 @@ struct Control {
     problems_before: Vec<String>,
     /// The log in use and the settings that it was opened with; None when it could not be.
     access_log: Option<(AccessLog, Option<AccessLogHandle>)>,
+    actions: Arc<ActionTable>,
     vault: Vault,
     /// Ticks of `AGAIN` since the files of TLS were looked at.
     looked: u32,
@@ -149,6 +153,10 @@ impl Control {
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), view)).collect();
         self.use_settings().await;
         let reported = self.reported.clone();
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
+        };
         loop {
             // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
             tokio::select! {
@@ -159,6 +167,7 @@ impl Control {
                 },
                 () = reported.notified() => self.report(&link),
                 _ = again.tick() => self.again().await,
+                _ = hangup.recv() => self.reopen_access_log(),
             }
         }
         // A script that runs ends with the router.
@@ -213,6 +222,7 @@ impl Control {
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
         self.problems_before = std::mem::take(&mut self.problems);
+        self.actions = Arc::new(actions::build(&settings.routes, &self.actions));
         let old = if self.threads.len() == thread_count(&settings) {
             Vec::new()
         } else {
@@ -308,6 +318,13 @@ impl Control {
         }
     }
 
+    fn reopen_access_log(&self) {
+        if let Some((_, Some(log))) = &self.access_log {
+            log.reopen();
+            tracing::info!("the access log is opened anew");
+        }
+    }
+
     /// Tells of a problem once, and reports it for as long as it lasts.
     fn note(&mut self, problem: String) {
         if !self.problems_before.contains(&problem) {
@@ -338,6 +355,7 @@ impl Control {
         let table = Arc::new(Table {
             settings: settings.clone(),
             routes,
+            actions: self.actions.clone(),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
             views: self.views.clone(),

@@ -1,6 +1,8 @@
 //! Everything that one data thread has: table, buffers, clusters, counts. Shared by its sessions through `Rc`.
 
 use super::access_log::AccessLogHandle;
+use super::actions::{RouteState, Routes};
+use super::compress;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
@@ -53,6 +55,10 @@ pub struct Core {
     pub lot: Lot,
     pub settings: RefCell<Arc<RouterSettings>>,
     pub routes: RefCell<Arc<RouteTable>>,
+    /// What each route does besides, and what was counted of it.
+    pub route_states: Routes,
+    /// How many answers are being compressed.
+    pub compressors: compress::InUse,
     /// The cluster of each route, as far as its view is known.
     pub route_clusters: RefCell<Vec<Option<Rc<Cluster>>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
@@ -87,6 +93,8 @@ impl Core {
             lot,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
+            route_states: Routes::default(),
+            compressors: compress::InUse::default(),
             route_clusters: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
@@ -135,6 +143,20 @@ impl Core {
         told <= TOLD_MAX
     }
 
+    /// Bits that nobody can foresee who does not know the seed; not for secrets.
+    pub fn chance(&self) -> u64 {
+        let mut chance = logic::seed::Chance::new(self.seed.get());
+        let bits = chance.bits();
+        // The next seed is another draw: what was given out does not tell what follows.
+        self.seed.set(chance.bits());
+        bits
+    }
+
+    /// The route at that place of the settings.
+    pub fn route(&self, index: usize) -> Rc<RouteState> {
+        self.route_states.get(index, &self.settings.borrow().routes)
+    }
+
     /// An empty buffer, used before if possible.
     pub fn take_buffer(&self) -> Vec<u8> {
         self.spare_buffers.borrow_mut().pop().unwrap_or_default()
@@ -178,6 +200,7 @@ impl Core {
         self.sessions_max.set(sessions_max(&table.settings));
         *self.settings.borrow_mut() = table.settings.clone();
         *self.routes.borrow_mut() = table.routes.clone();
+        self.route_states.apply(&table.settings.routes, &table.actions);
         *self.access_log.borrow_mut() = table.access_log.clone();
         *self.tls.borrow_mut() = table.tls.clone();
         let headers = table

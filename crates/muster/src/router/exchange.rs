@@ -27,8 +27,8 @@ pub enum Progress {
 }
 
 impl Exchange {
-    pub fn new(connection: Stream, now_us: u64) -> Self {
-        Self { connection, upload: Upload::default(), reply: Reply::new(now_us) }
+    pub fn new(connection: Stream, now_us: u64, started_us: u64) -> Self {
+        Self { connection, upload: Upload::default(), reply: Reply::new(now_us, started_us) }
     }
 
     /// Sends what is at hand of the request. An error means that the member took nothing.
@@ -97,7 +97,7 @@ impl Exchange {
         }
         let most = if reply.state == State::AwaitHead { HEAD_READ_BYTES } else { SCRATCH_BYTES };
         let read = poll_read_some(&core.scratch, most, connection, context, |bytes| {
-            reply.take(core, request.asked, stream, bytes)
+            reply.take(core, request.asked, request.route.special.as_ref(), stream, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

@@ -2,7 +2,6 @@
 //!
 //! The member is found, and another one tried when it cannot be reached, as for a request; counted and logged likewise.
 
-use super::access_log::Entry;
 use super::connect::{Opening, open};
 use super::core::Core;
 use super::member::{Cluster, Member};
@@ -11,6 +10,7 @@ use super::session::InFlight;
 use super::streams::Stream;
 use super::tunnel::{self, Carried};
 use super::waits::Ticket;
+use logic::log_pattern::Line;
 use logic::retry::{Fault, Side};
 use std::rc::Rc;
 use wire::id::ClusterName;
@@ -122,13 +122,21 @@ impl Forward<'_> {
     fn log(&self, status: u16, bytes: u64, started_us: u64, member: Option<(&str, &str)>) {
         if let Some(log) = &*self.core.access_log.borrow() {
             let duration_us = self.ticket.now_us().saturating_sub(started_us);
-            log.write(&Entry {
+            let settings = self.core.settings.borrow();
+            let (cluster, member) = member.unwrap_or_default();
+            log.write(Line {
+                router: &settings.name.0,
                 client: &self.origin.address,
-                line: &self.line,
+                request: &self.line,
+                protocol: "TCP",
+                tls: self.origin.tls_version(),
                 status,
-                bytes,
+                bytes_out: bytes,
+                body_bytes: bytes,
                 duration_us,
+                cluster,
                 member,
+                ..Line::default()
             });
         }
     }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
-use wire::router::RetrySettings;
+use wire::router::{RetrySettings, TrafficCounts};
 use wire::view::{MemberView, RunState, Transport, View};
 
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct Member {
     pub requests: Cell<u64>,
     pub failed: Cell<u64>,
     pub latency: RefCell<Histogram>,
+    pub counts: RefCell<TrafficCounts>,
     pub sessions: RefCell<SessionCount>,
 }
 
@@ -60,6 +61,7 @@ impl Member {
             requests: Cell::new(0),
             failed: Cell::new(0),
             latency: RefCell::default(),
+            counts: RefCell::default(),
             sessions: RefCell::default(),
         })
     }

@@ -6,7 +6,9 @@
 
 mod accept;
 mod access_log;
+mod actions;
 mod answers;
+mod compress;
 mod connect;
 mod control;
 mod core;
@@ -31,6 +33,7 @@ mod table;
 mod takeover;
 mod thread;
 mod tls_stream;
+mod trace;
 mod tunnel;
 mod upload;
 mod vault;

@@ -35,6 +35,8 @@ pub struct OriginTls {
     /// The server that it asked for.
     pub server_name: Option<String>,
     pub certificates: Arc<Certificates>,
+    /// As the access log tells it.
+    pub version: &'static str,
     /// Name of the header and the client's certificate as its value, where members shall have it.
     pub client_certificate: Option<(String, String)>,
 }
@@ -68,6 +70,11 @@ impl Origin {
 
     fn tls(&self) -> Option<&Arc<OriginTls>> {
         self.beyond.as_ref()?.tls.as_ref()
+    }
+
+    /// Version of the client's TLS; empty without.
+    pub fn tls_version(&self) -> &'static str {
+        self.tls().map_or("", |tls| tls.version)
     }
 
     pub fn is_secure(&self) -> bool {

@@ -3,15 +3,19 @@
 //! Promise: nothing is read from the member while something is unsent. Interim answers (1xx) go to clients that
 //! know them; bytes after the end of an answer are never passed on.
 
+use super::actions::Special;
+use super::compress::{Compressor, change_head, judge_head};
 use super::core::Core;
 use super::request::VIA;
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, Stream};
+use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
 use logic::http::request::HeadLimits;
-use logic::http::response::{Asked, parse};
+use logic::http::response::{AnswerChanges, Asked, ResponseHead, parse};
+use logic::log_pattern::Phases;
 use logic::retry::Fault;
 use std::task::{Context, Poll, ready};
 
@@ -21,15 +25,16 @@ const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Reply {
     pub unsent: Outbox,
-    /// The beginning of a head that did not come in one piece.
-    partial_head: Vec<u8>,
+    rare: Option<Box<Rare>>,
     pub state: State,
     /// A byte of it went to the client.
     pub has_started: bool,
     pub status: u16,
     pub bytes_sent: u64,
     /// How many of these were heads.
-    head_bytes_sent: u64,
+    head_bytes_sent: u32,
+    /// From the beginning of the request to this attempt's connection.
+    connect_us: u32,
     /// When the last of the request went to the member, on the thread's clock.
     pub sent_at_us: u64,
     /// From the request's sending to the first byte of the answer.
@@ -45,6 +50,14 @@ pub struct Reply {
     pipe: Option<Pipe>,
 }
 
+/// What few answers need; apart, because every session would carry its size.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The beginning of a head that did not come in one piece.
+    partial_head: Vec<u8>,
+    compressor: Option<Compressor>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     AwaitHead,
@@ -55,16 +68,17 @@ pub enum State {
 }
 
 impl Reply {
-    /// An answer that is waited for since `sent_at_us` of the thread's clock.
-    pub fn new(sent_at_us: u64) -> Self {
+    /// An answer that is waited for since `sent_at_us` of the thread's clock, to a request that began at `started_us`.
+    pub fn new(sent_at_us: u64, started_us: u64) -> Self {
         Self {
             unsent: Outbox::default(),
-            partial_head: Vec::new(),
+            rare: None,
             state: State::AwaitHead,
             has_started: false,
             status: 0,
             bytes_sent: 0,
             head_bytes_sent: 0,
+            connect_us: u32::try_from(sent_at_us.saturating_sub(started_us)).unwrap_or(u32::MAX),
             sent_at_us,
             first_byte_us: 0,
             member_keeps_alive: false,
@@ -95,7 +109,7 @@ impl Reply {
     pub fn splices(&mut self, core: &Core, member: &Stream, client: &Stream) -> Option<u64> {
         let State::Body(Framing::Length(left)) = self.state else { return None };
         let is_plain = || member.as_tcp().is_some() && client.as_tcp().is_some();
-        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES && is_plain() {
+        if self.pipe.is_none() && left >= SPLICE_MIN_BYTES && self.rare.is_none() && is_plain() {
             self.pipe = core.pipes.take();
         }
         self.pipe.is_some().then_some(left)
@@ -135,6 +149,7 @@ impl Reply {
         &mut self,
         core: &Core,
         asked: Asked,
+        special: Option<&Special>,
         client: &mut Stream,
         bytes: &[u8],
     ) -> Result<(), Fault> {
@@ -142,7 +157,7 @@ impl Reply {
             State::Finished | State::Switched => Ok(()),
             State::Body(Framing::UntilClose) if bytes.is_empty() => {
                 self.state = State::Finished;
-                Ok(())
+                self.end_compressed(client)
             }
             State::AwaitHead | State::Body(_) if bytes.is_empty() => Err(Fault::MemberClosed),
             State::Body(framing) => self.take_body(core, framing, client, bytes),
@@ -150,12 +165,12 @@ impl Reply {
                 if self.first_byte_us == 0 {
                     self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
                 }
-                if self.partial_head.is_empty() {
-                    return self.take_heads(core, asked, client, bytes);
-                }
-                let mut joined = std::mem::take(&mut self.partial_head);
+                let Some(rare) = self.rare.take() else {
+                    return self.take_heads(core, asked, special, client, bytes);
+                };
+                let mut joined = rare.partial_head;
                 joined.extend_from_slice(bytes);
-                self.take_heads(core, asked, client, &joined)
+                self.take_heads(core, asked, special, client, &joined)
             }
         }
     }
@@ -165,6 +180,7 @@ impl Reply {
         &mut self,
         core: &Core,
         asked: Asked,
+        special: Option<&Special>,
         client: &mut Stream,
         mut bytes: &[u8],
     ) -> Result<(), Fault> {
@@ -177,9 +193,9 @@ impl Reply {
         out.clear();
         loop {
             let mut space = HeaderSpace::new();
-            let Some(head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
-                self.partial_head.extend_from_slice(bytes);
-                self.head_bytes_sent += out.len() as u64;
+            let Some(mut head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
+                self.rare.get_or_insert_default().partial_head.extend_from_slice(bytes);
+                self.head_bytes_sent += out.len() as u32;
                 return self.send(client, &out, &[]);
             };
             let rest = &bytes[head.length..];
@@ -193,8 +209,11 @@ impl Reply {
                 bytes = rest;
                 continue;
             }
-            head.write(VIA, &mut out);
-            self.head_bytes_sent += out.len() as u64;
+            match special {
+                None => head.write(VIA, &mut out),
+                Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
+            }
+            self.head_bytes_sent += out.len() as u32;
             self.status = head.status;
             self.client_closes = head.client_closes;
             self.member_keeps_alive = head.member_keeps_alive;
@@ -214,9 +233,14 @@ impl Reply {
         out: &mut Vec<u8>,
         rest: &[u8],
     ) -> Result<(), Fault> {
+        if self.is_compressed() {
+            let used = self.compress(&mut framing, rest, out)?;
+            self.settle(framing, used, rest.len());
+            return self.send(client, out, &[]);
+        }
         if self.unchunk {
-            decode(&mut framing, rest, out)?;
-            self.settle(framing, rest.len(), rest.len());
+            let used = decode(&mut framing, rest, out)?;
+            self.settle(framing, used, rest.len());
             return self.send(client, out, &[]);
         }
         let used = framing.consume(rest).map_err(answer_fault)?.used;
@@ -235,11 +259,15 @@ impl Reply {
         client: &mut Stream,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        if self.unchunk {
+        if self.unchunk || self.is_compressed() {
             let mut out = core.out.borrow_mut();
             out.clear();
-            decode(&mut framing, bytes, &mut out)?;
-            self.settle(framing, bytes.len(), bytes.len());
+            let used = if self.unchunk {
+                decode(&mut framing, bytes, &mut out)?
+            } else {
+                self.compress(&mut framing, bytes, &mut out)?
+            };
+            self.settle(framing, used, bytes.len());
             return self.send(client, &out, &[]);
         }
         let used = framing.consume(bytes).map_err(answer_fault)?.used;
@@ -247,9 +275,81 @@ impl Reply {
         self.send(client, &bytes[..used], &[])
     }
 
+    /// How long its parts took, of a request that began at `started_us` and took `duration_us`.
+    pub fn phases(&self, started_us: u64, duration_us: u64) -> Phases {
+        let connect_us = u64::from(self.connect_us);
+        let send_us = self.sent_at_us.saturating_sub(started_us + connect_us);
+        let wait_us = self.first_byte_us;
+        let answer_us = duration_us.saturating_sub(connect_us + send_us + wait_us);
+        Phases { connect_us, send_us, wait_us, answer_us }
+    }
+
     /// Without heads; with the framing of a chunked body.
     pub fn body_bytes_sent(&self) -> u64 {
-        self.bytes_sent - self.head_bytes_sent
+        self.bytes_sent - u64::from(self.head_bytes_sent)
+    }
+
+    /// The final head with what the route changes; from here on the body is compressed where that is right.
+    fn write_special(
+        &mut self,
+        core: &Core,
+        asked: Asked,
+        special: &Special,
+        head: &mut ResponseHead<'_, '_>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut lines = special.answer_lines.clone();
+        let mut dropped = head.named(|name| special.actions.drops_from_answers(name));
+        let mut rechunks = false;
+        if let Some(takes_gzip) = special.compresses {
+            let mut verdict = judge_head(head, takes_gzip);
+            if verdict == Verdict::Compress && !asked.is_head {
+                match Compressor::begin(core) {
+                    Some(compressor) => self.rare.get_or_insert_default().compressor = Some(compressor),
+                    None => verdict = Verdict::Vary,
+                }
+            }
+            dropped |= change_head(head, verdict, &mut lines);
+            rechunks = verdict == Verdict::Compress;
+        }
+        if rechunks {
+            // The member's body may end with its connection; ours says itself where it ends.
+            head.client_closes = !asked.keep_alive;
+        }
+        head.write_changed(VIA, &AnswerChanges { dropped, lines: &lines, rechunks }, out);
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.compressor.is_some())
+    }
+
+    /// Appends the payload of `bytes` in compressed form, and the end where it is.
+    fn compress(&mut self, framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault> {
+        let compressor = self.rare.as_mut().and_then(|rare| rare.compressor.as_mut());
+        let compressor = compressor.expect("`is_compressed` has said so");
+        let (mut at, mut payload_bytes) = (0, 0);
+        while at < bytes.len() && !framing.is_done() {
+            let step = framing.step(&bytes[at..]).map_err(answer_fault)?;
+            at += step.used;
+            compressor.add(&bytes[at - step.data..at]);
+            payload_bytes += step.data;
+        }
+        if framing.is_done() {
+            compressor.finish(out);
+        } else if payload_bytes > 0 {
+            compressor.flush(out);
+        }
+        Ok(at)
+    }
+
+    /// The end of a compressed body that ended with the member's connection.
+    fn end_compressed(&mut self, client: &mut Stream) -> Result<(), Fault> {
+        let Some(compressor) = self.rare.as_mut().and_then(|rare| rare.compressor.as_mut()) else {
+            return Ok(());
+        };
+        let mut out = Vec::new();
+        compressor.finish(&mut out);
+        self.send(client, &out, &[])
     }
 
     fn settle(&mut self, framing: Framing, used: usize, came: usize) {
@@ -265,15 +365,15 @@ impl Reply {
     }
 }
 
-/// Appends the payload of a chunked body.
-fn decode(framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+/// Appends the payload of a chunked body; how many bytes that took.
+fn decode(framing: &mut Framing, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault> {
     let mut at = 0;
     while at < bytes.len() && !framing.is_done() {
         let step = framing.step(&bytes[at..]).map_err(answer_fault)?;
         at += step.used;
         out.extend_from_slice(&bytes[at - step.data..at]);
     }
-    Ok(())
+    Ok(at)
 }
 
 fn answer_fault(why: Refusal) -> Fault {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
+use wire::router::{ClusterTraffic, MemberTraffic, RouteTraffic, RouterReport, Totals, TrafficCounts};
 
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct ThreadReport {
     pub connections: u64,
     pub totals: Totals,
     pub clusters: Vec<ClusterCounts>,
+    /// Name, requests under way, and what was counted.
+    pub routes: Vec<(String, u64, TrafficCounts)>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ pub struct MemberCounts {
     pub failed: u64,
     pub in_flight: u64,
     pub latency: Histogram,
+    pub counts: TrafficCounts,
     pub sessions: SessionCount,
 }
 
@@ -56,6 +59,7 @@ pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
         connections: core.connections() as u64,
         totals: core.totals.get(),
         clusters,
+        routes: core.route_states.counted(),
     }
 }
 
@@ -69,6 +73,7 @@ fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts
             failed: member.failed.get(),
             in_flight: member.in_flight.get(),
             latency: latency.clone(),
+            counts: *member.counts.borrow(),
             sessions: member.sessions.borrow().clone(),
         };
         if fade {
@@ -82,7 +87,14 @@ fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts
 /// Adds reports up, and tells rates from what it saw before.
 #[derive(Debug, Default)]
 pub struct Summary {
-    before: BTreeMap<(ClusterName, MemberName), Rate>,
+    before: BTreeMap<Counted, Rate>,
+}
+
+/// What has a rate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    Member(ClusterName, MemberName),
+    Route(String),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +120,7 @@ impl Summary {
             problems,
             connections: threads.iter().map(|thread| thread.connections).sum(),
             clusters: Vec::new(),
+            routes: self.routes(threads, now),
             totals: threads.iter().fold(Totals::default(), |sum, thread| add(sum, thread.totals)),
         };
         let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
@@ -130,6 +143,22 @@ impl Summary {
         report
     }
 
+    fn routes(&mut self, threads: &[ThreadReport], now: Time) -> Vec<RouteTraffic> {
+        let mut sums: BTreeMap<&str, (u64, TrafficCounts)> = BTreeMap::new();
+        for (name, in_flight, counts) in threads.iter().flat_map(|thread| &thread.routes) {
+            let sum = sums.entry(name).or_default();
+            sum.0 += in_flight;
+            sum.1.merge(counts);
+        }
+        let told = sums.into_iter().map(|(name, (in_flight, counts))| RouteTraffic {
+            route: name.to_owned(),
+            in_flight,
+            requests_per_second: self.rate(Counted::Route(name.to_owned()), counts.requests(), now),
+            counts,
+        });
+        told.collect()
+    }
+
     fn members(&mut self, cluster: &ClusterName, counts: &[&ClusterCounts], now: Time) -> Vec<MemberTraffic> {
         let Some(first) = counts.first() else { return Vec::new() };
         let mut members = Vec::new();
@@ -144,12 +173,14 @@ impl Summary {
                 sessions: 0,
                 latency_p50_us: 0,
                 latency_p99_us: 0,
+                counts: TrafficCounts::default(),
             };
             for member in
                 counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
             {
                 traffic.requests += member.requests;
                 traffic.failed += member.failed;
+                traffic.counts.merge(&member.counts);
                 traffic.in_flight += member.in_flight;
                 latency.merge(&member.latency);
                 sessions.merge(&member.sessions, now);
@@ -157,14 +188,15 @@ impl Summary {
             traffic.sessions = sessions.estimate(now);
             traffic.latency_p50_us = latency.percentile_us(50);
             traffic.latency_p99_us = latency.percentile_us(99);
-            traffic.requests_per_second = self.rate((cluster.clone(), name.clone()), traffic.requests, now);
+            let counted = Counted::Member(cluster.clone(), name.clone());
+            traffic.requests_per_second = self.rate(counted, traffic.requests, now);
             members.push(traffic);
         }
         members
     }
 
     /// Requests per second since the last look that was long enough ago to tell.
-    fn rate(&mut self, key: (ClusterName, MemberName), requests: u64, now: Time) -> f64 {
+    fn rate(&mut self, key: Counted, requests: u64, now: Time) -> f64 {
         let before = self.before.entry(key).or_insert(Rate { requests, at: now, per_second: 0.0 });
         let elapsed_ms = now.since_ms(before.at);
         if elapsed_ms >= 500 {

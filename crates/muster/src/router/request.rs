@@ -4,14 +4,16 @@
 //! thread's scratch buffer, so what it keeps is in the request's own buffer: the head as the member gets it and the
 //! body bytes that came with it, kept for another attempt.
 
+use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
+use super::trace;
 use super::waits::NEVER;
 use logic::affinity;
 use logic::http::body::Framing;
 use logic::http::refusal::Refusal;
-use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::plugin_cfg;
@@ -24,6 +26,7 @@ pub const VIA: &str = "muster";
 #[derive(Debug)]
 pub struct Request {
     pub cluster: Rc<Cluster>,
+    pub route: OnRoute,
     /// Who gets it; changes when it is tried again.
     pub member: Rc<Member>,
     pub asked: Asked,
@@ -31,6 +34,7 @@ pub struct Request {
     pub framing: Framing,
     pub is_idempotent: bool,
     pub expects_continue: bool,
+    pub retries: u8,
     /// Head as sent and the body as far as it was read, while `is_replayable`.
     pub buffer: Vec<u8>,
     pub head_length: usize,
@@ -56,6 +60,11 @@ pub struct Refused {
     pub wants_json: bool,
     /// Whether the connection can go on: the request's end is known.
     pub keep_alive: bool,
+    /// Its head; empty where it could not be read.
+    pub head: Box<[u8]>,
+    pub is_version_11: bool,
+    /// None where it was refused before that was known.
+    pub route: Option<Rc<RouteState>>,
 }
 
 impl Refused {
@@ -83,6 +92,9 @@ impl Refused {
             is_head: head.is_head(),
             wants_json: wants_json(head),
             keep_alive: head.keep_alive && is_complete,
+            head: head.bytes().into(),
+            is_version_11: head.is_version_11,
+            route: None,
         }
     }
 
@@ -94,6 +106,9 @@ impl Refused {
             is_head: false,
             wants_json: false,
             keep_alive: false,
+            head: Box::default(),
+            is_version_11: true,
+            route: None,
         }
     }
 }
@@ -109,6 +124,11 @@ pub enum Admission {
     },
     Refused {
         refused: Refused,
+        used: usize,
+    },
+    /// The route says that the router itself answers.
+    Answered {
+        answered: Box<Answered>,
         used: usize,
     },
 }
@@ -142,7 +162,12 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         Err(refusal) => return refuse_malformed(refusal),
     };
     let announced = if let Framing::Length(left) = framing { left } else { 0 } + step.data as u64;
-    if exceeds(announced, settings.limits.body_size_max_bytes) {
+    let route = find_route(core, &head, caller).map(|index| (index, core.route(index)));
+    let actions = route.as_ref().and_then(|(_, route)| route.actions.as_ref());
+    let body_size_max_bytes = actions
+        .and_then(|actions| actions.body_size_max_bytes())
+        .unwrap_or(settings.limits.body_size_max_bytes);
+    if exceeds(announced, body_size_max_bytes) {
         return refuse_malformed(Refusal::BodyTooLarge);
     }
     // All payload is here and only the end of the trailers is missing: wait for it, so that a member never sees a
@@ -151,41 +176,55 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         return Admission::Incomplete;
     }
     let used = head.length + step.used;
-    let now = core.now();
+    let refuse = |fault, reason| {
+        let mut refused = Refused::of(&head, framing.is_done(), fault, reason);
+        refused.route = route.as_ref().map(|(_, route)| route.clone());
+        Admission::Refused { refused, used }
+    };
     if !caller.origin.allows(head.host_name()) {
-        let reason = "the connection was made for a host of another certificate".into();
-        let refused = Refused::of(&head, framing.is_done(), Fault::WrongHost, reason);
-        return Admission::Refused { refused, used };
+        return refuse(Fault::WrongHost, "the connection was made for a host of another certificate".into());
     }
-    let (cluster, member) = match find_member(core, &head, caller, now) {
-        Ok(found) => found,
-        Err((fault, reason)) => {
-            let refused = Refused::of(&head, framing.is_done(), fault, reason);
-            return Admission::Refused { refused, used };
+    let scheme = if caller.origin.is_secure() { "https" } else { "http" };
+    let mut changed = match actions.map(|actions| actions::early(actions, core, &head, caller, scheme)) {
+        None => None,
+        Some(Early::Goes(changed)) => Some(changed),
+        Some(Early::Refused(fault, reason)) => return refuse(fault, reason),
+        Some(Early::Answered(message)) => {
+            let (_, route) = route.expect("actions are those of a route");
+            let answered = Answered::of(&head, framing.is_done(), message, route);
+            return Admission::Answered { answered: Box::new(answered), used };
         }
     };
+    let now = core.now();
+    let (cluster, member) = match find_member(core, route.as_ref().map(|(index, _)| *index), &head, now) {
+        Ok(found) => found,
+        Err((fault, reason)) => return refuse(fault, reason),
+    };
+    if let Some(trace) = settings.trace {
+        trace::follow(trace, core, &head, changed.get_or_insert_default());
+    }
+    let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
     let mut buffer = core.take_buffer();
-    let private = private_headers(&cluster, &head, caller);
-    head.write(
-        &Forwarding {
-            client: caller.address,
-            is_trusted: caller.is_trusted,
-            scheme: if caller.origin.is_secure() { "https" } else { "http" },
-            via: VIA,
-            is_http2: caller.is_http2,
-            private,
-            certificate: CertificateHeader {
-                dropped: &core.certificate_headers.borrow(),
-                added: caller.origin.client_certificate(),
-            },
+    let add = Forwarding {
+        client: caller.address,
+        is_trusted: caller.is_trusted,
+        scheme,
+        via: VIA,
+        is_http2: caller.is_http2,
+        private: private_headers(&cluster, &head, caller),
+        certificate: CertificateHeader {
+            dropped: &core.certificate_headers.borrow(),
+            added: caller.origin.client_certificate(),
         },
-        &mut buffer,
-    );
+    };
+    head.write_changed(&add, &changes, &mut buffer);
     let head_length = buffer.len();
     buffer.extend_from_slice(&rest[..step.used]);
     let started_us = core.waits.now_us();
+    let (_, route) = route.expect("a member is that of a route");
     let request = Request {
         cluster,
+        route: OnRoute::begin(route, changed.and_then(|changed| changed.special)),
         member,
         asked: Asked {
             is_head: head.is_head(),
@@ -196,6 +235,7 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
         framing,
         is_idempotent: head.is_idempotent(),
         expects_continue: head.expects_continue,
+        retries: 0,
         buffer,
         head_length,
         is_replayable: true,
@@ -229,27 +269,28 @@ fn deadline(started_us: u64, request_ms: u64) -> u64 {
 }
 
 /// Whether a body of that many bytes is more than the setting allows; 0 allows any.
-pub fn exceeds(body_bytes: u64, most: u64) -> bool {
+fn exceeds(body_bytes: u64, most: u64) -> bool {
     most != 0 && body_bytes > most
 }
 
-/// Find route, admit, pick member: all pure decisions on this thread's own state.
+fn find_route(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Option<usize> {
+    let routes = core.routes.borrow();
+    let port = match routes.has_ports() {
+        false => 0,
+        true if core.settings.borrow().matches_listener_port => caller.origin.port,
+        true => named_port(head, caller),
+    };
+    routes.find(head.host_name(), port, head.path())
+}
+
+/// Admit, pick member: all pure decisions on this thread's own state.
 fn find_member(
     core: &Core,
+    route: Option<usize>,
     head: &RequestHead<'_, '_>,
-    caller: Caller<'_>,
     now: logic::time::Time,
 ) -> Result<(Rc<Cluster>, Rc<Member>), (Fault, String)> {
-    let found = {
-        let routes = core.routes.borrow();
-        let port = match routes.has_ports() {
-            false => 0,
-            true if core.settings.borrow().matches_listener_port => caller.origin.port,
-            true => named_port(head, caller),
-        };
-        routes.find(head.host_name(), port, head.path())
-    };
-    let Some(index) = found else { return Err((Fault::NoRoute, "no route fits".into())) };
+    let Some(index) = route else { return Err((Fault::NoRoute, "no route fits".into())) };
     let Some(cluster) = core.route_clusters.borrow().get(index).cloned().flatten() else {
         return Err((Fault::NoMember, "the cluster's view is not known yet".into()));
     };
@@ -299,6 +340,20 @@ impl Request {
         Some(())
     }
 
+    /// Whether more of the body has come than the route, or else the router, takes.
+    pub fn has_too_large_body(&self, router_max_bytes: u64) -> bool {
+        let own = self.route.actions.as_ref().and_then(|actions| actions.body_size_max_bytes());
+        exceeds(self.body_bytes, own.unwrap_or(router_max_bytes))
+    }
+
+    /// An attempt failed that another one follows.
+    pub fn count_retry(&mut self) {
+        self.retries = self.retries.saturating_add(1);
+        for counts in [&self.member.counts, &self.route.counts.counts] {
+            counts.borrow_mut().retries += 1;
+        }
+    }
+
     /// Whether it may be sent again, by the rules that its cluster comes with.
     pub fn may_retry(&self, failure: &Failure, attempts_max: u32) -> Verdict {
         match &self.cluster.view.borrow().plugin {
@@ -337,8 +392,11 @@ impl Request {
         matches!(parse(&self.buffer[..self.head_length], &mut space, limits), Ok(Some(head)) if wants_json(&head))
     }
 
-    /// Method and target.
+    /// Method and target, as the client sent them.
     pub fn line(&self) -> &str {
+        if let Some(line) = self.route.special.as_ref().and_then(|special| special.line.as_deref()) {
+            return line;
+        }
         let end = self.buffer.windows(9).position(|part| part == b" HTTP/1.1").unwrap_or(0);
         std::str::from_utf8(&self.buffer[..end]).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 //! `turn` is the life of a request, to be read from top to bottom: read head (which finds the route, admits and
 //! picks a member), connect, exchange, perhaps try again, finish, observe. Deadlines are microseconds of the thread's clock.
 
-use super::access_log::Entry;
+use super::actions::Answered;
 use super::answers;
 use super::connect::{Opening, connect};
 use super::core::Core;
@@ -17,6 +17,7 @@ use super::request::{Admission, Refused, Request, admit};
 use super::streams::{Outbox, Stream, poll_read};
 use super::tunnel;
 use super::waits::{Signal, Ticket};
+use logic::log_pattern::Line;
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -74,6 +75,7 @@ enum After {
 enum Read {
     Request(Request),
     Refused(Refused),
+    Answered(Box<Answered>),
     /// Nothing came for a while.
     Parked {
         idle_until_us: u64,
@@ -121,6 +123,7 @@ impl Session {
             Read::Request(request) => request,
             Read::Refused(_) if self.client.speaks_http2() => return Next::Http2,
             Read::Refused(refused) => return Box::pin(self.refuse(refused)).await,
+            Read::Answered(answered) => return Box::pin(self.answer_itself(answered)).await,
             Read::Parked { idle_until_us } => return Next::Park { idle_until_us },
             Read::End => return Next::Close,
         };
@@ -232,6 +235,9 @@ impl Session {
             // Of several faults the client is told the one that says most truly what may have been carried out.
             failed.failure.fault = Fault::worse(told, fault);
             told = Some(failed.failure.fault);
+            if matches!(verdict, Verdict::Retry { .. }) {
+                request.count_retry();
+            }
             match verdict {
                 Verdict::Refuse { .. } => return Err(failed),
                 Verdict::Retry { place: Place::SameMember } => may_reuse = false,
@@ -293,7 +299,7 @@ impl Session {
             let connected = Box::pin(self.open(request)).await;
             let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            *exchange = Some(Exchange::new(connection, self.ticket.now_us()));
+            *exchange = Some(Exchange::new(connection, self.ticket.now_us(), request.started_us));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
         exchange
@@ -329,7 +335,8 @@ impl Session {
         } else {
             request.member.take_idle(self.client.core.now())
         };
-        *exchange = idle.map(|connection| Exchange::new(connection, self.ticket.now_us()));
+        *exchange =
+            idle.map(|connection| Exchange::new(connection, self.ticket.now_us(), request.started_us));
         exchange.is_some()
     }
 
@@ -399,12 +406,16 @@ impl Session {
         member.requests.set(member.requests.get() + 1);
         member.latency.borrow_mut().add(reply.first_byte_us);
         request.cluster.member_answered(member);
+        let bytes_in = request.head_length as u64 + request.body_bytes;
         self.client.core.count(|totals| {
             totals.requests += 1;
-            totals.bytes_in += (request.head_length as u64) + request.body_bytes;
+            totals.bytes_in += bytes_in;
             totals.bytes_out += reply.bytes_sent;
         });
-        self.log(request, reply.status, reply.body_bytes_sent());
+        for counts in [&member.counts, &request.route.counts.counts] {
+            counts.borrow_mut().add_answer(reply.status, bytes_in, reply.bytes_sent, reply.first_byte_us);
+        }
+        self.log(request, reply.status, Some(reply));
     }
 
     /// Keeps the member's connection for other requests if nothing is left on it.
@@ -425,7 +436,8 @@ impl Session {
             totals.requests += 1;
             totals.failed += u64::from(answer.status >= 500);
         });
-        self.log(request, answer.status, 0);
+        request.route.count_own_answer(answer.status, 0);
+        self.log(request, answer.status, None);
         if failure.fault == Fault::ClientGone {
             // It may only have stopped reading, and must not take what it has for the whole.
             return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
@@ -446,6 +458,10 @@ impl Session {
             is_head: request.asked.is_head,
             wants_json: request.wants_json(),
             keep_alive: request.asked.keep_alive && request.framing.is_done(),
+            head: Box::default(),
+            is_version_11: request.asked.is_version_11,
+            // Counted already, with the request.
+            route: None,
         };
         self.answer(&refused).await
     }
@@ -462,7 +478,7 @@ impl Session {
             totals.failed += u64::from(!is_refusal);
         });
         if is_client_side && self.client.core.may_tell() {
-            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a malformed request is refused");
+            tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a request is refused");
         }
         self.log_refused(&refused);
         self.answer(&refused).await
@@ -470,7 +486,37 @@ impl Session {
 
     async fn answer(&mut self, refused: &Refused) -> Next {
         let keep_alive = refused.keep_alive && !self.client.core.is_stopping.get();
-        let answer = answers::render(refused, keep_alive);
+        if let Some(route) = &refused.route {
+            route.count_own_answer(refused.fault.answer().status, 0);
+        }
+        self.send_own(answers::render(refused, keep_alive), keep_alive).await
+    }
+
+    /// Gives the answer that the route itself has.
+    async fn answer_itself(&mut self, answered: Box<Answered>) -> Next {
+        let keep_alive = answered.keep_alive && !self.client.core.is_stopping.get();
+        let answer = answered.render(keep_alive);
+        let bytes_out = answer.len() as u64;
+        answered.route.count_own_answer(answered.message.status, bytes_out);
+        self.client.core.count(|totals| {
+            totals.requests += 1;
+            totals.bytes_out += bytes_out;
+        });
+        self.log_own(Line {
+            request: &answered.line,
+            protocol: self.client.protocol(answered.is_version_11),
+            head: &answered.head,
+            status: answered.message.status,
+            bytes_in: answered.head.len() as u64,
+            bytes_out,
+            body_bytes: answered.message.body.len() as u64,
+            route: &answered.route.name,
+            ..Line::default()
+        });
+        self.send_own(answer, keep_alive).await
+    }
+
+    async fn send_own(&mut self, answer: Vec<u8>, keep_alive: bool) -> Next {
         let mut unsent = Outbox::default();
         if unsent.send(&mut self.client.stream, &answer, &[]).is_err() {
             return Next::Close;
@@ -486,30 +532,63 @@ impl Session {
         }
     }
 
-    fn log(&self, request: &Request, status: u16, bytes: u64) {
-        if let Some(log) = &*self.client.core.access_log.borrow() {
-            let cluster = request.cluster.view.borrow();
-            log.write(&Entry {
-                client: &self.client.origin.address,
-                line: request.line(),
-                status,
-                bytes,
-                duration_us: self.ticket.now_us().saturating_sub(request.started_us),
-                member: Some((&cluster.cluster.0, &request.member.name.0)),
-            });
-        }
+    fn log(&self, request: &Request, status: u16, reply: Option<&Reply>) {
+        let Some(log) = &*self.client.core.access_log.borrow() else { return };
+        let settings = self.client.core.settings.borrow();
+        let cluster = request.cluster.view.borrow();
+        let duration_us = self.ticket.now_us().saturating_sub(request.started_us);
+        log.write(Line {
+            router: &settings.name.0,
+            client: &self.client.origin.address,
+            request: request.line(),
+            protocol: self.client.protocol(request.asked.is_version_11),
+            head: &request.buffer[..request.head_length],
+            status,
+            bytes_in: request.head_length as u64 + request.body_bytes,
+            bytes_out: reply.map_or(0, |reply| reply.bytes_sent),
+            body_bytes: reply.map_or(0, Reply::body_bytes_sent),
+            duration_us,
+            tls: self.client.origin.tls_version(),
+            phases: reply.map(|reply| reply.phases(request.started_us, duration_us)),
+            route: &request.route.name,
+            cluster: &cluster.cluster.0,
+            member: &request.member.name.0,
+            retries: u32::from(request.retries),
+            ..Line::default()
+        });
     }
 
     fn log_refused(&self, refused: &Refused) {
+        self.log_own(Line {
+            request: &refused.line,
+            protocol: self.client.protocol(refused.is_version_11),
+            head: &refused.head,
+            status: refused.fault.answer().status,
+            route: refused.route.as_ref().map_or("", |route| &route.name),
+            bytes_in: refused.head.len() as u64,
+            ..Line::default()
+        });
+    }
+
+    fn log_own(&self, line: Line<'_>) {
         if let Some(log) = &*self.client.core.access_log.borrow() {
-            let status = refused.fault.answer().status;
-            let (client, line) = (&*self.client.origin.address, refused.line.as_str());
-            log.write(&Entry { client, line, status, bytes: 0, duration_us: 0, member: None });
+            let settings = self.client.core.settings.borrow();
+            let (router, client) = (&*settings.name.0, &*self.client.origin.address);
+            log.write(Line { router, client, tls: self.client.origin.tls_version(), ..line });
         }
     }
 }
 
 impl Client {
+    /// For the log.
+    fn protocol(&self, is_version_11: bool) -> &'static str {
+        match (&self.stream, is_version_11) {
+            (Stream::Http2Client(_), _) => "HTTP/2",
+            (_, true) => "HTTP/1.1",
+            (_, false) => "HTTP/1.0",
+        }
+    }
+
     /// Whether giving the session up would save anything. TLS has a state of its own that would have to stay.
     fn can_park(&self) -> bool {
         let is_plain = self.stream.as_tcp().is_some();
@@ -557,6 +636,7 @@ fn take_admission(admission: Admission, bytes: &[u8], surplus: &mut Vec<u8>) -> 
         Admission::Incomplete => (None, 0),
         Admission::Admitted { request, used } => (Some(Read::Request(request)), used),
         Admission::Refused { refused, used } => (Some(Read::Refused(refused)), used),
+        Admission::Answered { answered, used } => (Some(Read::Answered(answered)), used),
     };
     if used < bytes.len() {
         surplus.extend_from_slice(&bytes[used..]);
@@ -615,10 +695,10 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Ten thousand idle clients cost ten thousand of these; what is rare belongs into a box.
+    /// Idle clients are parked, but each busy one costs one of these; what is rare belongs into a box.
     #[test]
     fn an_idle_session_is_small() {
         let bytes = size(converse);
-        assert!(bytes <= 920, "a session takes {bytes} bytes");
+        assert!(bytes <= 928, "a session takes {bytes} bytes");
     }
 }

@@ -1,6 +1,7 @@
 //! What all data threads of a router know: settings, routes, access log, TLS and views. Immutable; replaced whole.
 
 use super::access_log::AccessLogHandle;
+use super::actions::ActionTable;
 use super::vault::TlsTable;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use wire::view::View;
 pub struct Table {
     pub settings: Arc<RouterSettings>,
     pub routes: Arc<RouteTable>,
+    pub actions: Arc<ActionTable>,
     pub access_log: Option<AccessLogHandle>,
     pub tls: Arc<TlsTable>,
     pub views: BTreeMap<ClusterName, Arc<View>>,

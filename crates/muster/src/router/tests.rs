@@ -1,5 +1,6 @@
 //! Stories of requests through a real router: real sockets, members that do what a story says, and the test as manager.
 
+mod actions;
 mod http2;
 pub mod stage;
 

@@ -4,7 +4,7 @@
 //! long as they fit `replay_max_bytes`.
 
 use super::core::Core;
-use super::request::{Request, exceeds};
+use super::request::Request;
 use super::session::Client;
 use super::streams::{Outbox, Stream, poll_read};
 use logic::http::refusal::Refusal;
@@ -105,7 +105,7 @@ impl Upload {
         surplus.extend_from_slice(next);
         request.body_bytes += step.data as u64;
         let settings = core.settings.borrow();
-        if exceeds(request.body_bytes, settings.limits.body_size_max_bytes) {
+        if request.has_too_large_body(settings.limits.body_size_max_bytes) {
             return Err(Fault::RequestRefused { why: Refusal::BodyTooLarge });
         }
         let kept_bytes = request.buffer.len() - request.head_length + body.len();

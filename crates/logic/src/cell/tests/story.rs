@@ -13,7 +13,9 @@ use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::agent::*;
 use wire::id::{ClusterName, Epoch, MemberId, MemberName};
-use wire::router::{ClusterTraffic, Limits, MemberTraffic, RetrySettings, RouterReport, Timeouts, Totals};
+use wire::router::{
+    ClusterTraffic, Limits, MemberTraffic, RetrySettings, RouterReport, Timeouts, Totals, TrafficCounts,
+};
 use wire::settings::*;
 use wire::status::{Act, Severity};
 use wire::view::{Affinity, HashKey, Health, Policy, RunState, Transport, View};
@@ -234,11 +236,13 @@ impl Story {
                 sessions: sessions.parse().expect("a number"),
                 latency_p50_us: 100,
                 latency_p99_us: 200,
+                counts: TrafficCounts::default(),
             }
         });
         let members = members.collect();
         let applied = applied.unwrap_or(view.epoch);
         Input::RouterReport(RouterReport {
+            routes: Vec::new(),
             router: "edge".into(),
             listening: Vec::new(),
             problems: Vec::new(),
@@ -348,7 +352,8 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
             budget_floor_per_second: 1,
             replay_max_bytes: 1,
         },
-        access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        access_log: AccessLog::default(),
+        trace: None,
         trusted_proxies: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,

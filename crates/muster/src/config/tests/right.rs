@@ -74,6 +74,7 @@ fn smallest_file_gets_every_default() {
                                     set: [],
                                 },
                                 body_size_max_bytes: None,
+                                head_size_max_bytes: None,
                                 rate_limit: None,
                                 compresses: false,
                             },
@@ -104,8 +105,10 @@ fn smallest_file_gets_every_default() {
                     },
                     access_log: AccessLog {
                         format: Off,
+                        pattern: "",
                         path: "",
                     },
+                    trace: None,
                     trusted_proxies: [],
                     advertise: "",
                     plugin_cfg: None,

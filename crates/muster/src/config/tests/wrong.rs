@@ -154,7 +154,7 @@ fn unknown_keys() {
             muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
               key:     clusters.shop.members.three.zzzzzz
               value:   1
-              allowed: node, weight, clone_id, address, tls, tls_server_name, tls_authorities, tls_certificate, tls_key, tls_unverified, proxy_protocol, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+              allowed: X"#]],
     );
     check_added(
         "[nodes.local]\naddress = \"10.0.0.3\"",
@@ -855,4 +855,151 @@ fn tables_nested_without_end_are_refused() {
     assert!(parse(&deep).is_err());
     let deep = format!("[cell]\nname = {}{}", "[".repeat(5000), "]".repeat(5000));
     assert!(parse(&deep).is_err());
+}
+
+#[test]
+fn a_route_that_answers_itself_has_nothing_for_members() {
+    check_added(
+        "[[routers.front.routes]]\ncluster = \"shop\"\nrewrite = \"/x\"\nredirect = { to = \"/new\" }\n",
+        expect![[r#"
+            muster.toml:10:1: M1008: `cluster` has no effect beside `redirect`: the router answers itself
+              key:     routers.front.routes[0].cluster
+              value:   "shop"
+              allowed: either `redirect` or `cluster`
+            muster.toml:11:1: M1008: `rewrite` has no effect beside `redirect`: the router answers itself
+              key:     routers.front.routes[0].rewrite
+              value:   "/x"
+              allowed: either `redirect` or `rewrite`"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nredirect = { to = \"/new\", status = 303 }\nanswer = { status = 204, body = \"x\" }\n",
+        expect![[r#"
+            muster.toml:10:36: M1004: this status is no redirect that keeps to the standard
+              key:     routers.front.routes[0].redirect.status
+              value:   303
+              allowed: 301, 302, 307, 308
+            muster.toml:11:1: M1008: `answer` has no effect beside `redirect`: the router answers itself
+              key:     routers.front.routes[0].answer
+              allowed: either `redirect` or `answer`"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nanswer = { status = 204, body = \"x\" }\n",
+        expect![[r#"
+        muster.toml:10:26: M1008: an answer with status 204 has no body
+          key:     routers.front.routes[0].answer.body
+          value:   "x"
+          allowed: no `body`, or another status"#]],
+    );
+}
+
+#[test]
+fn redirects_that_could_lead_anywhere_are_refused() {
+    check_added(
+        "[[routers.front.routes]]\nredirect = { to = \"https://shop.example{rest}\" }\n",
+        expect![[r#"
+            muster.toml:10:19: M1004: between `//` and the next `/` or `{path}` only a host may stand
+              key:     routers.front.routes[0].redirect.to
+              value:   "https://shop.example{rest}"
+              allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nredirect = { to = \"//elsewhere.example\" }\n",
+        expect![[r#"
+        muster.toml:10:19: M1004: it starts neither with `/` nor with `http://` or `https://`
+          key:     routers.front.routes[0].redirect.to
+          value:   "//elsewhere.example"
+          allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nredirect = { status = 301 }\n",
+        expect![[r#"
+        muster.toml:10:1: M1006: `to` is missing
+          key:     routers.front.routes[0].redirect.to
+          allowed: a path, or a URL with `http://` or `https://`, in which {host}, {path}, {rest} and {query} are replaced
+          did you mean `to = "https://{host}{path}{query}"`?"#]],
+    );
+}
+
+#[test]
+fn headers_that_frame_messages_stay() {
+    check_added(
+        "[[routers.front.routes]]\nrequest_headers = { remove = [\"X-A\", \"content_length\"], set = { Host = \"a\" } }\n\
+         answer_headers = { set = { Transfer-Encoding = \"chunked\" } }\n",
+        expect![[r#"
+            muster.toml:10:38: M1004: the header content_length cannot be changed: it belongs to the framing of messages, which the router alone writes
+              key:     routers.front.routes[0].request_headers.remove[1]
+              value:   "content_length"
+              allowed: other headers
+            muster.toml:10:65: M1004: the header Host cannot be changed: the router writes it itself, and members rely on it
+              key:     routers.front.routes[0].request_headers.set.Host
+              value:   "a"
+              allowed: other headers
+            muster.toml:11:28: M1004: the header Transfer-Encoding cannot be changed: it belongs to the framing of messages, which the router alone writes
+              key:     routers.front.routes[0].answer_headers.set.Transfer-Encoding
+              value:   "chunked"
+              allowed: other headers"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nanswer_headers = { remove = [\"x_a\"], set = { X-A = \"1\" } }\n",
+        expect![[r#"
+            muster.toml:10:46: M1008: X-A is both removed and set; what is set replaces what was there anyway
+              key:     routers.front.routes[0].answer_headers.set.X-A
+              value:   "1"
+              allowed: either of the two"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nrequest_headers = { set = { X-A = \"a\\r\\nX-B: 1\", X-B = \"{nobody}\" } }\n",
+        expect![[r#"
+            muster.toml:10:35: M1004: byte 0x0d cannot stand in a header
+              key:     routers.front.routes[0].request_headers.set.X-A
+              value:   "a\r\nX-B: 1"
+              allowed: at most 32 entries like "X-Name" = "value"; {client}, {host}, {path}, {query}, {scheme} and {route} are replaced"#]],
+    );
+}
+
+#[test]
+fn limits_of_routes_lie_within_those_of_the_router() {
+    check_added(
+        "[[routers.front.routes]]\nhead_size_max_bytes = 40000\n",
+        expect![[r#"
+        muster.toml:10:23: M1008: the router itself takes only heads of at most 32768 bytes
+          key:     routers.front.routes[0].head_size_max_bytes
+          value:   40000
+          allowed: at most `head_size_max_bytes` of the router's limits"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\nrate_limit = { burst = 5 }\n",
+        expect![[r#"
+        muster.toml:10:1: M1006: `requests_per_second` is missing
+          key:     routers.front.routes[0].rate_limit.requests_per_second
+          allowed: an integer from 1 to 1000000
+          did you mean `requests_per_second = 50`?"#]],
+    );
+}
+
+#[test]
+fn patterns_of_the_access_log() {
+    check_added(
+        "[routers.front.access_log]\nformat = \"custom\"\n",
+        expect![[r#"
+        muster.toml:9:16: M1006: `pattern` is missing, which says how lines look
+          key:     routers.front.access_log.pattern
+          allowed: a pattern like `pattern = "{client} {method} {target} {status}"`"#]],
+    );
+    check_added(
+        "[routers.front.access_log]\nformat = \"json\"\npattern = \"{client}\"\n",
+        expect![[r#"
+        muster.toml:11:1: M1008: `pattern` has no effect without `format = "custom"`
+          key:     routers.front.access_log.pattern
+          value:   "{client}"
+          allowed: `format = "custom"`"#]],
+    );
+    check_added(
+        "[routers.front.access_log]\nformat = \"custom\"\npattern = \"{client} {nobody}\"\n",
+        expect![[r#"
+            muster.toml:11:11: M1004: there is no field `{nobody}`
+              key:     routers.front.access_log.pattern
+              value:   "{client} {nobody}"
+              allowed: text with fields like {client} and {status}; see the list of fields"#]],
+    );
 }

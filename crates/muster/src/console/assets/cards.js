@@ -196,7 +196,9 @@ export function updateMember(card, cluster, member) {
   const place = [member.address ?? "no address yet", member.node];
   if (member.restarts > 0) place.push(member.restarts === 1 ? "restarted once" : `${member.restarts} restarts`);
   setText(card.querySelector(".member-place"), place.join(" · "));
-  setText(card.querySelector(".member-reason"), words.capital(words.sentence(member.reason || "no reason is known")));
+  let reason = words.capital(words.sentence(member.reason || "no reason is known"));
+  if (member.state === "draining") reason += member.sessions === 1 ? " 1 session is left." : ` ${words.count(member.sessions)} sessions are left.`;
+  setText(card.querySelector(".member-reason"), reason);
   setMetric(card, "rate", words.rate(member.requests_per_second));
   setMetric(card, "sessions", words.count(member.sessions));
   setMetric(card, "flight", words.count(member.in_flight));
@@ -305,7 +307,9 @@ export function makeRouter() {
   head.append(make("h3"), make("span", "router-state"));
   const facts = make("dl", "metrics");
   facts.append(metric("rate", "Requests/s"), metric("connections", "Connections"));
-  card.append(head, make("ul", "addresses"), facts, make("p", "router-note"));
+  const routes = make("details", "routes");
+  routes.append(make("summary", "", "Routes"), make("ul", "route-list"));
+  card.append(head, make("ul", "addresses"), facts, make("p", "router-note"), routes);
   return card;
 }
 
@@ -322,6 +326,45 @@ export function updateRouter(card, router) {
   if (refused > 0) note += `, ${words.count(refused)} malformed and refused`;
   if (!router.connected) note = router.heard_ms ? `Last heard at ${words.clock(router.heard_ms)}. It goes on with the last view it got.` : "Not heard yet.";
   setText(card.querySelector(".router-note"), note);
+  updateRoutes(card.querySelector(".routes"), router.routes ?? []);
+}
+
+/** More routes than this are folded away at first. */
+const ROUTES_OPEN_MAX = 4;
+
+function updateRoutes(details, routes) {
+  if (!details.dataset.seen) {
+    details.dataset.seen = "yes";
+    details.open = routes.length > 0 && routes.length <= ROUTES_OPEN_MAX;
+  }
+  details.hidden = routes.length === 0;
+  setText(details.querySelector("summary"), routes.length === 1 ? "1 route" : `${routes.length} routes`);
+  reconcile(details.querySelector(".route-list"), routes, (route) => route.route, makeRoute, updateRoute);
+}
+
+function makeRoute() {
+  const item = make("li", "route");
+  const line = make("div", "route-line");
+  line.append(make("span", "route-name"), make("span", "route-rate"));
+  item.append(line, make("ol", "route-levels"), make("p", "route-actions"));
+  return item;
+}
+
+function updateRoute(item, route) {
+  setData(item, "route", route.route);
+  setText(item.querySelector(".route-name"), route.route);
+  const failed = route.counts.by_class[4];
+  const told = [`${words.rate(route.requests_per_second)}/s`];
+  if (route.in_flight > 0) told.push(`${words.count(route.in_flight)} in flight`);
+  if (failed > 0) told.push(`${words.count(failed)} failed`);
+  setText(item.querySelector(".route-rate"), told.join(" · "));
+  // One level needs no number; of several the first is used first.
+  setData(item, "levels", route.levels.length > 1 ? "several" : "one");
+  const levels = route.levels.map((level) => level.join(" + "));
+  reconcile(item.querySelector(".route-levels"), levels, (level) => level, () => make("li"), (element, level) => setText(element, level));
+  const actions = item.querySelector(".route-actions");
+  actions.hidden = route.actions.length === 0;
+  setText(actions, route.actions.join("; "));
 }
 
 function addressLink(address) {

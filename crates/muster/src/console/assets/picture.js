@@ -38,6 +38,8 @@ function drawLine(svg, key, wanted) {
   const magnitude = Math.log10(1 + rate);
   const width = 2 + Math.min(magnitude * 2.4, 10);
   line.group.setAttribute("data-state", state);
+  // Clusters that are only used after others are led to by a thinner line.
+  line.group.setAttribute("data-level", wanted.level ?? 0);
   for (const part of [line.base, line.dots]) if (part.getAttribute("d") !== path) part.setAttribute("d", path);
   line.base.style.strokeWidth = `${width.toFixed(1)}px`;
   line.dots.style.strokeWidth = `${Math.min(2.2 + magnitude * 0.7, 4.6).toFixed(1)}px`;
@@ -86,6 +88,24 @@ function stateOfCluster(cluster) {
   return ["up", "draining", "starting", "failed", "down"].find((state) => states.has(state)) ?? "unknown";
 }
 
+/** The best level at which a router's routes use a cluster, counted from 0; null where none does. */
+function levelOf(router, cluster) {
+  const levels = (router.routes ?? []).map((route) => route.levels.findIndex((level) => level.includes(cluster))).filter((level) => level >= 0);
+  return levels.length > 0 ? Math.min(...levels) : null;
+}
+
+/** What a router sends to a cluster: of a route to several, as large a part as that cluster has of what they all get. */
+function rateBetween(router, cluster, rateOfName) {
+  let rate = 0;
+  for (const route of router.routes ?? []) {
+    const names = [...new Set(route.levels.flat())];
+    if (!names.includes(cluster)) continue;
+    const all = names.reduce((total, name) => total + rateOfName(name), 0);
+    rate += names.length === 1 ? route.requests_per_second : all > 0 ? route.requests_per_second * (rateOfName(cluster) / all) : 0;
+  }
+  return rate;
+}
+
 /** Draws everything for `status`; cards must be in place already. */
 export function draw(picture, status) {
   const svg = picture.querySelector("#lines");
@@ -93,7 +113,7 @@ export function draw(picture, status) {
   const isTree = matchMedia("(max-width: 900px)").matches;
   const wanted = new Map();
   const rateOf = (cluster) => cluster.members.reduce((total, member) => total + member.requests_per_second, 0);
-  const allRate = status.clusters.reduce((total, cluster) => total + rateOf(cluster), 0);
+  const rates = new Map(status.clusters.map((cluster) => [cluster.cluster, rateOf(cluster)]));
   if (!isTree) for (const router of status.routers) drawClients(wanted, { picture, router, frame });
   for (const cluster of status.clusters) {
     const section = picture.querySelector(`[data-cluster="${CSS.escape(cluster.cluster)}"]`);
@@ -101,13 +121,14 @@ export function draw(picture, status) {
     for (const router of status.routers) {
       const card = picture.querySelector(`[data-router="${CSS.escape(router.router)}"]`);
       const box = boxOf(card, frame);
-      // What a router sends to one cluster is not told; its share of the whole is.
-      const rate = allRate > 0 ? router.requests_per_second * (rateOf(cluster) / allRate) : 0;
+      const level = levelOf(router, cluster.cluster);
+      if (level === null) continue;
+      const rate = rateBetween(router, cluster.cluster, (name) => rates.get(name) ?? 0);
       const state = router.connected ? stateOfCluster(cluster) : "unknown";
       const shape = isTree
         ? elbow({ x: box.left + 9, y: box.bottom }, { x: hub.left, y: hub.top + 26 })
         : curve({ x: box.right, y: box.middle }, { x: hub.left, y: hub.middle });
-      wanted.set(`${router.router}>${cluster.cluster}`, { ...shape, middle: null, state, rate });
+      wanted.set(`${router.router}>${cluster.cluster}`, { ...shape, middle: null, state, rate, level });
     }
     drawMembers(wanted, { section, hub, cluster, frame, isTree });
   }

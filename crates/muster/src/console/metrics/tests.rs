@@ -16,7 +16,9 @@ fn every_sample_belongs_to_the_metric_described_before_it() {
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
         } else {
             let name = line.split(['{', ' ']).next().expect("a name comes first");
-            assert_eq!(name, described, "{line}");
+            let is_part =
+                ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(described));
+            assert!(name == described || is_part, "{line}");
             let value = line.rsplit(' ').next().expect("a value comes last");
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
@@ -45,6 +47,26 @@ fn values_are_in_base_units() {
     }
     assert!(page.contains("\nmuster_router_sent_bytes_total{router=\"front\",node=\"one\"} 5\n"));
     assert!(page.contains("\nmuster_config_revision 3\n"));
+}
+
+#[test]
+fn routes_and_members_have_answers_by_class_and_a_histogram() {
+    let page = text(&sample_status());
+    for line in [
+        r#"muster_route_answers_total{router="front",route="*/",class="2xx"} 1"#,
+        r#"muster_route_answers_total{router="front",route="*/",class="5xx"} 0"#,
+        r#"muster_route_received_bytes_total{router="front",route="*/"} 200"#,
+        r#"muster_route_requests_in_flight{router="front",route="*/"} 2"#,
+        r#"muster_route_first_byte_seconds_bucket{router="front",route="*/",le="0.0025"} 0"#,
+        r#"muster_route_first_byte_seconds_bucket{router="front",route="*/",le="0.005"} 1"#,
+        r#"muster_route_first_byte_seconds_bucket{router="front",route="*/",le="10"} 1"#,
+        r#"muster_route_first_byte_seconds_bucket{router="front",route="*/",le="+Inf"} 2"#,
+        r#"muster_route_first_byte_seconds_sum{router="front",route="*/"} 20.003"#,
+        r#"muster_route_first_byte_seconds_count{router="front",route="*/"} 2"#,
+        r#"muster_member_answers_total{cluster="shop",member="shop-1",node="one",class="2xx"} 0"#,
+    ] {
+        assert!(page.contains(&format!("\n{line}\n")), "{line} is not in\n{page}");
+    }
 }
 
 #[test]

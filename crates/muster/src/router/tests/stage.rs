@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wire::id::Epoch;
 use wire::link::{FromManager, LINK_VERSION, ToManager};
 use wire::router::{Limits, RetrySettings, RouterReport, RouterSettings, Timeouts};
-use wire::settings::{AccessLog, AccessLogFormat, Listener, RouteSettings};
+use wire::settings::{AccessLog, Listener, RouteSettings};
 use wire::view::{Affinity, MemberView, Policy, RunState, View};
 
 /// How long anything may take on a busy machine.
@@ -186,6 +186,13 @@ impl Stage {
         told.report.as_ref().and_then(|report| report.listening.first().copied())
     }
 
+    /// The newest report once it is as wanted.
+    pub fn wait_for_report(&self, is_wanted: impl Fn(&RouterReport) -> bool) -> RouterReport {
+        let report = || self.told.lock().expect("no panic").report.clone();
+        wait_until("the report is as wanted", || report().is_some_and(|report| is_wanted(&report)));
+        report().expect("it was there")
+    }
+
     pub fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.address.expect("listening")).expect("the router accepts");
         client.set_read_timeout(Some(PATIENCE)).expect("a positive time");
@@ -300,7 +307,8 @@ pub fn settings() -> RouterSettings {
             budget_floor_per_second: 1_000,
             replay_max_bytes: 65_536,
         },
-        access_log: AccessLog { format: AccessLogFormat::Off, path: String::new() },
+        access_log: AccessLog::default(),
+        trace: None,
         matches_listener_port: false,
         plugin_cfg: None,
         trusted_proxies: Vec::new(),
@@ -322,6 +330,15 @@ fn view() -> View {
         members: Vec::new(),
         ..View::default()
     }
+}
+
+/// The lines of a file once there are so many.
+pub fn wait_for_lines(path: &std::path::Path, count: usize) -> Vec<String> {
+    let lines = || -> Vec<String> {
+        std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+    };
+    wait_until("the lines are written", || lines().len() >= count);
+    lines()
 }
 
 pub fn get(path: &str) -> String {
