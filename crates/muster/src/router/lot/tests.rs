@@ -1,3 +1,5 @@
+//! Parked connections, with sessions and clients of their own on one thread.
+
 use super::super::accept::take;
 use super::super::core::Core;
 use super::super::tests::stage;
