@@ -2,7 +2,7 @@
 
 use crate::strict::{self, Body, values};
 use logic::http::body::Framing;
-use logic::http::request::{Forwarding, HeadLimits, RequestHead, parse};
+use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
 use logic::http::{HEADERS_MAX, HeaderSpace, PrivateHeaders};
 
 const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 64 * 1024, header_count_max: 100 };
@@ -13,6 +13,8 @@ const STRANGER: Forwarding<'static> = Forwarding {
     is_trusted: false,
     scheme: "https",
     via: "muster",
+    is_http2: false,
+    certificate: CertificateHeader { dropped: &[], added: None },
     private: PrivateHeaders::Sent { drops_strangers: true, port: 443 },
 };
 

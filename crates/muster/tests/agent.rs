@@ -189,7 +189,7 @@ fn sample_app(name: &str) -> Assignment {
         host: None,
         status_min: 200,
         status_max: 299,
-        transport: Transport::default(),
+        transport: Box::default(),
     };
     assignment(name, launch, healthz)
 }

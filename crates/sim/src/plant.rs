@@ -195,7 +195,7 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
                 host: None,
                 status_min: 200,
                 status_max: 399,
-                transport: Transport::default(),
+                transport: Box::default(),
             },
             interval_ms: PROBE_INTERVAL_MS,
             timeout_ms: PROBE_TIMEOUT_MS,

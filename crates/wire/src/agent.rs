@@ -103,7 +103,7 @@ pub enum ProbeKind {
         status_max: u16,
         /// As routers speak to the member.
         #[serde(default)]
-        transport: Transport,
+        transport: Box<Transport>,
     },
 }
 

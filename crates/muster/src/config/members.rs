@@ -231,7 +231,7 @@ impl<'a> Tables<'a> {
                 host: reader.text_if_any("host"),
                 status_min: status("status_min"),
                 status_max: status("status_max"),
-                transport: transport.clone(),
+                transport: Box::new(transport.clone()),
             },
             _ => ProbeKind::Tcp,
         };

@@ -76,7 +76,8 @@ fn everything_that_a_file_says_reaches_routes_and_views() {
         ("one.example", "/k.pem", "")
     );
     // What an earlier run knew is known again.
-    assert_eq!(served.addresses_in(&views), addresses);
+    let shared: Vec<std::sync::Arc<View>> = views.iter().cloned().map(std::sync::Arc::new).collect();
+    assert_eq!(served.addresses_in(&shared), addresses);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use tokio::net::TcpListener;
-use wire::view::Transport;
 
 fn run<T>(story: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -15,7 +14,7 @@ fn http() -> ProbeKind {
         host: None,
         status_min: 200,
         status_max: 299,
-        transport: Transport::default(),
+        transport: Box::default(),
     }
 }
 

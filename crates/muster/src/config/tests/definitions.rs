@@ -115,7 +115,9 @@ fn in_company(text: &str, key: &str) -> String {
         "queue_ms" => ("[clusters.c.health]\n", "[clusters.c.health]\nqueue_max = 1\n"),
         _ => return text.to_owned(),
     };
-    text.replace(old, new)
+    // Tables of listeners stand before those of routes and name clusters too.
+    let (listeners, rest) = text.split_at(text.find("[[routers.r.routes]]").expect("BASE has a route"));
+    format!("{listeners}{}", rest.replace(old, new))
 }
 
 /// A default as it would stand in the file; None where no fixed value does it.

@@ -314,7 +314,7 @@ fn the_nearest_table_says_the_kind_of_probe() {
         host: None,
         status_min: 200,
         status_max,
-        transport: wire::view::Transport::default(),
+        transport: Box::default(),
     };
     assert_eq!(kind("", ""), ProbeKind::Tcp);
     assert_eq!(kind("path = \"/a\"", ""), http("/a", 399));

@@ -154,7 +154,7 @@ fn unknown_keys() {
             muster.toml:11:1: M1002: there is no key `zzzzzz` in `clusters.shop.members.three`
               key:     clusters.shop.members.three.zzzzzz
               value:   1
-              allowed: node, weight, http2, clone_id, address, tls, tls_server_name, tls_authorities, tls_certificate, tls_key, tls_unverified, proxy_protocol, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
+              allowed: node, weight, zone, requests_max, http2, backup, clone_id, address, tls, tls_server_name, tls_authorities, tls_certificate, tls_key, tls_unverified, proxy_protocol, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
     );
     check_added(
         "[nodes.local]\naddress = \"10.0.0.3\"",

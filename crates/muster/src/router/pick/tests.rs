@@ -165,6 +165,7 @@ fn route(core: &Core, path: &str, cookie: &str) -> Option<(String, String)> {
             Some((cluster, request.member.name.0.clone()))
         }
         Admission::Refused { .. } => None,
+        Admission::Answered { .. } => panic!("no route answers by itself"),
         Admission::Incomplete => panic!("the request is whole"),
     }
 }
