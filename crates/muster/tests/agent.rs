@@ -16,7 +16,6 @@ use wire::agent::{
 };
 use wire::id::MemberId;
 use wire::link::{FromManager, LINK_VERSION, ToManager};
-use wire::view::Transport;
 
 /// The manager's side of one connection.
 struct Manager {
