@@ -490,3 +490,5 @@ impl Served {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod variations;
