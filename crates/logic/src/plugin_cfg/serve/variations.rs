@@ -102,10 +102,13 @@ fn a_merged_file_with_a_virtual_host_twice() {
 
 #[test]
 fn a_file_without_groups_and_routes_serves_nothing() {
-    check(&format!(r#"<Config><ServerCluster Name="A">{PAIR}</ServerCluster></Config>"#), expect![[r#"
+    check(
+        &format!(r#"<Config><ServerCluster Name="A">{PAIR}</ServerCluster></Config>"#),
+        expect![[r#"
         A RoundRobin: node_one clone="c-1" weight=20 http or https one.example
         listens at []
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -192,4 +195,27 @@ fn intelligent_management_is_kept_and_the_clusters_beside_it_are_served() {
             listens at [8080]
         "#]],
     );
+}
+
+#[test]
+fn cluster_address_has_the_times_and_bounds_of_a_server() {
+    let (_, served) = served(
+        r#"<Config><ServerCluster Name="A"><Server Name="a"><Transport Hostname="a.example" Port="80"/></Server>
+        <ClusterAddress Name="front" ConnectTimeout="3" ServerIOTimeout="-4" wsServerIOTimeout="5" wsServerIdleTimeout="6"
+            MaxConnections="7" ExtendedHandshake="true" WaitForContinue="true">
+          <Transport Hostname="front.example" Port="80"/></ClusterAddress></ServerCluster></Config>"#,
+    );
+    let front = &served.plain_views[0].members[0];
+    assert_eq!((front.name.0.as_str(), front.requests_max), ("front", 7));
+    let expected = wire::view::Transport {
+        connect_ms: Some(3_000),
+        response_ms: Some(4_000),
+        marks_silence: true,
+        upgrade_ms: Some(5_000),
+        tunnel_idle_ms: Some(6_000),
+        asks_first: true,
+        waits_for_continue: true,
+        ..wire::view::Transport::default()
+    };
+    assert_eq!(front.transport, expected);
 }
