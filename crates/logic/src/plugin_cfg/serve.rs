@@ -489,3 +489,5 @@ impl Served {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod variations;

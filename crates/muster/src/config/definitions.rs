@@ -137,7 +137,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "routers.*.routes",
         repeats: Repeats::Listed { most: ROUTES_MAX },
-        doc: "Which requests go to which cluster. A host that is named beats `*`, then the longest path wins; the \
+        doc: "Which requests go to which cluster. A host that is named beats `*`, a port beats any, then the longest path wins; the \
               order in the file plays no part. A file with exactly one cluster needs no routes: everything goes to it. \
               Tables of a route, such as `redirect`, may also be written in one line: `redirect = { to = \"/new\" }`.",
         keys: &[ROUTE, ROUTE_TO, action_definitions::ROUTE_ACTIONS],
@@ -404,7 +404,25 @@ const ROUTE: &[Definition] = &[
         Kind::Text(Form::RoutePath),
         Preset::Text("/"),
         "\"/shop\"",
-        "`/shop` is for `/shop` and `/shop/...`, not for `/shopping`.",
+        "`/shop` is for `/shop` and `/shop/...`, not for `/shopping`. What it means otherwise is said by `path_kind`.",
+    ),
+    key(
+        "path_kind",
+        Kind::Choice(&["prefix", "exact", "start", "extension"]),
+        Preset::Text("prefix"),
+        "\"exact\"",
+        "`prefix`: the path and all below it; `exact`: that path alone; `start`: all that begins so, `/shopping` too; \
+         `extension`: `path` is a folder and an ending, such as `/*.jsp` or `/shop/*.jsp`. Exact comes before the others, \
+         then the longest path, then an ending in any folder.",
+    ),
+    integer(
+        "port",
+        0,
+        65_535,
+        0,
+        "8443",
+        "Port of the request: that of its Host header, otherwise 443 with TLS and 80 without. 0 is any; a route with the \
+         request's port comes before one for any.",
     ),
 ];
 
