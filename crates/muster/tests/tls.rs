@@ -16,7 +16,7 @@ use support::{Running, Scratch, free_address, program, wait_for, wait_until_list
 /// What nginx says of each request.
 const TOLD: &str = "for=$http_x_forwarded_for proto=$http_x_forwarded_proto cert=$http_client_cert \
                     proxy=$proxy_protocol_addr tls=$ssl_protocol client=$ssl_client_verify name=$ssl_server_name \
-                    reused=$ssl_session_reused requests=$connection_requests";
+                    reused=$ssl_session_reused requests=$connection_requests version=$server_protocol";
 
 /// An nginx whose servers listen in these ways, each with its further lines.
 fn nginx(scratch: &Scratch, servers: &[(SocketAddr, &str, &str)]) -> Running {
@@ -105,9 +105,10 @@ fn clients_of_all_kinds_get_the_certificate_of_the_name_that_they_ask_for() {
             assert!(said.contains("for=127.0.0.1 proto=https"), "{how:?}: {said}");
         }
     }
-    let version =
-        ask(secure, &authority, "shop.example", "/", &["--http2", "--write-out", "%{http_version}"]);
-    assert!(version.ends_with("requests=1\n2") || version.trim_end().ends_with('2'), "{version}");
+    for (how, wanted) in [("--http2", "2 200"), ("--http1.1", "1.1 200"), ("--http1.0", "1.1 200")] {
+        let format = ["--output", "/dev/null", "--write-out", "%{http_version} %{http_code}", how];
+        assert_eq!(ask(secure, &authority, "shop.example", "/", &format), wanted, "{how}");
+    }
     let large = ask(
         secure,
         &authority,
@@ -454,5 +455,124 @@ fn testssl_finds_nothing_worse_than_low() {
     };
     let findings: Vec<&str> = text.lines().filter(grave).collect();
     assert!(findings.is_empty(), "{findings:#?}");
+    cell.stop();
+}
+
+/// openssl makes a request in one connection; what it said of the connection, and of what came back.
+fn session(address: SocketAddr, more: &[&str]) -> String {
+    let mut command = Command::new(program("openssl"));
+    // -ign_eof: it goes on reading until we have answered and closed, so that it also gets its tickets.
+    command.args(["s_client", "-ign_eof", "-connect", &address.to_string(), "-servername", "shop.example"]);
+    let mut client = command
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let request = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+    client.stdin.take().expect("piped").write_all(request).expect("it reads");
+    let output = client.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn sessions_go_on_in_new_connections_of_clients() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch, "shop");
+    let pair = authority.sign(&scratch, "own", &["shop.example"]);
+    let (member, secure) = (free_address(), free_address());
+    let _nginx = nginx(&scratch, &[(member, "", "")]);
+    let tables = listener(secure, "") + &certificates(&[&pair]) + &cluster("web", member, "");
+    let cell = Cell::start(&scratch, &tables);
+    cell.wait_until_all_up("web");
+    let kept = scratch.join("session.pem");
+    let kept = kept.to_str().expect("a path of text");
+    for version in ["-tls1_3", "-tls1_2"] {
+        let first = session(secure, &[version, "-sess_out", kept]);
+        assert!(first.contains("New, TLSv1") && first.contains("HTTP/1.1 200"), "{version}: {first}");
+        // With a connection of another kind in between: the ticket holds all that is needed.
+        assert!(session(secure, &[version]).contains("New, TLSv1"), "{version}");
+        let again = session(secure, &[version, "-sess_in", kept]);
+        assert!(again.contains("Reused, TLSv1") && again.contains("HTTP/1.1 200"), "{version}: {again}");
+    }
+    // Each of its five further connections goes on with the first one's session.
+    let mut command = Command::new(program("openssl"));
+    command.args(["s_client", "-reconnect", "-tls1_2", "-servername", "shop.example"]);
+    command.args(["-connect", &secure.to_string()]).stdin(Stdio::null());
+    let said = command.output().expect("openssl runs").stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!((said.matches("New, TLSv1").count(), said.matches("Reused, TLSv1").count()), (1, 5), "{said}");
+    cell.stop();
+}
+
+#[test]
+fn sessions_go_on_in_new_connections_to_members() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch, "members");
+    let pair = authority.sign(&scratch, "member", &["member.internal"]);
+    let (old, new) = (free_address(), free_address());
+    // Each request has a connection of its own.
+    let lines = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache shared:one:1m; keepalive_requests 1;",
+        pair.certificate, pair.key
+    );
+    let (lines_old, lines_new) =
+        (lines.clone() + " ssl_protocols TLSv1.2;", lines + " ssl_protocols TLSv1.3;");
+    let _nginx = nginx(&scratch, &[(old, "ssl", &lines_old), (new, "ssl", &lines_new)]);
+    let tls = format!(
+        "tls = true\ntls_server_name = \"member.internal\"\ntls_authorities = \"{}\"\n",
+        authority.file
+    );
+    let route = |name: &str| format!("[[routers.front.routes]]\nhost = \"{name}\"\ncluster = \"{name}\"\n");
+    let tables = route("old") + &route("new") + &cluster("old", old, &tls) + &cluster("new", new, &tls);
+    let cell = Cell::start(&scratch, &tables);
+    for (name, version) in [("old", "TLSv1.2"), ("new", "TLSv1.3")] {
+        cell.wait_until_all_up(name);
+        let header = format!("Host: {name}");
+        let url = format!("http://{}/", cell.router);
+        let said: Vec<String> = (0..4).map(|_| curl(&["--header", &header, &url])).collect();
+        assert!(said.iter().all(|said| said.contains(&format!("tls={version} "))), "{said:?}");
+        assert!(said.iter().all(|said| said.contains("requests=1 ")), "{said:?}");
+        // Each of the router's threads makes a first one.
+        assert!(said.iter().any(|said| said.contains("reused=r ")), "{said:?}");
+        assert!(said[0].contains("reused=. "), "the first has nothing to go on with: {said:?}");
+    }
+    cell.stop();
+}
+
+#[test]
+fn a_member_speaks_http2_over_tls_with_clients_of_all_versions() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(&scratch, "shop");
+    let own = authority.sign(&scratch, "own", &["shop.example"]);
+    let pair = authority.sign(&scratch, "member", &["member.internal"]);
+    let (secure, member, other) = (free_address(), free_address(), free_address());
+    let lines = format!("ssl_certificate {}; ssl_certificate_key {};", pair.certificate, pair.key);
+    let _nginx = nginx(&scratch, &[(member, "ssl http2", &lines), (other, "ssl", &lines)]);
+    let tls = format!(
+        "http2 = true\ntls = true\ntls_server_name = \"member.internal\"\ntls_authorities = \"{}\"\n",
+        authority.file
+    );
+    let tables = listener(secure, "")
+        + &certificates(&[&own])
+        + "[[routers.front.routes]]\npath = \"/other\"\ncluster = \"other\"\n"
+        + "[[routers.front.routes]]\ncluster = \"web\"\n"
+        + &cluster("web", member, &tls)
+        + &cluster("other", other, &tls);
+    let cell = Cell::start(&scratch, &tables);
+    cell.wait_until_all_up("web");
+    cell.wait_until_all_up("other");
+    for how in ["--http1.1", "--http2"] {
+        let said = ask(secure, &authority, "shop.example", "/", &[how]);
+        assert!(said.contains("tls=TLSv1.3 ") && said.contains("version=HTTP/2.0"), "{how}: {said}");
+        let format = ["--output", "/dev/null", "--write-out", "%{http_code} %{size_download}", how];
+        assert_eq!(ask(secure, &authority, "shop.example", "/large", &format), "200 1000000", "{how}");
+        // A member that does not agree on HTTP/2 is not spoken to in it.
+        let status = ["--output", "/dev/null", "--write-out", "%{http_code}", how];
+        assert_eq!(ask(secure, &authority, "shop.example", "/other", &status), "503", "{how}");
+    }
+    let plain = curl(&["--http2-prior-knowledge", &format!("http://{}/", cell.router)]);
+    assert!(plain.contains("version=HTTP/2.0"), "{plain}");
     cell.stop();
 }

@@ -124,6 +124,24 @@ impl ResponseHead<'_, '_> {
         named(self.headers, is_meant)
     }
 
+    /// The bytes of the head, in which the values of `fields` lie.
+    pub fn bytes(&self) -> &[u8] {
+        self.head
+    }
+
+    /// How many headers the member sent.
+    pub fn header_count(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Headers for a client that knows no connection of one request and frames bodies otherwise: HTTP/2. Without Via.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let lengths = if self.status == 204 { self.length_bits() } else { 0 };
+        let dropped = self.scan.hop | self.scan.private | lengths;
+        let kept = self.headers.iter().enumerate().filter(move |(at, _)| dropped & (1 << at) == 0);
+        kept.map(|(_, header)| (header.name, header.value))
+    }
+
     /// Appends the head as the client gets it.
     pub fn write(&self, via: &str, out: &mut Vec<u8>) {
         self.write_changed(via, &AnswerChanges::default(), out);

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, Stream};
+use http::HeaderValue;
 use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -21,6 +22,8 @@ use std::task::{Context, Poll, ready};
 
 /// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
 const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
+/// The value of the line that `ResponseHead::write` makes of `VIA`.
+const VIA_VALUE: &str = "1.1 muster";
 
 #[derive(Debug)]
 pub struct Reply {
@@ -208,11 +211,18 @@ impl Reply {
                 bytes = rest;
                 continue;
             }
-            match request.route.special.as_ref() {
+            let special = request.route.special.as_ref();
+            let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
+            let mut is_sent = false;
+            if special.is_none() && out.is_empty() && head.status != 101 {
+                is_sent = self.send_parsed(client, &head, cookie)?;
+            }
+            match special {
+                None if is_sent => {}
                 None => head.write(VIA, &mut out),
                 Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
             }
-            if let Some(cookie) = request.room.as_ref().and_then(|held| held.set_cookie.as_deref()) {
+            if let Some(cookie) = cookie.filter(|_| !is_sent) {
                 add_cookie(&mut out, cookie);
             }
             self.head_bytes_sent += out.len() as u32;
@@ -226,6 +236,26 @@ impl Reply {
             }
             return self.send_first_body(head.framing, client, &mut out, rest);
         }
+    }
+
+    /// Sends a final head to a client that needs no text of it; whether it was one.
+    fn send_parsed(
+        &mut self,
+        client: &mut Stream,
+        head: &ResponseHead<'_, '_>,
+        cookie: Option<&str>,
+    ) -> Result<bool, Fault> {
+        let Some(stream) = client.as_http2_client() else { return Ok(false) };
+        let via = HeaderValue::from_static(VIA_VALUE);
+        let sent = stream.send_parsed(head, via, cookie);
+        let is_sent = sent.map_err(|_| Fault::ClientGone)?;
+        if is_sent {
+            // As long as it would have been, more or less: what goes over the wire is compressed.
+            self.has_started = true;
+            self.bytes_sent += head.length as u64;
+            self.head_bytes_sent += head.length as u32;
+        }
+        Ok(is_sent)
     }
 
     fn send_first_body(

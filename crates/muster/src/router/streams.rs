@@ -56,6 +56,14 @@ impl Stream {
         }
     }
 
+    /// The request of an HTTP/2 client, which takes a head without having it written first.
+    pub fn as_http2_client(&mut self) -> Option<&mut RequestStream> {
+        match self {
+            Stream::Http2Client(stream) => Some(stream),
+            Stream::Tcp(_) | Stream::Tls(_) | Stream::Http2Member(_) => None,
+        }
+    }
+
     /// The socket below, whatever is spoken on it.
     pub fn socket(&self) -> Option<&TcpStream> {
         match self {

@@ -67,6 +67,34 @@ pub struct Programs {
     pub other: Option<PathBuf>,
 }
 
+/// Further ways in: HTTP/2 in clear text, and TLS with both versions of HTTP.
+#[derive(Debug)]
+pub struct Doors {
+    pub http2: SocketAddr,
+    pub https: SocketAddr,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Both in one file, as HAProxy wants it.
+    pub both: PathBuf,
+    /// For who knocks there.
+    pub log: PathBuf,
+}
+
+impl Doors {
+    /// Free addresses, with the certificate in this directory.
+    pub fn in_directory(directory: &Path) -> Outcome<Self> {
+        let file = |name: &str| directory.join(name);
+        Ok(Self {
+            http2: free_address()?,
+            https: free_address()?,
+            certificate: file("cert.pem"),
+            key: file("key.pem"),
+            both: file("both.pem"),
+            log: file("h2load.log"),
+        })
+    }
+}
+
 /// A proxy that runs.
 #[derive(Debug)]
 pub struct Candidate {
@@ -84,11 +112,12 @@ impl Candidate {
         programs: &Programs,
         directory: &Path,
         back_ends: &[SocketAddr],
+        doors: Option<&Doors>,
     ) -> Outcome<Self> {
         let directory = directory.join(kind.text());
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
         let address = free_address()?;
-        let mut command = prepare(kind, programs, &directory, address, back_ends)?;
+        let mut command = prepare(kind, programs, &directory, address, back_ends, doors)?;
         let manager = if kind.has_manager() { Some(start_manager(&directory)?) } else { None };
         write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
@@ -192,12 +221,17 @@ fn prepare(
     directory: &Path,
     address: SocketAddr,
     back_ends: &[SocketAddr],
+    doors: Option<&Doors>,
 ) -> Outcome<Command> {
     let (name, text) = match kind {
-        Kind::Muster | Kind::Other => (MUSTER_FILE, muster_config(directory, address, back_ends)?),
-        Kind::Haproxy => ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_DEFAULT)),
-        Kind::HaproxyTuned => ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_TUNED)),
-        Kind::Nginx => ("nginx.conf", peers::nginx(directory, address, back_ends)),
+        Kind::Muster | Kind::Other => {
+            (MUSTER_FILE, muster_config(directory, address, back_ends)? + &muster_listeners(doors))
+        }
+        Kind::Haproxy => ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_DEFAULT, doors)),
+        Kind::HaproxyTuned => {
+            ("haproxy.cfg", peers::haproxy(address, back_ends, peers::HAPROXY_TUNED, doors))
+        }
+        Kind::Nginx => ("nginx.conf", peers::nginx(directory, address, back_ends, doors)),
         Kind::Envoy => ("envoy.json", peers::envoy(address, back_ends)),
     };
     let config = directory.join(name);
@@ -228,4 +262,14 @@ pub fn muster_config(directory: &Path, address: SocketAddr, back_ends: &[SocketA
         ));
     }
     Ok(text)
+}
+
+fn muster_listeners(doors: Option<&Doors>) -> String {
+    let Some(Doors { http2, https, certificate, key, .. }) = doors else { return String::new() };
+    format!(
+        "\n[[routers.bench.listeners]]\naddress = \"{http2}\"\n\n[[routers.bench.listeners]]\n\
+         address = \"{https}\"\n\n[[routers.bench.listeners.certificates]]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        certificate.display(),
+        key.display()
+    )
 }

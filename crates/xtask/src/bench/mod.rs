@@ -14,6 +14,7 @@ mod message;
 mod meter;
 mod network;
 mod peers;
+mod protocols;
 mod report;
 mod router;
 mod statistics;

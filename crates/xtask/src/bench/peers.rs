@@ -3,6 +3,7 @@
 //! All do the same work with one thread on one core: four back ends with weights 4, 3, 2 and 1, keep-alive on both
 //! sides, X-Forwarded-For, no access log. Everything else is each one's default, but for HAProxy's tuned variant.
 
+use super::candidate::Doors;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::process;
 use crate::repository;
@@ -61,14 +62,23 @@ pub fn fetch_envoy() -> Outcome<PathBuf> {
 }
 
 /// HAProxy's configuration; `tuning` is what the two of them differ in.
-pub fn haproxy(address: SocketAddr, back_ends: &[SocketAddr], tuning: HaproxyTuning) -> String {
+pub fn haproxy(
+    address: SocketAddr,
+    back_ends: &[SocketAddr],
+    tuning: HaproxyTuning,
+    doors: Option<&Doors>,
+) -> String {
+    let binds = doors.map_or_else(String::new, |Doors { http2, https, both, .. }| {
+        let both = both.display();
+        format!("  bind {http2} proto h2\n  bind {https} ssl crt {both} alpn h2,http/1.1\n")
+    });
     // Without strict limits it starts where it may not open two descriptors for each connection; an idle client
     // connection needs one only.
     let mut text = format!(
         "global\n  nbthread 1\n  maxconn {CONNECTIONS_MAX}\n  no strict-limits\n{}\
          defaults\n  mode http\n{}  timeout connect 5s\n  timeout client 75s\n  timeout server 75s\n  \
          timeout http-keep-alive 75s\n  option http-keep-alive\n  http-reuse always\n\
-         frontend front\n  bind {address}\n  option forwardfor\n  default_backend back\n\
+         frontend front\n  bind {address}\n{binds}  option forwardfor\n  default_backend back\n\
          backend back\n  balance roundrobin\n",
         tuning.global, tuning.defaults
     );
@@ -79,7 +89,19 @@ pub fn haproxy(address: SocketAddr, back_ends: &[SocketAddr], tuning: HaproxyTun
 }
 
 /// nginx's configuration.
-pub fn nginx(directory: &Path, address: SocketAddr, back_ends: &[SocketAddr]) -> String {
+pub fn nginx(
+    directory: &Path,
+    address: SocketAddr,
+    back_ends: &[SocketAddr],
+    doors: Option<&Doors>,
+) -> String {
+    let listens = doors.map_or_else(String::new, |Doors { http2, https, certificate, key, .. }| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(
+            "    listen {http2} http2;\n    listen {https} ssl http2;\n    \
+             ssl_protocols TLSv1.2 TLSv1.3;\n    ssl_certificate {certificate};\n    ssl_certificate_key {key};\n"
+        )
+    });
     let directory = directory.display();
     let mut servers = String::new();
     for (back_end, weight) in back_ends.iter().zip(WEIGHTS) {
@@ -94,7 +116,7 @@ pub fn nginx(directory: &Path, address: SocketAddr, back_ends: &[SocketAddr]) ->
          proxy_temp_path {directory}/proxy;\n  fastcgi_temp_path {directory}/fastcgi;\n  \
          uwsgi_temp_path {directory}/uwsgi;\n  scgi_temp_path {directory}/scgi;\n  \
          upstream back {{\n{servers}    keepalive 256;\n    keepalive_requests 1000000000;\n  }}\n  \
-         server {{\n    listen {address} backlog=4096;\n    location / {{\n      proxy_pass http://back;\n      \
+         server {{\n    listen {address} backlog=4096;\n{listens}    location / {{\n      proxy_pass http://back;\n      \
          proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
          proxy_set_header Host $host;\n      \
          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n      proxy_max_temp_file_size 0;\n    \

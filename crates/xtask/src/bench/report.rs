@@ -2,6 +2,7 @@
 
 use super::candidate::Kind;
 use super::exits::Exits;
+use super::protocols::Protocol;
 use super::statistics::Spread;
 use super::tables::Tables;
 use crate::failure::{Doing, Outcome};
@@ -18,6 +19,9 @@ const RATIO_BARS: [(usize, Kind, f64); 6] = [
     (200, Kind::Nginx, 0.85),
     (200, Kind::Envoy, 0.25),
 ];
+
+/// Highest ratio to the better of HAProxy's and nginx's processor time per request over TLS and HTTP/2.
+const PROTOCOL_BAR: f64 = 0.9;
 
 /// Highest ratio to HAProxy's memory with the most idle connections.
 const MEMORY_BAR: f64 = 0.5;
@@ -48,6 +52,18 @@ pub struct Cell {
     pub slices: usize,
 }
 
+/// One proxy over one protocol.
+#[derive(Debug, Serialize)]
+pub struct ProtocolCell {
+    pub protocol: Protocol,
+    pub proxy: Kind,
+    /// Processor time per request.
+    pub cpu_us: Spread,
+    /// To the better of HAProxy and nginx in the same round, where both ran.
+    pub of_better: Option<Spread>,
+    pub slices: usize,
+}
+
 /// Resident memory by number of idle connections.
 #[derive(Debug, Serialize)]
 pub struct Memory {
@@ -69,6 +85,7 @@ pub struct Report {
     pub machine: String,
     pub versions: BTreeMap<Kind, String>,
     pub cells: Vec<Cell>,
+    pub protocols: Vec<ProtocolCell>,
     pub memory: Vec<Memory>,
     pub tables: Option<Tables>,
     pub exits: Option<Exits>,
@@ -84,6 +101,15 @@ impl Report {
             if let Some(ratio) = self.cells.iter().find(is_ours).and_then(|cell| cell.ratios.get(&peer)) {
                 let bar = format!("processor time at {size_bytes} B, ratio to {}", peer.text());
                 verdicts.push(verdict(bar, ratio.median, at_most));
+            }
+        }
+        for cell in self.protocols.iter().filter(|cell| cell.proxy == Kind::Muster) {
+            if let Some(ratio) = cell.of_better {
+                let bar = format!(
+                    "processor time with {}, ratio to the better of haproxy and nginx",
+                    cell.protocol.text()
+                );
+                verdicts.push(verdict(bar, ratio.median, PROTOCOL_BAR));
             }
         }
         let most = |kind: Kind| {
@@ -173,6 +199,14 @@ impl fmt::Display for Report {
             writeln!(out, "{:>13}: {version}", kind.text())?;
         }
         self.fmt_cells(out)?;
+        for ProtocolCell { protocol, proxy, cpu_us, of_better, .. } in &self.protocols {
+            let ratio = of_better.map_or_else(String::new, |ratio| {
+                let Spread { median, lower_quartile, upper_quartile } = ratio;
+                format!("  {median:.2} [{lower_quartile:.2} {upper_quartile:.2}] of the better peer's")
+            });
+            let (name, protocol) = (proxy.text(), protocol.text());
+            writeln!(out, "{name:>13}  {protocol:<17}  {:>6.1} us/request{ratio}", cpu_us.median)?;
+        }
         for memory in &self.memory {
             let points: Vec<String> = memory
                 .resident_kb
@@ -235,6 +269,23 @@ mod tests {
         assert!(report.judge(), "{:?}", report.verdicts);
         report.cells.push(cell(Kind::Muster, 1_000_000, 0.36));
         assert!(!report.judge(), "{:?}", report.verdicts);
+    }
+
+    #[test]
+    fn protocols_are_held_against_the_better_peer() {
+        let cell = |proxy, median| ProtocolCell {
+            protocol: Protocol::Http2,
+            proxy,
+            cpu_us: Spread::default(),
+            of_better: Some(Spread { median, lower_quartile: median, upper_quartile: median }),
+            slices: 5,
+        };
+        let mut report =
+            Report { protocols: vec![cell(Kind::Muster, 0.9), cell(Kind::Nginx, 1.0)], ..Report::default() };
+        assert!(report.judge(), "{:?}", report.verdicts);
+        report.protocols.push(cell(Kind::Muster, 0.91));
+        assert!(!report.judge(), "{:?}", report.verdicts);
+        assert!(report.to_string().contains("0.91 [0.91 0.91] of the better peer's"), "{report}");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! Sizes are bytes of body. Not here: how results are judged and shown (see `report`).
 
-use super::candidate::{self, Candidate, Kind, Programs, START_TIME_MAX};
+use super::candidate::{self, Candidate, Doors, Kind, Programs, START_TIME_MAX};
 use super::generator::{Generator, Slice};
 use super::report::{Cell, Memory, Report};
-use super::{exits, meter, network, peers, statistics, tables};
+use super::{exits, meter, network, peers, protocols, statistics, tables};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::testing;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const LARGE_BYTES: usize = 500_000;
 /// Share of the proxies' core that others may use in a slice that counts.
 const FOREIGN_SHARE_MAX: f64 = 0.10;
 /// Slices in which others used the core are made again, so often.
-const REPEATS_MAX: usize = 40;
+pub const REPEATS_MAX: usize = 40;
 /// Time for memory to settle after connections were opened.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -38,6 +38,8 @@ pub enum Part {
     Tables,
     /// From a member's exit to the routers' tables
     Exits,
+    /// Processor time per request over TLS and HTTP/2
+    Protocols,
 }
 
 const PROXIES: [Kind; 5] = [Kind::Muster, Kind::Haproxy, Kind::HaproxyTuned, Kind::Nginx, Kind::Envoy];
@@ -48,7 +50,7 @@ pub struct RouterArgs {
     #[arg(long, default_value_t = ROUNDS_DEFAULT)]
     rounds: usize,
     /// Parts to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Sizes, Part::Memory, Part::Tables, Part::Exits])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Sizes, Part::Memory, Part::Tables, Part::Exits, Part::Protocols])]
     only: Vec<Part>,
     /// Sizes of answers, in bytes
     #[arg(long, value_delimiter = ',', default_values_t = [200, 10_000, 1_000_000])]
@@ -80,12 +82,19 @@ impl RouterArgs {
     fn wants(&self, part: Part) -> bool {
         match part {
             Part::Sizes => self.only.contains(&part),
-            Part::Memory | Part::Tables | Part::Exits => self.only.contains(&part) && !self.quick,
+            Part::Memory | Part::Tables | Part::Exits | Part::Protocols => {
+                self.only.contains(&part) && !self.quick
+            }
         }
     }
 
     fn rounds(&self) -> usize {
         if self.quick { 3 } else { self.rounds }
+    }
+
+    /// Share of the proxies' core that others may use in a slice that counts.
+    fn foreign_share_max(&self) -> f64 {
+        if self.noisy { 1.0 } else { FOREIGN_SHARE_MAX }
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -153,6 +162,9 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
             report.cells.extend(measure_size(args, *size, &mut candidates, &mut stage.generator)?);
         }
     }
+    if args.wants(Part::Protocols) {
+        report.protocols = protocols::measure(&kinds, args.rounds(), args.foreign_share_max(), &mut stage)?;
+    }
     if args.wants(Part::Memory) {
         for kind in kinds.iter().filter(|kind| **kind != Kind::HaproxyTuned) {
             report.memory.push(measure_memory(*kind, &args.idle, &mut stage)?);
@@ -168,10 +180,10 @@ pub fn router(args: &RouterArgs) -> Outcome<bool> {
 }
 
 /// Where proxies are started, and what stands before and behind them.
-struct Stage {
-    directory: PathBuf,
+pub struct Stage {
+    pub directory: PathBuf,
     programs: Programs,
-    generator: Generator,
+    pub generator: Generator,
 }
 
 /// What figures depend on besides the proxies.
@@ -198,15 +210,15 @@ fn raise_descriptor_limit() {
 
 impl Stage {
     fn start_all(&mut self, kinds: &[Kind]) -> Outcome<Vec<Candidate>> {
-        kinds.iter().map(|kind| self.start(*kind, "load")).collect()
+        kinds.iter().map(|kind| self.start(*kind, "load", None)).collect()
     }
 
     /// Starts a proxy and waits until it passes on requests.
-    fn start(&mut self, kind: Kind, purpose: &str) -> Outcome<Candidate> {
+    pub fn start(&mut self, kind: Kind, purpose: &str, doors: Option<&Doors>) -> Outcome<Candidate> {
         let Self { directory, programs, generator } = self;
         let directory = directory.join(purpose);
         let back_ends = generator.addresses().to_vec();
-        let mut candidate = Candidate::start(kind, programs, &directory, &back_ends)?;
+        let mut candidate = Candidate::start(kind, programs, &directory, &back_ends, doors)?;
         let started = Instant::now();
         loop {
             // Answers probes meanwhile, so that members become healthy.
@@ -249,8 +261,7 @@ fn measure_size(
         let mut line = format!("{size_bytes:>8} B  round {round:>2}/{rounds}");
         for index in &order {
             let candidate = &candidates[*index];
-            let foreign_share_max = if args.noisy { 1.0 } else { FOREIGN_SHARE_MAX };
-            let slice = measure_slice(candidate, size_bytes, foreign_share_max, generator)?;
+            let slice = measure_slice(candidate, size_bytes, args.foreign_share_max(), generator)?;
             line.push_str(&format!("  {} {:.1} us", candidate.kind.text(), slice.cpu_us));
             measured.entry(candidate.kind).or_default().push(slice);
         }
@@ -288,7 +299,7 @@ fn cell(
 }
 
 /// Fisher and Yates, with splitmix64 behind it: the same seed gives the same order.
-fn shuffle(order: &mut [usize], chance: &mut u64) {
+pub fn shuffle(order: &mut [usize], chance: &mut u64) {
     for last in (1..order.len()).rev() {
         *chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = *chance;
@@ -324,11 +335,15 @@ fn measure_slice(
             return Ok(measured(&slice, usage));
         }
     }
-    Err(Failure(format!(
+    Err(not_quiet(foreign))
+}
+
+pub fn not_quiet(foreign_share: f64) -> Failure {
+    Failure(format!(
         "something else used {:.0}% of core {} in {REPEATS_MAX} slices in a row: measure on a quiet machine",
-        foreign * 100.0,
+        foreign_share * 100.0,
         meter::PROXY_CORE
-    )))
+    ))
 }
 
 /// A wrong answer or an idle back end means that this proxy did other work than the rest.
@@ -362,7 +377,7 @@ fn measured(slice: &Slice, usage: meter::Usage) -> Measured {
 
 /// Memory of a fresh proxy as idle connections grow, each of which has made one request.
 fn measure_memory(kind: Kind, idle: &[usize], stage: &mut Stage) -> Outcome<Memory> {
-    let candidate = stage.start(kind, "memory")?;
+    let candidate = stage.start(kind, "memory", None)?;
     let generator = &mut stage.generator;
     let mut memory = Memory { proxy: kind, resident_kb: BTreeMap::new() };
     let mut open = 0;

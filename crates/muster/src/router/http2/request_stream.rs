@@ -10,11 +10,12 @@ use super::source::{Form, Source, write_header};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, SET_COOKIE, VIA};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
+use logic::http::response::ResponseHead;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -189,6 +190,42 @@ impl RequestStream {
             }
             Answer::Over => Err(ErrorKind::InvalidData.into()),
         }
+    }
+
+    /// Takes the final head of an answer as it was read from the member. False where it must be written as text:
+    /// to a WebSocket, and behind a part of another head.
+    pub fn send_parsed(
+        &mut self,
+        head: &ResponseHead<'_, '_>,
+        via: HeaderValue,
+        cookie: Option<&str>,
+    ) -> io::Result<bool> {
+        let Answer::Awaited { respond, partial } = &mut self.answer else { return Ok(false) };
+        if self.is_connect || !partial.is_empty() {
+            return Ok(false);
+        }
+        let mut answer = Response::new(());
+        *answer.status_mut() = status(head.status)?;
+        let headers = answer.headers_mut();
+        headers.reserve(head.header_count() + 1);
+        let shared = Bytes::copy_from_slice(head.bytes());
+        for (name, value) in head.fields() {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ErrorKind::InvalidData)?;
+            let start = value.as_ptr() as usize - head.bytes().as_ptr() as usize;
+            // An empty value lies wherever the parser likes.
+            let value =
+                if value.is_empty() { Bytes::new() } else { shared.slice(start..start + value.len()) };
+            let value = HeaderValue::from_maybe_shared(value).map_err(|_| ErrorKind::InvalidData)?;
+            headers.append(name, value);
+        }
+        headers.append(VIA, via);
+        if let Some(cookie) = cookie {
+            headers.append(SET_COOKIE, HeaderValue::from_str(cookie).map_err(|_| ErrorKind::InvalidData)?);
+        }
+        let is_over = head.framing.is_done();
+        let stream = respond.send_response(answer, is_over).map_err(broken)?;
+        self.answer = if is_over { Answer::Over } else { Answer::Body(Sink::new(stream, head.framing)) };
+        Ok(true)
     }
 
     /// Takes a head, or the beginning of one.
