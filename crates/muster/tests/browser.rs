@@ -166,8 +166,10 @@ fn console_shows_the_live_picture_and_drains_by_a_click() {
 
     browser.click("[data-member=\"shop/shop-2\"] [data-act=drain]");
     browser.wait_for(&member("shop-2", "draining"));
-    let told = browser.text("[data-member=\"shop/shop-2\"] .member-reason");
-    assert!(told.contains(" left."), "how many sessions are left: {told}");
+    wait_for("how many sessions are left", || {
+        let told = browser.text("[data-member=\"shop/shop-2\"] .member-reason");
+        if told.contains(" left.") { Ok(()) } else { Err(told) }
+    });
     wait_for("new conversations to stay away from shop-2", || {
         let answers: Vec<String> = (0..12).map(|_| demo.ask()).collect();
         if answers.contains(&"shop-2".to_owned()) { Err(format!("{answers:?}")) } else { Ok(()) }

@@ -24,6 +24,7 @@ const GUNICORN_LINE_MAX_BYTES: usize = 4094;
 const DIFFERENCES: &[(&str, &str)] = &[
     ("002", NO_HOST_NAME),
     ("003", NO_HOST_NAME),
+    ("005", "a fragment is no part of a target (RFC 9112, 3.2): some servers cut it off and others do not"),
     ("024", TOO_LONG),
     ("025", CODINGS),
     ("025_line", CODINGS),
@@ -62,7 +63,7 @@ const METHOD: &str =
     "a method that begins with `-` could be read as an option by what stands behind a member";
 const UNDERSCORES: &str = "`Content_Length` and `Content-Length` are one name to CGI-like members";
 const FOLDED: &str = "folded lines are obsolete (RFC 9112, 5.2); gunicorn only bears them when told to";
-const PROXY_PROTOCOL: &str = "the PROXY protocol must be configured, and the router has no such setting";
+const PROXY_PROTOCOL: &str = "the PROXY protocol must be switched on for a listener, which it is not here";
 const CONNECT: &str = "the router stands before known members; it is no proxy to anywhere";
 
 struct Case {

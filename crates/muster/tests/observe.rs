@@ -39,7 +39,7 @@ fn the_access_log_is_switched_on_changed_and_switched_off_under_way() {
 
     cell.apply(&[(&first, &second)]);
     ask_until_logged(&cell, &json);
-    http::get(cell.router, "/status/404?x=%22").expect("an answer");
+    let answer = http::get(cell.router, "/status/404?x=%22").expect("an answer");
     let line: Value = serde_json::from_str(&line_of(&json, "/status/404")).expect("JSON");
     let expected = [
         ("client", Value::from("127.0.0.1")),
@@ -53,7 +53,12 @@ fn the_access_log_is_switched_on_changed_and_switched_off_under_way() {
         assert_eq!(line[key], value, "{line}");
     }
     assert!(line["time_ms"].as_u64().is_some_and(|time| time > 1_700_000_000_000), "{line}");
-    assert!(line["bytes"].is_u64() && line["duration_us"].is_u64(), "{line}");
+    let number = |key: &str| line[key].as_u64().unwrap_or_else(|| panic!("no number for {key}: {line}"));
+    let (answer_bytes, body_bytes) = (number("bytes_out"), number("body_bytes"));
+    assert_eq!(body_bytes, answer.body.len() as u64, "{line}");
+    assert!(number("bytes_in") > 0 && answer_bytes > body_bytes, "heads count too: {line}");
+    let parts = ["connect_us", "send_us", "wait_us", "answer_us"].map(number);
+    assert!(parts.iter().sum::<u64>() <= number("duration_us"), "{line}");
 
     cell.apply(&[(&second, "")]);
     let mut number = 0;
@@ -140,7 +145,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a name and its type");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(types.insert(name.to_owned(), kind.to_owned()), None, "{name} is declared once");
             continue;
         }
@@ -150,7 +155,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
         let name = series.split('{').next().expect("a split has a first part");
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{line}");
-        assert!(types.contains_key(name), "{name} has a type before its first sample");
+        assert!(has_type(&types, name), "{name} has a type before its first sample");
         if let Some(labels) = series.strip_prefix(name).and_then(|rest| rest.strip_prefix('{')) {
             let labels = labels.strip_suffix("\"}").unwrap_or_else(|| panic!("labels end: {line}"));
             assert!(labels.split("\",").all(|label| label.contains("=\"")), "{line}");
@@ -160,6 +165,13 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     }
     assert!(text.ends_with('\n') && !samples.is_empty());
     samples
+}
+
+/// Whether a sample's type was told: that of its own name, or of the histogram that it is a part of.
+fn has_type(types: &BTreeMap<String, String>, name: &str) -> bool {
+    let is_histogram = |name: &str| types.get(name).is_some_and(|kind| kind == "histogram");
+    let mut parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+    parts.any(is_histogram) || (types.contains_key(name) && !is_histogram(name))
 }
 
 /// All samples of a metric together.

@@ -238,12 +238,17 @@ fn retry_interval_is_how_long_a_server_stays_marked_down() {
         .server(Server::new("a", a.address))
         .server(Server::new("b", dead));
     let router = Router::start(&File::simple(cluster));
+    let started = Instant::now();
     // Failing over hides the dead server, and marks it.
     assert_eq!(counts(&answers(&router, "/", 6), "a"), 6);
-    let marked = Instant::now();
     let b = Scripted::at(dead, |_| answer("b"));
-    while marked.elapsed() < Duration::from_millis(2_000) {
-        assert_eq!(router.get("/").text(), "a", "still marked after {:?}", marked.elapsed());
+    loop {
+        let said = router.get("/").text();
+        // Marked since then or later, and this answer is from before now: a slow machine proves less, but nothing wrong.
+        if started.elapsed() > Duration::from_millis(2_900) {
+            break;
+        }
+        assert_eq!(said, "a", "still marked after {:?}", started.elapsed());
         std::thread::sleep(Duration::from_millis(50));
     }
     wait_for("the server to be tried again", || match router.get("/").text().as_str() {
@@ -267,8 +272,9 @@ fn connect_timeout_marks_down_and_fails_over_whatever_the_method() {
     assert_eq!(router.post("/", b"once").text(), "a");
     let first = started.elapsed();
     assert_eq!(counts(&answers(&router, "/", 5), "a"), 5);
-    let all = started.elapsed();
-    assert!(all < Duration::from_secs(3), "marked after the first, which took {first:?}; all took {all:?}");
+    let others = started.elapsed() - first;
+    // Without the mark each of the five would wait for a second.
+    assert!(others < Duration::from_secs(4), "the first took {first:?} and marked it; the others took {others:?}");
     assert_eq!(a.take().iter().filter(|got| got.body == b"once").count(), 1);
 }
 
@@ -681,11 +687,11 @@ fn ws_server_idle_timeout_ends_a_quiet_tunnel_and_ws_server_io_timeout_a_silent_
     let server = Server::new("a", switching.address).with("wsServerIdleTimeout", 1);
     let router = Router::start(&File::simple(Cluster::new("A").server(server)));
     let mut connection = Connection::open(router.address);
+    let started = Instant::now();
     connection.send(upgrade).expect("sent");
     assert_eq!(connection.read_answer("GET").expect("an answer").status, 101);
-    let started = Instant::now();
     assert_eq!(connection.read_to_end().expect("the end"), b"");
-    assert!(started.elapsed() > Duration::from_millis(700), "after {:?}", started.elapsed());
+    assert!(started.elapsed() > Duration::from_millis(900), "after {:?}", started.elapsed());
     let server = Server::new("a", silent.address).with("wsServerIOTimeout", 1).with("ServerIOTimeout", 900);
     let router = Router::start(&File::simple(Cluster::new("A").server(server)));
     let mut connection = Connection::open(router.address);

@@ -26,6 +26,8 @@ const OUTSIDE_WEIGHT: u32 = 2;
 const ROUNDS: usize = 3;
 /// Connections of wrk.
 const CONNECTIONS: u32 = 32;
+/// The policy by which shares are known beforehand.
+const IN_TURN: &str = "round-robin";
 
 /// The cell, and the server that is not of it.
 struct Web {
@@ -34,9 +36,9 @@ struct Web {
 }
 
 /// The cluster `web`: members are probed by HTTP so that a process that hangs is noticed.
-fn start_web(scratch: &Scratch) -> Web {
-    let mut tables = String::from(
-        "[clusters.web]\ndrain_ms = 1000\n\n\
+fn start_web(scratch: &Scratch, policy: &str) -> Web {
+    let mut tables = format!(
+        "[clusters.web]\npolicy = \"{policy}\"\ndrain_ms = 1000\n\n\
          [clusters.web.probe]\nkind = \"http\"\npath = \"/\"\ninterval_ms = 200\ntimeout_ms = 400\nrise = 1\nfall = 2\n\n\
          [clusters.web.defaults.restart]\ndelay_ms = 50\n",
     );
@@ -134,7 +136,7 @@ fn counts(cell: &Cell) -> BTreeMap<&'static str, u64> {
 fn curl_sees_four_servers_as_one_in_the_order_of_their_weights() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let web = start_web(&scratch);
+    let web = start_web(&scratch, IN_TURN);
     // One curl with many addresses keeps its connection, so one thread of the router counts them all.
     let url = format!("http://{}/", web.cell.router);
     let said = clients::curl(&[url.as_str(); 16]);
@@ -161,7 +163,7 @@ fn curl_sees_four_servers_as_one_in_the_order_of_their_weights() {
 fn killed_members_come_back_and_no_request_fails() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch);
+    let mut web = start_web(&scratch, IN_TURN);
     under_load(&mut web, |web| {
         for round in 0..ROUNDS {
             for (kind, _) in MANAGED {
@@ -201,7 +203,7 @@ fn kill_managed(cell: &Cell, name: &str, all: bool) {
 fn a_member_that_hangs_is_left_out_until_it_answers_again() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch);
+    let mut web = start_web(&scratch, IN_TURN);
     under_load(&mut web, |web| {
         for _ in 0..ROUNDS {
             for (name, _) in members() {
@@ -225,7 +227,7 @@ fn a_member_that_hangs_is_left_out_until_it_answers_again() {
 fn a_drained_member_gets_nothing_new_and_no_request_fails() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch);
+    let mut web = start_web(&scratch, IN_TURN);
     under_load(&mut web, |web| {
         for _ in 0..ROUNDS {
             for (name, _) in members() {
@@ -254,7 +256,7 @@ fn drain_and_start(cell: &Cell, name: &str) {
 fn wrk_spreads_over_all_members_by_weight() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let web = start_web(&scratch);
+    let web = start_web(&scratch, IN_TURN);
     let before = counts(&web.cell);
     let load = clients::wrk(web.cell.router, "/", CONNECTIONS, 2);
     assert_eq!((load.refused, load.broken), (0, 0), "{}", load.said);
@@ -277,13 +279,29 @@ fn wrk_spreads_over_all_members_by_weight() {
     web.stop();
 }
 
+#[test]
+fn wrk_reaches_all_members_when_the_quickest_get_the_most() {
+    let _turn = take_turn();
+    let scratch = Scratch::new();
+    let mut web = start_web(&scratch, "auto");
+    under_load(&mut web, |web| {
+        // One request in a hundred is given in turn: so many bring each member the part that is looked for.
+        let before: u64 = counts(&web.cell).values().sum();
+        wait_for("20,000 requests", || {
+            let found = counts(&web.cell).values().sum::<u64>() - before;
+            if found >= 20_000 { Ok(()) } else { Err(format!("{found}")) }
+        });
+    });
+    web.stop();
+}
+
 /// The cluster `chat` of two members that speak WebSocket and name themselves.
 fn chat_tables() -> String {
     let script = root().join("crates/muster/tests/support/websocket_member.py");
     let words = ["{port}", "{member}"].map(str::to_owned);
     let command = [[program("python3").display().to_string(), script.display().to_string()], words].concat();
     format!(
-        "[clusters.chat]\ndrain_ms = 20000\n\n\
+        "[clusters.chat]\npolicy = \"{IN_TURN}\"\ndrain_ms = 20000\n\n\
          [clusters.chat.probe]\nkind = \"http\"\npath = \"/\"\ninterval_ms = 200\nrise = 1\n\n\
          [clusters.chat.defaults]\ncommand = {command:?}\n\n\
          [clusters.chat.members.one]\nweight = 2\n\n[clusters.chat.members.two]\n"

@@ -228,10 +228,10 @@ fn routers_know(status: &CellStatus, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The cluster `shop` of sample applications with these weights.
+/// The cluster `shop` of sample applications with these weights. They take turns, so that a test knows who gets what.
 pub fn shop_tables(members: &[(&str, u32)]) -> String {
     let mut tables = format!(
-        "[clusters.shop]\ndrain_ms = 2000\n\n\
+        "[clusters.shop]\npolicy = \"round-robin\"\ndrain_ms = 2000\n\n\
          [clusters.shop.probe]\nkind = \"http\"\npath = \"/healthz\"\ninterval_ms = 200\nrise = 1\n\n\
          [clusters.shop.defaults]\ncommand = [\"{MUSTER}\", \"sample-app\"]\n\
          environment = {{ PORT = \"{{port}}\" }}\n\n[clusters.shop.defaults.restart]\ndelay_ms = 50\n"

@@ -142,12 +142,14 @@ function inShort(member) {
 
 export function sentence(text) { return /[.!?]$/.test(text) ? text : `${text}.`; }
 
-/** Why a member is in its state, with the end of its drain and the last time that a router left it out. */
+/** Why a member is in its state, with what is left of its drain and the last time that a router left it out. */
 export function standing(member) {
   const parts = [member.reason || "no reason is known"];
-  if (member.drain_ends_ms) {
-    const left = Math.max(0, Math.ceil((member.drain_ends_ms - Date.now() - clockOffset) / 1000));
-    parts.push(`${member.sessions} sessions left, for ${left} s at most`);
+  if (member.state === "draining") {
+    const sessions = member.sessions === 1 ? "1 session is left" : `${count(member.sessions)} sessions are left`;
+    // A drain that nobody has given an end lasts until it is ended.
+    const seconds = Math.max(0, Math.ceil((member.drain_ends_ms - now()) / 1000));
+    parts.push(member.drain_ends_ms ? `${sessions}, for ${seconds} s at most` : sessions);
   }
   if (member.ejection) {
     const { router, reason, left_ms: leftMs } = member.ejection;
