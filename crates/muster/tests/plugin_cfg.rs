@@ -3,6 +3,8 @@
 #[path = "plugin_cfg/files.rs"]
 mod files;
 mod support;
+#[path = "plugin_cfg/tls.rs"]
+mod tls;
 
 use files::{Cluster, File, Server};
 use rustix::process::Signal;

@@ -176,7 +176,7 @@ fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
         let levels = if clusters.is_empty() { "the router itself".to_owned() } else { clusters.join(", ") };
         let actions = logic::actions::describe(&route.actions);
         let actions = if actions.is_empty() { String::new() } else { format!(": {}", actions.join("; ")) };
-        lines.push(format!("  {}{} -> {levels}{actions}", route.host, route.path));
+        lines.push(format!("  {} -> {levels}{actions}", route.name));
     }
 }
 

@@ -68,6 +68,7 @@ pub const ROUTE_ACTIONS: &[Definition] = &[
         Preset::Else("the path stays"),
         "\"/store\"",
         "Stands in place of the route's path at the start of the path that members see; the rest stays byte by byte. \
+         Of an `extension` it replaces the folder. \
          A request whose rest has a part `..`, also in disguise (`%2e%2e`, `..;x`, behind `%2f` or `\\`), is refused with \
          400.",
     ),

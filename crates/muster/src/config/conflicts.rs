@@ -19,11 +19,13 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
         check_cluster(cluster, builder);
     }
     for router in &settings.routers {
-        let mut routes = Once::new("a router has one route for each host and path");
+        let mut routes = Once::new("a router has one route for each host, port, path and kind of path");
         for (index, route) in router.routes.iter().enumerate() {
             let path = KeyPath::of(&["routers", &router.name.0, "routes", &format!("[{index}]")]);
-            let what = format!("the route for host `{}` and path `{}`", route.host, route.path);
-            routes.claim(builder, (&route.host, &route.path), path, &what);
+            let port = route.port.map_or_else(String::new, |port| format!(", port {port}"));
+            let what = format!("the route for host `{}`{port} and path `{}`", route.host, route.path);
+            let claimed = (&route.host, route.port, &route.path, route.path_kind);
+            routes.claim(builder, claimed, path, &what);
         }
     }
     // With a node missing or unknown, everything would seem to stand on the same one.

@@ -16,8 +16,8 @@ use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PluginCfgOutput,
-    PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PathKind,
+    PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
 };
 
 /// The node of a file that names none.
@@ -230,11 +230,15 @@ impl<'a> Builder<'a> {
             };
             let (host, path) = (reader.text("host").to_ascii_lowercase(), reader.text("path"));
             let actions = actions::read(self, &reader, &place, route, head_size_max_bytes);
-            let name = format!("{host}{path}");
+            let path_kind = self.path_kind(&reader, &path);
+            let port = u16::try_from(reader.integer("port")).expect("the range is that of ports");
+            let port = (port != 0).then_some(port);
             routes.push(RouteSettings {
-                name,
+                name: route_name(&host, port, &path, path_kind),
                 host,
+                port,
                 path,
+                path_kind,
                 levels,
                 spread,
                 actions,
@@ -242,6 +246,27 @@ impl<'a> Builder<'a> {
             });
         }
         routes
+    }
+
+    /// How a route's path is meant, which must be written accordingly.
+    fn path_kind(&mut self, route: &Reader<'a>, path: &str) -> PathKind {
+        match route.text("path_kind").as_str() {
+            "exact" => PathKind::Exact,
+            "start" => PathKind::Start,
+            "extension" => {
+                let ending = path.rsplit_once("/*").map(|(_, ending)| ending);
+                let is_right =
+                    ending.is_some_and(|ending| !ending.is_empty() && !ending.contains(['/', '*']));
+                if !is_right || path.matches('*').count() != 1 {
+                    let message =
+                        format!("`path_kind` is `extension`, and `{path}` has no ending to look for");
+                    let (place, allowed) = (route.path("path"), "a folder and an ending, such as \"/*.jsp\"");
+                    self.refuse(error_code::CONFIG_CONTRADICTION, &place, At::Value, message, allowed);
+                }
+                PathKind::Extension
+            }
+            _ => PathKind::Prefix,
+        }
     }
 
     /// A cluster that is named at `path`.
@@ -322,4 +347,15 @@ pub fn address(text: &str) -> std::net::SocketAddr {
 pub fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     quoted.join(", ")
+}
+
+/// As metrics and logs name it: no two routes of a router have the same.
+fn route_name(host: &str, port: Option<u16>, path: &str, kind: PathKind) -> String {
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    let kind = match kind {
+        PathKind::Prefix | PathKind::Extension => "",
+        PathKind::Exact => " exact",
+        PathKind::Start => "*",
+    };
+    format!("{host}{port}{path}{kind}")
 }

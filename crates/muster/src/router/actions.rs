@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use wire::router::{OTHER_ROUTES, ROUTES_TOLD_MAX, TrafficCounts};
-use wire::settings::{HeaderChanges, RateLimit, RouteActions, RouteAnswer, RouteSettings};
+use wire::settings::{HeaderChanges, PathKind, RateLimit, RouteActions, RouteAnswer, RouteSettings};
 
 /// The actions of each route, in the order of the settings; None for a route without any.
 pub type ActionTable = Vec<Option<Arc<Actions>>>;
@@ -74,7 +74,7 @@ pub fn build(routes: &[RouteSettings], before: &ActionTable) -> ActionTable {
         });
         Some(Arc::new(Actions {
             route: route.clone(),
-            route_path: route.path.trim_end_matches('/').as_bytes().into(),
+            route_path: own_path(route).as_bytes().into(),
             answer: route.actions.answer.as_ref().map(OwnAnswer::new),
             request_headers: Headers::new(&route.actions.request_headers),
             answer_headers: Headers::new(&route.actions.answer_headers),
@@ -82,6 +82,15 @@ pub fn build(routes: &[RouteSettings], before: &ActionTable) -> ActionTable {
         }))
     };
     routes.iter().map(one).collect()
+}
+
+/// What a rewrite replaces. Of an extension it is the folder.
+fn own_path(route: &RouteSettings) -> &str {
+    let path = match route.path_kind {
+        PathKind::Prefix | PathKind::Exact | PathKind::Start => &route.path,
+        PathKind::Extension => route.path.split_once('*').map_or("", |(folder, _)| folder),
+    };
+    path.trim_end_matches('/')
 }
 
 /// A template that the configuration has checked; what came past it stands for itself.

@@ -31,6 +31,15 @@ impl Server {
         self
     }
 
+    /// An https transport with this keyring.
+    pub fn secure_transport(mut self, host: &str, port: u16, keyring: &str) -> Self {
+        self.children += &format!(
+            "<Transport Hostname=\"{host}\" Port=\"{port}\" Protocol=\"https\">\
+             <Property Name=\"keyring\" Value=\"{keyring}\"/></Transport>\n"
+        );
+        self
+    }
+
     fn element(&self, element: &str) -> String {
         format!("<{element} Name=\"{}\"{}>{}</{element}>\n", self.name, self.attributes, self.children)
     }

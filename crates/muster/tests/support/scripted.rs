@@ -2,6 +2,10 @@
 //!
 //! For tests of what a router does when members misbehave, and of what exactly reaches them.
 
+use super::certificates::Pair;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -62,12 +66,29 @@ pub struct Scripted {
     got: Arc<Mutex<Vec<Got>>>,
     connections: Arc<Mutex<usize>>,
     script: Arc<Script>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Scripted {
     pub fn start(script: impl Fn(&Got) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port is there");
-        Self::on(listener, script)
+        Self::on(listener, script, None)
+    }
+
+    /// One that speaks TLS with this certificate and key.
+    pub fn with_tls(pair: &Pair, script: impl Fn(&Got) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port is there");
+        let certificates = CertificateDer::pem_file_iter(&pair.certificate).expect("it was written");
+        let certificates = certificates.collect::<Result<_, _>>().expect("it is one");
+        let key = PrivateKeyDer::from_pem_file(&pair.key).expect("it was written");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites for them")
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .expect("they belong together");
+        Self::on(listener, script, Some(Arc::new(config)))
     }
 
     /// One that answers with its name.
@@ -77,13 +98,17 @@ impl Scripted {
 
     /// Begins to listen at an address that a test has kept for it.
     pub fn at(address: SocketAddr, script: impl Fn(&Got) -> Reply + Send + Sync + 'static) -> Self {
-        Self::on(TcpListener::bind(address).expect("the port is free"), script)
+        Self::on(TcpListener::bind(address).expect("the port is free"), script, None)
     }
 
-    fn on(listener: TcpListener, script: impl Fn(&Got) -> Reply + Send + Sync + 'static) -> Self {
+    fn on(
+        listener: TcpListener,
+        script: impl Fn(&Got) -> Reply + Send + Sync + 'static,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let address = listener.local_addr().expect("it listens");
         let script: Arc<Script> = Arc::new(script);
-        let member = Self { address, got: Arc::default(), connections: Arc::default(), script };
+        let member = Self { address, got: Arc::default(), connections: Arc::default(), script, tls };
         let copy = member.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -99,9 +124,19 @@ impl Scripted {
         std::mem::take(&mut *self.got.lock().expect("no thread dies while it holds this"))
     }
 
-    fn serve(&self, mut stream: TcpStream) {
+    fn serve(&self, stream: TcpStream) {
         // Without it a silent connection would only keep its thread until the process ends.
         let _ = stream.set_read_timeout(Some(SILENCE_MAX));
+        match self.tls.clone() {
+            None => self.converse(stream),
+            Some(tls) => {
+                let server = ServerConnection::new(tls).expect("the configuration is right");
+                self.converse(StreamOwned::new(server, stream));
+            }
+        }
+    }
+
+    fn converse(&self, mut stream: impl Read + Write) {
         let connection = {
             let mut count = self.connections.lock().expect("no thread dies while it holds this");
             *count += 1;
@@ -129,7 +164,7 @@ impl Scripted {
 }
 
 /// The next request; bodies by Content-Length, or chunked as they came. None at the end of the connection.
-fn read_request(stream: &mut TcpStream, connection: usize) -> Option<Got> {
+fn read_request(stream: &mut (impl Read + Write), connection: usize) -> Option<Got> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {

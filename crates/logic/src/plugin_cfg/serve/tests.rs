@@ -5,7 +5,7 @@ use crate::plugin_cfg::{find_route, read};
 use crate::route::RouteTable;
 use proptest::prelude::*;
 
-fn served(text: &str) -> (Config, Served) {
+pub(super) fn served(text: &str) -> (Config, Served) {
     let document = read(text.as_bytes()).expect("it is XML");
     assert_eq!(document.problems, []);
     let served = plan(&document.config).expect("it is small");

@@ -149,10 +149,16 @@ fn defaults_of_the_table_are_of_their_kind() {
     }
 }
 
-/// Each attribute is acted on or kept, and the reference says which.
+/// Each attribute is acted on or kept; the reference says which, and names a test that is there.
 #[test]
 fn the_reference_has_a_row_for_every_attribute() {
     let page = include_str!("../../../../../docs/reference/plugin-cfg.md");
+    let tests = [
+        include_str!("../../../../muster/tests/plugin_cfg.rs"),
+        include_str!("../../../../muster/tests/plugin_cfg/tls.rs"),
+        include_str!("../../../../muster/src/cli/router.rs"),
+        include_str!("../serve/variations.rs"),
+    ];
     for element in ELEMENTS.iter().filter(|element| !element.attributes.is_empty()) {
         let title = format!("\n### {}\n", element.name);
         let (_, section) = page.split_once(&title).unwrap_or_else(|| panic!("no section {}", element.name));
@@ -162,6 +168,11 @@ fn the_reference_has_a_row_for_every_attribute() {
             let row = row.unwrap_or_else(|| panic!("no row for {}@{}", element.name, attribute.name));
             let what = row.split('|').nth(3).unwrap_or_default();
             assert!(what.contains("acted on") || what.contains("kept"), "{row}");
+            let test = row.split('|').nth(4).unwrap_or_default().trim().trim_matches('`');
+            assert_eq!(what.contains("acted on"), !test.is_empty(), "{row}");
+            let is_there = tests.iter().any(|file| file.contains(&format!("\nfn {test}() {{")))
+                || tests.iter().any(|file| file.contains(&format!("    fn {test}() {{")));
+            assert!(test.is_empty() || is_there, "no test {test}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::settings;
 use expect_test::expect;
 use wire::agent::{ProbeKind, Run};
-use wire::settings::CellSettings;
+use wire::settings::{CellSettings, PathKind};
 
 /// The least that makes a cell.
 const SMALLEST: &str = r#"
@@ -343,6 +343,48 @@ fn routes_know_their_cluster_and_hosts_have_no_case() {
         .map(|route| format!("{}{} {}", route.host, route.path, route.levels[0][0]))
         .collect();
     assert_eq!(routes, ["shop.example/a c", "[fd00::1]/ c"]);
+}
+
+#[test]
+fn a_route_is_for_an_exact_path_an_ending_a_beginning_and_for_one_port() {
+    let settings = settings(&format!(
+        "{ROUTER}
+        [[routers.front.routes]]
+        path = \"/a\"
+        [[routers.front.routes]]
+        path = \"/a\"
+        path_kind = \"exact\"
+        [[routers.front.routes]]
+        path = \"/a\"
+        path_kind = \"start\"
+        port = 8443
+        [[routers.front.routes]]
+        host = \"shop.example\"
+        path = \"/a/*.jsp\"
+        path_kind = \"extension\"
+        [clusters.c.members.m]
+        address = \"10.0.0.1:80\""
+    ));
+    let routes = settings.routers[0].routes.iter().map(|route| (&*route.name, route.port, route.path_kind));
+    assert_eq!(
+        routes.collect::<Vec<_>>(),
+        [
+            ("*/a", None, PathKind::Prefix),
+            ("*/a exact", None, PathKind::Exact),
+            ("*:8443/a*", Some(8443), PathKind::Start),
+            ("shop.example/a/*.jsp", None, PathKind::Extension),
+        ]
+    );
+}
+
+#[test]
+fn a_router_may_have_ten_thousand_routes() {
+    let mut text = ROUTER.to_owned();
+    for number in 0..10_000 {
+        text += &format!("[[routers.front.routes]]\npath = \"/{number}\"\n");
+    }
+    text += "[clusters.c.members.m]\naddress = \"10.0.0.1:80\"\n";
+    assert_eq!(settings(&text).routers[0].routes.len(), 10_000);
 }
 
 #[test]

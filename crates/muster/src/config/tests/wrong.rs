@@ -502,8 +502,11 @@ fn routes_that_cannot_be() {
         expect![[r#"
         muster.toml:11:1: M1005: the route for host `a.example` and path `/` is already taken by `routers.front.routes[0]` in line 9
           key:     routers.front.routes[1]
-          allowed: a router has one route for each host and path"#]],
+          allowed: a router has one route for each host, port, path and kind of path"#]],
     );
+    check_added(&with("path = \"/shop\"\npath_kind = \"extension\""), expect![[""]]);
+    check_added(&with("path = \"/*.jsp/x\"\npath_kind = \"extension\""), expect![[""]]);
+    check_added(&with("port = 65536"), expect![[""]]);
 }
 
 #[test]
