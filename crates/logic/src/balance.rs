@@ -4,9 +4,11 @@
 //! for it or a session has lost its member.
 //! Promises: a request without affinity goes to a member that is `Up` while there is one with weight; over a cycle
 //! of round robin each member gets exactly its weight (divided by the highest common factor); `Down`, `Failed` and
-//! `Starting` members get nothing, ever; a `Draining` member gets its own conversations only; a backup gets nothing
+//! `Starting` members get nothing, ever, but for those that fail nothing but their probe, and these in panic only; a `Draining` member gets its own conversations only; a backup gets nothing
 //! while another member can be used; a member with `requests_max` requests under way gets no more.
 //!
+//! Panic: fewer than `panic_percent` of the members can be used. Then a common cause is likelier than as many faults,
+//! and all are used that nothing but this router or their probe speaks against.
 //! Where nobody is fit, in this order: the first backup that can be used; the session's own member if it is `Up` or
 //! `Draining` though this router just failed to reach it, or `Unknown`; members that are `Up` though this router leaves
 //! them out, the one whose pause ends first; members that are `Unknown`, in file order.
@@ -109,7 +111,7 @@ pub struct Balancer {
     cursor: usize,
     chance: Chance,
     typical: Typical,
-    /// Some member is left out by this router alone.
+    /// Some member may be left out by this router alone, or by its probe alone.
     has_left_out: bool,
     /// Until when some member has less than its full share.
     rises_until: Time,
@@ -119,6 +121,8 @@ pub struct Balancer {
 #[derive(Debug, Clone)]
 struct Member {
     state: RunState,
+    /// Down by its probe alone: used in panic.
+    only_fails_probe: bool,
     has_address: bool,
     is_backup: bool,
     is_near: bool,
@@ -176,17 +180,23 @@ impl Member {
         self.is_marked(now) || self.ejection.is_out(now)
     }
 
+    /// Nothing but its probe speaks against it.
+    fn is_doubted(&self) -> bool {
+        self.only_fails_probe && self.has_address && self.weight > 0
+    }
+
     fn is_up(&self) -> bool {
         self.state == RunState::Up && self.has_address && self.weight > 0
     }
 
     /// Takes requests without affinity.
     fn takes_new(&self, scope: &Scope<'_>) -> bool {
-        self.is_up()
-            && !self.is_backup
-            && !self.is_full
-            && self.is_in(scope.part)
-            && (scope.is_panic || !self.is_left_out(scope.now))
+        let may_be_used = if scope.is_panic {
+            self.is_up() || self.is_doubted()
+        } else {
+            self.is_up() && !self.is_left_out(scope.now)
+        };
+        may_be_used && !self.is_backup && !self.is_full && self.is_in(scope.part)
     }
 
     fn is_in(&self, part: Part) -> bool {
@@ -316,7 +326,9 @@ impl Balancer {
     }
 
     fn note_left_out(&mut self) {
-        let is_out = |member: &Member| member.mark.is_some() || member.ejection.has_been_out();
+        let is_out = |member: &Member| {
+            member.mark.is_some() || member.ejection.has_been_out() || member.only_fails_probe
+        };
         self.has_left_out = self.members.iter().any(is_out);
     }
 
@@ -550,6 +562,7 @@ impl Balancer {
 fn renew(old: Option<&Member>, fresh: &MemberView, weight: i64, rises_from: Option<Time>) -> Member {
     let mut member = Member {
         state: fresh.state,
+        only_fails_probe: fresh.only_fails_probe && fresh.state == RunState::Down,
         has_address: fresh.address.is_some(),
         is_backup: fresh.is_backup,
         is_near: false,

@@ -9,7 +9,7 @@ use crate::spread;
 use wire::id::ClusterName;
 use wire::settings::{RouteSettings, RouterPlace};
 use wire::status::Explanation;
-use wire::view::View;
+use wire::view::{AffinityKind, View};
 
 /// What a URL says about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,18 @@ pub fn explain<'a>(
         explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
     }
     let cookies = cookie.map(str::as_bytes);
+    let is_signed = |view: &&View| {
+        let affinity = route.affinity.as_ref().or(view.affinity.as_ref());
+        affinity.is_some_and(|affinity| affinity.kind == AffinityKind::Own)
+            && !spread::read_session(route, view, cookies.into_iter(), path).0.is_empty()
+    };
+    if of_clusters.iter().flatten().copied().any(|view| is_signed(&view)) {
+        explanation.why.push(
+            "The cookie's signature is taken to be right: only routers have the keys, and they pass over a cookie that \
+             none of these keys has signed."
+                .into(),
+        );
+    }
     let explained = spread::explain(route, &router.zone, &of_clusters, &|view| {
         spread::read_session(route, view, cookies.into_iter(), path)
     });

@@ -101,6 +101,32 @@ pub enum Reason {
     Stale(Box<Reason>),
 }
 
+impl Reason {
+    /// The probe alone says so, now or when the agent was last heard.
+    pub fn is_probe(&self) -> bool {
+        match self {
+            Reason::ProbeFails(_) => true,
+            Reason::Stale(reason) => reason.is_probe(),
+            Reason::NotHeard
+            | Reason::Remembered
+            | Reason::NotProbedAgain
+            | Reason::ToldToStart
+            | Reason::ToldToProbe
+            | Reason::AwaitsProbe(_)
+            | Reason::Answers(_)
+            | Reason::BacksOff(_)
+            | Reason::GaveUp(_)
+            | Reason::ProcessStops(_)
+            | Reason::Stopped
+            | Reason::OutOfRotation
+            | Reason::Drained
+            | Reason::DrainsBefore(_)
+            | Reason::TakenOut(_)
+            | Reason::NotRun => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

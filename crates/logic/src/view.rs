@@ -67,6 +67,7 @@ fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
         state,
         weight,
         is_lost,
+        only_fails_probe,
         reason: _,
         zone,
         is_backup,
@@ -80,6 +81,7 @@ fn routes_alike(old: &MemberView, new: &MemberView) -> bool {
         && *state == new.state
         && *weight == new.weight
         && *is_lost == new.is_lost
+        && *only_fails_probe == new.only_fails_probe
         && *zone == new.zone
         && *is_backup == new.is_backup
         && *requests_max == new.requests_max

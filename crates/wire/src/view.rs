@@ -95,6 +95,9 @@ pub struct MemberView {
     /// Requests that wait for its answer shall be given up, and sent elsewhere where that is safe: its process is
     /// gone or does not answer. True until it is up again; false while one that answered is stopped in good order.
     pub is_lost: bool,
+    /// It is down for no other reason than that it fails its probe. A router in panic uses it nevertheless.
+    #[serde(default)]
+    pub only_fails_probe: bool,
     /// Why it is in this state, as a sentence for people.
     pub reason: String,
     /// Where it runs, for routes that prefer what is near; empty means nowhere in particular.
@@ -173,7 +176,8 @@ pub struct Health {
     pub eject_ms: u64,
     /// Most members that may be left out at once, of a hundred.
     pub eject_percent_max: u32,
-    /// When fewer members than this, of a hundred, can be used, all are; 0 means never.
+    /// When fewer members than this, of a hundred, can be used, all are that are left out or fail their probe; 0 means
+    /// never.
     pub panic_percent: u32,
     /// Pause after a failure to reach a member, instead of one that grows.
     pub retry_interval_ms: Option<u64>,

@@ -92,8 +92,11 @@ impl Balancer {
         until.map_or(0, |until| until.since_ms(now))
     }
 
-    /// So few of the members that are up can be used that leaving out would make things worse.
-    fn is_panic(&self, now: Time) -> bool {
+    /// So few of the members can be used that leaving out would make things worse.
+    pub(crate) fn is_panic(&self, now: Time) -> bool {
+        if !self.has_left_out || self.health.panic_percent == 0 {
+            return false;
+        }
         let primaries = || self.members.iter().filter(|member| member.weight > 0 && !member.is_backup);
         let usable = primaries().filter(|member| member.is_up() && !member.is_left_out(now)).count();
         usable * 100 < primaries().count() * self.health.panic_percent as usize
@@ -101,8 +104,7 @@ impl Balancer {
 
     /// Those that may get a request now.
     pub(super) fn scope<'a>(&mut self, part: Part, tried: &'a Tried, now: Time) -> Scope<'a> {
-        let is_panic = self.has_left_out && self.health.panic_percent > 0 && self.is_panic(now);
-        Scope { tried, now, part, is_panic, share_min: 0 }
+        Scope { tried, now, part, is_panic: self.is_panic(now), share_min: 0 }
     }
 
     /// What share of its weight the member gets now, in thousandths: less while it comes back.

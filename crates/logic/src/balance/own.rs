@@ -34,7 +34,9 @@ impl Own {
         let member = &balancer.members[index as usize];
         let is_tried = ask.tried.contains(index);
         let is_out = member.is_left_out(ask.now);
-        if member.keeps_sessions() && !is_tried && !is_out && !member.is_full {
+        let may_have = member.keeps_sessions() && !is_out
+            || (member.is_doubted() || member.keeps_sessions()) && balancer.is_panic(ask.now);
+        if may_have && !is_tried && !member.is_full {
             (self.fate, self.cluster) = (AffinityFate::Honoured { index }, cluster);
             return true;
         }

@@ -50,9 +50,13 @@ impl Balancer {
     }
 
     fn is_fit(&self, index: u16, member: &Member, scope: &Scope<'_>) -> bool {
-        member.takes_new(scope)
-            && !scope.tried.contains(index)
-            && (scope.share_min == 0 || self.share(member, scope.now) >= scope.share_min)
+        self.has_turns(member, scope) && !scope.tried.contains(index)
+    }
+
+    /// Takes part in this round of the rotation.
+    fn has_turns(&self, member: &Member, scope: &Scope<'_>) -> bool {
+        let has_risen = || scope.share_min == 0 || self.share(member, scope.now) >= scope.share_min;
+        member.takes_new(scope) && has_risen()
     }
 
     fn fit<'s>(&'s self, scope: Scope<'s>) -> impl Iterator<Item = (u16, &'s Member)> {
@@ -81,7 +85,7 @@ impl Balancer {
         }
         // A retry may find weight only where it has already been. It borrows from the next cycle, as affinity
         // does; a new cycle now would give the others' share away.
-        let is_spent = !self.members.iter().any(|member| member.current > 0 && member.takes_new(scope));
+        let is_spent = !self.members.iter().any(|member| member.current > 0 && self.has_turns(member, scope));
         if is_spent {
             self.readjust(scope);
             if let Some(index) = next(self, true) {
@@ -100,12 +104,15 @@ impl Balancer {
     /// Begins a new cycle: adds each weight as many times as it takes until everyone has something left.
     /// Members that take nothing now are left alone: they must not save up for their return.
     fn readjust(&mut self, scope: &Scope<'_>) {
-        let fit = self.members.iter().filter(|member| member.takes_new(scope));
+        let fit = self.members.iter().filter(|member| self.has_turns(member, scope));
         // The smallest k with current + k * weight > 0, for current <= 0.
         let times = fit.map(|member| -member.current / member.weight + 1).max().unwrap_or(0);
-        for member in self.members.iter_mut().filter(|member| member.takes_new(scope)) {
-            member.current += times * member.weight;
-            assert!(member.current > 0, "readjusting must leave something of every weight");
+        for index in 0..self.members.len() {
+            if self.has_turns(&self.members[index], scope) {
+                let member = &mut self.members[index];
+                member.current += times * member.weight;
+                assert!(member.current > 0, "readjusting must leave something of every weight");
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Rotation by weight, chance and affinity, against slow oracles and the rules of the plug-in.
 
+mod policies;
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

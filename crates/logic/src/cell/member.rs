@@ -233,6 +233,9 @@ impl Member {
             state: self.state,
             weight: self.settings.weight,
             is_lost: self.is_lost,
+            only_fails_probe: self.wish == Wish::Run
+                && self.state == RunState::Down
+                && self.reason.is_probe(),
             reason: self.reason.to_string(),
             zone: self.settings.zone.clone(),
             is_backup: self.settings.is_backup,

@@ -10,7 +10,7 @@ use crate::time::Time;
 use std::cell::RefCell;
 use std::fmt::Write;
 use wire::settings::{RouteSettings, Spread};
-use wire::view::{MemberView, Policy, RunState, View};
+use wire::view::{HashKey, MemberView, Policy, RunState, View};
 
 /// Where a request would go: places count the route's clusters and the members of their views. Sentences are in the
 /// order of the decisions.
@@ -126,11 +126,26 @@ impl Explaining<'_> {
             return vec![place];
         }
         self.spreader.weigh(&self.told, Time(0));
+        self.tell_of_panic();
         let primaries = self.primaries();
         if !primaries.is_empty() {
             return primaries;
         }
         self.last_resorts(&own)
+    }
+
+    fn tell_of_panic(&mut self) {
+        for (cluster, view) in self.told.views.iter().enumerate() {
+            let Some(view) = view else { continue };
+            let Some(balancer) = self.told.balancer(cluster) else { continue };
+            if balancer.borrow().is_panic(Time(0)) {
+                self.why.push(format!(
+                    "Fewer than {} % of the members of {} can be used (panic_percent), so those that fail nothing but \
+                     their probe are used as well.",
+                    view.health.panic_percent, view.cluster
+                ));
+            }
+        }
     }
 
     fn is_strict(&self, cluster: usize) -> bool {
@@ -260,7 +275,9 @@ impl Explaining<'_> {
                 (_, Policy::Auto) => {
                     format!("Latency and requests under way decide between two by chance of {list}.")
                 }
-                (_, Policy::Hash) => format!("A hash of the request decides among {list}."),
+                (_, Policy::Hash) => {
+                    format!("A hash of {} decides among {list}.", told_key(&view.hash_key))
+                }
             };
             self.why.push(text);
         }
@@ -301,6 +318,15 @@ impl Explaining<'_> {
                 Vec::new()
             }
         }
+    }
+}
+
+fn told_key(key: &HashKey) -> String {
+    match key {
+        HashKey::ClientAddress => "the client's address".to_owned(),
+        HashKey::Path => "the path".to_owned(),
+        HashKey::Header(name) => format!("the header {name} (without it, of the client's address)"),
+        HashKey::Cookie(name) => format!("the cookie {name} (without it, of the client's address)"),
     }
 }
 

@@ -181,8 +181,9 @@ pub const HEALTH: &[Definition] = &[
         100,
         0,
         "50",
-        "When fewer members than this, of a hundred, can be used, routers use all that the cell holds to be up, also \
-         those that they left out; 0 means never.",
+        "When fewer members than this, of a hundred, can be used, routers also use those that they left out and those \
+         that fail nothing but their probe: a common cause, such as a machine that stands still, is then likelier than as \
+         many faults. 0 means never: when all members fail their probes, routers answer 503.",
     ),
     integer(
         "retry_interval_ms",

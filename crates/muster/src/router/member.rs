@@ -284,15 +284,18 @@ impl Cluster {
         if !self.balancer.borrow_mut().apply(view, now) {
             return Vec::new();
         }
-        *self.view.borrow_mut() = view.clone();
+        let old = std::mem::replace(&mut *self.view.borrow_mut(), view.clone());
         self.take_members(view);
+        // Who came to one that was lost already did so in panic, knowing that.
+        let was_lost = |name: &MemberName| {
+            old.members.iter().any(|member| member.is_lost && member.only_fails_probe && member.name == *name)
+        };
         let members = self.members.borrow();
-        members
+        let lost = members
             .iter()
             .zip(&view.members)
-            .filter(|(_, view)| view.is_lost)
-            .map(|(member, _)| member.clone())
-            .collect()
+            .filter(|(_, view)| view.is_lost && !(view.only_fails_probe && was_lost(&view.name)));
+        lost.map(|(member, _)| member.clone()).collect()
     }
 
     fn take_members(&self, view: &View) {

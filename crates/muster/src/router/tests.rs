@@ -1,6 +1,7 @@
 //! Stories of requests through a real router: real sockets, members that do what a story says, and the test as manager.
 
 mod actions;
+mod choice;
 mod http2;
 pub mod stage;
 

@@ -1,4 +1,4 @@
-//! The committed pages are those that would be made now.
+//! The committed pages are those that would be made now, and the examples of the guides are right.
 
 use crate::config::definitions::SECTIONS;
 use crate::config::{reference, schema};
@@ -33,4 +33,44 @@ fn schema_has_every_key_in_its_place() {
             assert!(place["properties"][definition.name].is_object(), "{}.{}", section.path, definition.name);
         }
     }
+}
+
+/// What an example leaves out because it is about something else: a router, the clusters that it names, a member.
+fn completed(example: &str) -> String {
+    let mut text = example.to_owned();
+    let mut clusters: Vec<&str> =
+        example.split("[clusters.").skip(1).filter_map(|rest| rest.split(['.', ']']).next()).collect();
+    let named = example.lines().filter(|line| line.starts_with("cluster") || line.starts_with("levels"));
+    clusters.extend(named.flat_map(|line| line.split('"').skip(1).step_by(2)));
+    clusters.extend(clusters.is_empty().then_some("shop"));
+    clusters.sort_unstable();
+    clusters.dedup();
+    for cluster in clusters {
+        if !example.contains(&format!("[clusters.{cluster}.members.")) {
+            text += &format!("\n[clusters.{cluster}.members.one]\naddress = \"10.0.0.1:8080\"\n");
+        }
+    }
+    if !example.contains("listen") {
+        text += "\n[routers.front]\nlisten = [\"0.0.0.0:8080\"]\n";
+    }
+    text
+}
+
+#[test]
+fn the_examples_of_the_guides_are_right() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate");
+    let mut examples = 0;
+    for file in std::fs::read_dir(directory).expect("the guides are there") {
+        let path = file.expect("the directory can be read").path();
+        let text = std::fs::read_to_string(&path).expect("a guide can be read");
+        for block in text.split("\n```toml\n").skip(1) {
+            let example = block.split("\n```").next().expect("a block ends");
+            let whole = completed(example);
+            if let Err(problems) = super::parse(&whole) {
+                panic!("an example of {} is wrong: {problems}\nin\n{whole}", path.display());
+            }
+            examples += 1;
+        }
+    }
+    assert!(examples > 8, "{examples} examples: they are not found");
 }

@@ -100,6 +100,17 @@ impl Stage {
 
     /// Adds a member that is Up and treats each connection as `serve` says. Counts heads of requests.
     pub fn member(&self, name: &str, weight: u32, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Seen {
+        let (member, seen) = Self::serve(name, weight, serve);
+        self.change(|view| view.members.push(member));
+        seen
+    }
+
+    /// A member of no cluster yet.
+    pub fn serve(
+        name: &str,
+        weight: u32,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> (MemberView, Seen) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let seen = Seen::default();
@@ -116,19 +127,33 @@ impl Stage {
                 });
             }
         });
-        self.change(|view| {
-            view.members.push(MemberView {
-                name: name.into(),
-                clone_id: name.into(),
-                address: Some(address),
-                state: RunState::Up,
-                weight,
-                is_lost: false,
-                reason: String::new(),
-                ..MemberView::default()
-            });
+        let member = MemberView {
+            name: name.into(),
+            clone_id: name.into(),
+            address: Some(address),
+            state: RunState::Up,
+            weight,
+            is_lost: false,
+            reason: String::new(),
+            ..MemberView::default()
+        };
+        (member, seen)
+    }
+
+    /// Tells the router of another cluster besides `shop` and waits until it uses it.
+    pub fn tell(&self, cluster: &str, members: Vec<MemberView>) {
+        let view = View { cluster: cluster.into(), members, ..view() };
+        let epoch = view.epoch;
+        {
+            let mut told = self.told.lock().expect("no panic");
+            let connection = told.connection.as_mut().expect("the router is connected");
+            send(connection, &FromManager::Views(vec![view]));
+        }
+        self.wait_for_report(|report| {
+            let is_it =
+                |told: &wire::router::ClusterTraffic| told.cluster.0 == cluster && told.applied == epoch;
+            report.clusters.iter().any(is_it)
         });
-        seen
     }
 
     /// As `member`, for one that speaks HTTP/2.
@@ -167,7 +192,7 @@ impl Stage {
     }
 
     /// Tells the router a newer view and waits until it uses it.
-    fn change(&self, change: impl FnOnce(&mut View)) {
+    pub fn change(&self, change: impl FnOnce(&mut View)) {
         let mut told = self.told.lock().expect("no panic");
         change(&mut told.view);
         told.view.epoch.number += 1;
@@ -244,7 +269,7 @@ fn stop(router: &mut Option<RoleHandle>) {
     }
 }
 
-fn member<'v>(view: &'v mut View, name: &str) -> &'v mut MemberView {
+pub fn member<'v>(view: &'v mut View, name: &str) -> &'v mut MemberView {
     view.members.iter_mut().find(|member| member.name.0 == name).expect("a member of that name")
 }
 
