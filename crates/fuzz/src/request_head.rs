@@ -3,7 +3,7 @@
 use crate::strict::{self, Body, values};
 use logic::http::body::Framing;
 use logic::http::request::{CertificateHeader, Forwarding, HeadLimits, RequestHead, parse};
-use logic::http::{HEADERS_MAX, HeaderSpace, PrivateHeaders};
+use logic::http::{HEADERS_MAX, HeaderSpace, PrivateHeaders, PrivateTls};
 
 const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 64 * 1024, header_count_max: 100 };
 /// What the router adds itself does not count against its own bounds.
@@ -15,7 +15,11 @@ const STRANGER: Forwarding<'static> = Forwarding {
     via: "muster",
     is_http2: false,
     certificate: CertificateHeader { dropped: &[], added: None },
-    private: PrivateHeaders::Sent { drops_strangers: true, port: 443 },
+    private: PrivateHeaders::Sent {
+        drops_strangers: true,
+        port: 443,
+        tls: PrivateTls { certificate: "MIIB", cipher_suite: "TLS_AES_128_GCM_SHA256" },
+    },
 };
 
 pub fn check(bytes: &[u8]) {

@@ -12,4 +12,4 @@ pub mod request;
 pub mod response;
 
 pub use head::{HEADERS_MAX, HeaderSpace};
-pub use private::PrivateHeaders;
+pub use private::{PrivateHeaders, PrivateTls};

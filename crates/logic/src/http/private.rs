@@ -11,12 +11,20 @@ pub(super) fn is_private(name: &str) -> bool {
 
 /// What becomes of private headers of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PrivateHeaders {
+pub enum PrivateHeaders<'a> {
     /// Those of strangers are dropped and none are added.
     #[default]
     NotSent,
     /// Added, in place of those of strangers where these are dropped.
-    Sent { drops_strangers: bool, port: u16 },
+    Sent { drops_strangers: bool, port: u16, tls: PrivateTls<'a> },
+}
+
+/// What they say of the client's TLS. Empty: not said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrivateTls<'a> {
+    /// The client's certificate, DER in Base64.
+    pub certificate: &'a str,
+    pub cipher_suite: &'a str,
 }
 
 /// What they say.
@@ -28,6 +36,7 @@ pub(super) struct Facts<'a> {
     pub scheme: &'a str,
     pub is_version_11: bool,
     pub client: &'a str,
+    pub tls: PrivateTls<'a>,
 }
 
 /// Appends the lines.
@@ -43,6 +52,11 @@ pub(super) fn write(facts: Facts<'_>, out: &mut Vec<u8>) {
     }
     let mut digits = [0; 5];
     line(&[b"\r\n$WSSP: ", decimal(facts.port, &mut digits), b"\r\n"]);
+    for (name, value) in [("$WSCC: ", facts.tls.certificate), ("$WSCS: ", facts.tls.cipher_suite)] {
+        if !value.is_empty() {
+            line(&[name.as_bytes(), value.as_bytes(), b"\r\n"]);
+        }
+    }
 }
 
 /// A port as text, without allocation.

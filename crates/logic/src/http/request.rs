@@ -50,7 +50,7 @@ pub struct Forwarding<'a> {
     pub via: &'a str,
     /// It came over HTTP/2 and was written as HTTP/1.1 by ourselves.
     pub is_http2: bool,
-    pub private: PrivateHeaders,
+    pub private: PrivateHeaders<'a>,
     pub certificate: CertificateHeader<'a>,
 }
 
@@ -346,12 +346,13 @@ impl<'b> RequestHead<'b, '_> {
             let line = [name, ": ", value, "\r\n"];
             line.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         }
-        if let PrivateHeaders::Sent { port, .. } = add.private
+        if let PrivateHeaders::Sent { port, tls, .. } = add.private
             && !self.speaks_for_another(add)
         {
             let host = self.host_name();
             let (scheme, is_version_11) = (add.scheme, self.is_version_11);
-            private::write(private::Facts { host, port, scheme, is_version_11, client: add.client }, out);
+            let client = add.client;
+            private::write(private::Facts { host, port, scheme, is_version_11, client, tls }, out);
         }
         if let Some(protocol) = self.upgrade {
             out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");

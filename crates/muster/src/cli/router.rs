@@ -12,17 +12,20 @@ use crate::logging::{self, LogFormat};
 use crate::role::raise_file_limit;
 use crate::roles::start_from_file;
 use crate::router::plugin_cfg::{Begun, FileOptions};
+use crate::tls;
 use crate::upgrade::notify;
 use logic::limits::REQUEST_TRIES_MAX;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use wire::router::{RetrySettings, RouterSettings};
-use wire::settings::{AccessLog, AccessLogFormat, Listener};
+use wire::settings::{AccessLog, AccessLogFormat, CertificateFiles, Listener, ListenerTls};
 
 const EXAMPLES: &str = "\
 Examples:
   muster router run --plugin-cfg plugin-cfg.xml                       listen at the file's virtual hosts
   muster router run --plugin-cfg plugin-cfg.xml --listen 0.0.0.0:80   listen there only
+  muster router run --plugin-cfg plugin-cfg.xml --listen 0.0.0.0:80 --listen-tls 0.0.0.0:443 \
+      --certificate shop.pem --key shop.key                           be an HTTPS front, too
 
 The file is looked at as often as its RefreshInterval says, and at once on SIGHUP. One that cannot be read is refused,
 with line and column in the log, and the last good one stays in use, also after a restart. Stops on TERM and INT:
@@ -48,9 +51,23 @@ struct RunArgs {
     /// The file
     #[arg(long, value_name = "FILE")]
     plugin_cfg: PathBuf,
-    /// Listen there; may be repeated [default: 0.0.0.0 and the ports of the file's virtual hosts, but for those of TLS]
+    /// Listen there; may be repeated [default without --listen-tls: 0.0.0.0 and the ports of the file's virtual hosts, but for those of TLS]
     #[arg(long, value_name = "IP:PORT")]
     listen: Vec<SocketAddr>,
+    /// Listen there for TLS; may be repeated
+    #[arg(long, value_name = "IP:PORT", requires = "certificate", requires = "key")]
+    listen_tls: Vec<SocketAddr>,
+    /// PEM file of a certificate for --listen-tls, with those that lead to its authority after it; may be repeated, each
+    /// with its --key: the client's server name chooses
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    certificate: Vec<PathBuf>,
+    /// PEM file of the key of the --certificate at the same place; may be repeated
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    key: Vec<PathBuf>,
+    /// PEM file of the authorities whose client certificates are believed; servers are told of them in $WSCC. Without it
+    /// clients are not asked for one
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    client_authorities: Option<PathBuf>,
     /// Threads that carry requests; 0 means one for each processor
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     threads: u32,
@@ -100,11 +117,18 @@ fn run_router(args: RunArgs) -> Exit {
         eprintln!("there is no home directory to keep state in; say where with --state-dir");
         return Exit::WrongUse;
     };
+    let tls = match listener_tls(&args) {
+        Ok(tls) => tls,
+        Err(message) => {
+            eprintln!("{message}");
+            return Exit::WrongUse;
+        }
+    };
     raise_file_limit();
     let options = FileOptions {
         path: args.plugin_cfg.clone(),
-        base: base(&args),
-        listens_at_virtual_hosts: args.listen.is_empty(),
+        base: base(&args, &tls),
+        listens_at_virtual_hosts: args.listen.is_empty() && args.listen_tls.is_empty(),
     };
     match start_from_file(options, &state_dir, args.take_over) {
         Ok((running, begun)) => {
@@ -125,15 +149,41 @@ fn run_router(args: RunArgs) -> Exit {
     }
 }
 
+/// What `--listen-tls` goes with, checked; the error is a sentence for the user.
+fn listener_tls(args: &RunArgs) -> Result<ListenerTls, String> {
+    let (certificates, keys) = (args.certificate.len(), args.key.len());
+    if certificates != keys {
+        return Err(format!(
+            "each --certificate needs its --key: there are {certificates} of the one and {keys} of the other"
+        ));
+    }
+    let pair = |(certificate, key): (&PathBuf, &PathBuf)| CertificateFiles {
+        certificate: absolute(certificate),
+        key: absolute(key),
+    };
+    let tls = ListenerTls {
+        certificates: args.certificate.iter().zip(&args.key).map(pair).collect(),
+        client_authorities: args.client_authorities.as_deref().map(absolute).unwrap_or_default(),
+        ..ListenerTls::default()
+    };
+    if !args.listen_tls.is_empty() {
+        tls::check_listener(&tls).map_err(|error| chain(&error))?;
+    }
+    Ok(tls)
+}
+
 /// What the file does not say: the defaults of any router, and retries without our bounds, as plug-ins do them.
-fn base(args: &RunArgs) -> RouterSettings {
+fn base(args: &RunArgs, tls: &ListenerTls) -> RouterSettings {
     const SMALLEST: &str = "[routers.plugin-cfg]\nlisten = [\"127.0.0.1:0\"]\n\
                             [clusters.none.members.none]\naddress = \"127.0.0.1:1\"\n";
     let cell = config::parse(SMALLEST, "defaults").expect("the least that makes a cell is right");
     let place = cell.routers.into_iter().next().expect("the least cell has a router");
+    let plain = args.listen.iter().copied().map(Listener::plain);
+    let with_tls = |address: &SocketAddr| Listener { tls: Some(tls.clone()), ..Listener::plain(*address) };
+    let secure = args.listen_tls.iter().map(with_tls);
     RouterSettings {
         name: place.name,
-        listeners: args.listen.iter().copied().map(Listener::plain).collect(),
+        listeners: plain.chain(secure).collect(),
         zone: place.zone,
         threads: args.threads,
         routes: Vec::new(),

@@ -19,8 +19,9 @@ const NODES_MAX: usize = 1000;
 const ROUTERS_MAX: usize = 1000;
 /// Clusters of a cell. 1,000: each has a view that every router holds.
 const CLUSTERS_MAX: usize = 1000;
-/// Routes of a router. 1,000: the table is looked through for each request and stays in the processor's cache.
-const ROUTES_MAX: usize = 1000;
+/// Routes of a router. 10,000: the table finds by hash, so that their number costs a request nothing; a file with more is
+/// longer than anybody reads.
+const ROUTES_MAX: usize = 10_000;
 /// Longest duration. One day: what is longer is a mistake in the unit.
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Longest duration that people wait for something to end or to begin.

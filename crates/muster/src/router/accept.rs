@@ -148,6 +148,8 @@ impl Arrival {
                 certificates: known.certificates.clone(),
                 version: version(&stream),
                 client_certificate: certificate_header(&stream, &listener.client_header),
+                cipher_suite: cipher_suite(&stream),
+                certificate: certificate(&stream).unwrap_or_default(),
             }));
             let stream = Stream::Tls(Box::new(stream));
             return Ok(Ready { stream, beyond, ahead: Vec::new(), server_name });
@@ -245,7 +247,6 @@ fn poll_more(
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// RFC 9440: the certificate as a sequence of bytes of a structured field.
 fn version(stream: &TlsStream) -> &'static str {
     match stream.agreed().protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -255,7 +256,25 @@ fn version(stream: &TlsStream) -> &'static str {
     }
 }
 
+/// The registered name, which others than this library use as well.
+fn cipher_suite(stream: &TlsStream) -> &'static str {
+    let suite = stream.agreed().negotiated_cipher_suite().map(|suite| suite.suite());
+    // The library has names of its own for the suites of version 1.3.
+    match suite.and_then(|suite| suite.as_str()).unwrap_or_default() {
+        "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+        "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+        "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+        name => name,
+    }
+}
+
+/// The client's certificate in Base64.
+fn certificate(stream: &TlsStream) -> Option<String> {
+    Some(tls::base64(stream.agreed().peer_certificates()?.first()?))
+}
+
+/// RFC 9440: the certificate as a sequence of bytes of a structured field.
 fn certificate_header(stream: &TlsStream, name: &str) -> Option<(String, String)> {
-    let certificate = stream.agreed().peer_certificates()?.first()?;
-    (!name.is_empty()).then(|| (name.to_owned(), format!(":{}:", tls::base64(certificate))))
+    (!name.is_empty()).then_some(())?;
+    Some((name.to_owned(), format!(":{}:", certificate(stream)?)))
 }

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::manner::ask_first;
-use super::member::Member;
+use super::member::{Member, Way};
 use super::origin::Origin;
 use super::streams::Stream;
 use super::tls_stream::{Connection, TlsStream};
@@ -55,14 +55,11 @@ pub async fn connect(opening: &Opening<'_>, member: &Member) -> Result<Stream, F
 
 /// Opens a new connection.
 pub async fn open(opening: &Opening<'_>, member: &Member) -> Result<Stream, Fault> {
-    let Some(address) = member.address() else { return Err(Fault::ConnectFailed) };
+    let Way { address, sends_proxy_header, tls } = member.way(opening.client.1.is_secure());
+    let Some(address) = address else { return Err(Fault::ConnectFailed) };
     let step = Step { opening, member, address };
     let mut stream = step.until(pin!(TcpStream::connect(address))).await?;
-    let (sends_header, tls) = {
-        let transport = member.transport.borrow();
-        (transport.sends_proxy_header, transport.tls.clone())
-    };
-    if sends_header {
+    if sends_proxy_header {
         let (client, origin) = opening.client;
         let (from, to) = origin.addresses(client).ok_or(Fault::ClientGone)?;
         let mut header = Vec::with_capacity(64);

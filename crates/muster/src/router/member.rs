@@ -18,12 +18,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use wire::id::MemberName;
 use wire::router::{RetrySettings, TrafficCounts};
-use wire::view::{MemberView, RunState, Transport, View};
+use wire::view::{MemberTls, MemberView, RunState, Secure, Transport, View};
 
 #[derive(Debug)]
 pub struct Member {
     pub name: MemberName,
     address: Cell<Option<SocketAddr>>,
+    /// Where requests go that came by TLS, if that is another place.
+    secure: RefCell<Option<Box<SecureEnd>>>,
     /// Place in the view in force; None once it has left.
     index: Cell<Option<u16>>,
     is_up: Cell<bool>,
@@ -55,10 +57,36 @@ pub struct Ejected {
     pub reason: String,
 }
 
+/// A member's second address, which requests have for themselves that came by TLS.
+#[derive(Debug)]
+struct SecureEnd {
+    is: Secure,
+    idle: Vec<Idle>,
+}
+
 #[derive(Debug)]
 struct Idle {
     connection: Stream,
     until: Time,
+}
+
+/// How to reach a member.
+#[derive(Debug)]
+pub struct Way {
+    /// None while nobody knows it.
+    pub address: Option<SocketAddr>,
+    pub sends_proxy_header: bool,
+    pub tls: Option<MemberTls>,
+}
+
+/// The newest of these connections that is still good; those that are not are closed.
+fn quiet(idle: &mut Vec<Idle>, now: Time) -> Option<Stream> {
+    while let Some(Idle { mut connection, until }) = idle.pop() {
+        if until > now && connection.is_quiet() {
+            return Some(connection);
+        }
+    }
+    None
 }
 
 impl Member {
@@ -66,6 +94,7 @@ impl Member {
         Rc::new(Self {
             name: view.name.clone(),
             address: Cell::new(view.address),
+            secure: RefCell::default(),
             index: Cell::new(None),
             is_up: Cell::new(false),
             transport: RefCell::new(view.transport.clone()),
@@ -94,6 +123,19 @@ impl Member {
         self.address.get()
     }
 
+    /// Where and how it is spoken to for requests that came by TLS, or for all others.
+    pub fn way(&self, is_secure: bool) -> Way {
+        let way = |address, transport: &Transport| Way {
+            address,
+            sends_proxy_header: transport.sends_proxy_header,
+            tls: transport.tls.clone(),
+        };
+        match &*self.secure.borrow() {
+            Some(end) if is_secure => way(end.is.address, &end.is.transport),
+            Some(_) | None => way(self.address.get(), &self.transport.borrow()),
+        }
+    }
+
     pub fn is_up(&self) -> bool {
         self.is_up.get()
     }
@@ -104,23 +146,31 @@ impl Member {
     }
 
     /// An idle connection that the member has not closed as far as we know. Costs no system call.
-    pub fn take_idle(&self, now: Time) -> Option<Stream> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut connection, until }) = idle.pop() {
-            if until > now && connection.is_quiet() {
-                return Some(connection);
-            }
+    pub fn take_idle(&self, now: Time, is_secure: bool) -> Option<Stream> {
+        match &mut *self.secure.borrow_mut() {
+            Some(end) if is_secure => quiet(&mut end.idle, now),
+            Some(_) | None => quiet(&mut self.idle.borrow_mut(), now),
         }
-        None
     }
 
     /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
-    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize) {
-        let mut idle = self.idle.borrow_mut();
+    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize, is_secure: bool) {
+        if connection.is_single() || self.index.get().is_none() {
+            return;
+        }
         // What a member was told about one client holds for no other.
-        let is_shared = !connection.is_single() && !self.transport.borrow().sends_proxy_header;
-        if is_shared && self.index.get().is_some() && idle.len() < most {
-            idle.push(Idle { connection, until });
+        match &mut *self.secure.borrow_mut() {
+            Some(end) if is_secure => {
+                if !end.is.transport.sends_proxy_header && end.idle.len() < most {
+                    end.idle.push(Idle { connection, until });
+                }
+            }
+            Some(_) | None => {
+                let mut idle = self.idle.borrow_mut();
+                if !self.transport.borrow().sends_proxy_header && idle.len() < most {
+                    idle.push(Idle { connection, until });
+                }
+            }
         }
     }
 
@@ -128,6 +178,9 @@ impl Member {
     pub fn close_old_idle(&self, now: Time, pool_idle_ms: u64) {
         self.links.close_idle(now.0 * 1000, pool_idle_ms);
         self.idle.borrow_mut().retain(|idle| idle.until > now);
+        if let Some(end) = &mut *self.secure.borrow_mut() {
+            end.idle.retain(|idle| idle.until > now);
+        }
     }
 
     pub fn in_flight(&self) -> u64 {
@@ -161,6 +214,9 @@ impl Member {
 
     fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
+        if let Some(end) = &mut *self.secure.borrow_mut() {
+            end.idle.clear();
+        }
         self.links.clear();
     }
 
@@ -172,6 +228,15 @@ impl Member {
         }
         if is_spoken_to_otherwise {
             self.transport.replace(view.transport.clone());
+        }
+        let is_same = match (&*self.secure.borrow(), &view.secure) {
+            (Some(end), Some(secure)) => end.is == **secure,
+            (None, None) => true,
+            (_, _) => false,
+        };
+        if !is_same {
+            let end = |secure: &Secure| Box::new(SecureEnd { is: secure.clone(), idle: Vec::new() });
+            self.secure.replace(view.secure.as_deref().map(end));
         }
         self.speaks_http2.set(view.transport.http2);
         self.address.set(view.address);

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::request::Caller;
 use super::streams::Stream;
 use crate::tls::Certificates;
+use logic::http::PrivateTls;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +40,10 @@ pub struct OriginTls {
     pub version: &'static str,
     /// Name of the header and the client's certificate as its value, where members shall have it.
     pub client_certificate: Option<(String, String)>,
+    /// What members hear of it that expect a plug-in before them: the suite by its registered name, and the client's
+    /// certificate (DER) in Base64; empty without one.
+    pub cipher_suite: &'static str,
+    pub certificate: String,
 }
 
 impl Origin {
@@ -97,6 +102,14 @@ impl Origin {
         let Some(tls) = self.tls() else { return true };
         let (Some(asked), Ok(host)) = (&tls.server_name, std::str::from_utf8(host)) else { return true };
         !tls.certificates.are_others(asked, host)
+    }
+
+    /// Nothing for a plain connection.
+    pub fn private(&self) -> PrivateTls<'_> {
+        match self.tls() {
+            Some(tls) => PrivateTls { certificate: &tls.certificate, cipher_suite: tls.cipher_suite },
+            None => PrivateTls::default(),
+        }
     }
 
     pub fn client_certificate(&self) -> Option<(&str, &str)> {

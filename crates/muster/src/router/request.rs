@@ -262,12 +262,17 @@ fn named_port(head: &RequestHead<'_, '_>, caller: Caller<'_>) -> u16 {
 }
 
 /// What members that expect a plug-in before them are told; nothing for all others.
-fn private_headers(cluster: &Cluster, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> PrivateHeaders {
+fn private_headers<'a>(
+    cluster: &Cluster,
+    head: &RequestHead<'_, '_>,
+    caller: Caller<'a>,
+) -> PrivateHeaders<'a> {
     match &cluster.view.borrow().plugin {
         None => PrivateHeaders::NotSent,
         Some(rules) => PrivateHeaders::Sent {
             drops_strangers: rules.remove_special_headers,
             port: if rules.tells_listener_port { caller.origin.port } else { named_port(head, caller) },
+            tls: caller.origin.private(),
         },
     }
 }

@@ -352,7 +352,7 @@ impl Session {
         let idle = if request.uses_http2() {
             http2::reuse(&self.client.core, &request.member)
         } else {
-            request.member.take_idle(self.client.core.now())
+            request.member.take_idle(self.client.core.now(), self.client.origin.is_secure())
         };
         *exchange =
             idle.map(|connection| Exchange::new(connection, self.ticket.now_us(), request.started_us));
@@ -446,7 +446,8 @@ impl Session {
             let settings = core.settings.borrow();
             let until = core.now() + settings.timeouts.pool_idle_ms;
             let most = settings.limits.pool_size_max as usize;
-            request.member.keep_idle(exchange.connection, until, most);
+            let is_secure = self.client.origin.is_secure();
+            request.member.keep_idle(exchange.connection, until, most, is_secure);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::tls::{self, ServerTls, TlsError};
 use rustls::ClientConfig;
 use rustls::server::ProducesTickets;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -154,9 +155,11 @@ impl Vault {
         for (listener, tls) in with_tls {
             is_new |= self.look_at_listener(listener, tls, looks_again);
         }
-        let views = views.values().flat_map(|view| &view.members);
-        let with_tls =
-            views.filter_map(|member| Some((member.transport.tls.as_ref()?, member.transport.http2)));
+        let members = views.values().flat_map(|view| &view.members);
+        let transports = members.flat_map(|member| {
+            iter::once(&member.transport).chain(member.secure.iter().map(|secure| &secure.transport))
+        });
+        let with_tls = transports.filter_map(|transport| Some((transport.tls.as_ref()?, transport.http2)));
         // Upgrades go over HTTP/1.1 to members that speak HTTP/2, too.
         let wanted: BTreeSet<Speech> = with_tls
             .flat_map(|(tls, http2)| [(without_name(tls), http2), (without_name(tls), false)])

@@ -1,7 +1,7 @@
 //! What is understood, what is refused, and what a member gets to see.
 
 use super::*;
-use crate::http::HeaderSpace;
+use crate::http::{HeaderSpace, PrivateTls};
 use expect_test::{Expect, expect};
 
 const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 32 << 10, header_count_max: 100 };
@@ -100,7 +100,8 @@ fn an_upgrade_is_passed_on_but_not_to_clear_text_http2() {
 const FORGED: &[u8] =
     b"GET /a HTTP/1.1\r\nHost: x:8080\r\n$WSRA: 6.6.6.6\r\n$wsRU: admin\r\n$WSSN: y\r\n$W: 1\r\n\r\n";
 
-const SENT: PrivateHeaders = PrivateHeaders::Sent { drops_strangers: true, port: 8080 };
+const NO_TLS: PrivateTls<'_> = PrivateTls { certificate: "", cipher_suite: "" };
+const SENT: PrivateHeaders<'_> = PrivateHeaders::Sent { drops_strangers: true, port: 8080, tls: NO_TLS };
 
 #[test]
 fn remove_special_headers_drops_what_a_stranger_says_and_members_hear_the_truth() {
@@ -141,7 +142,7 @@ fn without_private_headers_to_send_forged_ones_are_dropped_all_the_same() {
 
 #[test]
 fn remove_special_headers_false_keeps_them_beside_our_own() {
-    let private = PrivateHeaders::Sent { drops_strangers: false, port: 8080 };
+    let private = PrivateHeaders::Sent { drops_strangers: false, port: 8080, tls: NO_TLS };
     let text = head_of(FORGED, &Forwarding { private, ..ADD });
     assert!(text.contains("$WSRA: 6.6.6.6\r\n") && text.contains("$WSRA: 1.2.3.4\r\n"), "{text}");
 }
@@ -155,6 +156,18 @@ fn a_trusted_proxy_speaks_for_its_client_only_when_it_names_the_server() {
     let without = b"GET / HTTP/1.1\r\nHost: x\r\n$WSRA: 6.6.6.6\r\n\r\n";
     let text = head_of(without, &trusted);
     assert!(!text.contains("6.6.6.6") && text.contains("$WSRA: 1.2.3.4\r\n"), "{text}");
+}
+
+#[test]
+fn members_hear_of_the_clients_certificate_and_cipher_suite_and_of_none_that_it_made_up() {
+    let tls = PrivateTls { certificate: "MIIB", cipher_suite: "TLS_AES_128_GCM_SHA256" };
+    let private = PrivateHeaders::Sent { drops_strangers: true, port: 443, tls };
+    let bytes = b"GET / HTTP/1.1\r\nHost: x\r\n$WSCC: Zm9yZ2Vk\r\n$WSCS: none\r\n$WSSI: 1\r\n\r\n";
+    let text = head_of(bytes, &Forwarding { private, scheme: "https", ..ADD });
+    assert!(text.contains("$WSCC: MIIB\r\n$WSCS: TLS_AES_128_GCM_SHA256\r\n"), "{text}");
+    assert!(!text.contains("Zm9yZ2Vk") && !text.contains("none") && !text.contains("$WSSI"), "{text}");
+    let text = head_of(bytes, &Forwarding { private: SENT, ..ADD });
+    assert!(!text.contains("$WSCC") && !text.contains("$WSCS"), "{text}");
 }
 
 #[test]
