@@ -11,7 +11,7 @@ use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
 use super::plugin_cfg_output::PluginCfgOutputs;
-use super::report::Summary;
+use super::report::{Pace, Summary};
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
 use super::vault::Vault;
@@ -40,6 +40,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// So many times the pause above lie between two looks at the files of TLS: two seconds, so that a new certificate is
 /// soon in use. No event tells of all ways in which files change (renamed directories, links, network file systems).
 const LOOK_EVERY: u32 = 4;
+/// A table with more routes and clusters than this is written to disk at the next of those times, not at once: writing
+/// takes long and what changes together comes in several tables.
+const KEPT_AT_ONCE_MAX: usize = 1_000;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 /// How long threads that are no longer wanted answer the clients that they have: ten minutes, as after an upgrade.
@@ -85,6 +88,8 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         must_keep: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
+        pace: Pace::default(),
+        report_after: Instant::now(),
         plugin_cfg: None,
         link: None,
         handover: Handover::default(),
@@ -145,11 +150,20 @@ struct Control {
     must_keep: bool,
     reported: Arc<Notify>,
     summary: Summary,
+    /// Reports of a large router wait until tables have been handed out.
+    pace: Pace,
+    report_after: Instant,
     /// There from the first settings that ask for a file.
     plugin_cfg: Option<PluginCfgOutputs>,
     /// None before this process leads, and after it has handed over.
     link: Option<Link>,
     handover: Handover,
+}
+
+/// When a thread has something to tell, but not sooner. May be cancelled: the word stays until it is taken.
+async fn next_report(reported: &Notify, not_before: Instant) {
+    tokio::time::sleep_until(not_before).await;
+    reported.notified().await;
 }
 
 fn is_wanted(settings: &RouterSettings, address: SocketAddr) -> bool {
@@ -200,10 +214,13 @@ impl Control {
                     Some(request) => self.answer(request, &stop_seen).await,
                     None => has_requests = false,
                 },
-                () = reported.notified() => self.report(),
+                () = next_report(&reported, self.report_after) => self.report(),
                 _ = again.tick() => if self.again().await { break },
                 _ = hangup.recv() => self.reopen_access_log(),
             }
+        }
+        if self.must_keep {
+            self.keep();
         }
         // A script that runs ends with the router.
         self.plugin_cfg = None;
@@ -376,8 +393,12 @@ impl Control {
             gates: self.gates.clone(),
         });
         self.table_before = self.table.replace(table.clone());
+        self.report_after = Instant::now() + self.pace.pause();
+        let is_large = table.routes_and_views() > KEPT_AT_ONCE_MAX;
         self.order(|| Order::Table(table.clone())).await;
-        self.keep();
+        if !is_large {
+            self.keep();
+        }
     }
 
     fn keep(&mut self) {
@@ -466,6 +487,7 @@ impl Control {
     }
 
     fn report(&mut self) {
+        let began = std::time::Instant::now();
         let latest =
             |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
         let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
@@ -489,6 +511,8 @@ impl Control {
         if !is_taken {
             tracing::debug!("a report was not taken");
         }
+        self.pace.made(began);
+        self.report_after = Instant::now() + self.pace.pause();
     }
 
     fn join(self) {

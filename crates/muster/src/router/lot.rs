@@ -26,8 +26,16 @@ const PARK_AFTER_US: u64 = 500_000;
 /// Deadlines of idle connections are rounded up to this, so that those of thousands fall together. An eighth of a second:
 /// nobody counts on less.
 const GRAIN_US: u64 = 131_072;
+/// The same once there are `SESSIONS_MANY`, so that a crowd that comes within a second is never all sessions at once:
+/// memory that the allocator has spread them over would stay with the process. Clients that ask more often than twenty
+/// times a second are sessions throughout.
+const PARK_SOON_AFTER_US: u64 = 50_000;
+/// To what those are rounded.
+const GRAIN_SOON_US: u64 = 16_384;
 /// So many sessions stay as they are: parking them would save less than half a megabyte.
 const SESSIONS_FREE: usize = 256;
+/// More than so many take a megabyte and grow by the thousand.
+const SESSIONS_MANY: usize = 512;
 /// Connections that become sessions in one turn of the event loop.
 const RETURNS_MAX: usize = 64;
 
@@ -47,13 +55,17 @@ struct Parked {
     idle_until_us: u64,
 }
 
-/// When a session that is idle since `now_us` should ask to be parked.
-pub fn park_at_us(now_us: u64) -> u64 {
-    round_up(now_us.saturating_add(PARK_AFTER_US))
+/// When a session that is idle since `now_us`, one of so many, should ask to be parked.
+pub fn park_at_us(now_us: u64, sessions: usize) -> u64 {
+    let (after_us, grain_us) = match sessions > SESSIONS_MANY {
+        true => (PARK_SOON_AFTER_US, GRAIN_SOON_US),
+        false => (PARK_AFTER_US, GRAIN_US),
+    };
+    round_up(now_us.saturating_add(after_us), grain_us)
 }
 
-fn round_up(time_us: u64) -> u64 {
-    time_us.checked_next_multiple_of(GRAIN_US).unwrap_or(NEVER)
+fn round_up(time_us: u64, grain_us: u64) -> u64 {
+    time_us.checked_next_multiple_of(grain_us).unwrap_or(NEVER)
 }
 
 /// What a lot needs from the system.
@@ -84,7 +96,7 @@ impl Lot {
     /// Keeps a connection until bytes come or its time is over. If the system cannot watch it, it is closed, which any
     /// idle connection must expect.
     pub fn park(&self, stream: TcpStream, origin: Rc<Origin>, idle_until_us: u64) {
-        let idle_until_us = round_up(idle_until_us);
+        let idle_until_us = round_up(idle_until_us, GRAIN_US);
         let mut parked = self.parked.borrow_mut();
         let place = parked.vacant_entry();
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;

@@ -9,6 +9,8 @@ use logic::time::Time;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
 use wire::router::{
     ClusterTraffic, Ejection, MemberTraffic, RouteTraffic, RouterReport, Totals, TrafficCounts,
@@ -47,6 +49,30 @@ pub struct MemberCounts {
     pub counts: TrafficCounts,
     pub sessions: SessionCount,
     pub ejection: Option<Ejected>,
+}
+
+/// How long to wait before the next report: ten times as long as the last one took, so that reports of large routers,
+/// which are wanted at every change, never take more than a tenth of a core. Half a second at most.
+#[derive(Debug, Default)]
+pub struct Pace {
+    pause: Duration,
+}
+
+const PAUSES: u32 = 10;
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+impl Pace {
+    /// A report that began then is made.
+    pub fn made(&mut self, began: Instant) {
+        let pause = (began.elapsed() * PAUSES).min(PAUSE_MAX);
+        // Most reports take microseconds.
+        self.pause = if pause < PAUSE_MIN { Duration::ZERO } else { pause };
+    }
+
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
 }
 
 /// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
@@ -142,7 +168,7 @@ impl Summary {
     pub fn of<'t>(
         &mut self,
         router: &RouterName,
-        threads: &'t [ThreadReport],
+        threads: &'t [Arc<ThreadReport>],
         listening: Vec<SocketAddr>,
         problems: Vec<String>,
         now: Time,
@@ -158,9 +184,10 @@ impl Summary {
         };
         let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
         for cluster in names.iter().map(|counts| &counts.cluster) {
-            let of = |thread: &'t ThreadReport| {
-                let found = thread.clusters.iter().find(|counts| counts.cluster == *cluster);
-                (thread.is_stopping, found)
+            let of = |thread: &'t Arc<ThreadReport>| {
+                // They are in the order of their names.
+                let place = thread.clusters.binary_search_by(|counts| counts.cluster.cmp(cluster));
+                (thread.is_stopping, place.ok().map(|place| &thread.clusters[place]))
             };
             let found: Vec<(bool, Option<&ClusterCounts>)> = threads.iter().map(of).collect();
             // A thread that does not know the cluster yet uses no epoch of it; one that stops gives it no new request.
@@ -185,7 +212,7 @@ impl Summary {
         report
     }
 
-    fn routes(&mut self, threads: &[ThreadReport], now: Time) -> Vec<RouteTraffic> {
+    fn routes(&mut self, threads: &[Arc<ThreadReport>], now: Time) -> Vec<RouteTraffic> {
         let mut sums: BTreeMap<&str, (u64, TrafficCounts)> = BTreeMap::new();
         for (name, in_flight, counts) in threads.iter().flat_map(|thread| &thread.routes) {
             let sum = sums.entry(name).or_default();
@@ -204,7 +231,7 @@ impl Summary {
     fn members(&mut self, cluster: &ClusterName, counts: &[&ClusterCounts], now: Time) -> Vec<MemberTraffic> {
         let Some(first) = counts.first() else { return Vec::new() };
         let mut members = Vec::new();
-        for name in first.members.iter().map(|member| &member.member) {
+        for (place, name) in first.members.iter().map(|member| &member.member).enumerate() {
             let (mut latency, mut sessions) = (Histogram::default(), SessionCount::default());
             let mut traffic = MemberTraffic {
                 member: name.clone(),
@@ -218,9 +245,7 @@ impl Summary {
                 counts: TrafficCounts::default(),
                 ejection: None,
             };
-            for member in
-                counts.iter().flat_map(|counts| &counts.members).filter(|member| member.member == *name)
-            {
+            for member in counts.iter().filter_map(|counts| find_member(&counts.members, place, name)) {
                 traffic.requests += member.requests;
                 traffic.failed += member.failed;
                 traffic.counts.merge(&member.counts);
@@ -249,6 +274,12 @@ impl Summary {
         }
         before.per_second
     }
+}
+
+/// The member of that name: mostly at the same place in each thread.
+fn find_member<'c>(counts: &'c [MemberCounts], place: usize, name: &MemberName) -> Option<&'c MemberCounts> {
+    let is_it = |counts: &&MemberCounts| counts.member == *name;
+    counts.get(place).filter(is_it).or_else(|| counts.iter().find(is_it))
 }
 
 fn add(left: Totals, right: Totals) -> Totals {

@@ -133,7 +133,8 @@ impl Session {
         // Not all of the timeouts: every idle session would carry them.
         let (idle_ms, head_ms) = self.client.core.head_timeouts();
         let idle_until_us = self.ticket.in_ms(idle_ms);
-        let mut deadline = park_at_us(self.ticket.now_us()).min(idle_until_us);
+        let mut deadline =
+            park_at_us(self.ticket.now_us(), self.client.core.waits.count()).min(idle_until_us);
         self.client.is_watched = true;
         if !self.client.surplus.is_empty() {
             let bytes = std::mem::take(&mut self.client.surplus);

@@ -22,3 +22,10 @@ pub struct Table {
     /// Of the clusters whose members have `requests_max`.
     pub gates: BTreeMap<ClusterName, Arc<Gate>>,
 }
+
+impl Table {
+    /// How large it is.
+    pub fn routes_and_views(&self) -> usize {
+        self.settings.routes.len() + self.views.len()
+    }
+}

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::listen::ACCEPT_PAUSE;
 use super::lot::{self, Lot};
-use super::report::{ThreadReport, of_thread};
+use super::report::{Pace, ThreadReport, of_thread};
 use super::table::Table;
 use super::takeover::take_over;
 use crate::clock::Clock;
@@ -12,7 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use wire::router::RouterSettings;
@@ -51,7 +51,7 @@ pub enum Order {
 /// Where a data thread leaves its newest report.
 #[derive(Debug, Default)]
 pub struct ReportSlot {
-    pub latest: Mutex<ThreadReport>,
+    pub latest: Mutex<Arc<ThreadReport>>,
 }
 
 #[derive(Debug)]
@@ -133,7 +133,7 @@ async fn run(start: ThreadStart, lot: Lot) {
     // Sessions that are left end with their LocalSet; tasks of this thread end here.
     tasks.shutdown().await;
     let last = of_thread(&core, false).await;
-    *slot.latest.lock().expect("nobody panics while holding it") = last;
+    *slot.latest.lock().expect("nobody panics while holding it") = Arc::new(last);
 }
 
 /// For each address that was asked for, how its sockets are told to end, and the port that they got.
@@ -224,12 +224,17 @@ fn refuse_connection(core: &Core, listener: &Listener, stream: &tokio::net::TcpS
 
 async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<Notify>) {
     let mut ticks = 0_u32;
+    let mut pace = Pace::default();
     loop {
         // Both may be cancelled: a notification that is missed is followed by a report within a second.
         let is_tick = tokio::select! {
             () = core.report_now.notified() => false,
             () = tokio::time::sleep(REPORT_INTERVAL) => true,
         };
+        if !is_tick && !pace.pause().is_zero() {
+            tokio::time::sleep(pace.pause()).await;
+        }
+        let began = Instant::now();
         ticks += u32::from(is_tick);
         core.waits.refresh();
         let pool_idle_ms = core.settings.borrow().timeouts.pool_idle_ms;
@@ -238,7 +243,8 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
             members.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
         });
         let report = of_thread(&core, is_tick && ticks.is_multiple_of(5)).await;
-        *slot.latest.lock().expect("nobody panics while holding it") = report;
+        *slot.latest.lock().expect("nobody panics while holding it") = Arc::new(report);
         reported.notify_one();
+        pace.made(began);
     }
 }

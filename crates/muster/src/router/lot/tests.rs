@@ -3,7 +3,7 @@
 use super::super::accept::take;
 use super::super::core::Core;
 use super::super::tests::stage;
-use super::{Lot, SESSIONS_FREE, watch_for_ever};
+use super::{Lot, SESSIONS_FREE, SESSIONS_MANY, park_at_us, watch_for_ever};
 use crate::clock::Clock;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -98,4 +98,12 @@ fn parked_connections_end_with_their_time_their_client_or_the_router() {
         core.lot.clear();
         assert_eq!(core.connections(), SESSIONS_FREE);
     });
+}
+
+#[test]
+fn a_crowd_is_parked_sooner_than_a_few() {
+    let (few, many) = (park_at_us(1_000_000, SESSIONS_MANY), park_at_us(1_000_000, SESSIONS_MANY + 1));
+    assert!((1_500_000..1_640_000).contains(&few), "{few}");
+    assert!((1_050_000..1_070_000).contains(&many), "{many}");
+    assert_eq!(park_at_us(u64::MAX - 1, 1), u64::MAX);
 }
