@@ -275,10 +275,10 @@ pub fn why_fixed(name: &str, is_request: bool) -> Option<&'static str> {
         "traceparent",
     ];
     let fits = |fixed: &&str| is_same_name(name, fixed);
-    if FRAMING.iter().any(|fixed| fits(&fixed)) {
+    if FRAMING.iter().any(&fits) {
         return Some("it belongs to the framing of messages, which the router alone writes");
     }
-    (is_request && OF_REQUESTS.iter().any(|fixed| fits(&fixed)))
+    (is_request && OF_REQUESTS.iter().any(fits))
         .then_some("the router writes it itself, and members rely on it")
 }
 

@@ -69,8 +69,11 @@ fn join_records(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     }
 }
 
-/// The first record's payload and what follows it; None if it is not complete.
-fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Refusal> {
+/// A record's payload and what follows it.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// The first record; None if it is not complete.
+fn record(bytes: &[u8]) -> Result<Option<Record<'_>>, Refusal> {
     if bytes.first().is_some_and(|kind| *kind != 22) || bytes.get(1).is_some_and(|major| *major != 3) {
         return Err(Refusal::NotTls);
     }

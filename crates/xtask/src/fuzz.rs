@@ -14,8 +14,9 @@ use std::process::Command;
 const TARGETS: [&str; 5] = ["request-head", "chunks", "answer-head", "affinity", "plugin-cfg"];
 /// Bytes of one target's corpus in the repository.
 const CORPUS_MAX_BYTES: usize = 36_000;
-/// Longest input that is tried, and longest that is kept.
+/// Longest input that is tried. Longer ones are slow to try and reach nothing new.
 const INPUT_MAX_BYTES: usize = 4096;
+/// Longest input that is kept: one must not fill the corpus.
 const KEPT_MAX_BYTES: usize = 1500;
 /// Coverage of every edge and comparison, as libFuzzer wants it.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

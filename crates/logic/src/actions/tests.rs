@@ -1,3 +1,5 @@
+//! Redirects, own answers, rewritten targets and changed headers, and which of them are refused.
+
 use super::*;
 
 fn facts(target: &str) -> Facts<'_> {

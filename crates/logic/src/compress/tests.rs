@@ -1,3 +1,5 @@
+//! Which answers go out compressed, and how their heads change.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Lines of the access log, and the patterns that are refused.
+
 use super::*;
 
 const HEAD: &[u8] = b"GET /new HTTP/1.1\r\nHost: shop:80\r\nUser-Agent: \"x\\\r\nReferer: http://a/\xe4\r\n\

@@ -14,7 +14,6 @@ use super::xml::Place;
 use crate::limits::{CLUSTER_MEMBERS_MAX, PLUGIN_CFG_POST_BUFFER_MAX_BYTES, PLUGIN_CFG_ROUTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use wire::id::{ClusterName, Epoch, MemberName, NAME_LENGTH_MAX};
 use wire::settings::{PathKind, RouteActions, RouteSettings};
 use wire::view::{
@@ -439,11 +438,11 @@ impl Served {
     }
 
     /// Addresses of names, as earlier views of the same servers have them.
-    pub fn addresses_in(&self, old: &[Arc<View>]) -> BTreeMap<String, IpAddr> {
+    pub fn addresses_in(&self, old: &[impl AsRef<View>]) -> BTreeMap<String, IpAddr> {
         let member = |target: &Target| {
             let view = &self.plain_views[target.view];
             let name = &view.members[target.member].name;
-            let old = old.iter().find(|old| old.cluster == view.cluster)?;
+            let old = old.iter().map(AsRef::as_ref).find(|old| old.cluster == view.cluster)?;
             let member = old.members.iter().find(|member| member.name == *name)?;
             let secure = member.secure.as_ref().filter(|_| target.is_secure);
             let address = secure.map_or(member.address, |secure| secure.address)?;

@@ -1,3 +1,5 @@
+//! Rates and bursts of callers, and the bounds of the table.
+
 use super::*;
 use crate::seed::Chance;
 

@@ -39,7 +39,7 @@ pub fn levels(builder: &mut Builder<'_>, route: &Reader<'_>) -> (Vec<Vec<Cluster
         },
     };
     let key = written.first().copied().unwrap_or("cluster");
-    if written.first().is_some() {
+    if !written.is_empty() {
         check_names(builder, &route.path(key), &names);
     }
     let levels: Vec<Vec<ClusterName>> =

@@ -187,7 +187,8 @@ fn traffic(page: &mut Page, what: &str, all: &[(&[(&str, &str)], &TrafficCounts)
             page.sample(&name, &joined(labels, ("class", class)), number as f64);
         }
     }
-    let sums: [(&str, &str, fn(&TrafficCounts) -> u64); 3] = [
+    type Value = fn(&TrafficCounts) -> u64;
+    let sums: [(&str, &str, Value); 3] = [
         ("received_bytes_total", "Bytes of requests, heads and bodies.", |counts| counts.bytes_in),
         ("sent_bytes_total", "Bytes of answers, heads and bodies.", |counts| counts.bytes_out),
         ("retries_total", "Attempts that failed and that another one followed.", |counts| counts.retries),

@@ -33,7 +33,6 @@ impl Exchange {
 
     /// Sends what is at hand of the request. An error means that the member took nothing.
     pub fn begin(&mut self, request: &Request) -> io::Result<()> {
-        self.reply.set_cookie = request.room.as_ref().and_then(|held| held.set_cookie.clone());
         self.upload = Upload::begin(&mut self.connection, request)?;
         self.reply.keeps_continue = self.upload.is_held();
         Ok(())
@@ -102,7 +101,7 @@ impl Exchange {
         }
         let most = if reply.state == State::AwaitHead { HEAD_READ_BYTES } else { SCRATCH_BYTES };
         let read = poll_read_some(&core.scratch, most, connection, context, |bytes| {
-            reply.take(core, request.asked, request.route.special.as_ref(), stream, bytes)
+            reply.take(core, request, stream, bytes)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

@@ -13,6 +13,7 @@ mod connect;
 mod control;
 mod core;
 mod exchange;
+mod finish;
 mod forward;
 mod gate;
 pub mod handover;

@@ -327,7 +327,7 @@ impl Clusters for Read<'_, '_> {
         let Some(affinity) = self.target.affinity_of(&view) else { return };
         let keys = self.asking.core.cookie_keys.borrow();
         let values = session_values(&keys, &view, affinity, self.asking.head);
-        let _ = affinity::clone_ids_of(values, affinity).any(|id| look(id));
+        let _ = affinity::clone_ids_of(values, affinity).any(look);
     }
 
     fn key(&self, cluster: usize) -> u64 {

@@ -6,7 +6,7 @@
 use super::actions::Special;
 use super::compress::{Compressor, change_head, judge_head};
 use super::core::Core;
-use super::request::VIA;
+use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, Stream};
 use logic::compress::Verdict;
@@ -46,8 +46,6 @@ pub struct Reply {
     pub keeps_continue: bool,
     pub has_continued: bool,
     unchunk: bool,
-    /// Goes with the final head.
-    pub set_cookie: Option<Box<str>>,
     /// Carries a large body past this process.
     pipe: Option<Pipe>,
 }
@@ -88,7 +86,6 @@ impl Reply {
             keeps_continue: false,
             has_continued: false,
             unchunk: false,
-            set_cookie: None,
             pipe: None,
         }
     }
@@ -151,8 +148,7 @@ impl Reply {
     pub fn take(
         &mut self,
         core: &Core,
-        asked: Asked,
-        special: Option<&Special>,
+        request: &Request,
         client: &mut Stream,
         bytes: &[u8],
     ) -> Result<(), Fault> {
@@ -169,11 +165,11 @@ impl Reply {
                     self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
                 }
                 let Some(rare) = self.rare.take() else {
-                    return self.take_heads(core, asked, special, client, bytes);
+                    return self.take_heads(core, request, client, bytes);
                 };
                 let mut joined = rare.partial_head;
                 joined.extend_from_slice(bytes);
-                self.take_heads(core, asked, special, client, &joined)
+                self.take_heads(core, request, client, &joined)
             }
         }
     }
@@ -182,11 +178,11 @@ impl Reply {
     fn take_heads(
         &mut self,
         core: &Core,
-        asked: Asked,
-        special: Option<&Special>,
+        request: &Request,
         client: &mut Stream,
         mut bytes: &[u8],
     ) -> Result<(), Fault> {
+        let asked = request.asked;
         let settings = core.settings.borrow();
         let limits = HeadLimits {
             size_max_bytes: settings.limits.head_size_max_bytes as usize,
@@ -212,11 +208,11 @@ impl Reply {
                 bytes = rest;
                 continue;
             }
-            match special {
+            match request.route.special.as_ref() {
                 None => head.write(VIA, &mut out),
                 Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
             }
-            if let Some(cookie) = &self.set_cookie {
+            if let Some(cookie) = request.room.as_ref().and_then(|held| held.set_cookie.as_deref()) {
                 add_cookie(&mut out, cookie);
             }
             self.head_bytes_sent += out.len() as u32;

@@ -19,6 +19,7 @@ use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::plugin_cfg;
 use logic::retry::{self, Failure, Fault, Verdict};
 use std::rc::Rc;
+use wire::router::RouterSettings;
 
 /// Our name in Via.
 pub const VIA: &str = "muster";
@@ -176,84 +177,124 @@ pub fn admit(core: &Core, caller: Caller<'_>, bytes: &[u8]) -> Admission {
     if framing.is_in_trailers() && bytes.len() < limits.size_max_bytes {
         return Admission::Incomplete;
     }
-    let used = head.length + step.used;
-    let refuse = |fault, reason| {
-        let mut refused = Refused::of(&head, framing.is_done(), fault, reason);
-        refused.route = route.as_ref().map(|(_, route)| route.clone());
-        Admission::Refused { refused, used }
-    };
-    if !caller.origin.allows(head.host_name()) {
-        return refuse(Fault::WrongHost, "the connection was made for a host of another certificate".into());
-    }
-    let is_secure = caller.origin.is_secure();
-    let scheme = if is_secure { "https" } else { "http" };
-    let mut changed = match actions.map(|actions| actions::early(actions, core, &head, caller, scheme)) {
-        None => None,
-        Some(Early::Goes(changed)) => Some(changed),
-        Some(Early::Refused(fault, reason)) => return refuse(fault, reason),
-        Some(Early::Answered(message)) => {
-            let (_, route) = route.expect("actions are those of a route");
-            let answered = Answered::of(&head, framing.is_done(), message, route);
-            return Admission::Answered { answered: Box::new(answered), used };
+    let (settings, head, body) = (&*settings, &head, &rest[..step.used]);
+    Arrived { core, settings, caller, head, framing, body, body_bytes: step.data as u64, route }.admit()
+}
+
+/// A well-formed request with as much of its body as came with its head.
+struct Arrived<'a, 'h, 's> {
+    core: &'a Core,
+    settings: &'a RouterSettings,
+    caller: Caller<'a>,
+    head: &'a RequestHead<'h, 's>,
+    /// What is left of its body.
+    framing: Framing,
+    /// As it came.
+    body: &'a [u8],
+    body_bytes: u64,
+    route: Option<(usize, Rc<RouteState>)>,
+}
+
+impl Arrived<'_, '_, '_> {
+    /// Finds out who answers it: the router, or which member.
+    fn admit(self) -> Admission {
+        let Self { core, caller, head, .. } = self;
+        let used = self.used();
+        if !caller.origin.allows(head.host_name()) {
+            let reason = "the connection was made for a host of another certificate";
+            return self.refuse(Fault::WrongHost, reason.into());
         }
-    };
-    let now = core.now();
-    let found = find_target(core, route.as_ref().map(|(index, _)| *index)).and_then(|target| {
-        let client = &*caller.origin.address;
-        let asking = Asking { core, head: &head, client, is_secure, tried: &[], now, is_called: false };
-        Ok((target.admit(&asking)?, target))
-    });
-    let (picked, target) = match found {
-        Ok(found) => found,
-        Err((fault, reason)) => return refuse(fault, reason),
-    };
-    if let Some(trace) = settings.trace {
-        trace::follow(trace, core, &head, changed.get_or_insert_default());
+        let scheme = self.scheme();
+        let actions = self.route.as_ref().and_then(|(_, route)| route.actions.as_ref());
+        let changed = match actions.map(|actions| actions::early(actions, core, head, caller, scheme)) {
+            None => None,
+            Some(Early::Goes(changed)) => Some(changed),
+            Some(Early::Refused(fault, reason)) => return self.refuse(fault, reason),
+            Some(Early::Answered(message)) => {
+                let (_, route) = self.route.expect("actions are those of a route");
+                let answered = Answered::of(head, self.framing.is_done(), message, route);
+                return Admission::Answered { answered: Box::new(answered), used };
+            }
+        };
+        let found = find_target(core, self.route.as_ref().map(|(index, _)| *index)).and_then(|target| {
+            let (client, is_secure) = (&*caller.origin.address, caller.origin.is_secure());
+            let asking =
+                Asking { core, head, client, is_secure, tried: &[], now: core.now(), is_called: false };
+            Ok((target.admit(&asking)?, target))
+        });
+        match found {
+            Ok((picked, target)) => {
+                Admission::Admitted { request: self.written(picked, target, changed), used }
+            }
+            Err((fault, reason)) => self.refuse(fault, reason),
+        }
     }
-    let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
-    let mut buffer = core.take_buffer();
-    let add = Forwarding {
-        client: &caller.origin.address,
-        is_trusted: caller.origin.is_trusted,
-        scheme,
-        via: VIA,
-        is_http2: caller.is_http2,
-        private: private_headers(&picked.cluster, &head, caller),
-        certificate: CertificateHeader {
-            dropped: &core.certificate_headers.borrow(),
-            added: caller.origin.client_certificate(),
-        },
-    };
-    head.write_changed(&add, &changes, &mut buffer);
-    let head_length = buffer.len();
-    buffer.extend_from_slice(&rest[..step.used]);
-    let started_us = core.waits.now_us();
-    let (_, route) = route.expect("a member is that of a route");
-    let request = core.keep_request(Request {
-        target,
-        cluster: picked.cluster,
-        route: OnRoute::begin(route, changed.and_then(|changed| changed.special)),
-        member: picked.member,
-        room: picked.room,
-        asked: Asked {
-            is_head: head.is_head(),
-            is_version_11: head.is_version_11,
-            keep_alive: head.keep_alive && !core.is_stopping.get(),
-            upgrade: head.upgrade.is_some(),
-        },
-        framing,
-        is_idempotent: head.is_idempotent(),
-        expects_continue: head.expects_continue,
-        retries: 0,
-        buffer,
-        head_length,
-        is_replayable: true,
-        body_bytes: step.data as u64,
-        started_us,
-        deadline_us: deadline(started_us, settings.timeouts.request_ms),
-        silences: 0,
-    });
-    Admission::Admitted { request, used }
+
+    /// So many bytes are its own.
+    fn used(&self) -> usize {
+        self.head.length + self.body.len()
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.caller.origin.is_secure() { "https" } else { "http" }
+    }
+
+    fn refuse(&self, fault: Fault, reason: String) -> Admission {
+        let mut refused = Refused::of(self.head, self.framing.is_done(), fault, reason);
+        refused.route = self.route.as_ref().map(|(_, route)| route.clone());
+        Admission::Refused { refused, used: self.used() }
+    }
+
+    /// Writes it anew for its member.
+    fn written(self, picked: Picked, target: Rc<Target>, mut changed: Option<Changed>) -> Box<Request> {
+        let Self { core, settings, caller, head, .. } = self;
+        if let Some(trace) = settings.trace {
+            trace::follow(trace, core, head, changed.get_or_insert_default());
+        }
+        let changes = changed.as_ref().map_or_else(HeadChanges::default, Changed::head);
+        let mut buffer = core.take_buffer();
+        let add = Forwarding {
+            client: &caller.origin.address,
+            is_trusted: caller.origin.is_trusted,
+            scheme: self.scheme(),
+            via: VIA,
+            is_http2: caller.is_http2,
+            private: private_headers(&picked.cluster, head, caller),
+            certificate: CertificateHeader {
+                dropped: &core.certificate_headers.borrow(),
+                added: caller.origin.client_certificate(),
+            },
+        };
+        head.write_changed(&add, &changes, &mut buffer);
+        let head_length = buffer.len();
+        buffer.extend_from_slice(self.body);
+        let started_us = core.waits.now_us();
+        let (_, route) = self.route.expect("a member is that of a route");
+        core.keep_request(Request {
+            target,
+            cluster: picked.cluster,
+            route: OnRoute::begin(route, changed.and_then(|changed| changed.special)),
+            member: picked.member,
+            room: picked.room,
+            asked: Asked {
+                is_head: head.is_head(),
+                is_version_11: head.is_version_11,
+                keep_alive: head.keep_alive && !core.is_stopping.get(),
+                upgrade: head.upgrade.is_some(),
+            },
+            framing: self.framing,
+            is_idempotent: head.is_idempotent(),
+            expects_continue: head.expects_continue,
+            retries: 0,
+            buffer,
+            head_length,
+            is_replayable: true,
+            body_bytes: self.body_bytes,
+            started_us,
+            deadline_us: deadline(started_us, settings.timeouts.request_ms),
+            silences: 0,
+        })
+    }
 }
 
 /// The port that the client asked for: that of Host, else the usual one.

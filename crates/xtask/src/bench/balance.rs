@@ -37,6 +37,7 @@ const CLIENTS: usize = 192;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Longest wait for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a process to listen. It takes well under a second on a machine that does nothing else.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 /// With slow members: at most a third of either of HAProxy's.
 const SLOW_BAR: f64 = 1.0 / 3.0;
