@@ -74,7 +74,10 @@ fn check_written(head: &RequestHead<'_, '_>, written: &[u8]) {
     assert_eq!(values(&fields, "x-forwarded-proto"), [b"https"]);
     assert_eq!(values(&fields, "forwarded").len(), 1);
     assert_eq!(values(&fields, "$wssc"), [b"https"]);
-    assert!(values(&fields, "$wsra").len() == 1 && values(&fields, "$wscc").is_empty());
+    // One of each is ours: a stranger's would be a second.
+    assert_eq!(values(&fields, "$wsra"), [b"2001:db8::1"]);
+    assert_eq!(values(&fields, "$wscc"), [b"MIIB"]);
+    assert_eq!(values(&fields, "$wscs"), [b"TLS_AES_128_GCM_SHA256"]);
     // What concerns one connection stays there.
     for name in ["te", "keep-alive", "proxy-connection", "http2-settings"] {
         assert!(values(&fields, name).is_empty(), "{name} is passed on");

@@ -274,7 +274,10 @@ fn connect_timeout_marks_down_and_fails_over_whatever_the_method() {
     assert_eq!(counts(&answers(&router, "/", 5), "a"), 5);
     let others = started.elapsed() - first;
     // Without the mark each of the five would wait for a second.
-    assert!(others < Duration::from_secs(4), "the first took {first:?} and marked it; the others took {others:?}");
+    assert!(
+        others < Duration::from_secs(4),
+        "the first took {first:?} and marked it; the others took {others:?}"
+    );
     assert_eq!(a.take().iter().filter(|got| got.body == b"once").count(), 1);
 }
 
