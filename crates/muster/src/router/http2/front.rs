@@ -6,8 +6,8 @@
 use super::carrier::Shared;
 use super::request_stream::{Company, RequestStream, Seat};
 use super::{
-    CONNECTION_WINDOW_BYTES, HEADER_ROOM_BYTES, STREAM_UNSENT_MAX_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
-    UNSEEN_RESETS_MAX,
+    CLIENT_SMALL_FRAMES_BYTES, CONNECTION_WINDOW_BYTES, HEADER_ROOM_BYTES, STREAM_UNSENT_MAX_BYTES,
+    STREAM_WINDOW_BYTES, STREAMS_MAX, UNSEEN_RESETS_MAX,
 };
 use crate::router::core::Core;
 use crate::router::origin::Origin;
@@ -110,6 +110,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(list_size)
         .max_send_buffer_size(STREAM_UNSENT_MAX_BYTES)
+        .data_frame_budget(CLIENT_SMALL_FRAMES_BYTES)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .enable_connect_protocol();
     builder

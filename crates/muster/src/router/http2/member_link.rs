@@ -5,7 +5,9 @@
 
 use super::carrier::Shared;
 use super::member_stream::MemberStream;
-use super::{CONNECTION_WINDOW_BYTES, STREAM_UNSENT_MAX_BYTES, STREAM_WINDOW_BYTES};
+use super::{
+    CONNECTION_WINDOW_BYTES, MEMBER_SMALL_FRAMES_BYTES, STREAM_UNSENT_MAX_BYTES, STREAM_WINDOW_BYTES,
+};
 use crate::router::core::Core;
 use crate::router::streams::Stream;
 use bytes::Bytes;
@@ -52,6 +54,7 @@ impl Link {
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(HEADER_LIST_MAX_BYTES)
+            .data_frame_budget(MEMBER_SMALL_FRAMES_BYTES)
             .max_send_buffer_size(STREAM_UNSENT_MAX_BYTES);
         // Does not wait: what it writes is collected by the carrier.
         let (sender, connection) = builder.handshake(carrier.clone()).await.map_err(super::broken)?;

@@ -27,6 +27,11 @@ const STREAMS_MAX: u32 = 128;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same for all streams of a connection: one stream that stands still must not stop the others.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What the h2 crate may keep for small DATA frames that are not passed on yet: it counts 256 bytes for each, and ends
+/// the connection beyond that. 64 MiB for a member, which is one of ours: the whole window in the smallest frames of
+/// gRPC (five bytes). 4 MiB for a client: the same for one stream.
+const MEMBER_SMALL_FRAMES_BYTES: usize = 64 * 1024 * 1024;
+const CLIENT_SMALL_FRAMES_BYTES: usize = 4 * 1024 * 1024;
 /// Body bytes that a stream may have waiting here for the peer's window or socket. 64 KiB: one read of the thread.
 const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// Room that each header takes in the size of a list of headers (RFC 9113, 6.5.2).
