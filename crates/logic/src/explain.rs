@@ -166,10 +166,11 @@ pub(crate) fn parse(url: &str) -> Result<Target<'_>, String> {
     if url.starts_with('/') {
         return Ok(Target { host: "", port: None, path: url });
     }
-    let rest = match url.split_once("://") {
-        Some(("http" | "https", rest)) => rest,
+    let (usual_port, rest) = match url.split_once("://") {
+        Some(("https", rest)) => (Some(443), rest),
+        Some(("http", rest)) => (None, rest),
         Some((scheme, _)) => return Err(format!("{url:?} has the scheme {scheme}; routers know http")),
-        None => url,
+        None => (None, url),
     };
     let rest = rest.split('#').next().unwrap_or(rest);
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -181,7 +182,7 @@ pub(crate) fn parse(url: &str) -> Result<Target<'_>, String> {
     if host.is_empty() {
         return Err(format!("{url:?} names no host"));
     }
-    Ok(Target { host, port, path })
+    Ok(Target { host, port: port.or(usual_port), path })
 }
 
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {

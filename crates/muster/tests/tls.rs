@@ -548,7 +548,10 @@ fn a_member_speaks_http2_over_tls_with_clients_of_all_versions() {
     let own = authority.sign(&scratch, "own", &["shop.example"]);
     let pair = authority.sign(&scratch, "member", &["member.internal"]);
     let (secure, member, other) = (free_address(), free_address(), free_address());
-    let lines = format!("ssl_certificate {}; ssl_certificate_key {};", pair.certificate, pair.key);
+    let lines = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.2 TLSv1.3;",
+        pair.certificate, pair.key
+    );
     let _nginx = nginx(&scratch, &[(member, "ssl http2", &lines), (other, "ssl", &lines)]);
     let tls = format!(
         "http2 = true\ntls = true\ntls_server_name = \"member.internal\"\ntls_authorities = \"{}\"\n",

@@ -186,5 +186,7 @@ fn what_is_no_url_is_refused() {
         assert_eq!(explain(url, None, &[], std::iter::empty()), Err(reason.to_owned()));
     }
     assert_eq!(parse("http://[::1]:80/x").map(|it| (it.host, it.port)), Ok(("[::1]", Some(80))));
+    assert_eq!(parse("https://x/").map(|it| it.port), Ok(Some(443)));
+    assert_eq!(parse("https://x:8443/").map(|it| it.port), Ok(Some(8443)));
     assert_eq!(parse("http://[::1]?q").map(|it| (it.host, it.path)), Ok(("[::1]", "/")));
 }

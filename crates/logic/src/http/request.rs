@@ -6,6 +6,7 @@ use super::body::Framing;
 use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, named, scan};
 use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
+use crate::actions::is_same_name;
 use httparse::Header;
 
 /// Bounds that the configuration sets.
@@ -313,8 +314,7 @@ impl<'b> RequestHead<'b, '_> {
     /// Appends the head as a member gets it, with what its route changes. Framing and Host stay what they are.
     pub fn write_changed(&self, add: &Forwarding<'_>, changes: &HeadChanges<'_>, out: &mut Vec<u8>) {
         let private = if self.keeps_private(add) { 0 } else { self.scan.private };
-        let is_certificate =
-            |name: &str| add.certificate.dropped.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let is_certificate = |name: &str| add.certificate.dropped.iter().any(|own| is_same_name(name, own));
         let certificate = if add.certificate.dropped.is_empty() { 0 } else { self.named(is_certificate) };
         let private = private | certificate;
         let forwarded = if add.is_trusted { 0 } else { self.scan.forwarded };

@@ -284,7 +284,8 @@ fn host_name_and_path_leave_out_port_and_query() {
 
 #[test]
 fn nobody_but_us_says_which_certificate_a_client_has() {
-    let bytes = b"GET / HTTP/1.1\r\nHost: x\r\nclient-CERT: :forged:\r\nX: 1\r\n\r\n";
+    let bytes =
+        b"GET / HTTP/1.1\r\nHost: x\r\nclient-CERT: :forged:\r\nclient_cert: :forged:\r\nX: 1\r\n\r\n";
     let dropped = ["Client-Cert".to_owned()];
     let certificate = CertificateHeader { dropped: &dropped, added: None };
     let text = head_of(bytes, &Forwarding { certificate, ..ADD });

@@ -45,6 +45,9 @@ fn completed(example: &str) -> String {
     clusters.extend(clusters.is_empty().then_some("shop"));
     clusters.sort_unstable();
     clusters.dedup();
+    if clusters.len() > 1 && !example.contains("routes]]") {
+        text += &format!("\n[[routers.front.routes]]\ncluster = \"{}\"\n", clusters[0]);
+    }
     for cluster in clusters {
         if !example.contains(&format!("[clusters.{cluster}.members.")) {
             text += &format!("\n[clusters.{cluster}.members.one]\naddress = \"10.0.0.1:8080\"\n");

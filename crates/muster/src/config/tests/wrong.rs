@@ -504,9 +504,30 @@ fn routes_that_cannot_be() {
           key:     routers.front.routes[1]
           allowed: a router has one route for each host, port, path and kind of path"#]],
     );
-    check_added(&with("path = \"/shop\"\npath_kind = \"extension\""), expect![[""]]);
-    check_added(&with("path = \"/*.jsp/x\"\npath_kind = \"extension\""), expect![[""]]);
-    check_added(&with("port = 65536"), expect![[""]]);
+    check_added(
+        &with("path = \"/shop\"\npath_kind = \"extension\""),
+        expect![[r#"
+        muster.toml:10:8: M1008: `path_kind` is `extension`, and `/shop` has no ending to look for
+          key:     routers.front.routes[0].path
+          value:   "/shop"
+          allowed: a folder and an ending, such as "/*.jsp""#]],
+    );
+    check_added(
+        &with("path = \"/*.jsp/x\"\npath_kind = \"extension\""),
+        expect![[r#"
+        muster.toml:10:8: M1008: `path_kind` is `extension`, and `/*.jsp/x` has no ending to look for
+          key:     routers.front.routes[0].path
+          value:   "/*.jsp/x"
+          allowed: a folder and an ending, such as "/*.jsp""#]],
+    );
+    check_added(
+        &with("port = 65536"),
+        expect![[r#"
+        muster.toml:10:8: M1004: the number is too large
+          key:     routers.front.routes[0].port
+          value:   65536
+          allowed: an integer from 0 to 65535"#]],
+    );
 }
 
 #[test]
