@@ -187,6 +187,11 @@ impl Control {
     ) {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Before it listens: whoever sees it listen may send a SIGHUP, which would otherwise end it.
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
+        };
         self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), view)).collect();
         match taken {
             Some(taken) => self.use_taken(taken).await,
@@ -198,10 +203,6 @@ impl Control {
         let reported = self.reported.clone();
         let mut has_requests = true;
         let stop_seen = stopped.clone();
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
-        };
         loop {
             // Every branch may be cancelled: each takes a message only when it returns one, and nothing else waits.
             tokio::select! {

@@ -227,23 +227,25 @@ impl FileSource {
     pub fn follow(self, stop: watch::Receiver<bool>) -> Link {
         let (to_manager, unheard) = mpsc::channel(1);
         let (events_in, events) = mpsc::channel(QUEUE_MAX);
-        tokio::task::spawn_local(self.follow_on(stop, events_in, unheard));
-        Link { to_manager, events }
-    }
-
-    async fn follow_on(
-        mut self,
-        mut stop: watch::Receiver<bool>,
-        events: mpsc::Sender<LinkEvent>,
-        mut unheard: mpsc::Receiver<ToManager>,
-    ) {
-        let mut hang_up = match signal(SignalKind::hangup()) {
+        // Now and not in the task: one that comes before the task runs must count too.
+        let hang_up = match signal(SignalKind::hangup()) {
             Ok(hang_up) => Some(hang_up),
             Err(error) => {
                 tracing::warn!(%error, "SIGHUP will not reload the file");
                 None
             }
         };
+        tokio::task::spawn_local(self.follow_on(stop, hang_up, events_in, unheard));
+        Link { to_manager, events }
+    }
+
+    async fn follow_on(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        mut hang_up: Option<Signal>,
+        events: mpsc::Sender<LinkEvent>,
+        mut unheard: mpsc::Receiver<ToManager>,
+    ) {
         let mut look_at = tokio::time::Instant::now() + self.refresh_interval();
         let mut look_up_at = tokio::time::Instant::now() + self.names_interval();
         loop {
