@@ -383,7 +383,10 @@ impl RouteState {
 
 /// Counts a request as under way on its route until it is dropped.
 #[derive(Debug)]
-pub struct OnRoute(Rc<RouteState>);
+pub struct OnRoute {
+    state: Rc<RouteState>,
+    is_over: bool,
+}
 
 impl OnRoute {
     pub fn begin(route: Rc<RouteState>, special: Option<Special>) -> Self {
@@ -392,7 +395,14 @@ impl OnRoute {
             None => route,
         };
         route.counts.in_flight.set(route.counts.in_flight.get() + 1);
-        Self(route)
+        Self { state: route, is_over: false }
+    }
+
+    /// The request is over, although its place is kept for another one.
+    pub fn end(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.state.counts.in_flight.set(self.state.counts.in_flight.get() - 1);
+        }
     }
 }
 
@@ -400,13 +410,13 @@ impl std::ops::Deref for OnRoute {
     type Target = Rc<RouteState>;
 
     fn deref(&self) -> &Rc<RouteState> {
-        &self.0
+        &self.state
     }
 }
 
 impl Drop for OnRoute {
     fn drop(&mut self) {
-        self.0.counts.in_flight.set(self.0.counts.in_flight.get() - 1);
+        self.end();
     }
 }
 

@@ -199,6 +199,7 @@ impl Core {
     /// Takes back the place and the buffer of a request that is over.
     pub fn give_request(&self, mut request: Box<Request>) {
         request.room = None;
+        request.route.end();
         self.give_buffer(std::mem::take(&mut request.buffer));
         let mut spare = self.spare_requests.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX {
