@@ -57,45 +57,56 @@ pub fn explain<'a>(
         explanation.why.push("The router answers itself; no member sees the request.".into());
         return Ok(explanation);
     }
+    let views: Vec<&View> = views.collect();
+    Ok(explain_choice(explanation, route, &router.zone, &views, (cookie, path)))
+}
+
+/// Who of the route's clusters would get a request with that cookie and path.
+fn explain_choice(
+    mut explanation: Explanation,
+    route: &RouteSettings,
+    zone: &str,
+    views: &[&View],
+    (cookie, path): (Option<&str>, &[u8]),
+) -> Explanation {
     let clusters: Vec<&ClusterName> = route.clusters().collect();
     if let [only] = clusters[..] {
         explanation.cluster = Some(only.clone());
     }
     if clusters.is_empty() {
-        return Ok(explanation);
+        return explanation;
     }
-    let views: Vec<&View> = views.collect();
     let view_of = |cluster: &&ClusterName| views.iter().find(|view| view.cluster == **cluster).copied();
     let of_clusters: Vec<Option<&View>> = clusters.iter().map(view_of).collect();
     if of_clusters.iter().all(Option::is_none) {
         let names: Vec<&str> = clusters.iter().map(|cluster| cluster.0.as_str()).collect();
         let text = format!("Nothing is known of cluster {} yet; the router answers 503.", names.join(" or "));
         explanation.why.push(text);
-        return Ok(explanation);
+        return explanation;
     }
     let keeps = |view: &&&View| route.affinity.is_some() || view.affinity.is_some();
     for view in of_clusters.iter().flatten().filter(|view| !keeps(view)) {
         explanation.why.push(format!("Cluster {} keeps no conversations together.", view.cluster));
     }
     let cookies = cookie.map(str::as_bytes);
-    let is_signed = |view: &&View| {
+    let reads_signed = |view: &View| {
         let affinity = route.affinity.as_ref().or(view.affinity.as_ref());
         affinity.is_some_and(|affinity| affinity.kind == AffinityKind::Own)
             && !spread::read_session(route, view, cookies.into_iter(), path).0.is_empty()
     };
-    if of_clusters.iter().flatten().copied().any(|view| is_signed(&view)) {
+    if of_clusters.iter().flatten().copied().any(reads_signed) {
         explanation.why.push(
             "The cookie's signature is taken to be right: only routers have the keys, and they pass over a cookie that \
              none of these keys has signed."
                 .into(),
         );
     }
-    let explained = spread::explain(route, &router.zone, &of_clusters, &|view| {
+    let explained = spread::explain(route, zone, &of_clusters, &|view| {
         spread::read_session(route, view, cookies.into_iter(), path)
     });
     fill(&mut explanation, route, &of_clusters, &explained);
     explanation.why.extend(explained.why);
-    Ok(explanation)
+    explanation
 }
 
 /// Puts names to what was explained.

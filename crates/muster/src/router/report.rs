@@ -60,6 +60,7 @@ pub struct Pace {
 
 const PAUSES: u32 = 10;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Half a second: whoever looks at figures does not wait longer for them.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 impl Pace {
