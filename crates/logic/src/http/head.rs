@@ -78,17 +78,29 @@ pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
+/// Whether two names are the same but for capitals, eight bytes at a time. Both are tokens, as the parser has checked: of
+/// their bytes only letters, and `^` and `~`, which no name that we know has, differ by nothing but this bit.
 fn is(name: &str, other: &str) -> bool {
-    name.eq_ignore_ascii_case(other)
+    const SMALL: u8 = 0x20;
+    let (name, other) = (name.as_bytes(), other.as_bytes());
+    if name.len() != other.len() {
+        return false;
+    }
+    let (words, rest) = name.as_chunks::<8>();
+    let (other_words, other_rest) = other.as_chunks::<8>();
+    let small = |word: &[u8; 8]| u64::from_ne_bytes(*word) | u64::from_ne_bytes([SMALL; 8]);
+    words.iter().zip(other_words).all(|(a, b)| small(a) == small(b))
+        && rest.iter().zip(other_rest).all(|(a, b)| a | SMALL == b | SMALL)
 }
 
 /// Like `is`, with `_` for `-`: how servers that map header names to variables would read it.
 fn is_mapped(name: &str, other: &str) -> bool {
-    name.len() == other.len()
-        && name
-            .bytes()
-            .zip(other.bytes())
-            .all(|(a, b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
+    is(name, other) || (name.len() == other.len() && is_mapped_by_byte(name, other))
+}
+
+fn is_mapped_by_byte(name: &str, other: &str) -> bool {
+    let mut bytes = name.bytes().zip(other.bytes());
+    bytes.all(|(a, b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
 }
 
 /// X-Forwarded-Port, -Prefix, -Ssl and so on: applications take them for a proxy's word.
@@ -301,4 +313,28 @@ pub(super) fn is_method(method: &str) -> bool {
 /// A protocol name as in `Upgrade: websocket`.
 pub(super) fn is_protocol(value: &[u8]) -> bool {
     !value.is_empty() && value.len() <= 64 && value.iter().all(|byte| is_token_byte(*byte) || *byte == b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is, is_mapped};
+
+    #[test]
+    fn names_are_the_same_but_for_capitals_and_only_then() {
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        for known in ["te", "host", "$wssn", "http2-settings", "x-forwarded-proto", "_ws_haprt_wlmversion"] {
+            assert!(is(known, known) && is(&known.to_uppercase(), known) && !is("", known));
+            assert!(!is(&known[1..], known) && !is(&format!("{known}s"), known));
+            for at in 0..known.len() {
+                for byte in (0_u8..128).filter(token) {
+                    let mut other = known.as_bytes().to_vec();
+                    other[at] = byte;
+                    let other = String::from_utf8(other).expect("ASCII");
+                    assert_eq!(is(&other, known), other.eq_ignore_ascii_case(known), "{other}");
+                    let is_as_mapped = other.to_lowercase().replace('_', "-") == known.replace('_', "-");
+                    assert_eq!(is_mapped(&other, &known.replace('_', "-")), is_as_mapped, "{other}");
+                }
+            }
+        }
+    }
 }
