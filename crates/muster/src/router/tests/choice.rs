@@ -10,9 +10,12 @@ use std::time::Duration;
 use wire::settings::{RouteSettings, Spread};
 use wire::view::{AffinityKind, RunState};
 
+/// Who has come to the door, and how many were let through.
+type Behind = (Vec<String>, usize);
+
 /// A member's door: each request is noted by its path, and answered once it is let through.
 #[derive(Clone, Default)]
-struct Door(Arc<(Mutex<(Vec<String>, usize)>, Condvar)>);
+struct Door(Arc<(Mutex<Behind>, Condvar)>);
 
 impl Door {
     /// Lets so many requests through, now or later.
