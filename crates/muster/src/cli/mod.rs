@@ -29,7 +29,8 @@ Examples:
   muster demo                        a whole cell on this machine, to try it out
   muster check && muster run         this node's part of the cell of ./muster.toml
   muster apply new.toml              change the running cell in place
-  muster status --watch              see it live
+  muster status --watch              see it live; muster top has the busiest first
+  muster explain http://shop/cart    who would get this request, and why
 
 Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 the cell was not reached, 4 Muster's fault.";
 
@@ -62,9 +63,9 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell
     Node(node::Args),
-    /// Run a router without a cell, from a plugin-cfg.xml; replace routers' processes while they serve
+    /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
-    /// Judge, merge, compare, explain and write plugin-cfg.xml, the file of the WebSphere plug-in
+    /// Judge, merge, compare, explain and write files of the WebSphere plug-in
     PluginCfg(plugin_cfg::Args),
     /// Print the JSON schema of the configuration
     Schema(generate::SchemaArgs),

@@ -18,9 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   muster plugin-cfg check plugin-cfg.xml                     what is wrong with it, and what to do
   muster plugin-cfg explain http://shop/cart plugin-cfg.xml  where a request would go, and why
-  muster plugin-cfg diff old.xml new.xml                     what a change does, not how it is written
+  muster plugin-cfg diff old.xml new.xml                     what a change does
   muster plugin-cfg merge a.xml b.xml --output merged.xml    several cells as one
-  muster plugin-cfg write plugin-cfg.xml                     the running cell, for web servers in front of it";
+  muster plugin-cfg write plugin-cfg.xml                     the running cell as a file";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, arg_required_else_help = true)]

@@ -22,16 +22,20 @@ use wire::settings::{AccessLog, AccessLogFormat, CertificateFiles, Listener, Lis
 
 const EXAMPLES: &str = "\
 Examples:
-  muster router run --plugin-cfg plugin-cfg.xml                       listen at the file's virtual hosts
-  muster router run --plugin-cfg plugin-cfg.xml --listen 0.0.0.0:80   listen there only
+  muster router run --plugin-cfg plugin-cfg.xml                       at the file's virtual hosts
+  muster router run --plugin-cfg plugin-cfg.xml --listen 0.0.0.0:80   there only
   muster router run --plugin-cfg plugin-cfg.xml --listen 0.0.0.0:80 --listen-tls 0.0.0.0:443 \
       --certificate shop.pem --key shop.key                           be an HTTPS front, too
 
-The file is looked at as often as its RefreshInterval says, and at once on SIGHUP. One that cannot be read is refused,
-with line and column in the log, and the last good one stays in use, also after a restart. Stops on TERM and INT:
-requests under way are finished. A second signal ends it at once.";
+The file is looked at as often as its RefreshInterval says, and at once on SIGHUP. One that cannot
+be read is refused, with line and column in the log, and the last good one stays in use, also after
+a restart. Stops on TERM and INT: requests under way are finished. A second signal ends it at once.";
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  muster router run --plugin-cfg plugin-cfg.xml   serve from a file alone\n  \
+    muster router upgrade                           put a new binary in place of the running one"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

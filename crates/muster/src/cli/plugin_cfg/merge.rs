@@ -11,8 +11,8 @@ Examples:
   muster plugin-cfg merge cell-a.xml cell-b.xml > plugin-cfg.xml
   muster plugin-cfg merge cell-*.xml --output plugin-cfg.xml
 
-A pair of virtual host and URI that several files have goes to the servers of exactly these files. Settings are those of
-the first file; what is left out is told.
+A pair of virtual host and URI that several files have goes to the servers of exactly these files.
+Settings are those of the first file; what is left out is told.
 
 Exit codes: 0 done, 1 the files cannot be merged, 2 wrong use.";
 

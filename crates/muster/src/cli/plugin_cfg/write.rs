@@ -12,8 +12,9 @@ Examples:
   muster plugin-cfg write plugin-cfg.xml --router edge  only what router edge serves
   muster plugin-cfg write - | diff plugin-cfg.xml -
 
-The file is written whole or not at all; the old one stays beside it as FILE.last-good. Weights are written so that no
-plug-in divides equal ones down to 1. A router can also keep such a file itself: see [routers.NAME.plugin_cfg].
+The file is written whole or not at all; the old one stays beside it as FILE.last-good. Weights are
+written so that no plug-in divides equal ones down to 1. A router can also keep such a file itself:
+see [routers.NAME.plugin_cfg].
 
 Exit codes:
   0  done

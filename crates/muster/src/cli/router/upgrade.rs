@@ -17,9 +17,10 @@ Examples:
   muster router upgrade                              after a new package was installed
   muster router upgrade --binary /opt/muster-2/muster
 
-The new process has the arguments, environment, directory and output of the one that runs. It takes over the listening
-sockets; the old one answers the clients that it still has and ends. If the new one fails before it serves, the old
-one goes on. Only for a process that runs routers and nothing else: `muster run --role router`.
+The new process has the arguments, environment, directory and output of the one that runs. It takes
+over the listening sockets; the old one answers the clients that it still has and ends. If the new
+one fails before it serves, the old one goes on. Only for a process that runs routers and nothing
+else: `muster run --role router`.
 
 Exit codes:
   0  the new process serves
