@@ -1,6 +1,7 @@
 //! Stories about files: right ones and what they mean, wrong ones and what is said about them.
 
 mod definitions;
+mod documents;
 mod environment;
 mod generated;
 mod right;
