@@ -10,7 +10,7 @@ use std::process::Command;
 use support::cell::Cell;
 use support::clients::curl;
 use support::servers::{self, Kind, LARGE_BYTES};
-use support::{Running, Scratch, free_address, program, root, wait_until_listening};
+use support::{Running, Scratch, free_address, program, root, wait_for, wait_until_listening};
 
 /// What is left of a program's output when it ended well.
 fn run(command: &mut Command) -> String {
@@ -158,8 +158,12 @@ fn grpc_calls_of_every_kind_pass() {
     let said = run(&mut client);
     assert_eq!(said, "unary\nstatus\nserver stream\nboth streams\ndeadline\n");
     for member in ["one", "two"] {
-        let counted = cell.member("calls", member);
-        assert!(counted.requests > 100 && counted.failed == 0, "{counted:?}");
+        // Routers report about once a second.
+        wait_for("the router to report the calls", || match cell.member("calls", member) {
+            told if told.requests > 100 => Ok(()),
+            told => Err(format!("{told:?}")),
+        });
+        assert_eq!(cell.member("calls", member).failed, 0);
     }
     cell.stop();
 }

@@ -114,12 +114,13 @@ fn member_that_hangs_and_is_restarted_is_lost_until_it_is_up_again() {
         expect![[r#"
             1000 event warning member-down: shop/s1 is down: fails its probe
             1000 view shop 7.2: s1 down!, s2 up, s3 up
+            2000 view shop 7.3: s1 down!, s2 up, s3 up
             4000 event info member-starting: shop/s1 is starting: has not passed its probe yet
-            4000 view shop 7.3: s1 starting!, s2 up, s3 up
+            4000 view shop 7.4: s1 starting!, s2 up, s3 up
             5000 event info member-up: shop/s1 is up: passes its probe
-            5000 view shop 7.4: s1 up, s2 up, s3 up
+            5000 view shop 7.5: s1 up, s2 up, s3 up
             6000 event info member-down: shop/s1 is down: its process is stopping
-            6000 view shop 7.5: s1 down, s2 up, s3 up
+            6000 view shop 7.6: s1 down, s2 up, s3 up
         "#]],
     );
 }
@@ -408,14 +409,16 @@ fn last_member_that_is_up_is_not_restarted_with_its_cluster() {
             1000 event warning member-down: shop/s3 is down: fails its probe
             1000 view shop 7.2: s1 up, s2 down!, s3 down!
             1100 event info operator: ann asked to stop shop/s2
+            1100 view shop 7.3: s1 up, s2 down!, s3 down!
             1100 answer: shop/s2 is being stopped
             1200 event info operator: ann asked to stop shop/s3
+            1200 view shop 7.4: s1 up, s2 down!, s3 down!
             1200 answer: shop/s3 is being stopped
             1300 assign a: s1 running 1, s2 stopped 1, s3 stopped 1
             1400 refused M2005: s1 is the only member that is up; restart the member itself to accept that requests fail meanwhile
             1500 event info operator: ann asked to restart shop/s1
             1500 event info member-down: shop/s1 is down: is being restarted
-            1500 view shop 7.3: s1 down, s2 down!, s3 down!
+            1500 view shop 7.5: s1 down, s2 down!, s3 down!
             1500 answer: shop/s1 is being restarted
         "#]],
     );

@@ -211,6 +211,13 @@ impl Reply {
                 bytes = rest;
                 continue;
             }
+            // A small answer waits for its rest: until any of it is sent, another member can still give the whole.
+            let is_small = matches!(head.framing, Framing::Length(length)
+                if length <= JOINED_BODY_MAX_BYTES as u64 && length > rest.len() as u64);
+            if is_small && request.is_idempotent && out.is_empty() {
+                self.rare.get_or_insert_default().partial_head.extend_from_slice(bytes);
+                return Ok(());
+            }
             let special = request.route.special.as_ref();
             let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
             let mut is_sent = false;
