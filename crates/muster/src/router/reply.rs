@@ -22,6 +22,9 @@ use std::task::{Context, Poll, ready};
 
 /// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
 const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
+/// How long a small answer is kept back for its rest. A second: a member that is slower than that means its client to see
+/// what there is.
+const SMALL_WAIT_MAX_US: u64 = 1_000_000;
 /// The value of the line that `ResponseHead::write` makes of `VIA`.
 const VIA_VALUE: &str = "1.1 muster";
 
@@ -212,9 +215,8 @@ impl Reply {
                 continue;
             }
             // A small answer waits for its rest: until any of it is sent, another member can still give the whole.
-            let is_small = matches!(head.framing, Framing::Length(length)
-                if length <= JOINED_BODY_MAX_BYTES as u64 && length > rest.len() as u64);
-            if is_small && request.is_idempotent && out.is_empty() {
+            let may_wait = request.is_idempotent && out.is_empty() && self.is_fresh(core);
+            if may_wait && is_small_part(head.framing, rest.len()) {
                 self.rare.get_or_insert_default().partial_head.extend_from_slice(bytes);
                 return Ok(());
             }
@@ -263,6 +265,11 @@ impl Reply {
             self.head_bytes_sent += head.length as u32;
         }
         Ok(is_sent)
+    }
+
+    /// Whether the answer's first byte came a moment ago.
+    fn is_fresh(&self, core: &Core) -> bool {
+        core.waits.now_us() <= self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
     }
 
     fn send_first_body(
@@ -402,6 +409,11 @@ impl Reply {
         self.bytes_sent += (first.len() + second.len()) as u64;
         self.unsent.send(client, first, second).map_err(|_| Fault::ClientGone)
     }
+}
+
+/// Whether more is to come of a body that goes out in one piece.
+fn is_small_part(framing: Framing, come: usize) -> bool {
+    matches!(framing, Framing::Length(length) if length <= JOINED_BODY_MAX_BYTES as u64 && length > come as u64)
 }
 
 /// Adds a line to a head that was written to its end.

@@ -250,6 +250,45 @@ fn a_get_is_sent_elsewhere_and_a_post_never_twice() {
 }
 
 #[test]
+fn a_small_answer_that_breaks_off_is_given_by_another_member() {
+    let stage = Stage::new();
+    let seen = stage.member("breaks", 1000, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbroke", true));
+    stage.member("works", 1, named("works"));
+    let mut client = stage.connect();
+    client.write_all(get("/").as_bytes()).expect("the router reads");
+    assert!(read_answer(&mut client).ends_with("\r\n\r\nworks"));
+    assert!(seen.count() > 0, "the first one was asked");
+}
+
+#[test]
+fn a_small_answer_that_comes_slowly_is_not_kept_back_for_long() {
+    let stage = Stage::new();
+    let (seen, is_seen) = std::sync::mpsc::sync_channel::<()>(1);
+    let is_seen = std::sync::Mutex::new(is_seen);
+    stage.member("a", 1, move |mut caller| {
+        read_request(&mut caller).expect("a request");
+        caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na").expect("the router reads");
+        // Longer than a small answer is kept back.
+        std::thread::sleep(Duration::from_millis(1_200));
+        caller.write_all(b"b").expect("the router reads");
+        is_seen.lock().expect("one caller").recv().expect("the client has read");
+        caller.write_all(b"c").expect("the router reads");
+    });
+    let mut client = stage.connect();
+    client.write_all(get("/").as_bytes()).expect("the router reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nab") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("what there is comes");
+        answer.push(byte[0]);
+    }
+    seen.send(()).expect("the member waits");
+    let mut last = [0];
+    client.read_exact(&mut last).expect("the rest");
+    assert_eq!(&last, b"c");
+}
+
+#[test]
 fn a_connection_that_a_member_closed_meanwhile_costs_nothing() {
     let stage = Stage::new();
     // Each connection serves one request and is closed without a word, as servers do with idle ones.

@@ -2,10 +2,10 @@
 //!
 //! Dropped before its answer is over, it tells the member that nobody wants it any more.
 
-use super::broken;
 use super::member_link::Link;
 use super::sink::{Sink, header_map};
 use super::source::{Form, Source, write_header, write_headers};
+use super::{broken, send_parts};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
@@ -71,21 +71,7 @@ impl MemberStream {
 
     /// Takes as much as the member's windows allow. An error of kind WouldBlock: nothing.
     pub fn try_send(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        let mut sent = 0;
-        for part in [first, second] {
-            let mut at = 0;
-            while at < part.len() {
-                match self.send_part(&part[at..]) {
-                    Ok(count) => at += count,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock && sent + at > 0 => {
-                        return Ok(sent + at);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            sent += part.len();
-        }
-        Ok(sent)
+        send_parts(first, second, |bytes| self.send_part(bytes))
     }
 
     fn send_part(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -46,6 +46,27 @@ fn broken(error: h2::Error) -> io::Error {
     }
 }
 
+/// Sends both parts, in order, as far as `send` takes them.
+fn send_parts(
+    first: &[u8],
+    second: &[u8],
+    mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut sent = 0;
+    for part in [first, second] {
+        let mut at = 0;
+        while at < part.len() {
+            match send(&part[at..]) {
+                Ok(count) => at += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && sent + at > 0 => return Ok(sent + at),
+                Err(error) => return Err(error),
+            }
+        }
+        sent += part.len();
+    }
+    Ok(sent)
+}
+
 /// Room for a request on a connection to the member that is there already.
 pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {
     let most = core.settings.borrow().limits.pool_size_max as usize;

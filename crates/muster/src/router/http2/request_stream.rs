@@ -4,9 +4,9 @@
 //! headers out of place, bodies of another length than announced. What stands in the head that is written here is then
 //! judged as strictly as any other (`logic::http::request`). A WebSocket (RFC 8441) becomes an upgrade.
 
-use super::broken;
 use super::sink::{Sink, header_map, status};
 use super::source::{Form, Source, write_header};
+use super::{broken, send_parts};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -161,21 +161,7 @@ impl RequestStream {
 
     /// Takes as much of the answer as the client's windows allow. An error of kind WouldBlock: nothing.
     pub fn try_send(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        let mut sent = 0;
-        for part in [first, second] {
-            let mut at = 0;
-            while at < part.len() {
-                match self.send_part(&part[at..]) {
-                    Ok(count) => at += count,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock && sent + at > 0 => {
-                        return Ok(sent + at);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            sent += part.len();
-        }
-        Ok(sent)
+        send_parts(first, second, |bytes| self.send_part(bytes))
     }
 
     fn send_part(&mut self, bytes: &[u8]) -> io::Result<usize> {
