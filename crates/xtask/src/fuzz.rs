@@ -5,7 +5,7 @@
 //! finding is added as it is, so that the tests show it from then on.
 
 use crate::failure::{Doing, Failure, Outcome};
-use crate::repository;
+use crate::{process, repository};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,7 +53,7 @@ fn build(root: &Path) -> Outcome<PathBuf> {
     let host = host.ok_or_else(|| Failure("the compiler does not say for which machine it builds".into()))?;
     let target = root.join("target/fuzz");
     // With --target, build scripts and macros are built as usual.
-    let mut command = Command::new("cargo");
+    let mut command = process::cargo();
     command.args(["build", "--release", "--target", host, "--manifest-path"]);
     command.arg(root.join("crates/fuzz/driver/Cargo.toml"));
     command.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", FLAGS);

@@ -21,6 +21,19 @@ pub const TICKS_PER_SECOND: u64 = 100;
 /// Where servers lie that Debian keeps out of a user's path.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
+/// Cargo, as if it had been called by hand: what describes this tool itself would make it build some crates anew.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let ours = |name: &&std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in std::env::vars_os().map(|(name, _)| name).collect::<Vec<_>>().iter().filter(ours) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
 /// The first program called `name` in PATH or among the system's own programs.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -18,13 +18,14 @@ use super::waits::Waits;
 use crate::clock::Clock;
 use logic::route::RouteTable;
 use logic::time::Time;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use wire::id::ClusterName;
 use wire::router::{RouterSettings, Totals};
+use wire::settings::RouteSettings;
 use wire::view::View;
 
 /// Request buffers kept for the next requests. 256: more requests than that are seldom under way on one thread.
@@ -65,8 +66,10 @@ pub struct Core {
     pub route_states: Routes,
     /// How many answers are being compressed.
     pub compressors: compress::InUse,
-    /// Where each route leads.
-    pub route_targets: RefCell<Vec<Rc<Target>>>,
+    /// Where each route leads; found out when it is first asked for, because a table of ten thousand takes long.
+    route_targets: RefCell<Vec<OnceCell<Rc<Target>>>>,
+    /// Whose routes are in force; None before the first.
+    table: RefCell<Option<Arc<Table>>>,
     pub clusters: RefCell<BTreeMap<ClusterName, Rc<Cluster>>>,
     pub totals: Cell<Totals>,
     /// Requests under way on clients' HTTP/2 connections.
@@ -109,6 +112,7 @@ impl Core {
             route_states: Routes::default(),
             compressors: compress::InUse::default(),
             route_targets: RefCell::default(),
+            table: RefCell::default(),
             clusters: RefCell::default(),
             totals: Cell::default(),
             streams: Rc::default(),
@@ -243,7 +247,7 @@ impl Core {
     }
 
     /// Lets the table's settings and routes apply from now on; its views have been taken over.
-    pub fn apply(&self, table: &Table) {
+    pub fn apply(&self, table: &Arc<Table>) {
         self.sessions_max.set(sessions_max(&table.settings));
         // They would keep members alive that have left.
         self.spare_requests.take();
@@ -262,21 +266,42 @@ impl Core {
             .iter()
             .filter_map(|listener| Some(&listener.tls.as_ref()?.client_header));
         *self.certificate_headers.borrow_mut() = headers.filter(|name| !name.is_empty()).cloned().collect();
-        let clusters = self.clusters.borrow();
         if old.zone != table.settings.zone {
-            clusters.values().for_each(|cluster| cluster.set_zone(zone));
+            self.clusters.borrow().values().for_each(|cluster| cluster.set_zone(zone));
         }
+        *self.table.borrow_mut() = Some(table.clone());
         let before = self.route_targets.take();
-        // A cluster that has left the table is still there for a moment.
-        let known = |name: &ClusterName| table.views.get(name).and_then(|_| clusters.get(name)).cloned();
-        let of_route = |(place, route): (usize, &wire::settings::RouteSettings)| {
-            let same = before.get(place).filter(|_| old.routes.get(place) == Some(route));
-            match same {
-                Some(same) if same.leads_to(route.clusters().map(known)) => same.clone(),
-                Some(same) => Rc::new(Target::new(route, route.clusters().map(known).collect(), Some(same))),
-                None => Rc::new(Target::new(route, route.clusters().map(known).collect(), None)),
-            }
+        let of_route = |(place, route): (usize, &RouteSettings)| {
+            let same =
+                before.get(place).and_then(OnceCell::get).filter(|_| old.routes.get(place) == Some(route));
+            same.map_or_else(OnceCell::new, |same| OnceCell::from(self.target_after(same, route, table)))
         };
         *self.route_targets.borrow_mut() = table.settings.routes.iter().enumerate().map(of_route).collect();
+    }
+
+    /// Where the route leads after a change of the table.
+    fn target_after(&self, before: &Rc<Target>, route: &RouteSettings, table: &Table) -> Rc<Target> {
+        if before.leads_to(route.clusters().map(|name| self.cluster(name, table))) {
+            return before.clone();
+        }
+        let clusters = route.clusters().map(|name| self.cluster(name, table)).collect();
+        Rc::new(Target::new(route, clusters, Some(before)))
+    }
+
+    /// A cluster of the table: one that has left it is still there for a moment.
+    fn cluster(&self, name: &ClusterName, table: &Table) -> Option<Rc<Cluster>> {
+        table.views.get(name).and_then(|_| self.clusters.borrow().get(name).cloned())
+    }
+
+    /// Where the route at that place of the settings leads.
+    pub fn target(&self, index: usize) -> Option<Rc<Target>> {
+        let (targets, table) = (self.route_targets.borrow(), self.table.borrow());
+        let (target, table) = (targets.get(index)?, table.as_ref()?);
+        let make = || {
+            let route = &table.settings.routes[index];
+            let clusters = route.clusters().map(|name| self.cluster(name, table)).collect();
+            Rc::new(Target::new(route, clusters, None))
+        };
+        Some(target.get_or_init(make).clone())
     }
 }

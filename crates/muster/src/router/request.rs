@@ -341,7 +341,7 @@ fn find_route(core: &Core, head: &RequestHead<'_, '_>, caller: Caller<'_>) -> Op
 /// The clusters of a route.
 fn find_target(core: &Core, route: Option<usize>) -> Result<Rc<Target>, Nobody> {
     let Some(index) = route else { return Err((Fault::NoRoute, "no route fits".into())) };
-    let target = core.route_targets.borrow().get(index).cloned();
+    let target = core.target(index);
     target.ok_or_else(|| (Fault::NoMember, "the route's clusters are not known yet".into()))
 }
 

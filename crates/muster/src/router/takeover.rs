@@ -6,6 +6,7 @@
 use super::core::Core;
 use super::table::Table;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest time without a turn for others. Half a millisecond: a tenth of what a request may be kept waiting.
@@ -32,7 +33,7 @@ impl Slices {
 }
 
 /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
-pub async fn take_over(core: &Rc<Core>, table: &Table) {
+pub async fn take_over(core: &Rc<Core>, table: &Arc<Table>) {
     let mut slices = Slices::begin();
     for (name, view) in &table.views {
         core.take_view(name, view, table);

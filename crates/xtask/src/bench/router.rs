@@ -7,10 +7,9 @@ use super::generator::{Generator, Slice};
 use super::report::{Cell, Memory, Report};
 use super::{exits, meter, network, peers, protocols, statistics, tables};
 use crate::failure::{Doing, Failure, Outcome};
-use crate::testing;
+use crate::{process, testing};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -195,8 +194,7 @@ pub fn machine() -> String {
 
 pub fn build() -> Outcome<()> {
     eprintln!("building the release binary");
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let status = Command::new(cargo).args(testing::RELEASE_BUILD).status().doing("run cargo build")?;
+    let status = process::cargo().args(testing::RELEASE_BUILD).status().doing("run cargo build")?;
     if status.success() { Ok(()) } else { Err(Failure("cargo build failed".into())) }
 }
 

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Outcome};
 use crate::{process, repository};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Lines shown of the log of a step that failed.
@@ -88,7 +88,7 @@ pub fn cargo(
     log: &Path,
     time_max: Duration,
 ) -> Outcome<()> {
-    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    let mut command = process::cargo();
     command.args(arguments).envs(environment.iter().copied()).current_dir(repository::root());
     let status = process::run_logged(&mut command, log, time_max)?;
     if status.success() {

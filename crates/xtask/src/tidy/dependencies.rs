@@ -6,10 +6,10 @@
 
 use super::Finding;
 use crate::failure::{Doing, Failure, Outcome};
+use crate::process;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use toml_edit::{Document, Table};
 
 const FILE: &str = "deny.toml";
@@ -52,11 +52,9 @@ struct Rules {
 
 /// Asks cargo for every crate that is linked on our target.
 pub fn metadata(root: &Path) -> Outcome<Metadata> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &target];
-    let output =
-        Command::new(cargo).args(arguments).current_dir(root).output().doing("run cargo metadata")?;
+    let output = process::cargo().args(arguments).current_dir(root).output().doing("run cargo metadata")?;
     if !output.status.success() {
         return Err(Failure(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim())));
     }

@@ -144,7 +144,7 @@ fn core_with(place: &RouterPlace, views: &[View], seed: u64) -> std::rc::Rc<Core
         gates: BTreeMap::new(),
     };
     table.views.iter().for_each(|(name, view)| core.take_view(name, view, &table));
-    core.apply(&table);
+    core.apply(&Arc::new(table));
     core
 }
 
