@@ -220,24 +220,38 @@ pub fn poll_read<T>(
     context: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Poll<io::Result<T>> {
-    poll_read_some(scratch, SCRATCH_BYTES, stream, context, take)
+    read_behind(scratch, 0, SCRATCH_BYTES, stream, context, |bytes| take(bytes))
 }
 
-/// Reads once, at most `most` bytes.
-///
-/// By `poll_read` and not `try_read`: a short read then tells the runtime that the socket is empty, which saves a
-/// system call for each request.
-pub fn poll_read_some<T>(
+/// Room before what an answer's read gives: for a head that grows. 512: what routers add, and a cookie.
+pub const READ_ROOM_BYTES: usize = 512;
+
+/// Reads once, at most `most` bytes; `take` gets them behind `READ_ROOM_BYTES` in which it may write.
+pub fn poll_read_answer<T>(
     scratch: &RefCell<Box<[u8]>>,
     most: usize,
     stream: &mut Stream,
     context: &mut Context<'_>,
-    take: impl FnOnce(&[u8]) -> T,
+    take: impl FnOnce(&mut [u8]) -> T,
+) -> Poll<io::Result<T>> {
+    read_behind(scratch, READ_ROOM_BYTES, most, stream, context, take)
+}
+
+/// By `poll_read` and not `try_read`: a short read then tells the runtime that the socket is empty, which saves a
+/// system call for each request.
+fn read_behind<T>(
+    scratch: &RefCell<Box<[u8]>>,
+    room: usize,
+    most: usize,
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+    take: impl FnOnce(&mut [u8]) -> T,
 ) -> Poll<io::Result<T>> {
     let mut scratch = scratch.borrow_mut();
     let mut buffer = ReadBuf::new(&mut scratch[..most]);
+    buffer.set_filled(room);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-    Poll::Ready(Ok(take(buffer.filled())))
+    Poll::Ready(Ok(take(buffer.filled_mut())))
 }
 
 /// What a stream has not sent yet. Bounded by one read and one head, because nothing is read while it is not empty.
