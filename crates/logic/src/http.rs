@@ -5,13 +5,11 @@
 //! Not here: which member gets a request (see `balance`), and when bytes move (the router's shell).
 
 pub mod body;
-mod fields;
 mod head;
 mod private;
 pub mod refusal;
 pub mod request;
 pub mod response;
 
-pub use fields::HeaderSpace;
-pub use head::HEADERS_MAX;
+pub use head::{HEADERS_MAX, HeaderSpace};
 pub use private::{PrivateHeaders, PrivateTls};

@@ -4,7 +4,6 @@
 //! only, line ends are CRLF only, extensions and trailers are bounded (spec/routing.md 6).
 //! Not here: copying. Offsets are bytes.
 
-use super::fields::is_token_byte;
 use super::refusal::Refusal;
 
 /// Longest chunk extension. 256: real ones are signatures of at most 100 bytes.
@@ -211,6 +210,11 @@ fn trailer_value(total_bytes: u16, byte: u8) -> Result<Chunk, Refusal> {
         b'\t' | 0x20..=0x7e | 0x80..=0xff => Ok(Chunk::TrailerValue { total_bytes: total_bytes + 1 }),
         _ => Err(Refusal::Trailer),
     }
+}
+
+/// A byte of a method or header name (RFC 9110, 5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! those that a server sends to its router never reach a client. Facts: spec/routing.md 1.5.
 
 /// Whether it is one that a plug-in sends, or an answer to one.
-pub(super) fn is_private(name: &[u8]) -> bool {
-    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"$ws"))
+pub(super) fn is_private(name: &str) -> bool {
+    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("$ws"))
 }
 
 /// What becomes of private headers of a request.

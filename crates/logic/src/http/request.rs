@@ -3,11 +3,11 @@
 //! Promise: exactly one reading is possible of what `write` gives out. Header order and spelling are kept.
 
 use super::body::Framing;
-use super::fields::{Field, HeaderSpace, Reader};
-use super::head::{LINE_MAX_BYTES, copy_kept, is_method, is_protocol, named, scan, value_of};
+use super::head::{HeaderSpace, check_line_lengths, copy_kept, is_method, is_protocol, length, named, scan};
 use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
 use crate::actions::is_same_name;
+use httparse::Header;
 
 /// Bounds that the configuration sets.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct RequestHead<'b, 'h> {
     pub upgrade: Option<&'b [u8]>,
     pub expects_continue: bool,
     head: &'b [u8],
-    headers: &'h [Field],
+    headers: &'h [Header<'b>],
     scan: super::head::Scan,
 }
 
@@ -78,25 +78,23 @@ pub struct HeadChanges<'a> {
 /// Reads one request head from the start of `bytes`. `Ok(None)`: it is not complete yet.
 pub fn parse<'b, 'h>(
     bytes: &'b [u8],
-    space: &'h mut HeaderSpace,
+    space: &'h mut HeaderSpace<'b>,
     limits: HeadLimits,
 ) -> Result<Option<RequestHead<'b, 'h>>, Refusal> {
-    if bytes == b"\r" {
-        return Ok(None);
-    }
     let skipped = leading_line(bytes)?;
     let bytes = &bytes[skipped..];
-    let Some(read) = read(bytes, space)? else {
-        return if bytes.len() > limits.size_max_bytes { Err(Refusal::HeadTooLarge) } else { Ok(None) };
-    };
-    let Read { method, target, is_version_11, length, header_count, mut scan } = read;
-    if length > limits.size_max_bytes {
-        return Err(Refusal::HeadTooLarge);
-    }
-    if header_count > limits.header_count_max {
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(bytes, &mut space.0);
+    let Some(length) = length(parsed, bytes, limits.size_max_bytes)? else { return Ok(None) };
+    let (head, headers) = (&bytes[..length], &*request.headers);
+    if headers.len() > limits.header_count_max {
         return Err(Refusal::TooManyHeaders);
     }
-    let (head, headers) = (&bytes[..length], &space.0[..header_count]);
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Refusal::Malformed);
+    };
+    check_line_lengths(head, headers)?;
+    let mut scan = scan(head, headers)?;
     scan.note_odd_length(head, headers);
     if scan.content_types > 1 {
         return Err(Refusal::ContentTypeTwice);
@@ -104,7 +102,8 @@ pub fn parse<'b, 'h>(
     if scan.expects_other {
         return Err(Refusal::Expectation);
     }
-    let host = scan.host.map(|at| headers[usize::from(at)].value(head));
+    let is_version_11 = version == 1;
+    let host = scan.host.map(|at| headers[usize::from(at)].value);
     check_host(host, is_version_11)?;
     let target = check_target(method, target, host)?;
     if scan.is_chunked && !is_version_11 {
@@ -120,38 +119,12 @@ pub fn parse<'b, 'h>(
         framing,
         is_version_11,
         keep_alive,
-        upgrade: upgrade(&scan, head, headers, is_version_11, framing),
+        upgrade: upgrade(&scan, headers, is_version_11, framing),
         expects_continue: scan.expects_continue && is_version_11,
         head,
         headers,
         scan,
     }))
-}
-
-/// What stands in a head, before its parts are held against each other.
-struct Read<'b> {
-    method: &'b str,
-    target: &'b str,
-    is_version_11: bool,
-    length: usize,
-    header_count: usize,
-    scan: super::head::Scan,
-}
-
-/// Reads line by line; `Ok(None)`: more bytes are needed.
-fn read<'b>(bytes: &'b [u8], space: &mut HeaderSpace) -> Result<Option<Read<'b>>, Refusal> {
-    let mut reader = Reader::new(bytes);
-    let Some(method) = reader.method()? else { return Ok(None) };
-    let Some(target) = reader.target()? else { return Ok(None) };
-    let Some(is_version_11) = reader.version()? else { return Ok(None) };
-    let Some(()) = reader.line_end()? else { return Ok(None) };
-    if reader.position() > LINE_MAX_BYTES + 2 {
-        return Err(Refusal::FieldTooLarge);
-    }
-    let Some((header_count, scan)) = scan(bytes, &mut reader, space, LINE_MAX_BYTES + 2)? else {
-        return Ok(None);
-    };
-    Ok(Some(Read { method, target, is_version_11, length: reader.position(), header_count, scan }))
 }
 
 /// One empty line before a request is common and harmless (RFC 9112, 2.2); more are refused.
@@ -218,9 +191,7 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
         return Err(Refusal::Connect);
     }
     // A fragment is the client's own affair; some servers cut it off and others do not.
-    let is_bad = |byte: u8| !byte.is_ascii() || byte == b'#';
-    // All of them, without a way out: that takes many bytes at once.
-    if target.bytes().fold(false, |is_any, byte| is_any | is_bad(byte)) {
+    if !target.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#') {
         return Err(Refusal::Target);
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
@@ -255,12 +226,11 @@ fn check_target<'b>(method: &str, target: &'b str, host: Option<&[u8]>) -> Resul
 /// would take later requests out of our sight.
 fn upgrade<'b>(
     scan: &super::head::Scan,
-    head: &'b [u8],
-    headers: &[Field],
+    headers: &[Header<'b>],
     is_version_11: bool,
     framing: Framing,
 ) -> Option<&'b [u8]> {
-    let protocol = headers[usize::from(scan.upgrade?)].value(head);
+    let protocol = headers[usize::from(scan.upgrade?)].value;
     let is_allowed = is_version_11
         && scan.says_upgrade
         && framing.is_done()
@@ -316,14 +286,14 @@ impl<'b> RequestHead<'b, '_> {
             (rest != 0).then(|| {
                 let at = rest.trailing_zeros() as usize;
                 rest &= rest - 1;
-                self.headers[at].value(self.head)
+                self.headers[at].value
             })
         })
     }
 
     /// Value of the first header of that name. A linear search: not for the common path.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
-        value_of(self.head, self.headers, name)
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
     /// Query without `?`; None where the target has none.
@@ -333,7 +303,7 @@ impl<'b> RequestHead<'b, '_> {
 
     /// The places of headers with such names, a bit each.
     pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
-        named(self.head, self.headers, is_meant)
+        named(self.headers, is_meant)
     }
 
     /// Appends the head as a member gets it.

@@ -3,10 +3,10 @@
 //! Interim answers (1xx) are heads too; only 101 ends the conversation in HTTP.
 
 use super::body::Framing;
-use super::fields::{Field, HeaderSpace, Reader};
-use super::head::{Scan, copy_kept, is_protocol, named, scan, value_of};
+use super::head::{HeaderSpace, Scan, copy_kept, is_protocol, length, named, scan};
 use super::refusal::Refusal;
 use super::request::HeadLimits;
+use httparse::Header;
 
 /// What an answer depends on in its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub struct ResponseHead<'b, 'h> {
     pub client_closes: bool,
     /// The body goes out without its chunk framing, because the client speaks HTTP/1.0.
     pub unchunk: bool,
-    reason: &'b [u8],
+    reason: &'b str,
     head: &'b [u8],
-    headers: &'h [Field],
+    headers: &'h [Header<'b>],
     scan: Scan,
     asked: Asked,
 }
@@ -52,24 +52,29 @@ pub struct AnswerChanges<'a> {
 /// Reads one answer head from the start of `bytes`. `Ok(None)`: it is not complete yet.
 pub fn parse<'b, 'h>(
     bytes: &'b [u8],
-    space: &'h mut HeaderSpace,
+    space: &'h mut HeaderSpace<'b>,
     limits: HeadLimits,
     asked: Asked,
 ) -> Result<Option<ResponseHead<'b, 'h>>, Refusal> {
-    let Some(read) = read(bytes, space)? else {
-        return if bytes.len() > limits.size_max_bytes { Err(Refusal::HeadTooLarge) } else { Ok(None) };
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut space.0);
+    let Some(length) = length(parsed, bytes, limits.size_max_bytes)? else { return Ok(None) };
+    let (head, headers) = (&bytes[..length], &*response.headers);
+    let (Some(status), Some(version)) = (response.code, response.version) else {
+        return Err(Refusal::Malformed);
     };
-    let Read { is_version_11, status, reason, length, header_count, scan } = read;
-    if length > limits.size_max_bytes {
-        return Err(Refusal::HeadTooLarge);
+    // The parser skips empty lines before the status line; a member that sends them is out of step with us.
+    if !head.starts_with(b"HTTP/1.") {
+        return Err(Refusal::Malformed);
     }
-    let (head, headers) = (&bytes[..length], &space.0[..header_count]);
-    if scan.is_chunked && !is_version_11 {
+    let scan = scan(head, headers)?;
+    if scan.is_chunked && version != 1 {
         return Err(Refusal::EncodingInVersion10);
     }
     let framing = framing(status, &scan, asked)?;
     let says_keep_alive =
-        if is_version_11 { !scan.says_close } else { scan.says_keep_alive && !scan.says_close };
+        if version == 1 { !scan.says_close } else { scan.says_keep_alive && !scan.says_close };
     let unchunk = matches!(framing, Framing::Chunked(_)) && !asked.is_version_11;
     let until_close = framing == Framing::UntilClose || unchunk;
     Ok(Some(ResponseHead {
@@ -79,33 +84,12 @@ pub fn parse<'b, 'h>(
         member_keeps_alive: says_keep_alive && framing != Framing::UntilClose,
         client_closes: status >= 200 && (!asked.keep_alive || until_close),
         unchunk,
-        reason,
+        reason: response.reason.unwrap_or_default(),
         head,
         headers,
         scan,
         asked,
     }))
-}
-
-/// What stands in a head, before its parts are held against each other.
-struct Read<'b> {
-    is_version_11: bool,
-    status: u16,
-    reason: &'b [u8],
-    length: usize,
-    header_count: usize,
-    scan: Scan,
-}
-
-/// Reads line by line; `Ok(None)`: more bytes are needed.
-fn read<'b>(bytes: &'b [u8], space: &mut HeaderSpace) -> Result<Option<Read<'b>>, Refusal> {
-    let mut reader = Reader::new(bytes);
-    let Some(is_version_11) = reader.version()? else { return Ok(None) };
-    let Some((status, reason)) = reader.status()? else { return Ok(None) };
-    let Some(()) = reader.line_end()? else { return Ok(None) };
-    // What a member sends is bounded by the size of the whole head alone.
-    let Some((header_count, scan)) = scan(bytes, &mut reader, space, usize::MAX)? else { return Ok(None) };
-    Ok(Some(Read { is_version_11, status, reason, length: reader.position(), header_count, scan }))
 }
 
 fn framing(status: u16, scan: &Scan, asked: Asked) -> Result<Framing, Refusal> {
@@ -127,7 +111,7 @@ impl ResponseHead<'_, '_> {
 
     /// Value of the first header of that name. A linear search: not for the common path.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        value_of(self.head, self.headers, name)
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
     /// What Content-Length says.
@@ -137,7 +121,7 @@ impl ResponseHead<'_, '_> {
 
     /// The places of headers with such names, a bit each.
     pub fn named(&self, is_meant: impl Fn(&str) -> bool) -> u128 {
-        named(self.head, self.headers, is_meant)
+        named(self.headers, is_meant)
     }
 
     /// The bytes of the head, in which the values of `fields` lie.
@@ -155,7 +139,7 @@ impl ResponseHead<'_, '_> {
         let lengths = if self.status == 204 { self.length_bits() } else { 0 };
         let dropped = self.scan.hop | self.scan.private | lengths;
         let kept = self.headers.iter().enumerate().filter(move |(at, _)| dropped & (1 << at) == 0);
-        kept.map(|(_, header)| (header.name_text(self.head), header.value(self.head)))
+        kept.map(|(_, header)| (header.name, header.value))
     }
 
     /// Appends the head as the client gets it.
@@ -172,7 +156,7 @@ impl ResponseHead<'_, '_> {
         // The digits as the member sent them: `HTTP/1.x NNN`.
         out.extend_from_slice(&self.head[9..12]);
         out.push(b' ');
-        out.extend_from_slice(self.reason);
+        out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         let dropped = self.scan.hop | self.scan.private | lengths | changes.dropped;
         copy_kept(self.head, self.headers, dropped, out);
@@ -183,7 +167,7 @@ impl ResponseHead<'_, '_> {
         }
         if self.status == 101 {
             out.extend_from_slice(b"Connection: upgrade\r\n");
-            let protocol = self.scan.upgrade.map(|at| self.headers[usize::from(at)].value(self.head));
+            let protocol = self.scan.upgrade.map(|at| self.headers[usize::from(at)].value);
             if let Some(protocol) = protocol.filter(|protocol| is_protocol(protocol)) {
                 out.extend_from_slice(b"Upgrade: ");
                 out.extend_from_slice(protocol);
