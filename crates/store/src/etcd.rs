@@ -14,7 +14,7 @@ mod requests;
 use crate::command::{Command, is_plain};
 use crate::remote::{self, Desk, Ended, HEARTBEAT_INTERVAL};
 use crate::{Cause, StoreError};
-use channel::{Channel, Failed, Mover, WatchStream};
+use channel::{Channel, Mover, WatchStream};
 pub use channel::Endpoint;
 use requests::Requests;
 use rustls::ClientConfig;
@@ -219,7 +219,7 @@ async fn carry_out(requests: Requests, since: Instant, command: Command) -> Afte
                 drop(reply.send(result.map_err(StoreError::Refused)));
                 After::Fine
             }
-            Err(failed @ Failed::NotSent(_)) => {
+            Err(failed) if requests::is_untouched(&failed) => {
                 After::Again(since, Command::Commit { txn, reply }, requests::cause(failed))
             }
             Err(failed) => match requests.explain("write", failed) {

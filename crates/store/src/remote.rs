@@ -15,14 +15,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// How long a command waits for a connection. Three seconds: a server that restarts is back by then, and whoever asks
-/// can decide anew after that.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a command waits for a connection. Five seconds: one call that got no answer, and time for another server to
+/// take over; whoever asks can decide anew after that.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time of one attempt to connect, by name, TLS and password.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// Longest time of one call. Three seconds: hundreds of times what a sync takes; a server that needs more is as good
-/// as gone, and another may do better.
-pub const CALL_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest time of one call. Two seconds: a hundred times what a sync takes; a server that needs more is as good as
+/// gone, and another may do better.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Without any other call this one shows whether the connection still carries. Half a second below what a lease lasts.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
 /// First pause after a failed attempt; each is twice the last.

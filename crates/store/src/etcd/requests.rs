@@ -284,6 +284,11 @@ pub fn may_repeat(failed: &Failed) -> bool {
     }
 }
 
+/// Whether nothing was done because of this connection: the server has not seen it, or our token was too old.
+pub fn is_untouched(failed: &Failed) -> bool {
+    matches!(failed, Failed::NotSent(_) | Failed::Status { code: channel::UNAUTHENTICATED, .. })
+}
+
 pub fn cause(failed: Failed) -> Cause {
     match failed {
         Failed::NotSent(cause) | Failed::Lost(cause) => cause,
