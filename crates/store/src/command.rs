@@ -16,7 +16,9 @@ pub enum Command {
 
 impl Command {
     pub fn answer_read(self, snapshot: Snapshot) {
-        let Command::Read { reply, .. } = self else { unreachable!("only a read is answered with a snapshot") };
+        let Command::Read { reply, .. } = self else {
+            unreachable!("only a read is answered with a snapshot")
+        };
         drop(reply.send(Ok(snapshot)));
     }
 

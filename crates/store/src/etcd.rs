@@ -12,18 +12,23 @@ mod message;
 mod requests;
 
 use crate::command::{Command, is_plain};
-use crate::remote::{self, Desk, Ended, HEARTBEAT_INTERVAL};
+use crate::remote::{self, CALL_TIME_MAX, Desk, Ended, HEARTBEAT_INTERVAL};
 use crate::{Cause, StoreError};
-use channel::{Channel, Mover, WatchStream};
 pub use channel::Endpoint;
+use channel::{Channel, Failed, Mover, WatchStream};
+use message::WatchAnswer;
 use requests::Requests;
 use rustls::ClientConfig;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Calls under way at the same time. 256: what a server gathers for one sync; more would only wait there.
 const CALLS_MAX: usize = 256;
+
+/// How long the other calls may still take once a connection has failed one. A quarter of a second: many syncs.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How to find the servers.
 #[derive(Clone)]
@@ -54,7 +59,7 @@ pub struct Driver {
 pub struct Session {
     requests: Requests,
     watch: WatchStream,
-    _mover: Mover,
+    mover: Mover,
 }
 
 /// What became of a call.
@@ -89,7 +94,7 @@ impl Driver {
         let (mut channel, mover) = connected.map_err(unavailable)?;
         if let Some(user) = &self.settings.user {
             let request = message::authenticate(&user.name, &user.password);
-            let answer = channel.call("/etcdserverpb.Auth/Authenticate", &request).await;
+            let answer = channel.call("/etcdserverpb.Auth/Authenticate", &request, CALL_TIME_MAX).await;
             let answer = answer.map_err(|failed| requests::explain(&self.place, "open", failed))?;
             channel.set_token(message::token(&answer).map_err(|error| unavailable(Box::new(error)))?);
         }
@@ -100,7 +105,7 @@ impl Driver {
         let is_other = self.cluster.is_some_and(|cluster| cluster != header.cluster);
         self.cluster = Some(header.cluster);
         desk.tell_found(header.revision, is_other);
-        Ok(Session { requests, watch, _mover: mover })
+        Ok(Session { requests, watch, mover })
     }
 }
 
@@ -125,23 +130,16 @@ impl remote::Driver for Driver {
     }
 
     async fn serve(&mut self, session: Session, desk: &mut Desk) -> Ended {
-        let Session { requests, mut watch, _mover } = session;
+        let Session { requests, mut watch, mover } = session;
         let mut heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
         let mut calls: JoinSet<After> = JoinSet::new();
         let cause = loop {
             // Whichever branch is not taken has done nothing: all four can be cancelled.
             let after = tokio::select! {
-                Some(ended) = calls.join_next() => ended.unwrap_or_else(|error| After::Broken(Box::new(error))),
-                news = watch.next() => match news {
-                    Ok(news) if news.is_cancelled => After::Broken(format!("the watch ended: {}", news.reason).into()),
-                    Ok(news) => {
-                        if news.has_events {
-                            desk.tell(news.header.revision);
-                        }
-                        After::Fine
-                    }
-                    Err(failed) => After::Broken(requests::cause(failed)),
-                },
+                Some(ended) = calls.join_next() => {
+                    ended.unwrap_or_else(|error| After::Broken(Box::new(error)))
+                }
+                news = watch.next() => hear(news, desk),
                 next = desk.next(), if calls.len() < CALLS_MAX => match next {
                     Some((since, command)) => {
                         calls.spawn_local(carry_out(requests.clone(), since, command));
@@ -154,10 +152,7 @@ impl remote::Driver for Driver {
                 },
                 () = tokio::time::sleep_until(heartbeat) => {
                     heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
-                    let requests = requests.clone();
-                    calls.spawn_local(async move {
-                        requests.ask_revision().await.map_or_else(|failed| After::Broken(requests::cause(failed)), |_| After::Fine)
-                    });
+                    calls.spawn_local(beat(requests.clone()));
                     After::Fine
                 }
             };
@@ -170,18 +165,51 @@ impl remote::Driver for Driver {
                 }
             }
         };
-        // Each has its deadline, and most end with the connection.
-        while let Some(ended) = calls.join_next().await {
-            if let Ok(After::Again(since, command, _)) = ended {
-                desk.put_back(since, command);
-            }
-        }
+        drain(calls, mover, desk).await;
         self.next += 1;
         Ended::Lost(cause)
     }
 
     fn give_up(&mut self, _before: Instant) {
         // A call that is in doubt was answered when its connection broke.
+    }
+}
+
+fn hear(news: Result<WatchAnswer, Failed>, desk: &Desk) -> After {
+    match news {
+        Ok(news) if news.is_cancelled => After::Broken(format!("the watch ended: {}", news.reason).into()),
+        Ok(news) => {
+            if news.has_events {
+                desk.tell(news.header.revision);
+            }
+            After::Fine
+        }
+        Err(failed) => After::Broken(requests::cause(failed)),
+    }
+}
+
+/// Shows that the server answers, and that it is one of a majority.
+async fn beat(requests: Requests) -> After {
+    match requests.ask_revision().await {
+        Ok(_) => After::Fine,
+        Err(failed) => After::Broken(requests::cause(failed)),
+    }
+}
+
+/// The other calls of a connection that has failed one may be fine: they get a moment, then they end with it.
+async fn drain(mut calls: JoinSet<After>, mover: Mover, desk: &mut Desk) {
+    let grace = tokio::time::sleep(GRACE);
+    tokio::pin!(grace);
+    let mut mover = Some(mover);
+    loop {
+        tokio::select! {
+            ended = calls.join_next() => match ended {
+                None => break,
+                Some(Ok(After::Again(since, command, _))) => desk.put_back(since, command),
+                Some(_) => {}
+            },
+            () = &mut grace, if mover.is_some() => drop(mover.take()),
+        }
     }
 }
 
@@ -200,20 +228,22 @@ async fn carry_out(requests: Requests, since: Instant, command: Command) -> Afte
                 After::Fine
             }
         },
-        Command::Changes { prefix, since: revision, reply } => match requests.changes(&prefix, revision).await {
-            Ok(changes) => {
-                drop(reply.send(Ok(changes)));
-                After::Fine
+        Command::Changes { prefix, since: revision, reply } => {
+            match requests.changes(&prefix, revision).await {
+                Ok(changes) => {
+                    drop(reply.send(Ok(changes)));
+                    After::Fine
+                }
+                Err(failed) if requests::may_repeat(&failed) => {
+                    let command = Command::Changes { prefix, since: revision, reply };
+                    After::Again(since, command, requests::cause(failed))
+                }
+                Err(failed) => {
+                    drop(reply.send(Err(requests.explain("read", failed))));
+                    After::Fine
+                }
             }
-            Err(failed) if requests::may_repeat(&failed) => {
-                let command = Command::Changes { prefix, since: revision, reply };
-                After::Again(since, command, requests::cause(failed))
-            }
-            Err(failed) => {
-                drop(reply.send(Err(requests.explain("read", failed))));
-                After::Fine
-            }
-        },
+        }
         Command::Commit { txn, reply } => match requests.commit(&txn).await {
             Ok(result) => {
                 drop(reply.send(result.map_err(StoreError::Refused)));

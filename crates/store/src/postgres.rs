@@ -146,8 +146,7 @@ impl Driver {
                     questions.push((since, question));
                 }
             }
-            let is_full =
-                group.len() + questions.len() >= GROUP_MAX || size_bytes >= GROUP_SIZE_MAX_BYTES;
+            let is_full = group.len() + questions.len() >= GROUP_MAX || size_bytes >= GROUP_SIZE_MAX_BYTES;
             next = if is_full { None } else { desk.try_next() };
         }
         let mut lost = if group.is_empty() { None } else { self.commit(session, desk, group).await.err() };

@@ -23,8 +23,13 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest time of one call. Two seconds: a hundred times what a sync takes; a server that needs more is as good as
 /// gone, and another may do better.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longest time to read everything below a prefix. Ten seconds: a configuration of 10,000 members with its history over
+/// a slow line; a connection that is dead shows earlier by other means.
+pub const LONG_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Without any other call this one shows whether the connection still carries. Half a second below what a lease lasts.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
+/// Threads that look names up. Two: a resolver that does not answer must not fill the process with threads.
+const RESOLVERS_MAX: usize = 2;
 /// First pause after a failed attempt; each is twice the last.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause. One second: a server that is back must not wait long for us.
@@ -140,14 +145,15 @@ pub async fn open(mut driver: impl Driver) -> Result<(Store, StoreThread), Store
         act: "start a thread for",
         source: Box::new(source),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(RESOLVERS_MAX).build().map_err(failed)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (news, heard) = watch::channel(News::default());
     let (opened, answer) = oneshot::channel();
     let mut desk = Desk { inbox, waiting: VecDeque::new(), news };
     let work = move || {
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async move {
+        local.block_on(&runtime, async {
             match driver.connect(&mut desk).await {
                 Ok(session) => {
                     if opened.send(Ok(())).is_ok() {
@@ -158,6 +164,9 @@ pub async fn open(mut driver: impl Driver) -> Result<(Store, StoreThread), Store
                 Err(error) => drop(opened.send(Err(error))),
             }
         });
+        drop(local);
+        // A name that is being looked up must not hold up whoever waits for our end.
+        runtime.shutdown_background();
     };
     let thread = std::thread::Builder::new().name("store".into()).spawn(work).map_err(failed)?;
     answer.await.map_err(|_| StoreError::Closed)??;

@@ -2,10 +2,10 @@
 //!
 //! Self-clocking: while one batch is being synced the next one gathers, so nobody has to choose how long to wait.
 
-use crate::StoreError;
-use crate::sqlite::Engine;
 use crate::News;
+use crate::StoreError;
 use crate::command::{Command, Reply};
+use crate::sqlite::Engine;
 use logic::model::{Revision, Txn};
 use tokio::sync::{mpsc, watch};
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -31,6 +32,7 @@ pub const PERMISSION_DENIED: u32 = 7;
 pub const RESOURCE_EXHAUSTED: u32 = 8;
 pub const FAILED_PRECONDITION: u32 = 9;
 pub const OUT_OF_RANGE: u32 = 11;
+const UNAVAILABLE: u32 = 14;
 pub const UNAUTHENTICATED: u32 = 16;
 
 /// Why a call has no answer.
@@ -75,7 +77,8 @@ impl Channel {
     ) -> Result<(Self, Mover), Cause> {
         let connecting = connect(endpoint, tls);
         let connected = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await;
-        connected.map_err(|_| Cause::from(format!("no connection within {} s", CONNECT_TIME_MAX.as_secs())))?
+        connected
+            .map_err(|_| Cause::from(format!("no connection within {} s", CONNECT_TIME_MAX.as_secs())))?
     }
 
     pub fn set_token(&mut self, token: String) {
@@ -83,9 +86,9 @@ impl Channel {
     }
 
     /// One request, one answer.
-    pub async fn call(&self, method: &str, message: &Message) -> Result<Bytes, Failed> {
-        let called = tokio::time::timeout(CALL_TIME_MAX, self.call_patiently(method, message)).await;
-        called.map_err(|_| Failed::Lost(format!("no answer within {} s", CALL_TIME_MAX.as_secs()).into()))?
+    pub async fn call(&self, method: &str, message: &Message, limit: Duration) -> Result<Bytes, Failed> {
+        let called = tokio::time::timeout(limit, self.call_patiently(method, message)).await;
+        called.map_err(|_| Failed::Lost(format!("no answer within {} s", limit.as_secs()).into()))?
     }
 
     async fn call_patiently(&self, method: &str, message: &Message) -> Result<Bytes, Failed> {
@@ -116,7 +119,11 @@ impl Channel {
             let mut watch = WatchStream { body, bytes: BytesMut::new(), _sender: sender };
             let first = watch.next().await?;
             if !first.is_created || first.is_cancelled {
-                return Err(Failed::Lost(format!("no watch: {}", first.reason).into()));
+                // The reason has the status in words.
+                let is_ours = ["InvalidArgument", "Unauthenticated", "permission denied"];
+                let is_ours = is_ours.iter().any(|words| first.reason.contains(words));
+                let code = if is_ours { PERMISSION_DENIED } else { UNAVAILABLE };
+                return Err(Failed::Status { code, text: first.reason });
             }
             Ok(watch)
         };
@@ -178,10 +185,7 @@ impl WatchStream {
     }
 }
 
-async fn connect(
-    endpoint: &Endpoint,
-    tls: Option<&Arc<ClientConfig>>,
-) -> Result<(Channel, Mover), Cause> {
+async fn connect(endpoint: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Result<(Channel, Mover), Cause> {
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
     stream.set_nodelay(true)?;
     let Some(tls) = tls else { return handshake(stream, endpoint, "http").await };

@@ -115,7 +115,9 @@ pub struct Range<'a> {
 
 impl Range<'_> {
     pub fn request(&self) -> Message {
-        let message = Message::default().bytes(1, self.from).bytes(2, self.to);
+        let message = Message::default().bytes(1, self.from);
+        // An end that is there but empty means every key from the first on.
+        let message = if self.to.is_empty() { message } else { message.bytes(2, self.to) };
         let message = message.number(4, self.revision as i64).number(8, i64::from(self.is_keys_only));
         message.number(9, i64::from(self.is_count_only)).number(10, self.changed_from as i64)
     }

@@ -3,12 +3,13 @@
 use super::channel::{self, Channel, Failed, WatchStream};
 use super::message::{self, Header, KeyValue, Malformed, Range, RangeAnswer, TransactionAnswer};
 use crate::command::{after, is_plain};
-use crate::remote::story;
+use crate::remote::{CALL_TIME_MAX, LONG_CALL_TIME_MAX, story};
 use crate::{Cause, StoreError};
 use logic::model::{
     Change, Changes, Check, Entry, Read, Refused, Revision, Snapshot, Txn, Write, within_bounds,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Raised when the keys change their meaning.
 const FORMAT: i64 = 1;
@@ -62,7 +63,15 @@ impl Requests {
     }
 
     async fn transact(&self, message: &message::Message) -> Result<TransactionAnswer, Failed> {
-        let bytes = self.channel.call(TRANSACTION, message).await?;
+        self.transact_within(CALL_TIME_MAX, message).await
+    }
+
+    async fn transact_within(
+        &self,
+        limit: Duration,
+        message: &message::Message,
+    ) -> Result<TransactionAnswer, Failed> {
+        let bytes = self.channel.call(TRANSACTION, message, limit).await?;
         TransactionAnswer::read(&bytes).map_err(malformed)
     }
 
@@ -98,7 +107,7 @@ impl Requests {
     pub async fn ask_revision(&self) -> Result<Revision, Failed> {
         let key = self.format_key();
         let request = Range { from: key.as_bytes(), is_count_only: true, ..Range::default() }.request();
-        let bytes = self.channel.call(RANGE, &request).await?;
+        let bytes = self.channel.call(RANGE, &request, CALL_TIME_MAX).await?;
         Ok(RangeAnswer::read(&bytes).map_err(malformed)?.header.revision)
     }
 
@@ -116,7 +125,7 @@ impl Requests {
     async fn read_range(&self, prefix: &str) -> Result<RangeAnswer, Failed> {
         let (from, to) = self.range(prefix);
         let request = Range { from: &from, to: &to, ..Range::default() }.request();
-        let bytes = self.channel.call(RANGE, &request).await?;
+        let bytes = self.channel.call(RANGE, &request, LONG_CALL_TIME_MAX).await?;
         RangeAnswer::read(&bytes).map_err(malformed)
     }
 
@@ -181,7 +190,8 @@ impl Requests {
             return Ok(Ok(answer.header.revision));
         }
         let mut checked = txn.checks.iter().zip(&answer.ranges);
-        let failed = checked.find(|(check, range)| !check.holds(range.found.first().map(|found| found.changed)));
+        let failed =
+            checked.find(|(check, range)| !check.holds(range.found.first().map(|found| found.changed)));
         match failed {
             Some((check, _)) => Ok(Err(Refused::CheckFailed { key: check.key().to_owned() })),
             None => Err(malformed(Malformed)),
@@ -224,7 +234,8 @@ impl Requests {
             Range { is_count_only: true, ..all }.operation(),
             Range { is_count_only: true, revision: since, ..all }.operation(),
         ];
-        let mut answer = self.transact(&message::transaction(&[], &gets, &[])).await?;
+        let request = message::transaction(&[], &gets, &[]);
+        let mut answer = self.transact_within(LONG_CALL_TIME_MAX, &request).await?;
         let revision = answer.header.revision;
         let [changed, now, then] = answer.ranges.as_mut_slice() else { return Err(malformed(Malformed)) };
         let created = changed.found.iter().filter(|found| found.created > since).count() as u64;
@@ -246,7 +257,8 @@ impl Requests {
         revision: Revision,
     ) -> Result<impl Iterator<Item = String>, Failed> {
         let at = |revision| Range { revision, is_keys_only: true, ..all }.operation();
-        let answer = self.transact(&message::transaction(&[], &[at(since), at(revision)], &[])).await?;
+        let request = message::transaction(&[], &[at(since), at(revision)], &[]);
+        let answer = self.transact_within(LONG_CALL_TIME_MAX, &request).await?;
         let [then, now] = answer.ranges.as_slice() else { return Err(malformed(Malformed)) };
         let names = |range: &RangeAnswer| -> BTreeSet<String> {
             range.found.iter().map(|found| self.name(&found.key)).collect()
@@ -326,7 +338,9 @@ pub fn explain(place: &str, act: &'static str, failed: Failed) -> StoreError {
         channel::PERMISSION_DENIED | channel::UNAUTHENTICATED => {
             StoreError::Denied { place, source: text.into() }
         }
-        channel::INVALID_ARGUMENT | channel::FAILED_PRECONDITION if is_about("auth") || is_about("user name") => {
+        channel::INVALID_ARGUMENT | channel::FAILED_PRECONDITION
+            if is_about("auth") || is_about("user name") =>
+        {
             StoreError::Denied { place, source: text.into() }
         }
         channel::INVALID_ARGUMENT | channel::FAILED_PRECONDITION | channel::OUT_OF_RANGE => {

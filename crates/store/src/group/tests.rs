@@ -37,8 +37,9 @@ fn group_is_the_model_doing_one_after_the_other() {
             assert_eq!(group.revision, changes.revision, "seed {seed}");
             let ours: BTreeMap<&str, _> = group.writes.clone();
             let told = changes.changes.iter();
-            let theirs: BTreeMap<&str, _> =
-                told.map(|change| (change.key.as_str(), (change.value.as_deref(), change.revision))).collect();
+            let theirs: BTreeMap<&str, _> = told
+                .map(|change| (change.key.as_str(), (change.value.as_deref(), change.revision)))
+                .collect();
             assert_eq!(ours, theirs, "seed {seed}");
             assert_eq!(group.has_deleted(), theirs.values().any(|(value, _)| value.is_none()));
         }

@@ -8,7 +8,7 @@
 use super::{Host, Settings, tls};
 use crate::command::{after, is_plain};
 use crate::group::Group;
-use crate::remote::{CALL_TIME_MAX, CONNECT_TIME_MAX};
+use crate::remote::{CALL_TIME_MAX, CONNECT_TIME_MAX, LONG_CALL_TIME_MAX};
 use crate::{Cause, StoreError};
 use logic::limits::TOMBSTONES_MAX;
 use logic::model::{Change, Changes, Entry, Read, Revision, Snapshot};
@@ -25,8 +25,12 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, State
 
 /// Raised when the tables change their meaning.
 const FORMAT: i64 = 1;
-/// How much earlier than we the server ends a statement: then it is certain that nothing was done.
+/// How much earlier than we the server gives up on a lock: then it is certain that nothing was done.
 const SERVER_FIRST: Duration = Duration::from_millis(500);
+/// After how long a server that acknowledges nothing is taken for dead by the system: a silence, and probes after it.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+const PROBES_MAX: u32 = 3;
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Serialises managers that create the tables at the same time. Any number that nobody else uses: `MSTR`.
 const CREATION_LOCK: i64 = 0x4d53_5452;
 
@@ -114,15 +118,22 @@ impl Session {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Trouble> {
-        let asked = tokio::time::timeout(CALL_TIME_MAX, self.client.query(statement, parameters)).await;
-        asked.map_err(|_| Trouble::Lost(slow()))?.map_err(Trouble::from)
+        self.ask_within(CALL_TIME_MAX, statement, parameters).await
+    }
+
+    async fn ask_within(
+        &self,
+        limit: Duration,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        let asked = tokio::time::timeout(limit, self.client.query(statement, parameters)).await;
+        let slow = |_| Trouble::Lost(format!("no answer within {} s", limit.as_secs()).into());
+        asked.map_err(slow)?.map_err(Trouble::from)
     }
 
     /// The store's revision and those of the keys that exist.
-    pub async fn revisions(
-        &self,
-        keys: &[&str],
-    ) -> Result<(Revision, HashMap<String, Revision>), Trouble> {
+    pub async fn revisions(&self, keys: &[&str]) -> Result<(Revision, HashMap<String, Revision>), Trouble> {
         let rows = self.ask(&self.statements.revisions, &[&keys]).await?;
         let mut found = HashMap::new();
         for row in &rows {
@@ -176,7 +187,8 @@ impl Session {
                 self.ask(&self.statements.read_keys, &[&keys]).await?
             }
             Read::Prefix(prefix) if is_plain(prefix) => {
-                self.ask(&self.statements.read_prefix, &[prefix, &after(prefix)]).await?
+                let parameters: [&(dyn ToSql + Sync); 2] = [prefix, &after(prefix)];
+                self.ask_within(LONG_CALL_TIME_MAX, &self.statements.read_prefix, &parameters).await?
             }
             Read::Prefix(_) => {
                 let nothing: [&str; 0] = [];
@@ -196,11 +208,12 @@ impl Session {
     pub async fn changes(&self, prefix: &str, since: Revision) -> Result<Changes, Trouble> {
         let since_signed = i64::try_from(since).unwrap_or(i64::MAX);
         let (from, to) = if is_plain(prefix) { (prefix, after(prefix)) } else { ("", String::new()) };
-        let mut rows = self.ask(&self.statements.changes, &[&from, &to, &since_signed]).await?;
+        let parameters: [&(dyn ToSql + Sync); 3] = [&from, &to, &since_signed];
+        let mut rows = self.ask_within(LONG_CALL_TIME_MAX, &self.statements.changes, &parameters).await?;
         let forgotten = rows.first().map_or(Ok(0), |row| number(row, 5))?;
         let is_whole = since < forgotten || since > revision_of(&rows)?;
         if is_whole {
-            rows = self.ask(&self.statements.everything, &[&from, &to]).await?;
+            rows = self.ask_within(LONG_CALL_TIME_MAX, &self.statements.everything, &parameters[..2]).await?;
         }
         let mut changes = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -244,6 +257,8 @@ async fn connect(settings: &Settings) -> Result<Connected, tokio_postgres::Error
     let mut config = Config::new();
     config.user(&settings.user).dbname(&settings.database).application_name("muster");
     config.connect_timeout(CONNECT_TIME_MAX).target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.keepalives_idle(SILENCE_MAX).keepalives_interval(PROBE_INTERVAL).keepalives_retries(PROBES_MAX);
+    config.tcp_user_timeout(SILENCE_MAX + PROBE_INTERVAL * PROBES_MAX);
     for host in &settings.hosts {
         match host {
             Host::Tcp { name, port } => config.host(name).port(*port),
@@ -297,10 +312,11 @@ async fn prepare(
     raise: bool,
 ) -> Result<(Statements, Found), Opening> {
     let schema = &settings.schema;
-    let limit_ms = (CALL_TIME_MAX - SERVER_FIRST).as_millis();
+    let lock_ms = (CALL_TIME_MAX - SERVER_FIRST).as_millis();
+    let limit_ms = LONG_CALL_TIME_MAX.as_millis();
     // Whoever set the server to acknowledge before the disk has it did not mean us.
     let session = format!(
-        "SET statement_timeout = {limit_ms};
+        "SET statement_timeout = {limit_ms}; SET lock_timeout = {lock_ms};
          SELECT set_config('synchronous_commit', 'on', false)
              WHERE current_setting('synchronous_commit') IN ('off', 'local');
          LISTEN {schema};"
@@ -311,15 +327,14 @@ async fn prepare(
     let entry = "m.revision, e.key, e.value, e.bytes, e.revision";
     let from = format!("FROM {schema}.meta m LEFT JOIN {schema}.entries e ON");
     let within = "e.key >= $1 AND e.key < $2";
-    let revisions = format!("SELECT m.revision, e.key, e.revision {from} e.key = ANY($1) AND NOT e.is_deleted");
+    let revisions =
+        format!("SELECT m.revision, e.key, e.revision {from} e.key = ANY($1) AND NOT e.is_deleted");
     let write = write(schema);
     let forget = forget(schema);
-    let read_keys =
-        format!("SELECT {entry} {from} e.key = ANY($1) AND NOT e.is_deleted ORDER BY e.key");
+    let read_keys = format!("SELECT {entry} {from} e.key = ANY($1) AND NOT e.is_deleted ORDER BY e.key");
     let read_prefix = format!("SELECT {entry} {from} {within} AND NOT e.is_deleted ORDER BY e.key");
-    let changes = format!(
-        "SELECT {entry}, m.forgotten {from} {within} AND e.revision > $3 ORDER BY e.revision, e.key"
-    );
+    let changes =
+        format!("SELECT {entry}, m.forgotten {from} {within} AND e.revision > $3 ORDER BY e.revision, e.key");
     let everything =
         format!("SELECT {entry} {from} {within} AND NOT e.is_deleted ORDER BY e.revision, e.key");
     let (revisions, write, forget, read_keys, read_prefix, changes, everything) = tokio::try_join!(
@@ -449,15 +464,13 @@ fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'))
 }
 
-fn slow() -> Cause {
-    format!("no answer within {} s", CALL_TIME_MAX.as_secs()).into()
-}
-
 /// Whether the server will refuse everything on this connection, so that another may do better.
 pub fn is_useless(said: &DbError) -> bool {
     let code = said.code();
     // 57P: it is being shut down or started; 25006: it has become a standby.
-    code.code().starts_with("57P") || code.code().starts_with("08") || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+    code.code().starts_with("57P")
+        || code.code().starts_with("08")
+        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
 }
 
 /// An error of the server in our words. Nothing was done.

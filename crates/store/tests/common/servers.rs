@@ -30,7 +30,8 @@ pub struct Running {
 impl Running {
     /// `ending`: the signal at the end, by name.
     fn start(words: &[String], log: &Path, ending: &str) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(log).expect("the directory is ours");
+        let log =
+            std::fs::File::options().create(true).append(true).open(log).expect("the directory is ours");
         let script = "signal=$1; shift; \"$@\" </dev/null >&2 & echo $!; read line; kill -$signal $!; wait";
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh", ending])
@@ -149,7 +150,16 @@ impl Postgres {
         let data = scratch.path().join("data").display().to_string();
         let file = format!("--pwfile={}", password.display());
         let arguments = [
-            "-D", &data, "-U", "muster", "--auth=scram-sha-256", &file, "--no-sync", "-E", "UTF8", "--locale=C",
+            "-D",
+            &data,
+            "-U",
+            "muster",
+            "--auth=scram-sha-256",
+            &file,
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
         ];
         let words = as_nobody(&program("initdb"), &arguments);
         let made = Command::new(&words[0]).args(&words[1..]).output().expect("it can be started");
@@ -232,7 +242,19 @@ impl Postgres {
     /// What psql prints, as an operator sees it.
     pub fn psql(&self, sql: &str) -> Result<String, String> {
         let output = Command::new(program("psql"))
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "muster", "-d", "postgres", "-At", "-c", sql])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "muster",
+                "-d",
+                "postgres",
+                "-At",
+                "-c",
+                sql,
+            ])
             .env("PGPASSWORD", PASSWORD)
             .output()
             .expect("psql can be started");
@@ -268,9 +290,13 @@ impl Etcd {
         let scratch = Scratch::new("etcd");
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let peers: Vec<u16> = (0..count).map(|_| free_port()).collect();
-        let scheme = if options.iter().any(|option| option.starts_with("--cert-file")) { "https" } else { "http" };
-        let members: Vec<String> =
-            peers.iter().enumerate().map(|(number, port)| format!("m{number}=http://127.0.0.1:{port}")).collect();
+        let scheme =
+            if options.iter().any(|option| option.starts_with("--cert-file")) { "https" } else { "http" };
+        let members: Vec<String> = peers
+            .iter()
+            .enumerate()
+            .map(|(number, port)| format!("m{number}=http://127.0.0.1:{port}"))
+            .collect();
         let members = members.join(",");
         let commands = (0..count).map(|number| {
             let client = format!("{scheme}://127.0.0.1:{}", ports[number]);
@@ -278,9 +304,20 @@ impl Etcd {
             let data = scratch.path().join(format!("data{number}")).display().to_string();
             let name = format!("m{number}");
             let mut arguments = vec![
-                "--name", &name, "--data-dir", &data, "--initial-cluster", &members,
-                "--listen-client-urls", &client, "--advertise-client-urls", &client,
-                "--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer,
+                "--name",
+                &name,
+                "--data-dir",
+                &data,
+                "--initial-cluster",
+                &members,
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
             ];
             arguments.extend(options);
             words(&program("etcd"), &arguments)

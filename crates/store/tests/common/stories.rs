@@ -144,14 +144,24 @@ pub async fn histories_follow_the_model<P: Open>(make: impl Fn(String) -> P, see
                 (Err(StoreError::Refused(ours)), Err(expected)) => {
                     assert_eq!(ours, expected, "seed {seed}: {theirs:?}");
                     let (after, same) = compare(&store, &model, seed).await;
-                    assert_eq!((after, same), (revision, real.clone()), "seed {seed}: a refusal changed something");
+                    assert_eq!(
+                        (after, same),
+                        (revision, real.clone()),
+                        "seed {seed}: a refusal changed something"
+                    );
                 }
                 (ours, expected) => panic!("seed {seed}: {theirs:?}: {ours:?} instead of {expected:?}"),
             }
             let prefix = ["", "a", "a/", "a/b/", "nothing", "ä", "\0"][chance.below(7) as usize];
             let read = store.read(Read::Prefix(prefix.into())).await.expect("reads");
-            let keys = |entries: Vec<logic::model::Entry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
-            assert_eq!(keys(read.entries), keys(model.read(&Read::Prefix(prefix.into())).entries), "seed {seed}");
+            let keys = |entries: Vec<logic::model::Entry>| {
+                entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                keys(read.entries),
+                keys(model.read(&Read::Prefix(prefix.into())).entries),
+                "seed {seed}"
+            );
             let some = Read::Keys(["c1", "a/1", "c1", "not there", "\0", ""].map(String::from).to_vec());
             let read = store.read(some.clone()).await.expect("reads");
             assert_eq!(keys(read.entries), keys(model.read(&some).entries), "seed {seed}");
@@ -290,7 +300,13 @@ async fn settle(direct: &Store, number: &str) -> bool {
 }
 
 /// A history over connections that are cut after any number of bytes. What is told of each transaction is true.
-pub async fn cut_connections_tell_the_truth<P: Open>(direct: &P, relayed: &P, relay: &Relay, seed: u64, steps: u32) {
+pub async fn cut_connections_tell_the_truth<P: Open>(
+    direct: &P,
+    relayed: &P,
+    relay: &Relay,
+    seed: u64,
+    steps: u32,
+) {
     let (sure, sure_thread) = open(direct).await;
     let (store, thread) = open(relayed).await;
     let watcher = keep_watching(store.watch("", 0));
@@ -313,7 +329,9 @@ pub async fn cut_connections_tell_the_truth<P: Open>(direct: &P, relayed: &P, re
         let after = put("mark", &format!("after {number}"));
         match store.commit(theirs).await {
             Ok(_) => {
-                model.commit(&txn).unwrap_or_else(|refused| panic!("seed {seed}: it happened, but {refused}"));
+                model
+                    .commit(&txn)
+                    .unwrap_or_else(|refused| panic!("seed {seed}: it happened, but {refused}"));
                 outcomes[0] += 1;
             }
             Err(StoreError::Refused(refused)) => {
@@ -327,7 +345,9 @@ pub async fn cut_connections_tell_the_truth<P: Open>(direct: &P, relayed: &P, re
             }
             Err(StoreError::Unknown { .. }) => {
                 if settle(&sure, &number).await {
-                    model.commit(&txn).unwrap_or_else(|refused| panic!("seed {seed}: it happened, but {refused}"));
+                    model
+                        .commit(&txn)
+                        .unwrap_or_else(|refused| panic!("seed {seed}: it happened, but {refused}"));
                 }
                 model.commit(&after).expect("nothing is checked");
                 outcomes[2] += 1;

@@ -8,6 +8,9 @@ fn request_has_the_bytes_of_the_format() {
     let range = Range { from: b"a", to: b"b", revision: 300, ..Range::default() };
     let expected = [10, 1, b'a', 18, 1, b'b', 32, 0xac, 2, 64, 0, 72, 0, 80, 0];
     assert_eq!(range.request().0, expected);
+    // One key: an empty end would ask for all keys from it on.
+    let one = Range { from: b"a", ..Range::default() };
+    assert_eq!(one.request().0, [10, 1, b'a', 32, 0, 64, 0, 72, 0, 80, 0]);
     // A negative number takes ten bytes.
     assert_eq!(Message::default().number(6, -1).0, [48, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]);
 }
@@ -26,7 +29,8 @@ fn answers_are_read_and_unknown_fields_passed_over() {
 
     let operation = Message::default().message(1, &range);
     let written = Message::default().message(2, &Message::default());
-    let answer = Message::default().message(1, &header).number(2, 1).message(3, &operation).message(3, &written);
+    let answer =
+        Message::default().message(1, &header).number(2, 1).message(3, &operation).message(3, &written);
     let read = TransactionAnswer::read(&answer.0).expect("it is well formed");
     assert!(read.has_succeeded);
     assert_eq!(read.ranges, [expected, RangeAnswer::default()]);
