@@ -35,7 +35,7 @@ impl Slices {
 /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
 pub async fn take_over(core: &Rc<Core>, table: &Arc<Table>) {
     let mut slices = Slices::begin();
-    for (name, view) in &table.views {
+    for (name, view) in &*table.views {
         core.take_view(name, view, table);
         slices.pause().await;
     }
