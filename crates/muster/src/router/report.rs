@@ -302,3 +302,60 @@ fn add(left: Totals, right: Totals) -> Totals {
         bytes_out: left.bytes_out + right.bytes_out,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(member: &str, requests: u64, in_flight: u64) -> MemberCounts {
+        MemberCounts {
+            member: member.into(),
+            requests,
+            failed: 0,
+            in_flight,
+            latency: Histogram::default(),
+            counts: TrafficCounts::default(),
+            sessions: SessionCount::default(),
+            ejection: None,
+        }
+    }
+
+    fn thread(members: Vec<MemberCounts>) -> Arc<ThreadReport> {
+        let cluster = ClusterCounts {
+            cluster: "shop".into(),
+            applied: Epoch::default(),
+            members,
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
+        Arc::new(ThreadReport { clusters: vec![cluster], ..ThreadReport::default() })
+    }
+
+    fn members(summary: &mut Summary, threads: &[Arc<ThreadReport>], now: Time) -> Vec<MemberTraffic> {
+        let report = summary.of(&"front".into(), threads, Vec::new(), Vec::new(), now);
+        report.clusters.into_iter().flat_map(|cluster| cluster.members).collect()
+    }
+
+    /// Threads tell only of members that they have used: not each of the same ones, nor in the same places.
+    #[test]
+    fn a_member_counts_whichever_thread_has_used_it() {
+        let threads = [thread(vec![counts("b", 2, 1)]), thread(vec![counts("a", 1, 0), counts("b", 3, 1)])];
+        let told = members(&mut Summary::default(), &threads, Time(0));
+        let told: Vec<_> =
+            told.iter().map(|member| (&*member.member.0, member.requests, member.in_flight)).collect();
+        assert_eq!(told, [("a", 1, 0), ("b", 5, 2)]);
+    }
+
+    #[test]
+    fn the_first_requests_of_a_member_have_a_rate() {
+        let mut summary = Summary::default();
+        assert!(members(&mut summary, &[thread(Vec::new())], Time(1_000)).is_empty());
+        let first = members(&mut summary, &[thread(vec![counts("a", 10, 0)])], Time(2_000));
+        assert_eq!(first[0].requests_per_second, 10.0);
+        // What a router has counted before anybody asked says nothing of how fast.
+        let late = members(&mut Summary::default(), &[thread(vec![counts("a", 10, 0)])], Time(2_000));
+        assert_eq!(late[0].requests_per_second, 0.0);
+    }
+}

@@ -273,3 +273,47 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(members: &[(&str, u64)]) -> RouterReport {
+        let member = |(name, in_flight): &(&str, u64)| MemberTraffic {
+            member: (*name).into(),
+            in_flight: *in_flight,
+            ..MemberTraffic::default()
+        };
+        let cluster = ClusterTraffic {
+            cluster: "shop".into(),
+            applied: wire::id::Epoch::default(),
+            members: members.iter().map(member).collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
+        RouterReport {
+            router: "front".into(),
+            listening: Vec::new(),
+            problems: Vec::new(),
+            connections: 0,
+            clusters: vec![cluster],
+            routes: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Whoever waits for a member's last request hears of those that only the predecessor has.
+    #[test]
+    fn what_only_the_predecessor_has_under_way_is_told_too() {
+        let before = report(&[("c", 3), ("b", 2), ("a", 1)]);
+        let handover = Handover { predecessor: Some((before, Time(0))), ..Handover::default() };
+        let mut told = report(&[("b", 5)]);
+        handover.add_predecessor(&mut told, Time(1));
+        let mut told: Vec<_> =
+            told.clusters[0].members.iter().map(|member| (&*member.member.0, member.in_flight)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [("a", 1), ("b", 7), ("c", 3)]);
+    }
+}
