@@ -204,6 +204,7 @@ fn a_listen_address_that_is_taken_leaves_the_old_one() {
 #[test]
 fn an_upgrade_becomes_a_tunnel_and_ends_one_way_at_a_time() {
     let stage = Stage::new();
+    let log = stage::log_json(&stage, "tunnel");
     stage.member("a", 1, |mut caller| {
         let head = stage::read_head(&mut caller).expect("a head");
         assert!(head.contains("Upgrade: websocket") && head.contains("Connection: upgrade"), "{head}");
@@ -226,6 +227,14 @@ fn an_upgrade_becomes_a_tunnel_and_ends_one_way_at_a_time() {
     let mut rest = String::new();
     client.read_to_string(&mut rest).expect("an end");
     assert_eq!(rest, "hicba");
+    // One line, now that it is over, with what went through.
+    let lines = stage::wait_for_lines(&log, 1);
+    let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+    let number = |name: &str| line[name].as_u64().expect("a number");
+    assert_eq!((number("status"), number("body_bytes")), (101, 5));
+    assert!(number("bytes_in") >= request.len() as u64 + 3, "{line}");
+    stage.wait_for_report(|report| report.totals.bytes_out == number("bytes_out"));
+    std::fs::remove_file(&log).expect("ours");
 }
 
 #[test]

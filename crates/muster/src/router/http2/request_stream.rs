@@ -1,6 +1,6 @@
 //! A client's stream as an HTTP/1.1 connection of one request: gives the request, takes the answer.
 //!
-//! What the h2 crate has refused already: names that are not lower-case tokens, headers of one connection, pseudo
+//! What the h2 crate has refused already: names with upper case or spaces, headers of one connection, pseudo
 //! headers out of place, bodies of another length than announced. What stands in the head that is written here is then
 //! judged as strictly as any other (`logic::http::request`). A WebSocket (RFC 8441) becomes an upgrade.
 
