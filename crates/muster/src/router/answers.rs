@@ -92,13 +92,10 @@ pub fn reason(status: u16) -> &'static str {
 }
 
 /// Closes so that the client can read what it was sent although it still sends: a close with unread bytes would
-/// reset the connection and might take the answer with it.
+/// reset the connection and might take the answer with it. Over HTTP/2 the reset of a stream does the same to clients
+/// that forget the answer when they are told to send no more, as curl does.
 pub async fn linger(session: Session) {
     let Session { ticket, mut client } = session;
-    if client.stream.is_single() {
-        // An HTTP/2 client is told to send no more, and its answer is not at risk.
-        return;
-    }
     let deadline = ticket.in_ms(LINGER_MS);
     let stream = &mut client.stream;
     if ticket.until(deadline, |context| Pin::new(&mut *stream).poll_shutdown(context)).await.is_err() {
