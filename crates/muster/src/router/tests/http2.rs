@@ -1,6 +1,7 @@
 //! Stories of HTTP/2 clients: well-behaved ones by the h2 crate, hostile ones by frames written byte for byte.
 
 mod attacks;
+mod goodbye;
 mod members;
 mod raw;
 
