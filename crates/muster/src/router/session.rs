@@ -238,6 +238,7 @@ impl Session {
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
         let is_silence = failure.fault == Fault::MemberTimeout;
         request.silences = request.silences.saturating_add(u8::from(is_silence));
+        failure.silences = u32::from(request.silences);
         let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
@@ -357,7 +358,7 @@ impl Session {
                     return Err(Fault::DeadlinePassed);
                 }
                 Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
-                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberTimeout),
+                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberLost),
             }
         }
     }
@@ -435,6 +436,7 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
         is_body_replayable: request.is_replayable,
         is_connection_reused,
         attempts: 1,
+        silences: 0,
     };
     Failed { failure, is_cut_off: false, looks_complete: false }
 }

@@ -375,6 +375,43 @@ fn what_takes_too_long_ends() {
 }
 
 #[test]
+fn a_request_waits_in_vain_for_two_members_and_no_more() {
+    let stage = Stage::with(|settings| settings.timeouts.response_ms = 500);
+    let seen: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| {
+            stage.member(name, 1, |mut caller| {
+                let mut all = Vec::new();
+                caller.read_to_end(&mut all).expect("an end");
+            })
+        })
+        .into();
+    let mut client = stage.connect();
+    let start = Instant::now();
+    client.write_all(get("/").as_bytes()).expect("the router reads");
+    assert!(read_answer(&mut client).starts_with("HTTP/1.1 504 "));
+    assert!(start.elapsed() >= Duration::from_millis(1_000), "a second member was asked");
+    assert_eq!(seen.iter().map(stage::Seen::count).sum::<u64>(), 2);
+}
+
+#[test]
+fn an_old_client_without_host_is_given_to_another_member_too() {
+    let stage = Stage::new();
+    // Closes behind its request.
+    stage.member("closes", 1000, |mut caller| drop(stage::read_head(&mut caller)));
+    stage.member("works", 1, |mut caller| {
+        let head = stage::read_head(&mut caller).expect("a head");
+        let host = head.lines().find(|line| line.starts_with("Host: ")).unwrap_or_default();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{host}", host.len());
+        caller.write_all(answer.as_bytes()).expect("the router reads");
+    });
+    let mut client = stage.connect();
+    let address = client.peer_addr().expect("connected");
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("the router reads");
+    let answer = read_answer(&mut client);
+    assert!(answer.ends_with(&format!("Host: {address}")), "{answer}");
+}
+
+#[test]
 fn requests_that_wait_for_a_lost_member_go_elsewhere_at_once() {
     let stage = Stage::new();
     let seen = stage.member("hangs", 1000, |mut caller| {

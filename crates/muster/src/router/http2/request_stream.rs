@@ -52,7 +52,15 @@ impl Companies {
 
     /// Has those that came in on this port asked to go elsewhere.
     pub fn send_away(&self, port: u16) {
-        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+        self.send_away_where(|company| company.port == port);
+    }
+
+    pub fn send_all_away(&self) {
+        self.send_away_where(|_| true);
+    }
+
+    fn send_away_where(&self, is_meant: impl Fn(&Company) -> bool) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| is_meant(company)) {
             company.is_unwanted.set(true);
             company.waker.borrow().wake_by_ref();
         }
