@@ -16,7 +16,8 @@ pub struct Origin {
     /// Its address as text.
     pub address: Box<str>,
     pub is_trusted: bool,
-    /// The port that it came in on.
+    /// The address and the port that it came in on.
+    pub server: IpAddr,
     pub port: u16,
     /// None for a plain connection straight from the client.
     beyond: Option<Box<Beyond>>,
@@ -79,7 +80,8 @@ impl Origin {
     /// A plain connection from `address`.
     #[cfg(test)]
     pub fn for_tests(address: &str, port: u16) -> Self {
-        Self { address: address.into(), is_trusted: false, port, beyond: None }
+        let server = Ipv4Addr::LOCALHOST.into();
+        Self { address: address.into(), is_trusted: false, server, port, beyond: None }
     }
 
     /// Of a connection from `peer`, unless more is known.
@@ -87,12 +89,14 @@ impl Origin {
         let told = beyond.as_ref().and_then(|beyond| beyond.addresses);
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         // Only a connection that is broken already has none.
-        let port = told.map(|(_, server)| server).or(local).map_or(0, |local| local.port());
+        let server = told.map(|(_, server)| server).or(local);
+        let server = server.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
         let address = told.map_or(peer, |(client, _)| client).ip().to_canonical();
         Rc::new(Self {
             is_trusted: core.settings.borrow().trusted_proxies.contains(&address),
             address: address.to_string().into_boxed_str(),
-            port,
+            server: server.ip().to_canonical(),
+            port: server.port(),
             beyond: beyond.map(Box::new),
         })
     }
@@ -103,6 +107,7 @@ impl Origin {
         Rc::new(Self {
             address: origin.address.clone(),
             is_trusted: origin.is_trusted,
+            server: origin.server,
             port: origin.port,
             beyond: Some(Box::new(Beyond { addresses: Some(addresses), tls: origin.tls().cloned() })),
         })

@@ -112,6 +112,8 @@ async fn run(start: ThreadStart, lot: Lot) {
             Some(Order::HandOver) => {
                 stop_accepting(&mut listening, &mut accepting).await;
                 core.is_stopping.set(true);
+                // They can be told at once, whereas others learn it from their next answer.
+                core.companies.send_all_away();
             }
             Some(Order::Stop) | None => break,
         }

@@ -60,6 +60,13 @@ impl Shared {
         self.0.borrow_mut().poll_send(context)
     }
 
+    /// Reads and throws away; ready with how many bytes that were, none at the end.
+    pub fn poll_discard(&self, scratch: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut self.0.borrow_mut().stream).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
     /// Whether the client has spent its credit.
     pub fn is_flooding(&self) -> bool {
         self.0.borrow().is_flooding

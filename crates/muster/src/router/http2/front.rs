@@ -29,6 +29,10 @@ const LEAVE_MS: u64 = 5_000;
 /// After which time a connection is asked to be made anew, so that clients spread over threads and routers again, and
 /// what a connection remembers for its headers is thrown away. One hour: nobody notices a connection each hour.
 const AGE_MAX_MS: u64 = 60 * 60 * 1000;
+/// How long a client may go on reading after the end. Half a minute, as long as a router that stops waits for requests.
+const LINGER_MAX_MS: u64 = 30_000;
+/// How much of what a client says after the end is thrown away. 1 MiB: it acknowledges what it reads, and no more.
+const LINGER_MAX_BYTES: usize = 1 << 20;
 /// The body bytes that are read with a head, so that a small request goes to its member in one piece.
 const BODY_WITH_HEAD_MAX_BYTES: usize = 16 * 1024;
 
@@ -124,6 +128,7 @@ impl Front {
             let ended =
                 self.ticket.until(self.deadline(connection), |context| self.poll(connection, context)).await;
             match ended {
+                Ok(()) if self.is_leaving.get() && !self.carrier.is_flooding() => return self.linger().await,
                 Ok(()) => return,
                 // Something happened at the last moment.
                 Err(Signal::Deadline) if self.deadline(connection) > self.ticket.now_us() => {}
@@ -133,6 +138,26 @@ impl Front {
                 }
                 Err(Signal::Deadline) => self.ask_to_leave(connection),
                 Err(Signal::Stopping | Signal::MemberLost) => {}
+            }
+        }
+    }
+
+    /// Waits for the client to close. What it says while it reads its last answers would otherwise meet a closed
+    /// socket, and the reset that follows takes those answers from it.
+    async fn linger(&self) {
+        let last_us = self.ticket.in_ms(LINGER_MAX_MS);
+        let (mut deadline, mut thrown_away) = (self.ticket.in_ms(LEAVE_MS), 0);
+        while thrown_away < LINGER_MAX_BYTES {
+            let read = |context: &mut Context<'_>| {
+                self.carrier.poll_discard(&mut self.core.scratch.borrow_mut(), context)
+            };
+            match self.ticket.until(deadline, read).await {
+                Ok(Ok(bytes)) if bytes > 0 => {
+                    thrown_away += bytes;
+                    deadline = self.ticket.in_ms(LEAVE_MS).min(last_us);
+                }
+                Err(Signal::Stopping | Signal::MemberLost) => {}
+                Ok(Ok(_) | Err(_)) | Err(Signal::Deadline) => return,
             }
         }
     }

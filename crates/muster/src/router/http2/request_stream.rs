@@ -1,6 +1,6 @@
 //! A client's stream as an HTTP/1.1 connection of one request: gives the request, takes the answer.
 //!
-//! What the h2 crate has refused already: names that are not lower-case tokens, headers of one connection, pseudo
+//! What the h2 crate has refused already: names with upper case or spaces, headers of one connection, pseudo
 //! headers out of place, bodies of another length than announced. What stands in the head that is written here is then
 //! judged as strictly as any other (`logic::http::request`). A WebSocket (RFC 8441) becomes an upgrade.
 
@@ -52,7 +52,15 @@ impl Companies {
 
     /// Has those that came in on this port asked to go elsewhere.
     pub fn send_away(&self, port: u16) {
-        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+        self.send_away_where(|company| company.port == port);
+    }
+
+    pub fn send_all_away(&self) {
+        self.send_away_where(|_| true);
+    }
+
+    fn send_away_where(&self, is_meant: impl Fn(&Company) -> bool) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| is_meant(company)) {
             company.is_unwanted.set(true);
             company.waker.borrow().wake_by_ref();
         }

@@ -40,6 +40,7 @@ impl Frame {
             [_, 0x83, 0x69, 0x90, ..] => 431,
             [_, 0x83, 0x68, 0x0d, ..] => 405,
             [_, 0x83, 0x6c, 0x0c, ..] => 503,
+            [_, 0x83, 0x6c, 0x0d, ..] => 504,
             ref other => panic!("a status that no story expects: {other:x?}"),
         }
     }
