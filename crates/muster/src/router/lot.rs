@@ -15,6 +15,7 @@ use rustix::event::{Timespec, epoll};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::Ipv4Addr;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -187,7 +188,12 @@ fn wake_up(core: &Rc<Core>, stirred: &mut Vec<Parked>) {
     for Parked { stream, origin, .. } in stirred.drain(..) {
         match tokio::net::TcpStream::from_std(stream) {
             // Owned by the thread's LocalSet and counted by its ticket, as when it was accepted.
-            Ok(stream) => drop(tokio::task::spawn_local(serve_again(core.clone(), stream, origin.wake()))),
+            Ok(stream) => {
+                // Only a connection that is broken already has none.
+                let server = || stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
+                let origin = origin.wake(server);
+                drop(tokio::task::spawn_local(serve_again(core.clone(), stream, origin)));
+            }
             Err(error) => tracing::warn!(%error, "a parked connection could not be used"),
         }
     }

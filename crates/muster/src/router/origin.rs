@@ -66,13 +66,20 @@ pub struct OriginTls {
 }
 
 impl Parked {
-    pub fn wake(self) -> Rc<Origin> {
+    /// `server` is the address that the client's socket came in on.
+    pub fn wake(self, server: impl FnOnce() -> IpAddr) -> Rc<Origin> {
         let (address, port, is_trusted) = match self {
             Parked::V4 { address, port, is_trusted } => (IpAddr::V4(address), port, is_trusted),
             Parked::V6 { address, port, is_trusted } => (IpAddr::V6(address.into()), port, is_trusted),
             Parked::Whole(origin) => return origin,
         };
-        Rc::new(Origin { address: address.to_string().into(), is_trusted, port, beyond: None })
+        Rc::new(Origin {
+            address: address.to_string().into(),
+            is_trusted,
+            server: server().to_canonical(),
+            port,
+            beyond: None,
+        })
     }
 }
 
@@ -182,7 +189,7 @@ mod tests {
             let origin = Rc::new(Origin { is_trusted: true, ..Origin::for_tests(address, 8_080) });
             let parked = Origin::park(origin);
             assert!(!matches!(parked, Parked::Whole(_)));
-            let back = parked.wake();
+            let back = parked.wake(|| Ipv4Addr::LOCALHOST.into());
             assert_eq!((&*back.address, back.port, back.is_trusted), (address, 8_080, true));
             assert!(back.beyond.is_none());
         }
@@ -191,6 +198,9 @@ mod tests {
             tls: None,
         };
         let origin = Rc::new(Origin { beyond: Some(Box::new(beyond)), ..Origin::for_tests("127.0.0.2", 2) });
-        assert!(Rc::ptr_eq(&origin, &Origin::park(origin.clone()).wake()));
+        assert!(Rc::ptr_eq(
+            &origin,
+            &Origin::park(origin.clone()).wake(|| unreachable!("it was kept whole"))
+        ));
     }
 }
