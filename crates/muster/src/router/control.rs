@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::link::{Link, LinkEvent};
 use handover::{Handover, next_event};
 use logic::route::RouteTable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -254,6 +254,7 @@ impl Control {
                 self.publish().await;
             }
             LinkEvent::Message(FromManager::Clusters { names, .. }) => {
+                let names: BTreeSet<_> = names.into_iter().collect();
                 self.views.retain(|name, _| names.contains(name));
                 self.publish().await;
             }
