@@ -18,6 +18,7 @@ pub mod limits;
 pub mod log_pattern;
 pub mod machine;
 pub mod model;
+pub mod pace;
 pub mod plugin_cfg;
 pub mod probe;
 pub mod proxy_protocol;

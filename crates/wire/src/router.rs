@@ -48,6 +48,9 @@ pub struct Timeouts {
     pub connect_ms: u64,
     /// From the first byte of a request head to its last.
     pub head_ms: u64,
+    /// From a request head's last byte to its body's, and a second more for each 100 bytes of it; 0 means no bound.
+    #[serde(default)]
+    pub body_ms: u64,
     /// A client connection on which no request is under way.
     pub idle_ms: u64,
     /// From the request's last byte to the first byte of the answer; also the longest pause within a body.

@@ -194,6 +194,8 @@ impl Session {
     /// Attempts until one comes to its end or none may follow.
     async fn carry(&mut self, request: &mut Request, exchange: &mut Option<Exchange>) -> Result<(), Failed> {
         let mut in_flight = InFlight::begin(&self.client.core, &request.member);
+        // While it waited for room, nobody took its body.
+        request.body_since_us = Some(self.ticket.now_us());
         let mut tried: Vec<Rc<Member>> = Vec::new();
         let mut told = None;
         let mut may_reuse = true;
@@ -344,6 +346,8 @@ impl Session {
             if exchange.upload.waits_for_leave() {
                 deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
             }
+            let body_due_us = exchange.body_due_us(&self.client, request);
+            deadline = deadline.min(body_due_us);
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
@@ -356,6 +360,11 @@ impl Session {
                 }
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
+                }
+                Err(Signal::Deadline) if deadline == body_due_us => {
+                    if request.is_too_slow() {
+                        return Err(Fault::RequestTimeout);
+                    }
                 }
                 Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
                 Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberLost),

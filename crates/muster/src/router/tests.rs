@@ -375,6 +375,33 @@ fn what_takes_too_long_ends() {
 }
 
 #[test]
+fn a_body_that_dribbles_ends_and_a_call_that_does_goes_on() {
+    let stage = Stage::with(|settings| settings.timeouts.body_ms = 300);
+    stage.member("a", 1, named("a"));
+    let dribble = |head: &str| {
+        let mut client = stage.connect();
+        client.write_all(head.as_bytes()).expect("the router reads");
+        let mut sender = client.try_clone().expect("a second handle");
+        let sending = std::thread::spawn(move || {
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(50));
+                if sender.write_all(b"x").is_err() {
+                    break;
+                }
+            }
+        });
+        let answer = read_answer(&mut client);
+        sending.join().expect("it only sends");
+        answer
+    };
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n";
+    assert!(dribble(&format!("{head}\r\n")).starts_with("HTTP/1.1 408 "));
+    assert!(dribble(&format!("{head}Content-Type: application/grpc\r\n\r\n")).starts_with("HTTP/1.1 200 "));
+    stage.change_settings(|settings| settings.timeouts.body_ms = 0);
+    assert!(dribble(&format!("{head}\r\n")).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn a_request_waits_in_vain_for_two_members_and_no_more() {
     let stage = Stage::with(|settings| settings.timeouts.response_ms = 500);
     let seen: Vec<_> = ["a", "b", "c", "d"]

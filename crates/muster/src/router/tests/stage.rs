@@ -315,6 +315,7 @@ pub fn settings() -> RouterSettings {
         timeouts: Timeouts {
             connect_ms: 1_000,
             head_ms: 60_000,
+            body_ms: 60_000,
             idle_ms: 60_000,
             response_ms: 60_000,
             request_ms: 0,
