@@ -170,6 +170,13 @@ fn acts_on_what_is_not_there_and_cells_that_are_not_there() {
     assert_eq!(said.code, Some(2), "a wrong token is refused: {said:?}");
     let right = cell.state_dir.join("admin-token").display().to_string();
     assert_eq!(muster(&["status", "--api", &api, "--token-file", &right]).code, Some(0));
+    // The router's own port: something answers there, but it is not the cell's API.
+    let other = format!("http://{}", cell.router);
+    for more in [&[][..], &["--wait-up", "shop"]] {
+        let said = muster(&[&["status", "--api", &other, "--token-file", &right], more].concat());
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(said.talk.contains("is that the console's address?"), "{said:?}");
+    }
 
     let config = cell.config.display().to_string();
     cell.stop();

@@ -180,7 +180,7 @@ fn what_is_no_url_is_refused() {
     for (url, reason) in [
         ("", "\"\" is not a URL: it is empty or has blanks in it"),
         ("a b", "\"a b\" is not a URL: it is empty or has blanks in it"),
-        ("ftp://x/", "\"ftp://x/\" has the scheme ftp; routers know http"),
+        ("ftp://x/", "\"ftp://x/\" has the scheme ftp; routers know http and https"),
         ("http://x:99999/", "\"x:99999\" is not a host and port"),
         ("http:///path", "\"http:///path\" names no host"),
     ] {

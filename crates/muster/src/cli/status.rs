@@ -94,7 +94,7 @@ async fn wait_up(cluster: &str, args: &Args) -> Result<Exit, ClientError> {
         loop {
             match wait_here(cluster, &args.target, &mut last).await {
                 // It may be starting: a script that starts it need not wait before it waits.
-                Err(error) if error.exit() == Exit::CellNotReached => last = Some(Err(error)),
+                Err(error) if is_away(&error) => last = Some(Err(error)),
                 ended => return ended,
             }
             tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
@@ -114,6 +114,11 @@ async fn wait_up(cluster: &str, args: &Args) -> Result<Exit, ClientError> {
         return Ok(Exit::No);
     };
     ended.map(|()| Exit::Yes)
+}
+
+/// Whether another try may reach the cell.
+fn is_away(error: &ClientError) -> bool {
+    error.exit() == Exit::CellNotReached && !matches!(error, ClientError::Garbled { .. })
 }
 
 /// Waits as long as the cell can be heard.

@@ -40,10 +40,11 @@ const TOLD_MAX: u32 = 10;
 const FILES_RESERVED: u64 = 256;
 
 /// A thread's share of the connections that there may be. A client costs a file; a quarter of all is left for
-/// connections to members, which requests share.
+/// connections to members, which requests share. Where files are scarce clients get a quarter, so that each may have a
+/// connection to a member and the other roles have theirs.
 fn sessions_max(settings: &RouterSettings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
+    let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 4);
     let most = u64::from(settings.limits.connections_max).min(fit) as usize;
     most.div_ceil(super::control::thread_count(settings))
 }
