@@ -335,53 +335,56 @@ impl Encoder {
 
     /// Appends a field. The name may come in any case, and goes out in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        if is_said_once(name) || value.len() > INDEXED_VALUE_MAX_BYTES {
-            return self.literal(name, value, false, out);
+        if let Some(number) = said_once(name) {
+            write_integer(number, 4, 0, out);
+            return write_string(value, out);
         }
         let digest = digest(name, value);
+        // Mostly written as the last time.
         let is_it = |entry: &Entry<u32>| {
             let (known_name, known_value) = entry.parts();
-            known_value == value && known_name.eq_ignore_ascii_case(name)
+            known_value == value && (known_name == name || known_name.eq_ignore_ascii_case(name))
         };
-        let found = self.table.entries.iter().position(|entry| entry.note == digest && is_it(entry));
-        if let Some(place) = found {
+        let mut entries = self.table.entries.iter();
+        if let Some(place) = entries.position(|entry| entry.note == digest && is_it(entry)) {
             return write_integer(place + statics::FIELDS.len() + 1, 7, 0x80, out);
         }
-        self.literal(name, value, true, out);
-        let bytes = [name, value].concat().into_boxed_slice();
-        self.table.insert(Entry { bytes, name_length: name.len(), note: digest });
-    }
-
-    fn literal(&mut self, name: &[u8], value: &[u8], is_kept: bool, out: &mut Vec<u8>) {
+        let is_kept = value.len() <= INDEXED_VALUE_MAX_BYTES;
+        let (bits, flags) = if is_kept { (6, 0x40) } else { (4, 0) };
         let number = statics::number(name);
-        match is_kept {
-            true => write_integer(number.unwrap_or(0), 6, 0x40, out),
-            false => write_integer(number.unwrap_or(0), 4, 0, out),
-        }
+        write_integer(number.unwrap_or(0), bits, flags, out);
         if number.is_none() {
-            write_integer(name.len(), 7, 0, out);
             let start = out.len();
-            out.extend_from_slice(name);
+            write_string(name, out);
             out[start..].make_ascii_lowercase();
         }
-        write_integer(value.len(), 7, 0, out);
-        out.extend_from_slice(value);
+        write_string(value, out);
+        if is_kept {
+            let bytes = [name, value].concat().into_boxed_slice();
+            self.table.insert(Entry { bytes, name_length: name.len(), note: digest });
+        }
     }
 }
 
-/// Headers whose values differ from answer to answer: they would push the others out of the table. A cookie shall not
-/// be in it, because it is a secret.
-fn is_said_once(name: &[u8]) -> bool {
+fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    write_integer(text.len(), 7, 0, out);
+    out.extend_from_slice(text);
+}
+
+/// The number of a header whose values differ from answer to answer: they would push the others out of the table. A
+/// cookie shall not be in it, because it is a secret.
+fn said_once(name: &[u8]) -> Option<usize> {
     let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
     match name.len() {
-        3 => is(b"age"),
-        4 => is(b"etag"),
-        7 => is(b"expires"),
-        8 => is(b"location"),
-        10 => is(b"set-cookie"),
-        13 => is(b"last-modified") || is(b"content-range"),
-        14 => is(b"content-length"),
-        _ => false,
+        3 if is(b"age") => Some(21),
+        4 if is(b"etag") => Some(34),
+        7 if is(b"expires") => Some(36),
+        8 if is(b"location") => Some(46),
+        10 if is(b"set-cookie") => Some(55),
+        13 if is(b"last-modified") => Some(44),
+        13 if is(b"content-range") => Some(30),
+        14 if is(b"content-length") => Some(28),
+        _ => None,
     }
 }
 

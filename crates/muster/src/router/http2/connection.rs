@@ -516,7 +516,8 @@ impl ClientStream {
         if !stream.body.is_empty() {
             connection.release(stream.body.len());
         }
-        if !stream.is_given_up && !(stream.is_answered && stream.has_ended) {
+        let is_over = stream.is_given_up || (stream.is_answered && stream.has_ended);
+        if !is_over {
             let reason = if stream.is_answered { Reason::NO_ERROR } else { Reason::CANCEL };
             connection.write_reset(stream.id, reason);
         }

@@ -3,13 +3,13 @@
 //! Ends by itself: asked to when the router stops or the client has asked for nothing for `idle_ms`, at once when it
 //! floods us or takes nothing of what is there for it. Requests have deadlines of their own, as over HTTP/1.1.
 
-use super::connection::{ClientStream, Connection};
+use super::connection::{Begun, ClientStream, Connection};
 use super::inbound::Over;
 use super::request_stream::{Company, RequestStream, Seat};
-use super::{HEADER_ROOM_BYTES, connection::Begun};
+use super::{HEADER_ROOM_BYTES, crew};
 use crate::router::core::Core;
 use crate::router::origin::Origin;
-use crate::router::session::{Client, Session, converse};
+use crate::router::session::{Client, Session};
 use crate::router::streams::Stream;
 use crate::router::waits::{NEVER, Signal, Ticket};
 use h2::Reason;
@@ -137,7 +137,10 @@ impl Front {
             self.take_begun(context);
             match read {
                 Poll::Ready(Ok(())) => continue,
-                Poll::Ready(Err(over)) => return Poll::Ready(self.end(over, context)),
+                Poll::Ready(Err(over)) => {
+                    self.end(over, context);
+                    return Poll::Ready(());
+                }
                 Poll::Pending => {}
             }
             let mut connection = self.connection.borrow_mut();
@@ -218,7 +221,6 @@ impl Front {
         let stream = Stream::Http2Client(Box::new(stream));
         let client = Client::new(self.core.clone(), stream, self.origin.clone(), bytes);
         let session = Session { ticket: Ticket::new(&self.core.waits), client };
-        // Owned by the thread's LocalSet and counted by its ticket: `thread::run` waits for it.
-        tokio::task::spawn_local(converse(session));
+        crew::carry(&self.core, session);
     }
 }

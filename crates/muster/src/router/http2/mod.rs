@@ -2,11 +2,13 @@
 //!
 //! Everything between client and member speaks HTTP/1.1 bytes, so that strictness, affinity, retries and bounds exist
 //! once. A client's stream (`request_stream`) gives its request as such bytes and takes the answer as such bytes; a
-//! member's (`member_stream`) the other way round. Frames, windows and header compression are the h2 crate's; each
-//! connection stays on its thread. Promise: what waits is bounded by the constants here, on both sides.
+//! member's (`member_stream`) the other way round. A client's frames, windows and tables are ours (`connection`), because
+//! nearly all of what a request over HTTP/2 cost was theirs; a member's are the h2 crate's. Each connection stays on its
+//! thread. Promise: what waits is bounded by the constants here, on both sides.
 
 mod carrier;
 mod connection;
+pub mod crew;
 pub mod front;
 mod inbound;
 pub mod member_link;
