@@ -7,6 +7,7 @@ use super::Corrupt;
 
 /// A symbol that stands for no byte and must not occur.
 const END: usize = 256;
+/// Bits of the longest code. 30, because the standard has spread its symbols so.
 const LENGTH_MAX: usize = 30;
 /// Codes up to this length are found by one look.
 const SHORT: u32 = 8;
@@ -71,7 +72,7 @@ const CODE: Code = {
     }
     code
 };
-static TABLE: Code = CODE;
+const TABLE: &Code = &CODE;
 
 /// Appends what `bytes` stand for.
 pub fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Corrupt> {

@@ -2,7 +2,7 @@
 
 /// The first one has the number 1.
 #[rustfmt::skip]
-pub static FIELDS: [(&str, &str); 61] = [
+pub const FIELDS: &[(&str, &str); 61] = &[
     (":authority", ""), (":method", "GET"), (":method", "POST"), (":path", "/"), (":path", "/index.html"),
     (":scheme", "http"), (":scheme", "https"), (":status", "200"), (":status", "204"), (":status", "206"),
     (":status", "304"), (":status", "400"), (":status", "404"), (":status", "500"), ("accept-charset", ""),

@@ -211,16 +211,16 @@ impl Connection {
     }
 
     fn write_settings(&mut self) {
-        const CONCURRENT_STREAMS_MAX: u16 = 3;
+        const MOST_STREAMS: u16 = 3;
         const INITIAL_WINDOW_SIZE: u16 = 4;
-        const HEADER_LIST_SIZE_MAX: u16 = 6;
+        const LARGEST_HEADER_LIST: u16 = 6;
         const ENABLE_CONNECT_PROTOCOL: u16 = 8;
         let list_size_max = u32::try_from(self.list_size_max).unwrap_or(u32::MAX);
         let mut payload = Vec::new();
         for (name, value) in [
-            (CONCURRENT_STREAMS_MAX, STREAMS_MAX),
+            (MOST_STREAMS, STREAMS_MAX),
             (INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
-            (HEADER_LIST_SIZE_MAX, list_size_max),
+            (LARGEST_HEADER_LIST, list_size_max),
             (ENABLE_CONNECT_PROTOCOL, 1),
         ] {
             payload.extend(name.to_be_bytes());

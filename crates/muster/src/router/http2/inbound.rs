@@ -324,7 +324,7 @@ impl Connection {
         const HEADER_TABLE_SIZE: u16 = 1;
         const ENABLE_PUSH: u16 = 2;
         const INITIAL_WINDOW_SIZE: u16 = 4;
-        const FRAME_SIZE_MAX: u16 = 5;
+        const LARGEST_FRAME: u16 = 5;
         if frame.has(ACK) {
             return if frame.payload.is_empty() { Ok(()) } else { Err(FRAME_SIZE) };
         }
@@ -338,7 +338,7 @@ impl Connection {
                 HEADER_TABLE_SIZE => self.set_table_bytes(value as usize),
                 ENABLE_PUSH if value > 1 => return Err(PROTOCOL),
                 INITIAL_WINDOW_SIZE => self.set_stream_windows(i64::from(value))?,
-                FRAME_SIZE_MAX if !(1 << 14..1 << 24).contains(&value) => return Err(PROTOCOL),
+                LARGEST_FRAME if !(1 << 14..1 << 24).contains(&value) => return Err(PROTOCOL),
                 _ => {}
             }
         }
