@@ -23,6 +23,7 @@ pub mod plugin_cfg;
 pub mod probe;
 pub mod proxy_protocol;
 pub mod rate;
+pub mod real;
 pub mod retry;
 pub mod rollout;
 pub mod route;

@@ -271,10 +271,16 @@ impl RouteTable {
             let entry = &self.entries[place];
             entry.group == group
                 && entry.kind == kind
-                && *entry.path == *path
-                && *entry.extension == *extension
+                && is_same(&entry.path, path)
+                && is_same(&entry.extension, extension)
         })
     }
+}
+
+/// Nothing is compared with nothing by its length alone: where there is no byte, a pointer leads to no page, and looking
+/// there with a vector instruction costs a processor a hundred nanoseconds, though nothing is read.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 impl Group {

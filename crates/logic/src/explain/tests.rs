@@ -101,7 +101,7 @@ fn new_client_goes_where_rotation_says() {
         expect![[r#"
         route "shop.example/" cluster "shop" member "-" candidates ["s1", "s2"]
         Router edge listens on that port.
-        The host shop.example has 1 routes of its own.
+        The host shop.example has 1 route of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The request belongs to no session.
         Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
@@ -117,7 +117,7 @@ fn session_goes_to_its_member() {
         expect![[r#"
         route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
         Router edge listens on that port.
-        The host shop.example has 1 routes of its own.
+        The host shop.example has 1 route of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The session belongs to s2 by its clone id s2-id; it is up, so the request goes there.
     "#]],
@@ -128,7 +128,7 @@ fn session_goes_to_its_member() {
         expect![[r#"
             route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
             Router edge listens on that port.
-            The host shop.example has 1 routes of its own.
+            The host shop.example has 1 route of its own.
             / is the longest path of that host that fits, of 1: cluster shop.
             The session belongs to s3, which is down (told by a test).
             The session's number chooses s2, in every router alike.

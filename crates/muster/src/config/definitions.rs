@@ -302,7 +302,7 @@ const TIMEOUTS: &[Definition] = &[
         DAY_MS,
         60_000,
         "120000",
-        "From the last byte of a request to the first byte of the answer; also the longest pause within a body.",
+        "From the last byte of a request to the first byte of the answer; also the longest pause within a body. A request that may be repeated waits once more, for another member, and no longer.",
     ),
     integer(
         "request_ms",

@@ -223,6 +223,13 @@ impl Core {
         }
     }
 
+    /// Whether the views of this table have been taken over with the one in force, as where only settings change.
+    pub fn has_views_of(&self, table: &Table) -> bool {
+        self.table.borrow().as_ref().is_some_and(|before| {
+            Arc::ptr_eq(&before.views, &table.views) && before.settings.retry == table.settings.retry
+        })
+    }
+
     /// Takes one cluster's view over, if it is newer than the one in force.
     pub fn take_view(&self, name: &ClusterName, view: &Arc<View>, table: &Table) {
         let mut clusters = self.clusters.borrow_mut();

@@ -5,7 +5,7 @@
 use super::reply::{Reply, State};
 use super::request::Request;
 use super::session::Client;
-use super::streams::{HEAD_READ_BYTES, SCRATCH_BYTES, Stream, poll_read_some};
+use super::streams::{HEAD_READ_BYTES, SCRATCH_BYTES, Stream, poll_read_answer};
 use super::upload::Upload;
 use logic::retry::{Fault, Phase};
 use std::io;
@@ -100,8 +100,8 @@ impl Exchange {
                 .map(|sent| sent.map(|()| progress(reply)));
         }
         let most = if reply.state == State::AwaitHead { HEAD_READ_BYTES } else { SCRATCH_BYTES };
-        let read = poll_read_some(&core.scratch, most, connection, context, |bytes| {
-            reply.take(core, request, stream, bytes)
+        let read = poll_read_answer(&core.scratch, most, connection, context, |read| {
+            reply.take(core, request, stream, read)
         });
         read.map(|taken| taken.unwrap_or(Err(Fault::MemberClosed)).map(|()| progress(reply)))
     }

@@ -8,7 +8,7 @@ use super::compress::{Compressor, change_head, judge_head};
 use super::core::Core;
 use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
-use super::streams::{Outbox, Stream};
+use super::streams::{Outbox, READ_ROOM_BYTES, Stream};
 use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -19,8 +19,11 @@ use logic::log_pattern::Phases;
 use logic::retry::Fault;
 use std::task::{Context, Poll, ready};
 
-/// An answer's body up to this size goes out in one piece with its head: copying it is cheaper than a second slice.
-const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
+/// An answer up to this size is given whole or not at all, where another member could give it.
+const SMALL_BODY_MAX_BYTES: usize = 16 * 1024;
+/// A body up to this size is copied behind its new head; before a larger one the head is written where it was read, so
+/// that both lie in one piece without a copy of the body.
+const COPIED_BODY_MAX_BYTES: usize = 1024;
 /// How long a small answer is kept back for its rest. A second: a member that is slower than that means its client to see
 /// what there is.
 const SMALL_WAIT_MAX_US: u64 = 1_000_000;
@@ -58,8 +61,8 @@ pub struct Reply {
 /// What few answers need; apart, because every session would carry its size.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The beginning of a head that did not come in one piece.
-    partial_head: Vec<u8>,
+    /// The beginning of an answer that did not come in one piece, behind as much room as a read leaves.
+    partial: Vec<u8>,
     compressor: Option<Compressor>,
 }
 
@@ -149,14 +152,15 @@ impl Reply {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes on what the member sent; no bytes mean that it closed.
+    /// Passes on what the member sent, which lies in `read` behind `READ_ROOM_BYTES`; no bytes mean that it closed.
     pub fn take(
         &mut self,
         core: &Core,
         request: &Request,
         client: &mut Stream,
-        bytes: &[u8],
+        read: &mut [u8],
     ) -> Result<(), Fault> {
+        let bytes = &read[READ_ROOM_BYTES..];
         match self.state {
             State::Finished | State::Switched => Ok(()),
             State::Body(Framing::UntilClose) if bytes.is_empty() => {
@@ -170,11 +174,11 @@ impl Reply {
                     self.first_byte_us = core.waits.now_us().saturating_sub(self.sent_at_us).max(1);
                 }
                 let Some(rare) = self.rare.take() else {
-                    return self.take_heads(core, request, client, bytes);
+                    return self.take_heads(core, request, client, read);
                 };
-                let mut joined = rare.partial_head;
+                let mut joined = rare.partial;
                 joined.extend_from_slice(bytes);
-                self.take_heads(core, request, client, &joined)
+                self.take_heads(core, request, client, &mut joined)
             }
         }
     }
@@ -185,8 +189,9 @@ impl Reply {
         core: &Core,
         request: &Request,
         client: &mut Stream,
-        mut bytes: &[u8],
+        read: &mut [u8],
     ) -> Result<(), Fault> {
+        let mut start = READ_ROOM_BYTES;
         let asked = request.asked;
         let settings = core.settings.borrow();
         let limits = HeadLimits {
@@ -197,8 +202,9 @@ impl Reply {
         out.clear();
         loop {
             let mut space = HeaderSpace::new();
+            let bytes = &read[start..];
             let Some(mut head) = parse(bytes, &mut space, limits, asked).map_err(answer_fault)? else {
-                self.rare.get_or_insert_default().partial_head.extend_from_slice(bytes);
+                self.keep_partial(bytes);
                 self.head_bytes_sent += out.len() as u32;
                 return self.send(client, &out, &[]);
             };
@@ -210,13 +216,13 @@ impl Reply {
                 if asked.is_version_11 && !is_ours {
                     head.write(VIA, &mut out);
                 }
-                bytes = rest;
+                start += head.length;
                 continue;
             }
             // A small answer waits for its rest: until any of it is sent, another member can still give the whole.
             let may_wait = request.is_idempotent && out.is_empty() && self.is_fresh(core);
             if may_wait && is_small_part(head.framing, rest.len()) {
-                self.rare.get_or_insert_default().partial_head.extend_from_slice(bytes);
+                self.keep_partial(bytes);
                 return Ok(());
             }
             let special = request.route.special.as_ref();
@@ -242,8 +248,16 @@ impl Reply {
                 self.state = State::Switched;
                 return self.send(client, &out, rest);
             }
-            return self.send_first_body(head.framing, client, &mut out, rest);
+            let (framing, body_start) = (head.framing, start + head.length);
+            return self.send_first_body(framing, client, &mut out, read, body_start);
         }
+    }
+
+    fn keep_partial(&mut self, bytes: &[u8]) {
+        let partial = &mut self.rare.get_or_insert_default().partial;
+        partial.clear();
+        partial.resize(READ_ROOM_BYTES, 0);
+        partial.extend_from_slice(bytes);
     }
 
     /// Sends a final head to a client that needs no text of it; whether it was one.
@@ -270,13 +284,16 @@ impl Reply {
         core.waits.now_us() <= self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
     }
 
+    /// Sends `out`, the new head, with the part of the body that begins at `body_start` of what was read.
     fn send_first_body(
         &mut self,
         mut framing: Framing,
         client: &mut Stream,
         out: &mut Vec<u8>,
-        rest: &[u8],
+        read: &mut [u8],
+        body_start: usize,
     ) -> Result<(), Fault> {
+        let rest = &read[body_start..];
         if self.is_compressed() {
             let used = self.compress(&mut framing, rest, out)?;
             self.settle(framing, used, rest.len());
@@ -289,11 +306,17 @@ impl Reply {
         }
         let used = framing.consume(rest).map_err(answer_fault)?.used;
         self.settle(framing, used, rest.len());
-        if used <= JOINED_BODY_MAX_BYTES {
+        if used <= COPIED_BODY_MAX_BYTES {
             out.extend_from_slice(&rest[..used]);
             return self.send(client, out, &[]);
         }
-        self.send(client, out, &rest[..used])
+        match body_start.checked_sub(out.len()) {
+            Some(head_start) => {
+                read[head_start..body_start].copy_from_slice(out);
+                self.send(client, &read[head_start..body_start + used], &[])
+            }
+            None => self.send(client, out, &rest[..used]),
+        }
     }
 
     fn take_body(
@@ -409,9 +432,9 @@ impl Reply {
     }
 }
 
-/// Whether more is to come of a body that goes out in one piece.
+/// Whether more is to come of a small body.
 fn is_small_part(framing: Framing, come: usize) -> bool {
-    matches!(framing, Framing::Length(length) if length <= JOINED_BODY_MAX_BYTES as u64 && length > come as u64)
+    matches!(framing, Framing::Length(length) if length <= SMALL_BODY_MAX_BYTES as u64 && length > come as u64)
 }
 
 /// Adds a line to a head that was written to its end.

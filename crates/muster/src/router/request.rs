@@ -18,6 +18,7 @@ use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
 use logic::plugin_cfg;
 use logic::retry::{self, Failure, Fault, Verdict};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::router::RouterSettings;
 
@@ -255,6 +256,7 @@ impl Arrived<'_, '_, '_> {
         let mut buffer = core.take_buffer();
         let add = Forwarding {
             client: &caller.origin.address,
+            server: SocketAddr::new(caller.origin.server, caller.origin.port),
             is_trusted: caller.origin.is_trusted,
             scheme: self.scheme(),
             via: VIA,
@@ -426,7 +428,7 @@ impl Request {
             None => retry::may_retry(failure, attempts_max),
             Some(rules) => {
                 let has_body = self.body_bytes > 0;
-                plugin_cfg::retry::may_retry(rules, failure, has_body, u32::from(self.silences), attempts_max)
+                plugin_cfg::retry::may_retry(rules, failure, has_body, attempts_max)
             }
         }
     }

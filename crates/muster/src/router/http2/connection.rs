@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -371,6 +371,16 @@ impl Connection {
         let flushed = Pin::new(socket).poll_flush(context);
         self.wake_waiting();
         flushed
+    }
+
+    /// Ends our direction, and throws away what comes; ready with how many bytes that were, none at the end.
+    pub fn poll_discard(&mut self, scratch: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(0)) };
+        // Done already where it was called before.
+        let _ = Pin::new(&mut *socket).poll_shutdown(context);
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Lets go of the socket; whoever has a stream hears of it.

@@ -23,6 +23,10 @@ const LEAVE_MS: u64 = 5_000;
 /// After which time a connection is asked to be made anew, so that clients spread over threads and routers again, and
 /// what a connection remembers for its headers is thrown away. One hour: nobody notices a connection each hour.
 const AGE_MAX_MS: u64 = 60 * 60 * 1000;
+/// How long a client may go on reading after the end. Half a minute, as long as a router that stops waits for requests.
+const LINGER_MAX_MS: u64 = 30_000;
+/// How much of what a client says after the end is thrown away. 1 MiB: it acknowledges what it reads, and no more.
+const LINGER_MAX_BYTES: usize = 1 << 20;
 /// The body bytes that are read with a head, so that a small request goes to its member in one piece.
 const BODY_WITH_HEAD_MAX_BYTES: usize = 16 * 1024;
 
@@ -36,6 +40,8 @@ struct Front {
     /// When its last request was over, or when it began.
     idle_since_us: Cell<u64>,
     is_leaving: Cell<bool>,
+    /// It ended by a mistake or a flood, or is gone.
+    is_broken: Cell<bool>,
     old_at_us: u64,
     /// Its place among the thread's.
     key: usize,
@@ -85,6 +91,7 @@ pub async fn serve(session: Session) {
         timeouts,
         idle_since_us,
         is_leaving,
+        is_broken: Cell::new(false),
         old_at_us,
         key,
     };
@@ -100,6 +107,7 @@ impl Front {
         loop {
             let ended = self.ticket.until(self.deadline(), |context| self.poll(context)).await;
             match ended {
+                Ok(()) if self.is_leaving.get() && !self.is_broken.get() => return self.linger().await,
                 Ok(()) => return,
                 // Something happened at the last moment.
                 Err(Signal::Deadline) if self.deadline() > self.ticket.now_us() => {}
@@ -112,6 +120,26 @@ impl Front {
                 }
                 Err(Signal::Deadline) => self.ask_to_leave(),
                 Err(Signal::Stopping | Signal::MemberLost) => {}
+            }
+        }
+    }
+
+    /// Waits for the client to close. What it says while it reads its last answers would otherwise meet a closed
+    /// socket, and the reset that follows takes those answers from it.
+    async fn linger(&self) {
+        let last_us = self.ticket.in_ms(LINGER_MAX_MS);
+        let (mut deadline, mut thrown_away) = (self.ticket.in_ms(LEAVE_MS), 0);
+        while thrown_away < LINGER_MAX_BYTES {
+            let read = |context: &mut Context<'_>| {
+                self.connection.borrow_mut().poll_discard(&mut self.core.scratch.borrow_mut(), context)
+            };
+            match self.ticket.until(deadline, read).await {
+                Ok(Ok(bytes)) if bytes > 0 => {
+                    thrown_away += bytes;
+                    deadline = self.ticket.in_ms(LEAVE_MS).min(last_us);
+                }
+                Err(Signal::Stopping | Signal::MemberLost) => {}
+                Ok(Ok(_) | Err(_)) | Err(Signal::Deadline) => return,
             }
         }
     }
@@ -159,6 +187,7 @@ impl Front {
 
     /// Says what is to be said, as far as that is possible at once.
     fn end(&self, over: Over, context: &mut Context<'_>) {
+        self.is_broken.set(true);
         let reason = match over {
             Over::Gone => return,
             Over::Wrong(reason) => {

@@ -13,6 +13,7 @@ pub mod front;
 mod inbound;
 pub mod member_link;
 pub mod member_stream;
+mod parts;
 pub mod request_stream;
 mod sink;
 mod source;
@@ -21,7 +22,7 @@ use super::core::Core;
 use super::member::Member;
 use super::streams::Stream;
 use logic::retry::Fault;
-use std::io::{self, ErrorKind};
+use parts::{broken, send_parts};
 use std::rc::Rc;
 
 /// Requests under way on one connection of a client. 128: browsers use at most 100, and each costs what a connection
@@ -41,34 +42,6 @@ const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
 const HEADER_ROOM_BYTES: u32 = 32;
 /// Space for a frame that came in pieces is given back beyond this.
 const KEPT_FRAME_BYTES: usize = 4 * 1024;
-
-fn broken(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error.into_io().unwrap_or_else(|| ErrorKind::ConnectionReset.into()),
-        false => io::Error::new(ErrorKind::ConnectionReset, error),
-    }
-}
-
-/// Sends both parts, in order, as far as `send` takes them.
-fn send_parts(
-    first: &[u8],
-    second: &[u8],
-    mut send: impl FnMut(&[u8]) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut sent = 0;
-    for part in [first, second] {
-        let mut at = 0;
-        while at < part.len() {
-            match send(&part[at..]) {
-                Ok(count) => at += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && sent + at > 0 => return Ok(sent + at),
-                Err(error) => return Err(error),
-            }
-        }
-        sent += part.len();
-    }
-    Ok(sent)
-}
 
 /// Room for a request on a connection to the member that is there already.
 pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {

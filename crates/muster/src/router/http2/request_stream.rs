@@ -5,9 +5,11 @@
 
 use super::connection::ClientStream;
 use super::send_parts;
-use super::sink::{Sink, is_connection_specific};
-use super::source::{Form, Source};
+use super::sink::{Outlet, Sink, is_connection_specific};
+use super::source::{Form, Payload, Source};
+use bytes::Bytes;
 use h2::Reason;
+use httparse::Header;
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
 use logic::http::response::ResponseHead;
@@ -48,7 +50,15 @@ impl Companies {
 
     /// Has those that came in on this port asked to go elsewhere.
     pub fn send_away(&self, port: u16) {
-        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+        self.send_away_where(|company| company.port == port);
+    }
+
+    pub fn send_all_away(&self) {
+        self.send_away_where(|_| true);
+    }
+
+    fn send_away_where(&self, is_meant: impl Fn(&Company) -> bool) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| is_meant(company)) {
             company.is_unwanted.set(true);
             company.waker.borrow().wake_by_ref();
         }
@@ -286,6 +296,46 @@ impl Drop for RequestStream {
             }
         }
         self.stream.leave();
+    }
+}
+
+impl Payload for ClientStream {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        ClientStream::poll_data(self, context).map_ok(Bytes::from)
+    }
+
+    fn poll_trailers(&mut self, _: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        // They came with the end.
+        out.append(&mut self.take_trailers());
+        Poll::Ready(Ok(()))
+    }
+
+    fn release(&mut self, count: usize) -> io::Result<()> {
+        ClientStream::release(self, count);
+        Ok(())
+    }
+}
+
+impl Outlet for ClientStream {
+    fn room(&mut self, wanted: usize) -> usize {
+        ClientStream::room(self, wanted)
+    }
+
+    fn send_data(&mut self, bytes: &[u8], is_end: bool) -> io::Result<()> {
+        ClientStream::send_data(self, bytes, is_end)
+    }
+
+    fn send_trailers(&mut self, trailers: &[Header<'_>]) -> io::Result<()> {
+        self.send_block(true, |encoder, out| {
+            encoder.begin(out);
+            for header in trailers.iter().filter(|header| !is_connection_specific(header.name)) {
+                encoder.field(header.name.as_bytes(), header.value, out);
+            }
+        })
+    }
+
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ClientStream::poll_room(self, context)
     }
 }
 

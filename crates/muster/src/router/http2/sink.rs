@@ -3,7 +3,6 @@
 //! Promise: no more than `STREAM_UNSENT_MAX_BYTES` wait for the peer's window. The bytes were framed by ourselves.
 
 use super::broken;
-use super::connection::ClientStream;
 use bytes::Bytes;
 use h2::SendStream;
 use http::HeaderMap;
@@ -72,29 +71,6 @@ impl Outlet for MemberOutlet {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Outlet for ClientStream {
-    fn room(&mut self, wanted: usize) -> usize {
-        ClientStream::room(self, wanted)
-    }
-
-    fn send_data(&mut self, bytes: &[u8], is_end: bool) -> io::Result<()> {
-        ClientStream::send_data(self, bytes, is_end)
-    }
-
-    fn send_trailers(&mut self, trailers: &[Header<'_>]) -> io::Result<()> {
-        self.send_block(true, |encoder, out| {
-            encoder.begin(out);
-            for header in trailers.iter().filter(|header| !is_connection_specific(header.name)) {
-                encoder.field(header.name.as_bytes(), header.value, out);
-            }
-        })
-    }
-
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ClientStream::poll_room(self, context)
     }
 }
 

@@ -3,7 +3,6 @@
 //! Promise: the peer's windows open only as bytes are read here, so that it sends no faster than they are passed on.
 
 use super::broken;
-use super::connection::ClientStream;
 use bytes::{Buf, Bytes};
 use h2::RecvStream;
 use http::HeaderMap;
@@ -37,23 +36,6 @@ impl Payload for RecvStream {
 
     fn release(&mut self, count: usize) -> io::Result<()> {
         self.flow_control().release_capacity(count).map_err(broken)
-    }
-}
-
-impl Payload for ClientStream {
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        ClientStream::poll_data(self, context).map_ok(Bytes::from)
-    }
-
-    fn poll_trailers(&mut self, _: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
-        // They came with the end.
-        out.append(&mut self.take_trailers());
-        Poll::Ready(Ok(()))
-    }
-
-    fn release(&mut self, count: usize) -> io::Result<()> {
-        ClientStream::release(self, count);
-        Ok(())
     }
 }
 

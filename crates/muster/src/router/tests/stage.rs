@@ -360,6 +360,19 @@ fn view() -> View {
     }
 }
 
+/// Has the router log in JSON into a file of its own; its path.
+pub fn log_json(stage: &Stage, name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("muster-{name}-{}", std::process::id()));
+    stage.change_settings(|settings| {
+        settings.access_log = AccessLog {
+            format: wire::settings::AccessLogFormat::Json,
+            path: path.display().to_string(),
+            ..AccessLog::default()
+        };
+    });
+    path
+}
+
 /// The lines of a file once there are so many.
 pub fn wait_for_lines(path: &std::path::Path, count: usize) -> Vec<String> {
     let lines = || -> Vec<String> {
