@@ -12,12 +12,10 @@ mod peer;
 mod member_stream;
 #[path = "../../muster/src/router/http2/parts.rs"]
 mod parts;
-#[path = "../../muster/src/router/http2/request_stream.rs"]
-#[expect(dead_code, reason = "the router around it asks for more")]
-mod request_stream;
 #[path = "../../muster/src/router/http2/sink.rs"]
 mod sink;
 #[path = "../../muster/src/router/http2/source.rs"]
+#[expect(dead_code, reason = "the router around it asks for more")]
 mod source;
 
 /// A connection to a member, as its streams know it.

@@ -12,6 +12,7 @@ pub mod client_hello;
 pub mod compress;
 pub mod explain;
 pub mod histogram;
+pub mod hpack;
 pub mod http;
 pub mod http2;
 pub mod limits;

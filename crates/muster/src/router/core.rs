@@ -3,6 +3,7 @@
 use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
 use super::compress;
+use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
@@ -77,6 +78,8 @@ pub struct Core {
     pub streams: Rc<Cell<u32>>,
     /// Those connections.
     pub companies: Companies,
+    /// Who carries their requests.
+    pub crew: Crew,
     /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
     /// Connections without a request, and tunnels, are closed too.
@@ -118,6 +121,7 @@ impl Core {
             totals: Cell::default(),
             streams: Rc::default(),
             companies: Companies::default(),
+            crew: Crew::default(),
             is_stopping: Cell::new(false),
             is_ending: Cell::new(false),
             sessions_max: Cell::new(sessions_max),

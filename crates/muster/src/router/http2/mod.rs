@@ -2,11 +2,15 @@
 //!
 //! Everything between client and member speaks HTTP/1.1 bytes, so that strictness, affinity, retries and bounds exist
 //! once. A client's stream (`request_stream`) gives its request as such bytes and takes the answer as such bytes; a
-//! member's (`member_stream`) the other way round. Frames, windows and header compression are the h2 crate's; each
-//! connection stays on its thread. Promise: what waits is bounded by the constants here, on both sides.
+//! member's (`member_stream`) the other way round. A client's frames, windows and tables are ours (`connection`), because
+//! nearly all of what a request over HTTP/2 cost was theirs; a member's are the h2 crate's. Each connection stays on its
+//! thread. Promise: what waits is bounded by the constants here, on both sides.
 
 mod carrier;
+mod connection;
+pub mod crew;
 pub mod front;
+mod inbound;
 pub mod member_link;
 pub mod member_stream;
 mod parts;
@@ -28,17 +32,16 @@ const STREAMS_MAX: u32 = 128;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same for all streams of a connection: one stream that stands still must not stop the others.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What the h2 crate may keep for small DATA frames that are not passed on yet: it counts 256 bytes for each, and ends
-/// the connection beyond that. 64 MiB for a member, which is one of ours: the whole window in the smallest frames of
-/// gRPC (five bytes). 4 MiB for a client: the same for one stream.
+/// What the h2 crate may keep for a member's small DATA frames that are not passed on yet: it counts 256 bytes for each,
+/// and ends the connection beyond that. 64 MiB, because it is one of ours: the whole window in the smallest frames of
+/// gRPC (five bytes).
 const MEMBER_SMALL_FRAMES_BYTES: usize = 64 * 1024 * 1024;
-const CLIENT_SMALL_FRAMES_BYTES: usize = 4 * 1024 * 1024;
 /// Body bytes that a stream may have waiting here for the peer's window or socket. 64 KiB: one read of the thread.
 const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// Room that each header takes in the size of a list of headers (RFC 9113, 6.5.2).
 const HEADER_ROOM_BYTES: u32 = 32;
-/// Streams that the peer gave up before we have looked at them. 200: as many as its credit allows at once.
-const UNSEEN_RESETS_MAX: usize = 200;
+/// Space for a frame that came in pieces is given back beyond this.
+const KEPT_FRAME_BYTES: usize = 4 * 1024;
 
 /// Room for a request on a connection to the member that is there already.
 pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {

@@ -4,6 +4,7 @@ mod attacks;
 mod goodbye;
 mod members;
 mod raw;
+mod standard;
 
 use super::stage::{Stage, get, read_answer, read_head, read_request};
 use super::{named, says};
@@ -343,6 +344,9 @@ fn an_early_answer_comes_whole_and_the_rest_of_the_body_is_refused() {
     tell(async {
         let mut client = client(&stage).await;
         let (response, mut stream) = client.send_request(request(Method::POST, "/"), false).expect("room");
+        while seen.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let sending = tokio::task::spawn_local(async move {
             send_all(&mut stream, Bytes::from(vec![0; 3_000_000])).await.expect_err("nobody wants it");
             std::future::poll_fn(|context| stream.poll_reset(context)).await
