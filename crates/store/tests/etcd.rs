@@ -119,13 +119,11 @@ async fn cut_connections_tell_the_truth() {
 /// Three servers: one is killed, another stopped, a third cut off, one after the other.
 #[tokio::test]
 async fn callers_survive_the_loss_of_any_one_server() {
-    let servers =
-        Arc::new(Mutex::new(Etcd::start(3, &["--heartbeat-interval", "50", "--election-timeout", "500"])));
-    let (all_of_them, relay) = {
-        let servers = servers.lock().expect("no holder panics");
-        let relay = Relay::to(servers.ports[0]).await;
-        (Place(servers.settings("survive", &[relay.port, servers.ports[1], servers.ports[2]])), relay)
-    };
+    let servers = Etcd::start(3, &["--heartbeat-interval", "50", "--election-timeout", "500"]);
+    let relay = Relay::to(servers.ports[0]).await;
+    let ports = [relay.port, servers.ports[1], servers.ports[2]];
+    let all_of_them = Place(servers.settings("survive", &ports));
+    let servers = Arc::new(Mutex::new(servers));
     let disturb = async {
         relay.freeze(true);
         tokio::time::sleep(Duration::from_millis(2_500)).await;

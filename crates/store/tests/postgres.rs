@@ -124,12 +124,10 @@ async fn cut_connections_tell_the_truth() {
 
 #[tokio::test]
 async fn callers_survive_kills_of_the_server_and_cuts() {
-    let server = Arc::new(Mutex::new(Postgres::start(&FAST)));
-    let (relayed, sure, relay) = {
-        let server = server.lock().expect("no holder panics");
-        let relay = Relay::to(server.port).await;
-        (Place(server.settings("survive", relay.port)), place(&server, "survive"), relay)
-    };
+    let server = Postgres::start(&FAST);
+    let relay = Relay::to(server.port).await;
+    let (relayed, sure) = (Place(server.settings("survive", relay.port)), place(&server, "survive"));
+    let server = Arc::new(Mutex::new(server));
     let disturb = async {
         for _ in 0..5 {
             relay.cut();
@@ -161,9 +159,7 @@ async fn silent_server_is_noticed_and_what_it_was_asked_is_settled() {
     let started = Instant::now();
     let error = store.commit(put("a", "2")).await.expect_err("nothing passes");
     assert!(matches!(error, StoreError::Unavailable { .. } | StoreError::Unknown { .. }), "{error:?}");
-    let error = store.read(all()).await.expect_err("nothing passes");
-    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     relay.freeze(false);
     stories::wait_for_read(&store).await;
 

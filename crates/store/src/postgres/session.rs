@@ -27,8 +27,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, State
 const FORMAT: i64 = 1;
 /// How much earlier than we the server gives up on a lock: then it is certain that nothing was done.
 const SERVER_FIRST: Duration = Duration::from_millis(500);
-/// After how long a server that acknowledges nothing is taken for dead by the system: a silence, and probes after it.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How long a server may acknowledge nothing before the system asks whether it is there. As long as one call.
+const SILENCE_MAX: Duration = CALL_TIME_MAX;
+/// Questions without an answer after which the system takes it for dead. Three: one lost packet is no death.
 const PROBES_MAX: u32 = 3;
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Serialises managers that create the tables at the same time. Any number that nobody else uses: `MSTR`.
