@@ -134,12 +134,19 @@ impl remote::Driver for Driver {
         let mut heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
         let mut calls: JoinSet<After> = JoinSet::new();
         let cause = loop {
-            // Whichever branch is not taken has done nothing: all four can be cancelled.
+            // Whichever branch is not taken has done nothing: all four can be cancelled. In this order, so that nothing
+            // more is sent where a call has just failed.
             let after = tokio::select! {
+                biased;
                 Some(ended) = calls.join_next() => {
                     ended.unwrap_or_else(|error| After::Broken(Box::new(error)))
                 }
                 news = watch.next() => hear(news, desk),
+                () = tokio::time::sleep_until(heartbeat) => {
+                    heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
+                    calls.spawn_local(beat(requests.clone()));
+                    After::Fine
+                }
                 next = desk.next(), if calls.len() < CALLS_MAX => match next {
                     Some((since, command)) => {
                         calls.spawn_local(carry_out(requests.clone(), since, command));
@@ -150,11 +157,6 @@ impl remote::Driver for Driver {
                         return Ended::Closed;
                     }
                 },
-                () = tokio::time::sleep_until(heartbeat) => {
-                    heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
-                    calls.spawn_local(beat(requests.clone()));
-                    After::Fine
-                }
             };
             match after {
                 After::Fine => {}
