@@ -13,11 +13,26 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     if old.state_dir != new.state_dir {
         told.push(format!("state_dir becomes {}, from the next start on", new.state_dir));
     }
+    if old.manager.listen != new.manager.listen {
+        let place = new.manager.listen.map_or("nowhere".to_owned(), |address| format!("on {address}"));
+        told.push(format!("the manager listens {place} for other machines, from the next start on"));
+    }
+    if old.manager.certificate_life_ms != new.manager.certificate_life_ms {
+        told.push(
+            "manager: certificate_life_ms changes, for certificates made from the next start on".into(),
+        );
+    }
     if old.console != new.console {
         told.push(format!("the console listens on {}, from the next start on", new.console.listen));
     }
     for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
         told.push(format!("node {node} is added"));
+    }
+    for node in new.nodes.iter().filter(|node| old.nodes.contains(node)) {
+        if old.node_addresses.get(node) != new.node_addresses.get(node) {
+            let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
+            told.push(format!("the address of node {node} becomes {address}"));
+        }
     }
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
         told.push(format!("node {node} is removed"));

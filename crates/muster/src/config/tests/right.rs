@@ -243,6 +243,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                 ),
                 user: None,
                 port: 0,
+                address: None,
                 stop_signal: "TERM",
                 stop_grace_ms: 10000,
                 log: LogSettings {
@@ -275,6 +276,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                 ),
                 user: None,
                 port: 0,
+                address: None,
                 stop_signal: "INT",
                 stop_grace_ms: 10000,
                 log: LogSettings {
