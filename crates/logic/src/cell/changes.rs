@@ -37,7 +37,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
         told.push(format!("node {node} is removed"));
     }
-    routers(&old.routers, &new.routers, &mut told);
+    routers(old, new, &mut told);
     for cluster in &new.clusters {
         match old.clusters.iter().find(|known| known.name == cluster.name) {
             Some(known) => cluster_changes(known, cluster, &mut told),
@@ -60,20 +60,22 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     told
 }
 
-fn routers(old: &[RouterPlace], new: &[RouterPlace], told: &mut Vec<String>) {
-    for router in new {
+fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    // Machines that have joined are told at once; the manager's own starts what its file says.
+    let when = |router: &RouterPlace| {
+        let is_told = new.manager.listen.is_some() && new.nodes.first() != Some(&router.node);
+        if is_told { "" } else { ", from the next start of that node on" }
+    };
+    for router in &new.routers {
         let name = &router.name;
-        match old.iter().find(|known| known.name == *name) {
-            None => told.push(format!(
-                "router {name} is added on node {}, from the next start of that node on",
-                router.node
-            )),
+        match old.routers.iter().find(|known| known.name == *name) {
+            None => told.push(format!("router {name} is added on node {}{}", router.node, when(router))),
             Some(known) if known == router => {}
             Some(known) => router_changes(known, router, told),
         }
     }
-    for router in old.iter().filter(|known| !new.iter().any(|kept| kept.name == known.name)) {
-        told.push(format!("router {} is removed, from the next start of its node on", router.name));
+    for router in old.routers.iter().filter(|known| !new.routers.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("router {} is removed from node {}{}", router.name, router.node, when(router)));
     }
 }
 
