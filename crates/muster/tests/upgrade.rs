@@ -1,6 +1,8 @@
 //! A new process of the program takes the routers over while they serve: under load, with a slow download and an open
 //! WebSocket; and what fails leaves the old process serving.
 
+#[path = "upgrade/steady_http2.rs"]
+mod steady_http2;
 mod support;
 
 use rustix::process::Signal;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+use steady_http2::SteadyHttp2;
 use support::cell::{self, Cell, MUSTER, Said, shop_tables};
 use support::http::Connection;
 use support::steady::Steady;
@@ -234,6 +237,38 @@ fn upgrades_in_a_row_fail_no_request_and_refuse_no_connection() {
     wait_until_gone(old[0]);
     assert_eq!(shop.first.wait(), Some(0), "a process that was replaced ends well: {}", shop.first.log());
     load.finish();
+    shop.stop();
+}
+
+#[test]
+fn clients_of_http2_move_on_without_losing_a_request() {
+    let scratch = Scratch::new();
+    let mut shop = Shop::start(&scratch);
+    let load = SteadyHttp2::start(shop.cell.router, "/healthz", 5);
+    let enough = |load: &SteadyHttp2| {
+        let until = load.answers() + ENOUGH;
+        wait_for("the load to go on", || match load.answers() {
+            count if count >= until => Ok(()),
+            count => Err(format!("{count} of {until} answers")),
+        });
+    };
+    // Says nothing, and is asked to go all the same.
+    let mut quiet = TcpStream::connect(shop.cell.router).expect("the router accepts");
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    quiet
+        .write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &empty_settings].concat())
+        .expect("the router reads");
+    quiet.set_read_timeout(Some(support::PATIENCE)).expect("it can be set");
+    enough(&load);
+    for _ in 0..ROUNDS {
+        let (old, _) = shop.upgrade();
+        enough(&load);
+        wait_until_gone(old);
+    }
+    let connections = load.finish();
+    assert!(connections >= 5 * (ROUNDS as u64 + 1), "{connections} connections");
+    let mut told = Vec::new();
+    quiet.read_to_end(&mut told).expect("it ends in good order");
     shop.stop();
 }
 

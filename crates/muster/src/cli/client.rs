@@ -69,7 +69,7 @@ pub enum ClientError {
     #[error("{}: {}", body.code, body.message)]
     Refused { status: StatusCode, body: ErrorBody },
     /// The answer is not one of Muster's; it is unknown what was done.
-    #[error("the answer of {address} is not one of Muster's API: {problem}")]
+    #[error("the answer of {address} is not one of Muster's API (is that the console's address?): {problem}")]
     Garbled { address: String, problem: String },
     /// The system gave no runtime or no clean ending. Nothing was sent.
     #[error("this command cannot run")]
@@ -83,7 +83,8 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
-            ClientError::NotReached { .. } => Exit::CellNotReached,
+            // Something else answered at that address.
+            ClientError::NotReached { .. } | ClientError::Garbled { .. } => Exit::CellNotReached,
             // The cell is there; what is wrong is the token that it was shown.
             ClientError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Exit::WrongUse,
             ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
@@ -91,7 +92,7 @@ impl ClientError {
             }
             ClientError::Refused { status, .. } if status.is_server_error() => Exit::OurFault,
             ClientError::Refused { .. } => Exit::No,
-            ClientError::Garbled { .. } | ClientError::System { .. } => Exit::OurFault,
+            ClientError::System { .. } => Exit::OurFault,
         }
     }
 

@@ -213,3 +213,29 @@ proptest! {
         prop_assert!(diff(&made, &document).expect("small").is_empty());
     }
 }
+
+/// The time is far beyond what it takes, and far below what looking each name up in a list would.
+#[test]
+fn ten_thousand_clusters_are_merged_and_compared_in_no_time() {
+    let large = |name: &str| {
+        let mut text =
+            String::from("<Config><VirtualHostGroup Name='h'><VirtualHost Name='*:80'/></VirtualHostGroup>");
+        for number in 0..10_000 {
+            let shared = if number % 2 == 0 { "both" } else { name };
+            text += &format!(
+                "<ServerCluster Name='c{number}'><Server Name='s' CloneID='{name}{number}'><Transport Hostname='{name}' \
+                 Port='80'/></Server></ServerCluster><UriGroup Name='u{number}'><Uri Name='/{shared}/{number}/*'/></UriGroup>\
+                 <Route ServerCluster='c{number}' UriGroup='u{number}' VirtualHostGroup='h'/>"
+            );
+        }
+        read((text + "</Config>").as_bytes()).expect("right")
+    };
+    let (a, b) = (large("a"), large("b"));
+    let start = std::time::Instant::now();
+    let inputs = [Input { label: "a", document: &a }, Input { label: "b", document: &b }];
+    let merged = merge(&inputs).expect("they can be merged");
+    assert_eq!(merged.file.root.all("ServerCluster").count(), 15_000);
+    assert!(!diff(&a, &b).expect("they can be compared").routes.is_empty());
+    check(&a);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
