@@ -20,6 +20,8 @@ const QUEUE_MAX: usize = 256;
 const RECONNECT_MIN_MS: u64 = 20;
 /// A manager that is back shall be found within half a second.
 const RECONNECT_MAX_MS: u64 = 500;
+/// A role that a manager refuses asks again so often: somebody may write it into the configuration.
+const REFUSED_PAUSE_MAX_MS: u64 = 5_000;
 
 /// Different reasons for which no connection came about that are told before one comes about. Eight: there are at most
 /// five managers.
@@ -49,7 +51,9 @@ pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl 
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(&body);
-    stream.write_all(&frame).await
+    stream.write_all(&frame).await?;
+    // TLS may keep back what it has taken.
+    stream.flush().await
 }
 
 /// Reads one frame; fails on end, silence, excess length and what does not parse. Not safe to cancel: a reader
@@ -129,7 +133,12 @@ pub fn follow(manager: ManagerAt, role: Role, mut stop: watch::Receiver<bool>) -
                 ended = connection(&manager, attempt, &role, &mut highest_generation, &mut outbox, &events_in) => ended,
             };
             let was_connected = matches!(ended, Ended::AfterWelcome(_));
-            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason)) = ended;
+            let pause_max_ms = match &ended {
+                // It is there and says no: that does not change within a second.
+                Ended::Refused(_) => REFUSED_PAUSE_MAX_MS,
+                Ended::BeforeWelcome(_) | Ended::AfterWelcome(_) => RECONNECT_MAX_MS,
+            };
+            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason) | Ended::Refused(reason)) = ended;
             if was_connected {
                 pause_ms = RECONNECT_MIN_MS;
                 told.clear();
@@ -144,7 +153,7 @@ pub fn follow(manager: ManagerAt, role: Role, mut stop: watch::Receiver<bool>) -
                 return;
             }
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            pause_ms = (pause_ms * 2).min(RECONNECT_MAX_MS);
+            pause_ms = (pause_ms * 2).min(pause_max_ms);
         }
     });
     Link { to_manager, events }
@@ -162,6 +171,7 @@ fn tell(manager: &ManagerAt, reason: &str) {
 
 enum Ended {
     BeforeWelcome(String),
+    Refused(String),
     AfterWelcome(String),
 }
 
@@ -194,7 +204,7 @@ async fn connection(
                 "generation {generation} is older than {highest_generation}"
             ));
         }
-        Ok(FromManager::Refused { reason }) => return Ended::BeforeWelcome(reason),
+        Ok(FromManager::Refused { reason }) => return Ended::Refused(reason),
         Ok(_) => return Ended::BeforeWelcome("no welcome".into()),
         // Only now a manager on another machine has looked at our certificate.
         Err(error) => return Ended::BeforeWelcome(identity::connect::explain(&error)),

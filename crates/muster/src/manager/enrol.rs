@@ -45,6 +45,8 @@ pub struct Office {
     /// As in the store.
     nodes: RefCell<BTreeMap<NodeName, NodeRecord>>,
     guesses: RefCell<Guesses>,
+    /// Why nodes were refused last, those that have not been admitted since.
+    refused: RefCell<BTreeMap<NodeName, String>>,
     /// What connections are answered with; another one after each renewal.
     pub tls: RefCell<Arc<ServerConfig>>,
 }
@@ -127,6 +129,7 @@ impl Office {
             settings: RefCell::new(settings),
             nodes: RefCell::new(nodes.collect()),
             guesses: RefCell::default(),
+            refused: RefCell::default(),
             tls: RefCell::new(tls),
         })
     }
@@ -324,6 +327,17 @@ impl Office {
             }
             Outdated::Replaced => format!("another machine has joined as node {node} since"),
         })
+    }
+
+    /// A node was refused. Whether that is news.
+    pub fn note_refused(&self, node: &NodeName, reason: &str) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        // Only who has a certificate of this cell is noted, so there are as many as nodes ever were.
+        refused.insert(node.clone(), reason.to_owned()).is_none_or(|before| before != reason)
+    }
+
+    pub fn note_admitted(&self, node: &NodeName) {
+        self.refused.borrow_mut().remove(node);
     }
 
     /// From now on nothing of this node's certificates counts.

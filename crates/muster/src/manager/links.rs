@@ -29,6 +29,8 @@ const CONNECTIONS_MAX: usize = 1024;
 /// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// Characters of a version that people are shown.
+const VERSION_LENGTH_MAX: usize = 32;
 /// Longest hello of another machine. 4 KiB: names.
 const HELLO_MAX_BYTES: u32 = 4 << 10;
 
@@ -64,39 +66,48 @@ pub async fn connection(
     inbox: mpsc::Sender<Input>,
     stranger: Option<(Rc<Office>, Stranger)>,
 ) {
+    let office = stranger.as_ref().map(|(office, _)| office.clone());
+    let office = office.as_deref();
     let role = match hello(&mut stream, &mut peer, stranger.is_some()).await {
         Ok(role) => role,
-        Err(reason) => return refuse(&mut stream, reason).await,
+        Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
+    // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
+    let refusal = || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.admit(bearer).err());
+    if let Some(reason) = refusal() {
+        return refuse(&mut stream, reason, &peer, office).await;
+    }
     let (queue, outbox) = mpsc::channel(QUEUE_MAX);
     let outlet = Outlet { queue, cut: Arc::new(Notify::new()), is_cut: Arc::new(AtomicBool::new(false)) };
     let cut = outlet.cut.clone();
     let (reply, answer) = oneshot::channel();
     let place = Place::from(&role);
-    let (bearer, until) = (peer.bearer.clone(), peer.until);
-    if inbox.send(Input::Join { role, outlet, peer, reply }).await.is_err() {
+    if inbox.send(Input::Join { role, outlet, peer: peer.clone(), reply }).await.is_err() {
         return;
     }
     let number = match answer.await {
         Ok(Ok(number)) => number,
-        Ok(Err(reason)) => return refuse(&mut stream, reason).await,
+        Ok(Err(reason)) => return refuse(&mut stream, reason, &peer, office).await,
         Err(_) => return,
     };
-    // After it is known to the desk: a node that is removed is either cut there or refused here.
-    let refusal = stranger.as_ref().zip(bearer).and_then(|((office, _), bearer)| office.admit(&bearer).err());
+    // And once it is known to the desk: a node that is removed meanwhile is either cut there or refused here.
+    let refusal = refusal();
     drop(stranger);
     let reason = match refusal {
         Some(reason) => {
-            refuse(&mut stream, reason.clone()).await;
+            refuse(&mut stream, reason.clone(), &peer, office).await;
             reason
         }
         None => {
+            if let Some((office, bearer)) = office.zip(peer.bearer.as_ref()) {
+                office.note_admitted(&bearer.node);
+            }
             let (mut reader, mut writer) = tokio::io::split(stream);
             // Whichever ends first ends the connection, so a frame that is cut in half is harmless.
             tokio::select! {
                 reason = receive(&mut reader, &place, number, &inbox) => reason,
                 reason = send(&mut writer, outbox) => reason,
-                () = expiry(until) => "its certificate has expired".to_owned(),
+                () = expiry(peer.until) => "its certificate has expired".to_owned(),
                 () = cut.notified() => "it was removed, too slow, or another connection took its place".to_owned(),
             }
         }
@@ -125,7 +136,7 @@ async fn hello(
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
         Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster })) => {
-            peer.muster = muster;
+            peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
         Ok(Ok(ToManager::Hello { version, muster, .. })) => {
@@ -150,8 +161,22 @@ async fn hello(
     }
 }
 
-async fn refuse(stream: &mut (impl AsyncWrite + Unpin), reason: String) {
-    tracing::info!(reason, "connection refused");
+async fn refuse(
+    stream: &mut (impl AsyncWrite + Unpin),
+    reason: String,
+    peer: &Peer,
+    office: Option<&Office>,
+) {
+    // A node that is refused asks again for ever; that is news once.
+    match office.zip(peer.bearer.as_ref()) {
+        Some((office, bearer)) if !office.note_refused(&bearer.node, &reason) => {
+            tracing::debug!(node = %bearer.node, reason, "connection refused");
+        }
+        Some((_, bearer)) => {
+            tracing::warn!(node = %bearer.node, from = ?peer.from, reason, "connection of a node refused");
+        }
+        None => tracing::info!(reason, "connection refused"),
+    }
     let refused = FromManager::Refused { reason };
     let deadline = Duration::from_millis(SILENCE_MAX_MS);
     // Whoever does not wait for the reason has gone already.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -33,6 +33,9 @@ const STRANGERS_PER_ADDRESS_MAX: usize = 32;
 const STRANGER_MAX: Duration = Duration::from_secs(10);
 /// How long the answer to a request may take: the store commits first.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long a refused connection is kept for its end to be read, and how often it is read: 64 KiB.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_READS_MAX: usize = 64;
 /// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -116,12 +119,13 @@ async fn connection(
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
     drop(stream.set_nodelay(true));
     let acceptor = TlsAcceptor::from(office.tls.borrow().clone());
-    let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream)).await;
+    let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream).into_fallible()).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         // Anybody can cause as many of these as they like, so they are not for the log of every day.
-        Ok(Err(error)) => {
-            return tracing::debug!(%from, %error, "a connection did not agree on TLS");
+        Ok(Err((error, mut stream))) => {
+            tracing::debug!(%from, %error, "a connection did not agree on TLS");
+            return drop(tokio::time::timeout(LINGER_MAX, linger(&mut stream)).await);
         }
         Err(_) => return tracing::debug!(%from, "a connection was silent for too long"),
     };
@@ -141,6 +145,18 @@ async fn connection(
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }
+}
+
+/// Lets the other side read why: a connection that is closed over what was not read is reset, and the alert with it.
+async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    for _ in 0..LINGER_READS_MAX {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// When a certificate expires.

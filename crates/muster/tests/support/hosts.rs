@@ -1,6 +1,8 @@
-//! Machines for tests: network namespaces on a bridge, each with directories of its own where programs expect theirs.
+//! Machines for tests: network namespaces with a router between them, each with directories of its own where programs
+//! expect theirs.
 //!
-//! Needs root, `ip` and `nsenter`. All goes with the test; names carry the test's process, so tests run beside each other.
+//! Needs root, `ip` and `nsenter`, and no module of the kernel for bridges. All goes with the test; names carry the test's
+//! process, so tests run beside each other.
 
 use super::cell::{MUSTER, Said};
 use super::{Running, Scratch, program};
@@ -36,16 +38,18 @@ impl Hosts {
         let hosts = Self { prefix, directory: scratch.path().to_path_buf(), names };
         let switch = hosts.namespace("switch");
         ip(&format!("netns add {switch}"));
-        ip(&format!("-n {switch} link add bridge type bridge"));
-        ip(&format!("-n {switch} link set bridge up"));
+        let forward = format!("netns exec {switch} sysctl -q -w net.ipv4.ip_forward=1");
+        ip(&forward);
         for (place, name) in hosts.names.iter().enumerate() {
             let (namespace, cable) = (hosts.namespace(name), format!("{}c{place}", hosts.prefix));
             ip(&format!("netns add {namespace}"));
             ip(&format!("link add {cable} netns {switch} type veth peer name eth0 netns {namespace}"));
-            ip(&format!("-n {switch} link set {cable} master bridge up"));
-            ip(&format!("-n {namespace} address add 10.0.0.{}/24 dev eth0", place + 1));
-            ip(&format!("-n {namespace} link set eth0 up"));
+            ip(&format!("-n {switch} link set {cable} up"));
+            ip(&format!("-n {switch} address add 10.0.0.254/32 dev {cable}"));
+            ip(&format!("-n {switch} route add 10.0.0.{}/32 dev {cable}", place + 1));
+            ip(&format!("-n {namespace} address add 10.0.0.{}/32 dev eth0", place + 1));
             ip(&format!("-n {namespace} link set lo up"));
+            hosts.heal(name);
             let state = hosts.home(name).join("state");
             std::fs::create_dir_all(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
         }
@@ -105,8 +109,13 @@ impl Hosts {
         ip(&format!("-n {} link set eth0 down", self.namespace(name)));
     }
 
+    /// Plugs it in.
     pub fn heal(&self, name: &str) {
-        ip(&format!("-n {} link set eth0 up", self.namespace(name)));
+        let namespace = self.namespace(name);
+        ip(&format!("-n {namespace} link set eth0 up"));
+        // Routes go with the interface.
+        ip(&format!("-n {namespace} route add 10.0.0.254/32 dev eth0"));
+        ip(&format!("-n {namespace} route add 10.0.0.0/24 via 10.0.0.254"));
     }
 
     /// Writes a file into a host's home.
