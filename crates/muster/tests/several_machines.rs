@@ -77,6 +77,12 @@ impl Cell {
         } else if line.starts_with("muster join") {
             assert!(join.starts_with("muster join 10.0.0.1:29001 mj1."), "{join}");
             self.hosts.must(host, join);
+        } else if line.starts_with("curl") {
+            // Who types it is slower than a router that has just started.
+            wait_for(line, || match self.hosts.run(host, line) {
+                said if said.code == Some(0) => Ok(()),
+                said => Err(format!("{said:?}")),
+            });
         } else {
             self.hosts.must(host, line);
         }
@@ -104,7 +110,7 @@ impl Cell {
     fn members_reached(&self, host: &str, requests: usize) -> Vec<String> {
         let ask = |_| {
             let curl =
-                "curl --silent --show-error --fail --max-time 10 --include http://127.0.0.1:8080/healthz";
+                "curl --silent --show-error --fail --max-time 20 --include http://127.0.0.1:8080/healthz";
             let said = self.hosts.must(host, curl);
             let member = said.lines().find_map(|line| line.strip_prefix("x-member: "));
             member.unwrap_or_else(|| panic!("no member is named: {said}")).trim().to_owned()

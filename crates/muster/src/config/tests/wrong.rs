@@ -1046,3 +1046,10 @@ fn two_routers_of_a_node_that_write_one_plugin_cfg() {
           allowed: each router of a node writes a plugin-cfg.xml of its own"#]],
     );
 }
+
+#[test]
+fn several_machines_need_addresses_that_can_be_reached() {
+    check_added("[manager]\nlisten = \"0.0.0.0:29001\"", expect![[r#""#]]);
+    check_added("[manager]\nlisten = \"0.0.0.0:0\"\n[nodes.a]\naddress = \"0.0.0.0\"", expect![[r#""#]]);
+    check_added("[manager]\nlisten = \"0.0.0.0:8080\"\n[nodes.a]\naddress = \"10.0.0.1\"", expect![[r#""#]]);
+}
