@@ -28,6 +28,7 @@ pub enum Want {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "most members are managed, and there are few of either")]
 pub enum Run {
     /// The agent starts and stops it.
     Managed(Launch),
