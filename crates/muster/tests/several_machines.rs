@@ -33,7 +33,7 @@ fn guide() -> (String, Vec<(String, Vec<String>)>) {
         match kind {
             "toml" => lines.clone_into(&mut file),
             "sh" => {
-                let host = before.rsplit("n `").next().and_then(|rest| rest.split('`').next());
+                let host = before.rsplit('`').nth(1);
                 let host = host.expect("a block of commands says where").to_owned();
                 assert!(HOSTS.contains(&host.as_str()), "{host}: {lines}");
                 commands.push((host, lines.lines().map(str::to_owned).collect()));

@@ -255,7 +255,7 @@ const MANAGER: &[Definition] = &[
         CERTIFICATE_LIFE_MIN_MS,
         CERTIFICATE_LIFE_MAX_MS,
         30 * DAY_MS,
-        "2592000000",
+        "604800000",
         "How long the certificates of nodes are valid. Each is renewed by itself when two thirds of that are over, so \
          a node may be without the manager for a third of it.",
     ),

@@ -24,6 +24,11 @@ fn smallest_file_gets_every_default() {
                     "local",
                 ),
             ],
+            node_addresses: {},
+            manager: ManagerSettings {
+                listen: None,
+                certificate_life_ms: 2592000000,
+            },
             console: ConsoleSettings {
                 listen: 127.0.0.1:29003,
             },
