@@ -227,7 +227,7 @@ async fn receive(reader: &mut (impl AsyncRead + Unpin), events: &mpsc::Sender<Li
                     return "nobody listens".into();
                 }
             }
-            Err(error) => return error.to_string(),
+            Err(error) => return identity::connect::explain(&error),
         }
     }
 }

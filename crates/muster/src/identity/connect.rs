@@ -51,6 +51,9 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
 
 /// An error of a connection between machines of the cell, in words of the cell.
 pub fn explain(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the other side ended the connection".to_owned();
+    }
     let Some(tls) = tls_error(error) else { return error.to_string() };
     match tls {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

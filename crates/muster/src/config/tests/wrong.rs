@@ -1049,12 +1049,17 @@ fn two_routers_of_a_node_that_write_one_plugin_cfg() {
 
 #[test]
 fn several_machines_need_addresses_that_can_be_reached() {
-    check_added("[manager]\nlisten = \"0.0.0.0:29001\"", expect![[r#"
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:29001\"",
+        expect![[r#"
         muster.toml:10:1: M1006: node `local` has no address, and the cell is several machines
           key:     manager.listen
           value:   "0.0.0.0:29001"
-          allowed: `address` in [nodes.local]: where other machines reach it"#]]);
-    check_added("[manager]\nlisten = \"0.0.0.0:0\"\n[nodes.a]\naddress = \"0.0.0.0\"", expect![[r#"
+          allowed: `address` in [nodes.local]: where other machines reach it"#]],
+    );
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:0\"\n[nodes.a]\naddress = \"0.0.0.0\"",
+        expect![[r#"
         muster.toml:10:10: M1004: other machines must know the port
           key:     manager.listen
           value:   "0.0.0.0:0"
@@ -1062,10 +1067,14 @@ fn several_machines_need_addresses_that_can_be_reached() {
         muster.toml:12:11: M1004: nobody can be reached at 0.0.0.0
           key:     nodes.a.address
           value:   "0.0.0.0"
-          allowed: the address of one interface of the machine"#]]);
-    check_added("[manager]\nlisten = \"0.0.0.0:8080\"\n[nodes.a]\naddress = \"10.0.0.1\"", expect![[r#"
+          allowed: the address of one interface of the machine"#]],
+    );
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:8080\"\n[nodes.a]\naddress = \"10.0.0.1\"",
+        expect![[r#"
         muster.toml:2:11: M1005: 0.0.0.0:8080 on node `a` is already taken by `manager.listen` in line 10
           key:     routers.front.listen[0]
           value:   "0.0.0.0:8080"
-          allowed: each address and port of a node once; port 0 takes a free one"#]]);
+          allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
 }
