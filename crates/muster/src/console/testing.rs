@@ -100,14 +100,8 @@ impl FakeManager {
                 let first = ConfigRevision { revision: 1, at_ms: 5, who: "start".into(), changes: vec![] };
                 drop(reply.send(vec![first]));
             }
-            Request::NodeToken { node, valid_ms, reply } => {
-                let (token, manager) = ("mj1".to_owned(), "10.0.0.1:29001".to_owned());
-                drop(reply.send(Ok(IssuedToken { node, token, manager, expires_ms: valid_ms })));
-            }
-            Request::NodeRemove { who, node, reply } => {
-                world.asked.push(format!("Remove {node} {who}"));
-                drop(reply.send(Ok(format!("node {node} is cut off"))));
-            }
+            Request::NodeToken { node, valid_ms, reply } => drop(reply.send(Ok(token(node, valid_ms)))),
+            Request::NodeRemove { reply, .. } => drop(reply.send(Ok("it is cut off".into()))),
             Request::Explain { url, cookie, reply } => {
                 let why = vec![format!("The cookie is {cookie:?}.")];
                 let explanation = Explanation {
@@ -128,6 +122,10 @@ impl FakeManager {
             }
         }
     }
+}
+
+fn token(node: wire::id::NodeName, expires_ms: u64) -> IssuedToken {
+    IssuedToken { node, token: "mj1".into(), manager: "10.0.0.1:29001".into(), expires_ms }
 }
 
 fn act_on(act: Act) -> (RunState, String) {

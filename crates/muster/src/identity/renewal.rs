@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 /// Longest sleep: the clock may be set, and a machine may have slept.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);
-/// Pauses between attempts that failed: a twentieth of the time that is left, within these.
+/// Shortest pause between attempts that failed, which is a twentieth of the time that is left: a manager that has just
+/// been lost may be back at once.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause. A minute: a manager that is back is not left unasked for long.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Starts the thread.

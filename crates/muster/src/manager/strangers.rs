@@ -33,8 +33,9 @@ const STRANGERS_PER_ADDRESS_MAX: usize = 32;
 const STRANGER_MAX: Duration = Duration::from_secs(10);
 /// How long the answer to a request may take: the store commits first.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
-/// How long a refused connection is kept for its end to be read, and how often it is read: 64 KiB.
+/// How long a refused connection is kept for its end to be read. A second: longer than the way there and back.
 const LINGER_MAX: Duration = Duration::from_secs(1);
+/// Reads of 1 KiB until then: 64 KiB are more than a hello.
 const LINGER_READS_MAX: usize = 64;
 /// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
