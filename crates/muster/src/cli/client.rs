@@ -69,8 +69,11 @@ pub enum ClientError {
     #[error("{}: {}", body.code, body.message)]
     Refused { status: StatusCode, body: ErrorBody },
     /// The answer is not one of Muster's; it is unknown what was done.
-    #[error("the answer of {address} is not one of Muster's API (is that the console's address?): {problem}")]
+    #[error("the answer of {address} is not one of Muster's API: {problem}")]
     Garbled { address: String, problem: String },
+    /// Something else answers at that address. The cell has heard nothing.
+    #[error("what answers at {address} is not Muster's API (is that the console's address?): {problem}")]
+    Stranger { address: String, problem: String },
     /// The system gave no runtime or no clean ending. Nothing was sent.
     #[error("this command cannot run")]
     System {
@@ -83,8 +86,7 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
-            // Something else answered at that address.
-            ClientError::NotReached { .. } | ClientError::Garbled { .. } => Exit::CellNotReached,
+            ClientError::NotReached { .. } | ClientError::Stranger { .. } => Exit::CellNotReached,
             // The cell is there; what is wrong is the token that it was shown.
             ClientError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Exit::WrongUse,
             ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
@@ -92,7 +94,7 @@ impl ClientError {
             }
             ClientError::Refused { status, .. } if status.is_server_error() => Exit::OurFault,
             ClientError::Refused { .. } => Exit::No,
-            ClientError::System { .. } => Exit::OurFault,
+            ClientError::Garbled { .. } | ClientError::System { .. } => Exit::OurFault,
         }
     }
 
@@ -103,7 +105,10 @@ impl ClientError {
             ClientError::Refused { body, .. } => return body.clone(),
             ClientError::Token { .. } => error_code::NOT_LOGGED_IN.0,
             ClientError::NotReached { .. } => error_code::CELL_NOT_REACHED.0,
-            ClientError::WrongUse(_) | ClientError::Garbled { .. } | ClientError::System { .. } => "",
+            ClientError::WrongUse(_)
+            | ClientError::Garbled { .. }
+            | ClientError::Stranger { .. }
+            | ClientError::System { .. } => "",
         };
         let retry = matches!(self, ClientError::NotReached { .. });
         ErrorBody { code: code.to_owned(), message: chain(self), retry }
@@ -263,6 +268,11 @@ impl Api {
     fn refusal(&self, status: StatusCode, bytes: &[u8]) -> ClientError {
         match serde_json::from_slice::<ErrorBody>(bytes) {
             Ok(body) => ClientError::Refused { status, body },
+            // Muster's refusals are JSON, whatever is wrong with them.
+            Err(error) if error.is_syntax() => ClientError::Stranger {
+                address: self.authority.clone(),
+                problem: format!("status {status}, {error}"),
+            },
             Err(error) => self.garbled(format!("status {status}, {error}")),
         }
     }

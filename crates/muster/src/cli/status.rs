@@ -118,7 +118,7 @@ async fn wait_up(cluster: &str, args: &Args) -> Result<Exit, ClientError> {
 
 /// Whether another try may reach the cell.
 fn is_away(error: &ClientError) -> bool {
-    error.exit() == Exit::CellNotReached && !matches!(error, ClientError::Garbled { .. })
+    error.exit() == Exit::CellNotReached && !matches!(error, ClientError::Stranger { .. })
 }
 
 /// Waits as long as the cell can be heard.
