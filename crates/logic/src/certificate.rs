@@ -1,4 +1,4 @@
-//! Reads from a certificate what people and routing need: for which names it is, and from when to when.
+//! Reads from a certificate what people, routing and the cell need: for whom it is, and from when to when.
 //!
 //! Pure. Only what stands in it; whether it is to be believed is a question for the TLS library. Times are seconds
 //! since 1970.
@@ -9,6 +9,10 @@ pub struct Facts {
     pub not_after_s: i64,
     /// DNS names, lower case, wildcards included; the subject's common name where it has none.
     pub names: Vec<String>,
+    /// What it is for as URIs, as they stand there.
+    pub uris: Vec<String>,
+    /// Big-endian, as few bytes as it takes.
+    pub serial: Vec<u8>,
 }
 
 /// Reads a certificate in DER; None if it is malformed.
@@ -21,7 +25,7 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         body.next()?;
     }
     // Serial number, algorithm, issuer.
-    body.expect(0x02)?;
+    let serial = body.expect(0x02)?;
     body.expect(SEQUENCE)?;
     body.expect(SEQUENCE)?;
     let mut validity = Reader(body.expect(SEQUENCE)?);
@@ -29,17 +33,18 @@ pub fn read(der: &[u8]) -> Option<Facts> {
     let subject = body.expect(SEQUENCE)?;
     // The public key.
     body.expect(SEQUENCE)?;
-    let mut names = Vec::new();
+    let (mut names, mut uris) = (Vec::new(), Vec::new());
     while !body.0.is_empty() {
         let (tag, value) = body.next()?;
         if tag == 0xa3 {
-            names = alternative_names(value)?;
+            alternative_names(value, &mut names, &mut uris)?;
         }
     }
     if names.is_empty() {
         names.extend(common_name(subject));
     }
-    Some(Facts { not_before_s, not_after_s, names })
+    let serial = serial.iter().copied().skip_while(|byte| *byte == 0).collect();
+    Some(Facts { not_before_s, not_after_s, names, uris, serial })
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -48,9 +53,8 @@ const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
+fn alternative_names(extensions: &[u8], names: &mut Vec<String>, uris: &mut Vec<String>) -> Option<()> {
     let mut list = Reader(Reader(extensions).expect(SEQUENCE)?);
-    let mut names = Vec::new();
     while !list.0.is_empty() {
         let mut extension = Reader(list.expect(SEQUENCE)?);
         if extension.expect(0x06)? != ALTERNATIVE_NAMES {
@@ -67,12 +71,15 @@ fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
         let mut all = Reader(Reader(value).expect(SEQUENCE)?);
         while !all.0.is_empty() {
             let (tag, value) = all.next()?;
-            if tag == 0x82 {
-                names.push(std::str::from_utf8(value).ok()?.to_ascii_lowercase());
+            match tag {
+                0x82 => names.push(std::str::from_utf8(value).ok()?.to_ascii_lowercase()),
+                0x86 => uris.push(std::str::from_utf8(value).ok()?.to_owned()),
+                // Addresses and what else there may be.
+                _ => {}
             }
         }
     }
-    Some(names)
+    Some(())
 }
 
 fn common_name(subject: &[u8]) -> Option<String> {

@@ -28,7 +28,15 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Replaces the file. It may hold environments of members, so nobody else reads it.
 pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+    write_bytes(path, &serde_json::to_vec(value).map_err(io::Error::other)?)
+}
+
+/// The same with a text that is not JSON.
+pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    write_bytes(path, text.as_bytes())
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // Removed first: the mode counts only for a file that is made.
     match fs::remove_file(&beside) {
@@ -36,7 +44,7 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     // The name too: without this a power cut may bring the old file back.

@@ -3,11 +3,14 @@
 //! Promise: a role hears `Connected` before any message of that connection, and `Lost` when it ends.
 //! A manager of a lower generation than one already seen is refused here. Not here: what messages mean.
 
+use crate::identity::tls::client_config;
+use crate::identity::{self, IdentityError};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
+use wire::enrol::LINK_PROTOCOL;
 use wire::link::{
     FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
 };
@@ -17,6 +20,12 @@ const QUEUE_MAX: usize = 256;
 const RECONNECT_MIN_MS: u64 = 20;
 /// A manager that is back shall be found within half a second.
 const RECONNECT_MAX_MS: u64 = 500;
+/// A role that a manager refuses asks again so often: somebody may write it into the configuration.
+const REFUSED_PAUSE_MAX_MS: u64 = 5_000;
+
+/// Different reasons for which no connection came about that are told before one comes about. Eight: there are at most
+/// five managers.
+const TOLD_MAX: usize = 8;
 
 /// What a role hears from its link.
 #[derive(Debug)]
@@ -42,7 +51,9 @@ pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl 
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(&body);
-    stream.write_all(&frame).await
+    stream.write_all(&frame).await?;
+    // TLS may keep back what it has taken.
+    stream.flush().await
 }
 
 /// Reads one frame; fails on end, silence, excess length and what does not parse. Not safe to cancel: a reader
@@ -56,69 +67,128 @@ pub async fn read_frame_within<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
     silence: Duration,
 ) -> io::Result<T> {
-    let read = async {
-        let length = stream.read_u32().await?;
-        if length > FRAME_MAX_BYTES {
-            return Err(io::Error::other(format!("frame of {length} bytes is too long")));
-        }
-        let mut body = vec![0; length as usize];
-        stream.read_exact(&mut body).await?;
-        serde_json::from_slice(&body).map_err(io::Error::other)
-    };
+    let read = read_bounded_frame(stream, FRAME_MAX_BYTES);
     tokio::time::timeout(silence, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// Keeps a connection to the manager at `socket` until `stop` turns true or the returned `Link` is dropped.
+/// The same with another bound of length and none of time, which the caller has to set.
+pub async fn read_bounded_frame<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    length_max_bytes: u32,
+) -> io::Result<T> {
+    let length = stream.read_u32().await?;
+    if length > length_max_bytes {
+        return Err(io::Error::other(format!("frame of {length} bytes is too long")));
+    }
+    let mut body = vec![0; length as usize];
+    stream.read_exact(&mut body).await?;
+    serde_json::from_slice(&body).map_err(io::Error::other)
+}
+
+/// Where a role finds the manager.
+#[derive(Debug, Clone)]
+pub enum ManagerAt {
+    /// On this machine.
+    Socket(PathBuf),
+    /// Where this machine's membership of a cell says; read anew for each connection, for it may change.
+    Cell(identity::Place),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Connects to one of the managers; `attempt` says which is tried.
+async fn connect(manager: &ManagerAt, attempt: usize) -> Result<Box<dyn Stream>, String> {
+    match manager {
+        ManagerAt::Socket(path) => {
+            let stream = UnixStream::connect(path).await;
+            stream.map(|stream| Box::new(stream) as Box<dyn Stream>).map_err(|error| error.to_string())
+        }
+        ManagerAt::Cell(place) => {
+            let chain = |error: &IdentityError| crate::logging::chain(error);
+            let own = identity::load(place).map_err(|error| chain(&error))?;
+            let managers = place.membership().map(|membership| membership.managers).unwrap_or_default();
+            let address = managers.get(attempt % managers.len().max(1));
+            let address = address.ok_or("this machine knows no manager; let it join again")?;
+            let config = client_config(&own, LINK_PROTOCOL).map_err(|error| chain(&error))?;
+            let stream = identity::connect::connect(address, config).await;
+            stream.map(|stream| Box::new(stream) as Box<dyn Stream>).map_err(|error| chain(&error))
+        }
+    }
+}
+
+/// Keeps a connection to the manager until `stop` turns true or the returned `Link` is dropped.
 /// Must be called within a `LocalSet`; the task ends with either.
-pub fn follow(socket: PathBuf, role: Role, mut stop: watch::Receiver<bool>) -> Link {
+pub fn follow(manager: ManagerAt, role: Role, mut stop: watch::Receiver<bool>) -> Link {
     let (to_manager, mut outbox) = mpsc::channel(QUEUE_MAX);
     let (events_in, events) = mpsc::channel(QUEUE_MAX);
     tokio::task::spawn_local(async move {
         let mut highest_generation = 0;
         let mut pause_ms = RECONNECT_MIN_MS;
-        loop {
+        let mut told: Vec<String> = Vec::new();
+        for attempt in 0.. {
             // Cancelling a connection half way only closes it, which is what stopping means.
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                ended = connection(&socket, &role, &mut highest_generation, &mut outbox, &events_in) => ended,
+                ended = connection(&manager, attempt, &role, &mut highest_generation, &mut outbox, &events_in) => ended,
             };
             let was_connected = matches!(ended, Ended::AfterWelcome(_));
-            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason)) = ended;
+            let pause_max_ms = match &ended {
+                // It is there and says no: that does not change within a second.
+                Ended::Refused(_) => REFUSED_PAUSE_MAX_MS,
+                Ended::BeforeWelcome(_) | Ended::AfterWelcome(_) => RECONNECT_MAX_MS,
+            };
+            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason) | Ended::Refused(reason)) = ended;
             if was_connected {
                 pause_ms = RECONNECT_MIN_MS;
+                told.clear();
                 if events_in.send(LinkEvent::Lost { reason }).await.is_err() {
                     return;
                 }
-            } else {
-                tracing::debug!(socket = %socket.display(), reason, "manager not reached");
+            } else if !told.contains(&reason) && told.len() < TOLD_MAX {
+                tell(&manager, &reason);
+                told.push(reason);
             }
             if events_in.is_closed() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            pause_ms = (pause_ms * 2).min(RECONNECT_MAX_MS);
+            pause_ms = (pause_ms * 2).min(pause_max_ms);
         }
     });
     Link { to_manager, events }
 }
 
+/// Each reason once. That the manager of this machine is not there yet is usual; one far away should be.
+fn tell(manager: &ManagerAt, reason: &str) {
+    match manager {
+        ManagerAt::Socket(path) => {
+            tracing::debug!(socket = %path.display(), reason, "manager not reached");
+        }
+        ManagerAt::Cell(_) => tracing::warn!(reason, "no manager takes this node's connection; trying again"),
+    }
+}
+
 enum Ended {
     BeforeWelcome(String),
+    Refused(String),
     AfterWelcome(String),
 }
 
 async fn connection(
-    socket: &PathBuf,
+    manager: &ManagerAt,
+    attempt: usize,
     role: &Role,
     highest_generation: &mut u64,
     outbox: &mut mpsc::Receiver<ToManager>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Ended {
-    let mut stream = match UnixStream::connect(socket).await {
+    let mut stream = match connect(manager, attempt).await {
         Ok(stream) => stream,
-        Err(error) => return Ended::BeforeWelcome(error.to_string()),
+        Err(reason) => return Ended::BeforeWelcome(reason),
     };
-    let hello = ToManager::Hello { version: LINK_VERSION, role: role.clone() };
+    let muster = env!("CARGO_PKG_VERSION").to_owned();
+    let hello = ToManager::Hello { version: LINK_VERSION, role: role.clone(), muster };
     if let Err(error) = write_frame(&mut stream, &hello).await {
         return Ended::BeforeWelcome(error.to_string());
     }
@@ -134,11 +204,12 @@ async fn connection(
                 "generation {generation} is older than {highest_generation}"
             ));
         }
-        Ok(FromManager::Refused { reason }) => return Ended::BeforeWelcome(reason),
+        Ok(FromManager::Refused { reason }) => return Ended::Refused(reason),
         Ok(_) => return Ended::BeforeWelcome("no welcome".into()),
-        Err(error) => return Ended::BeforeWelcome(error.to_string()),
+        // Only now a manager on another machine has looked at our certificate.
+        Err(error) => return Ended::BeforeWelcome(identity::connect::explain(&error)),
     }
-    let (mut reader, mut writer) = stream.into_split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
     // Both branches hold their own half; whichever ends first ends the connection, so a lost half frame is harmless.
     let reason = tokio::select! {
         error = receive(&mut reader, events) => error,
@@ -156,7 +227,7 @@ async fn receive(reader: &mut (impl AsyncRead + Unpin), events: &mpsc::Sender<Li
                     return "nobody listens".into();
                 }
             }
-            Err(error) => return error.to_string(),
+            Err(error) => return identity::connect::explain(&error),
         }
     }
 }

@@ -38,3 +38,14 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), BadLevel> {
     drop(set);
     Ok(())
 }
+
+/// An error with all that led to it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}

@@ -6,8 +6,11 @@
 
 use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
+use crate::identity::{self, IdentityError, renewal};
+use crate::link::ManagerAt;
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
+use crate::placement::{self, PlacementOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
 use crate::router::handover::{REQUESTS_MAX, Request, Taken};
 use crate::router::plugin_cfg::{Begun, FileOptions};
@@ -19,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 
@@ -73,6 +76,17 @@ pub enum StartError {
         #[source]
         source: RouterError,
     },
+    #[error("this machine is no node of a cell")]
+    Identity(#[source] IdentityError),
+    #[error(
+        "no router is known to run on node {node}: the manager says so to its agent, which has to run there first"
+    )]
+    NoRouters { node: NodeName },
+    #[error("the system gave no thread")]
+    System {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("nothing was taken over")]
     TakeOver(#[source] TakeOverError),
     #[error("the routers cannot be upgraded later")]
@@ -109,7 +123,7 @@ pub fn start_all(options: RolesOptions) -> Result<Running, StartError> {
 fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartError> {
     let RolesOptions { settings, config_text, node, selection, who, take_over } = options;
     let state_dir = PathBuf::from(&settings.state_dir);
-    let manager_socket = manager_socket(&state_dir);
+    let manager_at = ManagerAt::Socket(manager_socket(&state_dir));
     let console_listen = settings.console.listen;
     let here = settings.routers.iter().filter(|router| router.node == node && selection.routers);
     let routers: Vec<RouterName> = here.map(|router| router.name.clone()).collect();
@@ -125,17 +139,75 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
         running.add(role);
     }
     if selection.agent {
-        let (state_dir, manager_socket) = (state_dir.clone(), manager_socket.clone());
-        let started = agent::start(AgentOptions { node: node.clone(), state_dir, manager_socket });
+        let (state_dir, manager) = (state_dir.clone(), manager_at.clone());
+        // The file places the routers of the manager's own machine.
+        let placed = watch::Sender::default();
+        let started = agent::start(AgentOptions { node: node.clone(), state_dir, manager, placed });
         running.add(started.map_err(|source| StartError::Agent { node: node.clone(), source })?);
     }
-    start_routers(&node, &state_dir, routers, upgrade_origin(selection), take_over, running)
+    let origin = upgrade_origin(selection);
+    start_routers(&node, &state_dir, &manager_at, routers, origin, take_over, running)
+}
+
+/// What a machine that has joined a cell shall run. All else the manager says.
+#[derive(Debug, Clone)]
+pub struct JoinedOptions {
+    pub state_dir: PathBuf,
+    pub node: NodeName,
+    /// Without manager.
+    pub selection: Selection,
+    /// Take over what another process serves.
+    pub take_over: bool,
+}
+
+/// Starts the roles of a node whose manager is on another machine.
+pub fn start_joined(options: JoinedOptions) -> Result<Running, StartError> {
+    raise_file_limit();
+    let is_handed_over = Arc::default();
+    let mut running = Running { console: None, manager: None, roles: Vec::new(), is_handed_over };
+    match start_each_joined(options, &mut running) {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            running.stop();
+            Err(error)
+        }
+    }
+}
+
+fn start_each_joined(options: JoinedOptions, running: &mut Running) -> Result<(), StartError> {
+    let JoinedOptions { state_dir, node, selection, take_over } = options;
+    let place = identity::Place::of(&state_dir);
+    identity::load(&place).map_err(StartError::Identity)?;
+    let manager = ManagerAt::Cell(place.clone());
+    let system = |source| StartError::System { source };
+    running.add(renewal::start(place.clone()).map_err(system)?);
+    if !selection.agent {
+        let routers = place.routers().unwrap_or_default();
+        if routers.is_empty() {
+            return Err(StartError::NoRouters { node });
+        }
+        let origin = upgrade_origin(selection);
+        return start_routers(&node, &state_dir, &manager, routers, origin, take_over, running);
+    }
+    let placed = watch::Sender::default();
+    let seen = placed.subscribe();
+    let agent_options = AgentOptions { node: node.clone(), state_dir: state_dir.clone(), manager, placed };
+    let started = agent::start(agent_options);
+    running.add(started.map_err(|source| StartError::Agent { node: node.clone(), source })?);
+    let options = PlacementOptions { node, state_dir, place, placed: seen };
+    if selection.routers {
+        running.add(placement::start(options).map_err(system)?);
+    } else {
+        running.add(placement::remember(options).map_err(system)?);
+    }
+    Ok(())
 }
 
 /// Starts routers, each for itself or in the place of another process's.
 fn start_routers(
     node: &NodeName,
     state_dir: &Path,
+    manager: &ManagerAt,
     routers: Vec<RouterName>,
     origin: Result<Origin, String>,
     take_over: bool,
@@ -150,7 +222,7 @@ fn start_routers(
             node: node.clone(),
             router: router.clone(),
             state_dir: state_dir.to_path_buf(),
-            manager_socket: manager_socket(state_dir),
+            manager: manager.clone(),
         };
         let (inbox, taken) = place.prepare(&router);
         let started = router::start(options, inbox, taken);

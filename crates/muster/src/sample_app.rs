@@ -39,9 +39,9 @@ pub struct Args {
     /// Port to listen on; 0 picks a free one [default: $PORT]
     #[arg(long)]
     port: Option<u16>,
-    /// Address to listen on
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    address: IpAddr,
+    /// Address to listen on [default: $MUSTER_ADDRESS, or 127.0.0.1]
+    #[arg(long)]
+    address: Option<IpAddr>,
     /// Name given in answers [default: $MUSTER_MEMBER, or "sample"]
     #[arg(long)]
     member: Option<String>,
@@ -79,7 +79,8 @@ pub fn run(args: Args) -> Exit {
 }
 
 fn serve(args: Args) -> Result<(), SampleAppError> {
-    let address = SocketAddr::new(args.address, port(args.port)?);
+    let given = args.address.or_else(|| std::env::var("MUSTER_ADDRESS").ok()?.parse().ok());
+    let address = SocketAddr::new(given.unwrap_or(Ipv4Addr::LOCALHOST.into()), port(args.port)?);
     let member =
         args.member.or_else(|| std::env::var("MUSTER_MEMBER").ok()).unwrap_or_else(|| "sample".into());
     let clone_id =

@@ -148,6 +148,7 @@ fn launch(command: &[&str]) -> Launch {
         directory: None,
         user: None,
         port: 0,
+        address: None,
         stop_signal: "TERM".into(),
         stop_grace_ms: 10_000,
         log: LogSettings { path: None, size_max_bytes: 1 << 20, files_max: 1 },

@@ -96,7 +96,7 @@ impl Manager {
 
     fn connect(&self, role: Role) -> Peer {
         let mut peer = Peer::dial(self);
-        peer.say(&ToManager::Hello { version: LINK_VERSION, role });
+        peer.say(&ToManager::Hello { version: LINK_VERSION, role, muster: String::new() });
         peer
     }
 
@@ -360,7 +360,8 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     let stranger = manager.connect(Role::Agent { node: "elsewhere".into() });
     assert_eq!(refusal(stranger), "node elsewhere is not in the configuration");
     let mut newer = Peer::dial(&manager);
-    newer.say(&ToManager::Hello { version: 99, role: Role::Agent { node: "local".into() } });
+    let role = Role::Agent { node: "local".into() };
+    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into() });
     assert!(refusal(newer).contains("version 99"));
     let mut rude = Peer::dial(&manager);
     rude.say(&ToManager::KeepAlive);

@@ -129,7 +129,8 @@ impl World {
             | FromManager::Settings { .. }
             | FromManager::Views(_)
             | FromManager::Clusters { .. }
-            | FromManager::KeepAlive => unreachable!("not for agents"),
+            | FromManager::Placed { .. }
+            | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),
         }
     }
 

@@ -93,6 +93,8 @@ impl Plant {
             name: "sim".into(),
             state_dir: "/none".into(),
             nodes: (1..=self.nodes).map(Self::node_name).collect(),
+            node_addresses: Default::default(),
+            manager: Default::default(),
             console: ConsoleSettings { listen: ([127, 0, 0, 1], 29003).into() },
             routers: routers.collect(),
             clusters: vec![ClusterSettings {
@@ -164,6 +166,7 @@ fn member_settings(member: &PlantMember) -> MemberSettings {
         directory: None,
         user: None,
         port: 0,
+        address: None,
         stop_signal: "TERM".into(),
         stop_grace_ms: STOP_GRACE_MS,
         log: LogSettings { path: None, size_max_bytes: 1 << 20, files_max: 2 },

@@ -111,7 +111,10 @@ impl World {
             FromManager::Clusters { names, .. } => {
                 router.clusters.retain(|cluster, _| names.contains(cluster));
             }
-            FromManager::Refused { .. } | FromManager::Assignments { .. } | FromManager::KeepAlive => {
+            FromManager::Refused { .. }
+            | FromManager::Assignments { .. }
+            | FromManager::Placed { .. }
+            | FromManager::KeepAlive => {
                 unreachable!("not for routers")
             }
         }

@@ -3,7 +3,8 @@
 use crate::id::{MemberId, NodeName};
 use crate::view::Transport;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 /// One member that an agent looks after. The whole list is sent each time; what is missing is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub enum Want {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "most members are managed, and there are few of either")]
 pub enum Run {
     /// The agent starts and stops it.
     Managed(Launch),
@@ -34,7 +36,7 @@ pub enum Run {
     External { address: SocketAddr },
 }
 
-/// How to start and stop a process. `{port}`, `{member}`, `{cluster}` and `{clone_id}` in command and
+/// How to start and stop a process. `{port}`, `{address}`, `{member}`, `{cluster}` and `{clone_id}` in command and
 /// environment are replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
@@ -44,6 +46,9 @@ pub struct Launch {
     pub user: Option<String>,
     /// 0: the agent picks a free one and keeps it for this member.
     pub port: u16,
+    /// Where it is reached and probed; None: at 127.0.0.1, where only its own machine can.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// Name without SIG, e.g. `TERM`.
     pub stop_signal: String,
     /// After this the process group is killed.

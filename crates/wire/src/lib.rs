@@ -4,6 +4,7 @@
 //! Durations are milliseconds and say so in their names; sizes are bytes.
 
 pub mod agent;
+pub mod enrol;
 pub mod error_code;
 pub mod id;
 pub mod link;

@@ -21,7 +21,13 @@ pub const LINK_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToManager {
-    Hello { version: u32, role: Role },
+    /// `muster` is the version of the role's program, for people.
+    Hello {
+        version: u32,
+        role: Role,
+        #[serde(default)]
+        muster: String,
+    },
     Agent(Report),
     Router(RouterReport),
     KeepAlive,
@@ -49,6 +55,10 @@ pub enum FromManager {
     Assignments {
         generation: u64,
         assignments: Vec<Assignment>,
+    },
+    /// To agents of other machines: the routers that the configuration places on their node.
+    Placed {
+        routers: Vec<RouterName>,
     },
     /// To routers. Boxed: it is eight times as large as the rest, and the rest waits in queues.
     Settings {

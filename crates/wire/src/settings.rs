@@ -6,6 +6,7 @@ use crate::is_default;
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,10 +16,31 @@ pub struct CellSettings {
     /// Directory for the store, last views, logs and tokens.
     pub state_dir: String,
     pub nodes: Vec<NodeName>,
+    /// Where others reach a node; those that have none are only reached from their own machine.
+    #[serde(default)]
+    pub node_addresses: BTreeMap<NodeName, IpAddr>,
+    #[serde(default)]
+    pub manager: ManagerSettings,
     pub console: ConsoleSettings,
     pub routers: Vec<RouterPlace>,
     /// In the order of the file.
     pub clusters: Vec<ClusterSettings>,
+}
+
+/// How the manager is reached from other machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerSettings {
+    /// None: only from its own.
+    pub listen: Option<SocketAddr>,
+    /// How long the certificates of nodes are valid.
+    pub certificate_life_ms: u64,
+}
+
+impl Default for ManagerSettings {
+    /// A month: what is stolen is of no use for long, and a node may be away for three weeks.
+    fn default() -> Self {
+        Self { listen: None, certificate_life_ms: 30 * 24 * 3_600_000 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

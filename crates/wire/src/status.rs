@@ -6,7 +6,7 @@ use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellStatus {
@@ -22,12 +22,24 @@ pub struct CellStatus {
     pub clusters: Vec<ClusterStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub node: NodeName,
     pub connected: bool,
     /// When its agent last spoke; None if never.
     pub heard_ms: Option<u64>,
+    /// Since when its agent is connected; None if it is not.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
+    /// From where its agent is connected; None on the manager's own machine.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+    /// Of Muster there; empty where it is not known.
+    #[serde(default)]
+    pub version: String,
+    /// What of it is connected: `manager`, `agent`, `router NAME`.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -28,6 +28,7 @@ fn assignment(words: &str) -> Assignment {
         directory: None,
         user: None,
         port: 0,
+        address: None,
         stop_signal: "TERM".into(),
         stop_grace_ms: number("grace", 1_000),
         log: LogSettings { path: None, size_max_bytes: 1, files_max: 1 },

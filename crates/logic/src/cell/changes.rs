@@ -13,16 +13,31 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     if old.state_dir != new.state_dir {
         told.push(format!("state_dir becomes {}, from the next start on", new.state_dir));
     }
+    if old.manager.listen != new.manager.listen {
+        let place = new.manager.listen.map_or("nowhere".to_owned(), |address| format!("on {address}"));
+        told.push(format!("the manager listens {place} for other machines, from the next start on"));
+    }
+    if old.manager.certificate_life_ms != new.manager.certificate_life_ms {
+        told.push(
+            "manager: certificate_life_ms changes, for certificates made from the next start on".into(),
+        );
+    }
     if old.console != new.console {
         told.push(format!("the console listens on {}, from the next start on", new.console.listen));
     }
     for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
         told.push(format!("node {node} is added"));
     }
+    for node in new.nodes.iter().filter(|node| old.nodes.contains(node)) {
+        if old.node_addresses.get(node) != new.node_addresses.get(node) {
+            let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
+            told.push(format!("the address of node {node} becomes {address}"));
+        }
+    }
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
         told.push(format!("node {node} is removed"));
     }
-    routers(&old.routers, &new.routers, &mut told);
+    routers(old, new, &mut told);
     for cluster in &new.clusters {
         match old.clusters.iter().find(|known| known.name == cluster.name) {
             Some(known) => cluster_changes(known, cluster, &mut told),
@@ -45,20 +60,22 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     told
 }
 
-fn routers(old: &[RouterPlace], new: &[RouterPlace], told: &mut Vec<String>) {
-    for router in new {
+fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    // Machines that have joined are told at once; the manager's own starts what its file says.
+    let when = |router: &RouterPlace| {
+        let is_told = new.manager.listen.is_some() && new.nodes.first() != Some(&router.node);
+        if is_told { "" } else { ", from the next start of that node on" }
+    };
+    for router in &new.routers {
         let name = &router.name;
-        match old.iter().find(|known| known.name == *name) {
-            None => told.push(format!(
-                "router {name} is added on node {}, from the next start of that node on",
-                router.node
-            )),
+        match old.routers.iter().find(|known| known.name == *name) {
+            None => told.push(format!("router {name} is added on node {}{}", router.node, when(router))),
             Some(known) if known == router => {}
             Some(known) => router_changes(known, router, told),
         }
     }
-    for router in old.iter().filter(|known| !new.iter().any(|kept| kept.name == known.name)) {
-        told.push(format!("router {} is removed, from the next start of its node on", router.name));
+    for router in old.routers.iter().filter(|known| !new.routers.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("router {} is removed from node {}{}", router.name, router.node, when(router)));
     }
 }
 

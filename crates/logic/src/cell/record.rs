@@ -142,6 +142,9 @@ pub(super) fn fingerprint(settings: &MemberSettings) -> u64 {
             hash.text(launch.directory.as_deref().unwrap_or_default());
             hash.text(launch.user.as_deref().unwrap_or_default());
             hash.count(usize::from(launch.port));
+            if let Some(address) = launch.address {
+                hash.text(&address.to_string());
+            }
             hash.text(launch.log.path.as_deref().unwrap_or_default());
             hash.text(&launch.log.size_max_bytes.to_string());
             hash.count(launch.log.files_max as usize);

@@ -30,6 +30,8 @@ impl Cell {
             node: node.clone(),
             connected: agent.is_connected,
             heard_ms: agent.heard.map(unix_ms),
+            // Of its connection the manager's shell knows.
+            ..NodeStatus::default()
         });
         Summary {
             nodes: agents.collect(),

@@ -795,6 +795,11 @@ fn every_difference_of_two_configurations_is_told() {
         ("name", |settings| settings.name = "x".into()),
         ("state_dir", |settings| settings.state_dir = "x".into()),
         ("nodes", |settings| settings.nodes.push("c".into())),
+        ("node address", |settings| {
+            settings.node_addresses.insert("a".into(), [10, 0, 0, 1].into());
+        }),
+        ("manager", |settings| settings.manager.listen = Some(([127, 0, 0, 1], 1).into())),
+        ("certificates", |settings| settings.manager.certificate_life_ms = 1),
         ("console", |settings| settings.console.listen = ([127, 0, 0, 1], 1).into()),
         ("router", |settings| settings.routers[0].name = "x".into()),
         ("router listen", |settings| settings.routers[0].listeners.clear()),

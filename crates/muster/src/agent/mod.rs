@@ -17,7 +17,7 @@ mod scratch;
 
 use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
-use crate::link::{LinkEvent, follow};
+use crate::link::{LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
 use disk::Remembered;
 use logic::agent::{Agent, Input, Output, Severity};
@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use wire::agent::Report;
-use wire::id::{MemberId, NodeName};
+use wire::id::{MemberId, NodeName, RouterName};
 use wire::link::{FromManager, Role, ToManager};
 
 /// How long the end waits for the assignments to reach the disk.
@@ -46,7 +46,9 @@ const REMEMBER_WAIT: Duration = Duration::from_secs(2);
 pub struct AgentOptions {
     pub node: NodeName,
     pub state_dir: PathBuf,
-    pub manager_socket: PathBuf,
+    pub manager: ManagerAt,
+    /// Told which routers the manager places on this node.
+    pub placed: watch::Sender<Option<Vec<RouterName>>>,
 }
 
 /// Why no agent runs. Nothing was started; a retry is safe.
@@ -118,12 +120,12 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     // The link outlives the members, so that the manager hears of their end.
     let (link_stop, link_stop_seen) = watch::channel(false);
     let role = Role::Agent { node: node.clone() };
-    let link = follow(start.options.manager_socket, role, link_stop_seen);
+    let link = follow(start.options.manager, role, link_stop_seen);
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    helpers.spawn_local(listen(link.events, is_connected.clone(), inputs.clone()));
+    helpers.spawn_local(listen(link.events, is_connected.clone(), start.options.placed, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
@@ -157,6 +159,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 async fn listen(
     mut events: mpsc::Receiver<LinkEvent>,
     is_connected: Rc<Cell<bool>>,
+    placed: watch::Sender<Option<Vec<RouterName>>>,
     inputs: mpsc::Sender<Input>,
 ) {
     while let Some(event) = events.recv().await {
@@ -173,6 +176,10 @@ async fn listen(
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
                 Input::Assign { generation, assignments }
+            }
+            LinkEvent::Message(FromManager::Placed { routers }) => {
+                placed.send_replace(Some(routers));
+                continue;
             }
             LinkEvent::Message(
                 FromManager::Welcome { .. }

@@ -13,7 +13,7 @@ use logic::agent::Input;
 use logic::supervision::StartNumber;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
@@ -118,6 +118,7 @@ impl<'a> Kept<'a> {
     async fn begin(id: &'a MemberId, around: &'a Surroundings, wish: Wish) -> Result<Self, StartError> {
         let port = around.ports.borrow_mut().pick(id, wish.launch.port)?;
         let start = wish.start;
+        let address = SocketAddr::new(address_of(&wish.launch), port);
         let plan = plan(id, around, &wish, port);
         let cgroup = plan.cgroup.clone();
         let line = line(&message::Order::Start(Box::new(plan)));
@@ -127,7 +128,6 @@ impl<'a> Kept<'a> {
         let (keeper, pidfd, orders, news) = spawn().map_err(StartError::Keeper)?;
         let keeper_pid = keeper.id().cast_signed();
         around.children.add_keeper(keeper_pid);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let told = Told::Nothing;
         let mut kept = Self {
             id,
@@ -271,9 +271,14 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// Where a member is reached once it listens.
+fn address_of(launch: &Launch) -> IpAddr {
+    launch.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
 fn plan(id: &MemberId, around: &Surroundings, wish: &Wish, port: u16) -> message::Start {
     let launch = &wish.launch;
-    let values = Values { id, clone_id: &wish.clone_id, port };
+    let values = Values { id, clone_id: &wish.clone_id, port, address: address_of(&wish.launch) };
     let own = values.environment().map(|(name, value)| (name.to_owned(), value));
     let configured = launch.environment.iter().map(|(name, value)| (name.clone(), values.fill(value)));
     let name = format!("{}.{}", id.cluster, id.member);

@@ -188,7 +188,8 @@ fn capital(act: Act) -> &'static str {
     }
 }
 
-fn confirm(question: &str) -> Result<bool, ClientError> {
+/// Asks at the terminal.
+pub fn confirm(question: &str) -> Result<bool, ClientError> {
     if !std::io::stdin().is_terminal() {
         let text = "this interrupts members, and there is no terminal to ask at: say --yes".to_owned();
         return Err(ClientError::WrongUse(text));

@@ -3,6 +3,7 @@
 use super::Exit;
 use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
 use crate::agent::{self, AgentOptions};
+use crate::link::ManagerAt;
 use crate::role::{RoleHandle, manager_socket};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,7 +67,12 @@ pub fn agent(args: AgentArgs) -> Exit {
     // Fails only where logging is set up already, which is as good.
     let _ = to_stderr.with_env_filter("info").try_init();
     let manager_socket = args.manager_socket.unwrap_or_else(|| manager_socket(&args.state_dir));
-    let options = AgentOptions { node: NodeName(args.node), state_dir: args.state_dir, manager_socket };
+    let options = AgentOptions {
+        node: NodeName(args.node),
+        state_dir: args.state_dir,
+        manager: ManagerAt::Socket(manager_socket),
+        placed: tokio::sync::watch::Sender::default(),
+    };
     match agent::start(options).map_err(Into::into).and_then(run_until_signalled) {
         Ok(()) => Exit::Yes,
         Err(error) => {

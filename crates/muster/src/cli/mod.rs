@@ -12,6 +12,8 @@ mod explain;
 mod follow;
 mod generate;
 mod hidden;
+mod init;
+mod join;
 mod node;
 mod plugin_cfg;
 mod router;
@@ -49,6 +51,10 @@ enum Command {
     Demo(demo::Args),
     /// Run this node's part of a cell: manager, agent, router
     Run(run::Args),
+    /// Make the cell's certificate authority, on the machine of its manager
+    Init(init::Args),
+    /// Make this machine a node of a cell, with a token of `muster node token`
+    Join(join::Args),
     /// Say whether a configuration file is right, and what is wrong with it
     Check(check::Args),
     /// Change a running cell to a new configuration, in place
@@ -61,7 +67,7 @@ enum Command {
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
     Cluster(cluster::Args),
-    /// Show the nodes of the cell
+    /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
@@ -122,6 +128,8 @@ pub fn main() -> ExitCode {
     let exit = match CommandLine::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Join(args) => join::run(args),
         Command::Check(args) => check::run(args),
         Command::Apply(args) => apply::run(args),
         Command::Status(args) => status::run(args),

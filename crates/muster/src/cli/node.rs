@@ -1,25 +1,33 @@
-//! `muster node`: the machines of the cell, and whether their agents are heard.
+//! `muster node`: the machines of the cell, whether they are heard, and who may become one.
 
-use super::client::{Api, Target, fail, run as run_until_done};
-use super::table::{self, Paint};
+use super::client::{Api, ClientError, Target, fail, run as run_until_done};
+use super::cluster::confirm;
+use super::table::{self, Paint, plain};
 use super::{Exit, print};
-use wire::status::CellStatus;
+use wire::enrol::IssuedToken;
+use wire::id::is_valid_name;
+use wire::status::{Acted, CellStatus};
 
 const EXAMPLES: &str = "\
 Examples:
   muster node
   muster node --json | jq '.[] | select(.connected | not)'
+  muster node token web-2            what to type on the machine that shall be node web-2
+  muster node token web-2 --valid 15m
+  muster node remove web-2           its machine is cut off at once
 
 Exit codes:
-  0  all agents are heard
-  1  one is not
+  0  all agents are heard; done
+  1  one is not; refused
   2  wrong use
   3  the cell was not reached
   4  Muster's fault";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    act: Option<Act>,
     /// Print a JSON list
     #[arg(long)]
     json: bool,
@@ -27,7 +35,55 @@ pub struct Args {
     target: Target,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Act {
+    /// Print a one-time token with which a machine becomes a node of the configuration
+    Token(TokenArgs),
+    /// Cut a node's machine off: its connections end and its certificate counts no longer
+    Remove(RemoveArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TokenArgs {
+    /// The node that the machine shall be
+    node: String,
+    /// How long the token can be used: a number with s, m, h or d, up to 30d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration_ms)]
+    valid: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    /// The node whose machine is to be cut off
+    node: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
 pub fn run(args: Args) -> Exit {
+    match args.act {
+        None => list(&args),
+        Some(Act::Token(args)) => {
+            run_until_done(token(&args)).unwrap_or_else(|error| fail(&error, args.json))
+        }
+        Some(Act::Remove(args)) => {
+            run_until_done(remove(&args)).unwrap_or_else(|error| fail(&error, args.json))
+        }
+    }
+}
+
+fn list(args: &Args) -> Exit {
     let asking = async { Api::find(&args.target)?.get::<CellStatus>("/api/v1/status").await };
     let status = match run_until_done(asking) {
         Ok(status) => status,
@@ -41,5 +97,73 @@ pub fn run(args: Args) -> Exit {
     match print(text.as_bytes()) {
         Exit::Yes if status.nodes.iter().any(|node| !node.connected) => Exit::No,
         exit => exit,
+    }
+}
+
+/// A time as people write it.
+fn duration_ms(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no time; allowed are 1s to 30d, like 90s, 15m, 12h or 2d");
+    let unit_ms = match text.chars().last() {
+        Some('s') => 1_000,
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        Some('d') => 24 * 3_600_000,
+        Some(_) | None => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let valid_ms = number.checked_mul(unit_ms).filter(|ms| (1_000..=30 * 24 * 3_600_000).contains(ms));
+    valid_ms.ok_or_else(wrong)
+}
+
+fn check_name(node: &str) -> Result<(), ClientError> {
+    match is_valid_name(node) {
+        true => Ok(()),
+        false => Err(ClientError::WrongUse(format!("{node:?} is no name of a node"))),
+    }
+}
+
+async fn token(args: &TokenArgs) -> Result<Exit, ClientError> {
+    check_name(&args.node)?;
+    let path = format!("/api/v1/nodes/{}/token?valid_ms={}", args.node, args.valid);
+    let issued: IssuedToken = Api::find(&args.target)?.post(&path, String::new()).await?;
+    if args.json {
+        let text = serde_json::to_string(&issued).expect("a token has only names as keys");
+        return Ok(print(format!("{text}\n").as_bytes()));
+    }
+    let valid_s = args.valid / 1_000;
+    eprintln!("On the machine that shall be node {}, once and within {valid_s} s:", plain(&issued.node.0));
+    Ok(print(format!("muster join {} {}\n", plain(&issued.manager), plain(&issued.token)).as_bytes()))
+}
+
+async fn remove(args: &RemoveArgs) -> Result<Exit, ClientError> {
+    check_name(&args.node)?;
+    let api = Api::find(&args.target)?;
+    let question = format!("Cut the machine of node {} off? It needs a new token to come back.", args.node);
+    if !args.yes && !confirm(&question)? {
+        eprintln!("nothing was changed");
+        return Ok(Exit::No);
+    }
+    let done: Acted = api.post(&format!("/api/v1/nodes/{}/remove", args.node), String::new()).await?;
+    if args.json {
+        let text = serde_json::to_string(&done).expect("it has only names as keys");
+        return Ok(print(format!("{text}\n").as_bytes()));
+    }
+    eprintln!("{}", plain(&done.text));
+    Ok(Exit::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit_and_bounds() {
+        assert_eq!(duration_ms("90s"), Ok(90_000));
+        assert_eq!(duration_ms("15m"), Ok(900_000));
+        assert_eq!(duration_ms("1h"), Ok(3_600_000));
+        assert_eq!(duration_ms("30d"), Ok(2_592_000_000));
+        for wrong in ["", "h", "10", "0s", "31d", "-1h", "1.5h", "99999999999999999999d", "1µ", "5 h"] {
+            assert!(duration_ms(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,8 +6,9 @@
 mod upgrade;
 
 use super::Exit;
-use super::run::{chain, until_stopped};
+use super::run::until_stopped;
 use crate::config;
+use crate::logging::chain;
 use crate::logging::{self, LogFormat};
 use crate::role::raise_file_limit;
 use crate::roles::start_from_file;

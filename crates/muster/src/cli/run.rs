@@ -5,12 +5,12 @@
 
 use super::Exit;
 use crate::config;
-use crate::logging::{self, LogFormat};
-use crate::roles::{RolesOptions, Running, Selection, start_all};
+use crate::identity::{IdentityError, Membership, Place};
+use crate::logging::{self, LogFormat, chain};
+use crate::roles::{JoinedOptions, RolesOptions, Running, Selection, start_all, start_joined};
 use crate::upgrade::notify;
-use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use wire::id::NodeName;
@@ -21,6 +21,7 @@ Examples:
   muster run                                 a cell of one node, from ./muster.toml
   muster run --config cell.toml --node b     node b's part of the cell
   muster run --node b --role router          only the routers of node b
+  muster run                                 without a file, on a machine that has joined a cell: its part of it
 
 Stops on TERM and INT: routers finish their requests, then members are stopped. A second signal ends it at once.";
 
@@ -30,7 +31,11 @@ pub struct Args {
     /// The file [default: ./muster.toml, else /etc/muster/muster.toml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The node that this machine is; needed when the file has more than one
+    /// Run without a file, as the node that this machine has become by `muster join`; where it keeps that
+    /// [default without a file: /var/lib/muster for root, else ~/.local/state/muster]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    state_dir: Option<PathBuf>,
+    /// The node that this machine is; needed when the file has more than one and the machine has not joined
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
     /// Run only this role; may be repeated [default: all roles of the node]
@@ -60,15 +65,18 @@ pub fn run(args: Args) -> Exit {
         eprintln!("--log-level: {error}");
         return Exit::WrongUse;
     }
-    let options = match examine(&args) {
-        Ok(options) => options,
+    let what = match examine(&args) {
+        Ok(what) => what,
         Err(message) => {
             eprintln!("{message}");
             return Exit::WrongUse;
         }
     };
-    let (cell, node) = (options.settings.name.clone(), options.node.clone());
-    match start_all(options) {
+    let (cell, node, started) = match what {
+        What::Here(options) => (options.settings.name.clone(), options.node.clone(), start_all(*options)),
+        What::Joined(cell, options) => (cell, options.node.clone(), start_joined(options)),
+    };
+    match started {
         Ok(running) => {
             let console = running.console.map(|address| format!("http://{address}"));
             tracing::info!(cell, %node, console, "running");
@@ -82,15 +90,37 @@ pub fn run(args: Args) -> Exit {
     }
 }
 
+/// What a process is to run.
+enum What {
+    /// All that the file places here; the manager, if it is not here, is found by the socket.
+    Here(Box<RolesOptions>),
+    /// What the manager of another machine says; with the cell's name.
+    Joined(String, JoinedOptions),
+}
+
 /// Everything that can be known before anything is started; the error is the text for the user.
-fn examine(args: &Args) -> Result<RolesOptions, String> {
+fn examine(args: &Args) -> Result<What, String> {
     let path = args.config.clone().unwrap_or_else(config::default_path);
+    let is_without_file = args.state_dir.is_some() || (args.config.is_none() && !path.exists());
+    if is_without_file {
+        let state_dir = args.state_dir.clone().or_else(|| config::default_state_dir().map(PathBuf::from));
+        match state_dir.map(|state_dir| (Place::of(&state_dir).membership(), state_dir)) {
+            Some((Some(membership), state_dir)) => return joined(args, membership, state_dir),
+            Some((None, state_dir)) if args.state_dir.is_some() => {
+                return Err(not_joined(&state_dir));
+            }
+            // Without either, the file is what is missing.
+            Some((None, _)) | None => {}
+        }
+    }
     let file = path.display().to_string();
     let (settings, config_text) = config::load(&path).map_err(|problems| problems.to_string())?;
-    let node = match (&args.node, settings.nodes.as_slice()) {
-        (Some(name), _) => NodeName::from(name.as_str()),
-        (None, [only]) => only.clone(),
-        (None, nodes) => {
+    let membership = Place::of(Path::new(&settings.state_dir)).membership();
+    let node = match (&args.node, settings.nodes.as_slice(), &membership) {
+        (Some(name), _, _) => NodeName::from(name.as_str()),
+        (None, [only], _) => only.clone(),
+        (None, _, Some(membership)) => membership.node.clone(),
+        (None, nodes, None) => {
             let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
             return Err(format!(
                 "{file} has several nodes; say with --node which one this is: {}",
@@ -101,6 +131,15 @@ fn examine(args: &Args) -> Result<RolesOptions, String> {
     if !settings.nodes.contains(&node) {
         return Err(config::no_such_node(&settings, &file, &node).to_string());
     }
+    let is_elsewhere = settings.manager.listen.is_some() && settings.nodes.first() != Some(&node);
+    if is_elsewhere {
+        let state_dir = PathBuf::from(&settings.state_dir);
+        return match membership {
+            Some(membership) if membership.node == node => joined(args, membership, state_dir),
+            Some(membership) => Err(other_node(&node, &membership)),
+            None => Err(not_joined(&state_dir)),
+        };
+    }
     let selection = select(&args.roles, &settings, &node)?;
     // Addresses that are taken over are in use, and rightly.
     let checked = Selection { routers: selection.routers && !args.take_over, ..selection };
@@ -108,14 +147,39 @@ fn examine(args: &Args) -> Result<RolesOptions, String> {
     if !problems.is_empty() {
         return Err(problems.to_string());
     }
-    Ok(RolesOptions {
+    Ok(What::Here(Box::new(RolesOptions {
         settings,
         config_text,
         node,
         selection,
         who: "muster run".into(),
         take_over: args.take_over,
-    })
+    })))
+}
+
+/// This machine's part of a cell whose manager is elsewhere.
+fn joined(args: &Args, membership: Membership, state_dir: PathBuf) -> Result<What, String> {
+    if let Some(name) = args.node.as_ref().filter(|name| **name != membership.node.0) {
+        return Err(other_node(&name.as_str().into(), &membership));
+    }
+    if args.roles.contains(&RoleName::Manager) {
+        return Err(format!("--role manager: node {} has joined a manager's cell", membership.node));
+    }
+    let wants = |role| args.roles.is_empty() || args.roles.contains(&role);
+    let (agent, routers) = (wants(RoleName::Agent), wants(RoleName::Router));
+    let selection = Selection { manager: false, agent, routers };
+    let node = membership.node;
+    Ok(What::Joined(membership.cell, JoinedOptions { state_dir, node, selection, take_over: args.take_over }))
+}
+
+fn other_node(node: &NodeName, membership: &Membership) -> String {
+    format!("--node {node}: this machine has joined the cell {} as node {}", membership.cell, membership.node)
+}
+
+fn not_joined(state_dir: &Path) -> String {
+    let directory = Place::of(state_dir).path().to_path_buf();
+    let error = IdentityError::None { directory };
+    format!("{error}; `muster node token NODE` on the manager's machine says how it joins")
 }
 
 fn select(roles: &[RoleName], settings: &CellSettings, node: &NodeName) -> Result<Selection, String> {
@@ -217,15 +281,4 @@ pub async fn stop(running: Running, signals: &mut Signals) -> bool {
             false
         }
     }
-}
-
-/// An error with all that led to it, on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

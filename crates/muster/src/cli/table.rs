@@ -146,22 +146,45 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
 }
 
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {
-    let heads = [("NODE", Side::Left), ("AGENT", Side::Left), ("MEMBERS", Side::Right), ("UP", Side::Right)];
+    let heads = [
+        ("NODE", Side::Left),
+        ("AGENT", Side::Left),
+        ("HEARD", Side::Left),
+        ("FROM", Side::Left),
+        ("VERSION", Side::Left),
+        ("RUNS", Side::Left),
+        ("MEMBERS", Side::Right),
+        ("UP", Side::Right),
+    ];
     let members = || status.clusters.iter().flat_map(|cluster| &cluster.members);
     let rows: Vec<Vec<Cell>> = status
         .nodes
         .iter()
         .map(|node| {
             let here = || members().filter(|member| member.node == node.node);
-            let agent = match (node.connected, node.heard_ms) {
-                (true, _) => styled("connected", Style::Good),
-                (false, Some(heard_ms)) => {
-                    styled(format!("not heard for {}", duration(status.now_ms, heard_ms)), Style::Bad)
+            let agent = match (node.connected, node.since_ms) {
+                (true, Some(since_ms)) => {
+                    styled(format!("connected for {}", duration(status.now_ms, since_ms)), Style::Good)
                 }
-                (false, None) => styled("not heard yet", Style::Bad),
+                (true, None) => styled("connected", Style::Good),
+                (false, _) => styled("not connected", Style::Bad),
             };
+            let heard = node
+                .heard_ms
+                .map_or("never".to_owned(), |heard_ms| format!("{} ago", duration(status.now_ms, heard_ms)));
+            let from = node.address.map_or("-".to_owned(), |address| address.to_string());
+            let or_none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
             let up = here().filter(|member| member.state == RunState::Up).count();
-            vec![cell(&node.node.0), agent, cell(here().count().to_string()), cell(up.to_string())]
+            vec![
+                cell(&node.node.0),
+                agent,
+                cell(heard),
+                cell(from),
+                cell(or_none(node.version.clone())),
+                cell(or_none(node.roles.join(", "))),
+                cell(here().count().to_string()),
+                cell(up.to_string()),
+            ]
         })
         .collect();
     table(paint, 0, &heads, &rows)

@@ -110,6 +110,9 @@ fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeN
     if let [node] = settings.nodes.as_slice() {
         all.push((node.clone(), settings.console.listen, KeyPath::of(&["console", "listen"])));
     }
+    if let (Some(listen), Some(node)) = (settings.manager.listen, settings.nodes.first()) {
+        all.push((node.clone(), listen, KeyPath::of(&["manager", "listen"])));
+    }
     for router in &settings.routers {
         for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {
             let path = listeners::address_path_of(document, &router.name.0, index);
@@ -120,7 +123,8 @@ fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeN
         for member in &cluster.members {
             let Run::Managed(launch) = &member.run else { continue };
             let path = KeyPath::of(&["clusters", &cluster.name.0, "members", &member.name.0, "port"]);
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), launch.port);
+            let own = launch.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let address = SocketAddr::new(own, launch.port);
             all.push((member.node.clone(), address, path));
         }
     }

@@ -26,6 +26,10 @@ const CLUSTERS_MAX: usize = 1000;
 const ROUTES_MAX: usize = 10_000;
 /// Longest duration. One day: what is longer is a mistake in the unit.
 const DAY_MS: u64 = 24 * 3_600_000;
+/// Shortest life of a node's certificate. Ten seconds: enough to see it renewed; nobody needs less.
+const CERTIFICATE_LIFE_MIN_MS: u64 = 10_000;
+/// Longest life of a node's certificate. A year: what is never renewed is found not to work when it has to.
+const CERTIFICATE_LIFE_MAX_MS: u64 = 365 * DAY_MS;
 /// Longest duration that people wait for something to end or to begin.
 const HOUR_MS: u64 = 3_600_000;
 pub const MIB: u64 = 1 << 20;
@@ -61,6 +65,13 @@ pub const SECTIONS: &[Section] = &[
         keys: &[CELL],
     },
     Section {
+        path: "manager",
+        repeats: Repeats::Once,
+        doc: "How other machines reach the manager, which runs on the first node. Without `listen` the cell is one \
+              machine. See [several machines](../operate/several-machines.md).",
+        keys: &[MANAGER],
+    },
+    Section {
         path: "console",
         repeats: Repeats::Once,
         doc: "The console and the HTTP API. Both need a login.",
@@ -69,8 +80,8 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "nodes.*",
         repeats: Repeats::Named { most: NODES_MAX },
-        doc: "The machines of the cell. Without any there is one, called `local`. A node has no keys of its own.",
-        keys: &[],
+        doc: "The machines of the cell, that of the manager first. Without any there is one, called `local`.",
+        keys: &[NODE],
     },
     Section {
         path: "routers.*",
@@ -229,6 +240,35 @@ const CELL: &[Definition] = &[
         "Directory for the store, the last views, logs and tokens. It is created if it is missing.",
     ),
 ];
+
+const MANAGER: &[Definition] = &[
+    key(
+        "listen",
+        Kind::Text(Form::ListenAddress),
+        Preset::Else("only this machine reaches it"),
+        "\"0.0.0.0:29001\"",
+        "Where the manager listens for agents and routers of other machines. They speak TLS 1.3, and each side proves \
+         with a certificate of the cell who it is. Needs `muster init` once, and an `address` for every node.",
+    ),
+    integer(
+        "certificate_life_ms",
+        CERTIFICATE_LIFE_MIN_MS,
+        CERTIFICATE_LIFE_MAX_MS,
+        30 * DAY_MS,
+        "604800000",
+        "How long the certificates of nodes are valid. Each is renewed by itself when two thirds of that are over, so \
+         a node may be without the manager for a third of it.",
+    ),
+];
+
+const NODE: &[Definition] = &[key(
+    "address",
+    Kind::Text(Form::IpAddress),
+    Preset::Else("none: 127.0.0.1"),
+    "\"10.0.0.2\"",
+    "Where other machines reach this one. Members that its agent starts are probed and reached at this address, so they \
+     must listen on it; it stands for `{address}` in their command and environment.",
+)];
 
 const CONSOLE: &[Definition] = &[key(
     "listen",

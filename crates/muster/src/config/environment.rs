@@ -34,6 +34,9 @@ pub fn check(
     checker.state_dir(settings);
     if roles.manager {
         checker.address(settings.console.listen, KeyPath::of(&["console", "listen"]));
+        if let Some(listen) = settings.manager.listen {
+            checker.address(listen, KeyPath::of(&["manager", "listen"]));
+        }
     }
     for router in settings.routers.iter().filter(|router| roles.routers && router.node == *node) {
         let path = KeyPath::of(&["routers", &router.name.0]);
@@ -118,7 +121,8 @@ impl Checker<'_> {
 
     fn member(&mut self, member: [&str; 2], launch: &Launch) {
         if launch.port != 0 {
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), launch.port);
+            let own = launch.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let address = SocketAddr::new(own, launch.port);
             self.address(address, self.member_path(member, &["port"]));
         }
         let mut has_directory = true;

@@ -65,12 +65,16 @@ impl<'a> Tables<'a> {
     fn member(&self, builder: &mut Builder<'_>) -> MemberSettings {
         let reader = self.reader();
         let clone_id = reader.text_if_any("clone_id").unwrap_or_else(|| self.name.to_owned());
-        let run = self.run(builder, &reader, &clone_id);
+        let mut run = self.run(builder, &reader, &clone_id);
         let transport = self.transport(builder, &reader);
+        let node = builder.node(&reader);
+        if let Run::Managed(launch) = &mut run {
+            launch.address = builder.address_of(&node);
+        }
         MemberSettings {
             name: MemberName::from(self.name),
             weight: reader.small_integer("weight"),
-            node: builder.node(&reader),
+            node,
             zone: reader.text_if_any("zone").unwrap_or_default(),
             is_backup: reader.boolean("backup"),
             requests_max: reader.small_integer("requests_max"),
@@ -200,6 +204,7 @@ impl<'a> Tables<'a> {
             directory: reader.text_if_any("directory").map(fill),
             user: reader.text_if_any("user"),
             port: u16::try_from(reader.integer("port")).expect("the range of ports fits 16 bits"),
+            address: None,
             stop_signal: reader.text("stop_signal"),
             stop_grace_ms: reader.integer("stop_grace_ms"),
             log: LogSettings {

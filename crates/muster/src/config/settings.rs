@@ -12,12 +12,14 @@ use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
 use super::{listeners, members};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, PathKind,
-    PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
+    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, ManagerSettings,
+    PathKind, PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
 };
 
 /// The node of a file that names none.
@@ -36,6 +38,7 @@ pub struct Builder<'a> {
     pub document: &'a Document<'a>,
     pub problems: Problems,
     nodes: Vec<NodeName>,
+    node_addresses: BTreeMap<NodeName, IpAddr>,
     pub clusters: Vec<ClusterName>,
 }
 
@@ -47,7 +50,8 @@ impl<'a> Builder<'a> {
             nodes.push(ONLY_NODE.into());
         }
         let clusters = names("clusters").map(ClusterName::from).collect();
-        Self { document, problems: Problems::default(), nodes, clusters }
+        let problems = Problems::default();
+        Self { document, problems, nodes, node_addresses: BTreeMap::new(), clusters }
     }
 
     /// A reader of one table that nothing stands in for.
@@ -72,6 +76,8 @@ impl<'a> Builder<'a> {
             let path = KeyPath::of(&["cell", "state_dir"]);
             self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, "a path that starts with `/`");
         }
+        self.read_node_addresses();
+        let manager = self.manager();
         self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
@@ -82,10 +88,56 @@ impl<'a> Builder<'a> {
             name: cell.text("name"),
             state_dir: state_dir.unwrap_or_default(),
             nodes: self.nodes.clone(),
+            node_addresses: self.node_addresses.clone(),
+            manager,
             console: ConsoleSettings { listen: address(&console.text("listen")) },
             routers,
             clusters,
         }
+    }
+
+    fn read_node_addresses(&mut self) {
+        for (name, table) in named(&self.document.root, "nodes") {
+            let path = KeyPath::of(&["nodes", name]);
+            let reader = self.reader("nodes.*", path.clone(), Some(table));
+            let Some(text) = reader.text_if_any("address") else { continue };
+            let address: IpAddr = text.parse().expect("addresses are checked with the definitions");
+            if address.is_unspecified() {
+                let message = format!("nobody can be reached at {address}");
+                let allowed = "the address of one interface of the machine";
+                self.refuse(
+                    error_code::CONFIG_NOT_ALLOWED,
+                    &path.with("address"),
+                    At::Value,
+                    message,
+                    allowed,
+                );
+            }
+            self.node_addresses.insert(name.into(), address);
+        }
+    }
+
+    fn manager(&mut self) -> ManagerSettings {
+        let path = KeyPath::of(&["manager"]);
+        let reader = self.reader("manager", path.clone(), self.document.root.table("manager"));
+        let listen = reader.text_if_any("listen").map(|text| address(&text));
+        if listen.is_some_and(|listen| listen.port() == 0) {
+            let message = "other machines must know the port".to_owned();
+            let allowed = "a port from 1 to 65535; 29001 is usual";
+            self.refuse(error_code::CONFIG_NOT_ALLOWED, &path.with("listen"), At::Value, message, allowed);
+        }
+        let homeless = self.nodes.iter().find(|node| !self.node_addresses.contains_key(*node)).cloned();
+        if let (Some(_), Some(node)) = (listen, homeless) {
+            let message = format!("node `{node}` has no address, and the cell is several machines");
+            let allowed = format!("`address` in [nodes.{node}]: where other machines reach it");
+            self.refuse(error_code::CONFIG_MISSING, &path.with("listen"), At::Key, message, &allowed);
+        }
+        ManagerSettings { listen, certificate_life_ms: reader.integer("certificate_life_ms") }
+    }
+
+    /// Where others reach a node, if that is said.
+    pub fn address_of(&self, node: &NodeName) -> Option<IpAddr> {
+        self.node_addresses.get(node).copied()
     }
 
     fn demand_tables(&mut self, key: &str, why: &str) {

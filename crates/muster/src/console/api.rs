@@ -17,9 +17,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
-use wire::id::{ClusterName, MemberName, RouterName};
+use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::status::{Act, Acted, ConfigText, ErrorBody};
 
+/// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
+const TOKEN_VALID_MS: u64 = 3_600_000;
+const TOKEN_VALID_MIN_MS: u64 = 1_000;
+/// Thirty days: what is not used by then was forgotten, and lies about.
+const TOKEN_VALID_MAX_MS: u64 = 30 * 24 * 3_600_000;
 /// A login holds one token.
 const LOGIN_SIZE_MAX_BYTES: usize = 4 << 10;
 /// From a request's head to the end of its body.
@@ -62,6 +67,8 @@ pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
+        Call::NodeToken { node } => node_token(shared, &proven, node).await,
+        Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
         Call::Apply => apply(shared, proven).await,
         Call::History => history(shared, &proven).await,
@@ -180,6 +187,27 @@ async fn carry_out_act(
     let done = ask(shared, |reply| Ask::Act { who, cluster, member, act, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn node_token(shared: &Shared, proven: &Proven, node: NodeName) -> Outcome {
+    let [valid_ms] = query(proven, ["valid_ms"])?;
+    let valid_ms = number("valid_ms", valid_ms, TOKEN_VALID_MAX_MS)?.unwrap_or(TOKEN_VALID_MS);
+    if valid_ms < TOKEN_VALID_MIN_MS {
+        let text =
+            format!("`valid_ms` is `{valid_ms}`; allowed: {TOKEN_VALID_MIN_MS} to {TOKEN_VALID_MAX_MS}.");
+        return Err(bad_request(text));
+    }
+    let issued = ask(shared, |reply| Ask::NodeToken { node, valid_ms, reply }).await?;
+    let issued = issued.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &issued))
+}
+
+async fn node_remove(shared: &Shared, proven: &Proven, node: NodeName) -> Outcome {
+    let [] = query(proven, [])?;
+    let who = who(proven);
+    let removed = ask(shared, |reply| Ask::NodeRemove { who, node, reply }).await?;
+    let text = removed.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &Acted { text }))
 }
 
 async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {

@@ -4,7 +4,7 @@
 //! description to it. Paths are matched by whole segments; names in them need no percent-encoding (see `wire::id`).
 
 use hyper::Method;
-use wire::id::{ClusterName, MemberName, is_valid_name};
+use wire::id::{ClusterName, MemberName, NodeName, is_valid_name};
 use wire::status::Act;
 
 /// What is asked for.
@@ -20,6 +20,8 @@ pub enum Call {
     Stream,
     ActCluster { cluster: ClusterName, act: Act },
     ActMember { cluster: ClusterName, member: MemberName, act: Act },
+    NodeToken { node: NodeName },
+    NodeRemove { node: NodeName },
     Config,
     Apply,
     History,
@@ -83,6 +85,16 @@ pub const ROUTES: &[Route] = &[
         method: Method::POST,
         path: "/api/v1/clusters/{cluster}/members/{member}/{act}",
         make: act_member,
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/token",
+        make: |names| Some(Call::NodeToken { node: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/remove",
+        make: |names| Some(Call::NodeRemove { node: (*names.first()?).into() }),
     },
     Route { method: Method::GET, path: "/api/v1/config", make: |_| Some(Call::Config) },
     Route { method: Method::POST, path: "/api/v1/config", make: |_| Some(Call::Apply) },

@@ -4,6 +4,7 @@ use crate::manager::handle::{ManagerHandle, REQUESTS_MAX, Request};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
+use wire::enrol::IssuedToken;
 use wire::id::Epoch;
 use wire::router::{Totals, TrafficCounts};
 use wire::status::{
@@ -99,6 +100,8 @@ impl FakeManager {
                 let first = ConfigRevision { revision: 1, at_ms: 5, who: "start".into(), changes: vec![] };
                 drop(reply.send(vec![first]));
             }
+            Request::NodeToken { node, valid_ms, reply } => drop(reply.send(Ok(token(node, valid_ms)))),
+            Request::NodeRemove { reply, .. } => drop(reply.send(Ok("it is cut off".into()))),
             Request::Explain { url, cookie, reply } => {
                 let why = vec![format!("The cookie is {cookie:?}.")];
                 let explanation = Explanation {
@@ -119,6 +122,10 @@ impl FakeManager {
             }
         }
     }
+}
+
+fn token(node: wire::id::NodeName, expires_ms: u64) -> IssuedToken {
+    IssuedToken { node, token: "mj1".into(), manager: "10.0.0.1:29001".into(), expires_ms }
 }
 
 fn act_on(act: Act) -> (RunState, String) {
@@ -162,7 +169,12 @@ pub fn sample_status() -> CellStatus {
         generation: 7,
         config_revision: 3,
         now_ms: 1_700_000_100_000,
-        nodes: vec![NodeStatus { node: "one".into(), connected: true, heard_ms: Some(1_700_000_099_900) }],
+        nodes: vec![NodeStatus {
+            node: "one".into(),
+            connected: true,
+            heard_ms: Some(1_700_000_099_900),
+            ..NodeStatus::default()
+        }],
         routers: vec![RouterStatus {
             routes: vec![sample_route()],
             router: "front".into(),

@@ -9,16 +9,19 @@
 
 use super::handle::Request;
 use logic::cell::{self, Cell, Refusal};
+use logic::enrol::Bearer;
 use logic::machine::Machine;
 use logic::time::Time;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
 use wire::settings::CellSettings;
-use wire::status::{Applied, ConfigRevision, ErrorBody, Severity};
+use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 
 /// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
 const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
@@ -63,10 +66,25 @@ impl Outlet {
     }
 }
 
+/// What is known of the other end of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// None: it is on this machine.
+    pub from: Option<SocketAddr>,
+    /// Who it has proven to be; None: it is on this machine, where the socket's directory lets nobody else in.
+    pub bearer: Option<Bearer>,
+    /// When its certificate expires, and the connection with it.
+    pub until: Option<Instant>,
+    /// Its version.
+    pub muster: String,
+}
+
 #[derive(Debug)]
 struct Linked {
     number: u64,
     outlet: Outlet,
+    peer: Peer,
+    since: Time,
 }
 
 /// The configuration in force.
@@ -84,6 +102,7 @@ pub enum Input {
     Join {
         role: Role,
         outlet: Outlet,
+        peer: Peer,
         /// The number of the connection, or why it is refused.
         reply: oneshot::Sender<Result<u64, String>>,
     },
@@ -97,6 +116,10 @@ pub enum Input {
         number: u64,
     },
     Ask(Request),
+    /// The node's machine is no longer of the cell.
+    Removed {
+        node: NodeName,
+    },
     /// A new configuration is committed.
     Applied {
         config: Box<Config>,
@@ -188,7 +211,7 @@ impl Desk {
         &mut self,
         now: Time,
         role: &Role,
-        outlet: Outlet,
+        (outlet, peer): (Outlet, Peer),
         reply: oneshot::Sender<Result<u64, String>>,
     ) -> Vec<Output> {
         if let Err(why) = self.cell.admits(role) {
@@ -197,7 +220,9 @@ impl Desk {
         let place = Place::from(role);
         self.links_count += 1;
         let number = self.links_count;
-        if let Some(old) = self.links.insert(place.clone(), Linked { number, outlet }) {
+        let is_elsewhere = peer.bearer.is_some();
+        let linked = Linked { number, outlet, peer, since: now };
+        if let Some(old) = self.links.insert(place.clone(), linked) {
             old.outlet.end();
         }
         let welcome = FromManager::Welcome { version: LINK_VERSION, generation: self.cell.generation() };
@@ -205,6 +230,9 @@ impl Desk {
             Output::Admit { result: Ok(number), reply },
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
+        if let (Place::Agent(node), true) = (&place, is_elsewhere) {
+            outputs.push(self.placed(node));
+        }
         outputs.extend(self.step_cell(
             now,
             match place {
@@ -213,6 +241,45 @@ impl Desk {
             },
         ));
         outputs
+    }
+
+    /// Tells the agent of another machine which routers its machine shall run.
+    fn placed(&self, node: &NodeName) -> Output {
+        let here = self.config.settings.routers.iter().filter(|router| router.node == *node);
+        let routers = here.map(|router| router.name.clone()).collect();
+        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed { routers } }
+    }
+
+    /// Cuts all connections of a node.
+    fn removed(&self, node: &NodeName) -> Vec<Output> {
+        let is_of_it =
+            |linked: &Linked| linked.peer.bearer.as_ref().is_some_and(|bearer| bearer.node == *node);
+        let links = self.links.iter().filter(|(_, linked)| is_of_it(linked));
+        let mut outputs: Vec<Output> = links.map(|(place, _)| Output::Cut(place.clone())).collect();
+        let text = format!("node {node} was removed; its machine is no longer of the cell");
+        let (severity, kind) = (Severity::Warning, "node-removed");
+        outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
+        outputs
+    }
+
+    /// Adds what is known from their connections to what the cell knows of nodes.
+    pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
+        let manager = self.config.settings.nodes.first();
+        for status in nodes {
+            if manager == Some(&status.node) {
+                status.roles.push("manager".into());
+                status.version = env!("CARGO_PKG_VERSION").to_owned();
+            }
+            if let Some(linked) = self.links.get(&Place::Agent(status.node.clone())) {
+                status.roles.push("agent".into());
+                status.since_ms = Some(unix_ms(linked.since));
+                status.address = linked.peer.from.map(|from| from.ip().to_canonical());
+                status.version.clone_from(&linked.peer.muster);
+            }
+            let here = self.config.settings.routers.iter().filter(|router| router.node == status.node);
+            let linked = here.filter(|router| self.links.contains_key(&Place::Router(router.name.clone())));
+            status.roles.extend(linked.map(|router| format!("router {}", router.name)));
+        }
     }
 
     fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
@@ -260,7 +327,9 @@ impl Desk {
             | Request::Config { .. }
             | Request::History { .. }
             | Request::Explain { .. }
-            | Request::PluginCfg { .. }) => vec![Output::Ask(request)],
+            | Request::PluginCfg { .. }
+            | Request::NodeToken { .. }
+            | Request::NodeRemove { .. }) => vec![Output::Ask(request)],
         }
     }
 
@@ -289,6 +358,11 @@ impl Desk {
             Place::Router(_) => !routers.contains(place),
         });
         outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
+        let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
+        outputs.extend(elsewhere.filter_map(|(place, _)| match place {
+            Place::Agent(node) => Some(self.placed(node)),
+            Place::Router(_) => None,
+        }));
         outputs.push(Output::Applied { entry, reply });
         outputs
     }
@@ -357,7 +431,7 @@ impl Machine for Desk {
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         let mut outputs = match input {
             Input::Cell(input) => self.step_cell(now, input),
-            Input::Join { role, outlet, reply } => self.join(now, &role, outlet, reply),
+            Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {
                 let mut outputs = self.said(now, &place, number, message);
                 // Reports carry numbers that people are shown, even where nothing follows from them.
@@ -366,6 +440,7 @@ impl Machine for Desk {
             }
             Input::Left { place, number } => self.left(now, place, number),
             Input::Ask(request) => self.ask(now, request),
+            Input::Removed { node } => self.removed(&node),
             Input::Applied { config, entry, reply } => self.applied(now, *config, entry, reply),
             Input::Note { severity, kind, text } => {
                 vec![Output::Event { severity, kind, cluster: None, member: None, text }]

@@ -3,7 +3,8 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::id::{ClusterName, MemberName, RouterName};
+use wire::enrol::IssuedToken;
+use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation, PluginCfgText};
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
@@ -46,6 +47,18 @@ pub enum Request {
         url: String,
         cookie: Option<String>,
         reply: oneshot::Sender<Result<Explanation, ErrorBody>>,
+    },
+    /// A token with which a machine can become this node.
+    NodeToken {
+        node: NodeName,
+        valid_ms: u64,
+        reply: oneshot::Sender<Result<IssuedToken, ErrorBody>>,
+    },
+    /// The node's machine shall be no longer of the cell.
+    NodeRemove {
+        who: String,
+        node: NodeName,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
     /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
     PluginCfg {

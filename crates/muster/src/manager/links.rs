@@ -4,16 +4,22 @@
 //! Promises: a connection that is too slow, silent or not understood is ended, and only that one. Not here: who may
 //! join and what messages mean (see `desk`).
 
-use super::desk::{Input, Outlet, Place};
-use crate::link::{read_frame, write_frame};
+use super::desk::{Input, Outlet, Peer, Place};
+use super::enrol::Office;
+use super::strangers::Stranger;
+use crate::link::{read_bounded_frame, read_frame, write_frame};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
-use wire::link::{FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager};
+use tokio::time::Instant;
+use wire::link::{
+    FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
+};
 
 /// Messages that may wait for one connection. 256: a second of changes in a busy cell; who is further behind is
 /// better told everything anew.
@@ -23,6 +29,11 @@ const CONNECTIONS_MAX: usize = 1024;
 /// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// Characters of a version that people are shown.
+const VERSION_LENGTH_MAX: usize = 32;
+/// Longest hello of another machine. 4 KiB: names.
+const HELLO_MAX_BYTES: u32 = 4 << 10;
+
 /// Accepts until it is dropped. Must run within a `LocalSet`.
 pub async fn accept(listener: UnixListener, inbox: mpsc::Sender<Input>) {
     let mut connections = JoinSet::new();
@@ -30,7 +41,9 @@ pub async fn accept(listener: UnixListener, inbox: mpsc::Sender<Input>) {
         // Both branches may be cancelled: neither a connection nor an end is lost before it is returned.
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => drop(connections.spawn_local(connection(stream, inbox.clone()))),
+                Ok((stream, _)) => {
+                    connections.spawn_local(connection(stream, Peer::default(), inbox.clone(), None));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -45,52 +58,125 @@ pub async fn accept(listener: UnixListener, inbox: mpsc::Sender<Input>) {
     }
 }
 
-async fn connection(mut stream: UnixStream, inbox: mpsc::Sender<Input>) {
-    let role = match hello(&mut stream).await {
+/// Serves one connection to its end. One of another machine is looked at by the office, and is a stranger until it is
+/// admitted.
+pub async fn connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut peer: Peer,
+    inbox: mpsc::Sender<Input>,
+    stranger: Option<(Rc<Office>, Stranger)>,
+) {
+    let office = stranger.as_ref().map(|(office, _)| office.clone());
+    let office = office.as_deref();
+    let role = match hello(&mut stream, &mut peer, stranger.is_some()).await {
         Ok(role) => role,
-        Err(reason) => return refuse(&mut stream, reason).await,
+        Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
+    // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
+    let refusal = || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.admit(bearer).err());
+    if let Some(reason) = refusal() {
+        return refuse(&mut stream, reason, &peer, office).await;
+    }
     let (queue, outbox) = mpsc::channel(QUEUE_MAX);
     let outlet = Outlet { queue, cut: Arc::new(Notify::new()), is_cut: Arc::new(AtomicBool::new(false)) };
     let cut = outlet.cut.clone();
     let (reply, answer) = oneshot::channel();
     let place = Place::from(&role);
-    if inbox.send(Input::Join { role, outlet, reply }).await.is_err() {
+    if inbox.send(Input::Join { role, outlet, peer: peer.clone(), reply }).await.is_err() {
         return;
     }
     let number = match answer.await {
         Ok(Ok(number)) => number,
-        Ok(Err(reason)) => return refuse(&mut stream, reason).await,
+        Ok(Err(reason)) => return refuse(&mut stream, reason, &peer, office).await,
         Err(_) => return,
     };
-    let (mut reader, mut writer) = stream.into_split();
-    // Whichever ends first ends the connection, so a frame that is cut in half is harmless.
-    let reason = tokio::select! {
-        reason = receive(&mut reader, &place, number, &inbox) => reason,
-        reason = send(&mut writer, outbox) => reason,
-        () = cut.notified() => "it was too slow, or another connection took its place".to_owned(),
+    // And once it is known to the desk: a node that is removed meanwhile is either cut there or refused here.
+    let refusal = refusal();
+    drop(stranger);
+    let reason = match refusal {
+        Some(reason) => {
+            refuse(&mut stream, reason.clone(), &peer, office).await;
+            reason
+        }
+        None => {
+            if let Some((office, bearer)) = office.zip(peer.bearer.as_ref()) {
+                office.note_admitted(&bearer.node);
+            }
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            // Whichever ends first ends the connection, so a frame that is cut in half is harmless.
+            tokio::select! {
+                reason = receive(&mut reader, &place, number, &inbox) => reason,
+                reason = send(&mut writer, outbox) => reason,
+                () = expiry(peer.until) => "its certificate has expired".to_owned(),
+                () = cut.notified() => "it was removed, too slow, or another connection took its place".to_owned(),
+            }
+        }
     };
     tracing::info!(?place, reason, "connection ended");
     // Only fails when the manager ends as well.
     drop(inbox.send(Input::Left { place, number }).await);
 }
 
-/// The role that the other side says it is.
-async fn hello(stream: &mut UnixStream) -> Result<Role, String> {
-    match read_frame(stream).await {
-        Ok(ToManager::Hello { version: LINK_VERSION, role }) => Ok(role),
-        Ok(ToManager::Hello { version, .. }) => {
-            Err(format!("it speaks version {version} of the link, and this manager version {LINK_VERSION}"))
-        }
-        Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive) => {
-            Err("it did not say hello".into())
-        }
-        Err(error) => Err(error.to_string()),
+/// Ends at the time given; never without one.
+async fn expiry(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 
-async fn refuse(stream: &mut UnixStream, reason: String) {
-    tracing::info!(reason, "connection refused");
+/// The role that the other side says it is. Who has come over TCP says only a little before it is known.
+async fn hello(
+    stream: &mut (impl AsyncRead + Unpin),
+    peer: &mut Peer,
+    is_stranger: bool,
+) -> Result<Role, String> {
+    let length_max_bytes = if is_stranger { HELLO_MAX_BYTES } else { FRAME_MAX_BYTES };
+    let reading = read_bounded_frame(stream, length_max_bytes);
+    let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
+    let role = match read {
+        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster })) => {
+            peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
+            role
+        }
+        Ok(Ok(ToManager::Hello { version, muster, .. })) => {
+            let own = env!("CARGO_PKG_VERSION");
+            return Err(format!(
+                "it speaks version {version} of the link (Muster {muster:.32}), and this manager version {LINK_VERSION} \
+                 (Muster {own})"
+            ));
+        }
+        Ok(Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+            return Err("it did not say hello".into());
+        }
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("it did not say hello in time".into()),
+    };
+    let (Role::Agent { node } | Role::Router { node, .. }) = &role;
+    match &peer.bearer {
+        Some(bearer) if bearer.node != *node => {
+            Err(format!("its certificate is of node {}, and it says that it is of node {node}", bearer.node))
+        }
+        Some(_) | None => Ok(role),
+    }
+}
+
+async fn refuse(
+    stream: &mut (impl AsyncWrite + Unpin),
+    reason: String,
+    peer: &Peer,
+    office: Option<&Office>,
+) {
+    // A node that is refused asks again for ever; that is news once.
+    match office.zip(peer.bearer.as_ref()) {
+        Some((office, bearer)) if !office.note_refused(&bearer.node, &reason) => {
+            tracing::debug!(node = %bearer.node, reason, "connection refused");
+        }
+        Some((_, bearer)) => {
+            tracing::warn!(node = %bearer.node, from = ?peer.from, reason, "connection of a node refused");
+        }
+        None => tracing::info!(reason, "connection refused"),
+    }
     let refused = FromManager::Refused { reason };
     let deadline = Duration::from_millis(SILENCE_MAX_MS);
     // Whoever does not wait for the reason has gone already.

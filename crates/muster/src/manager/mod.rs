@@ -7,27 +7,36 @@
 mod archive;
 mod cookie_keys;
 mod desk;
+mod enrol;
 pub mod handle;
 mod links;
 mod shell;
+mod strangers;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
+use crate::identity::authority::Authority;
+use crate::identity::{IdentityError, Place};
 use crate::role::{RoleHandle, manager_socket};
 use archive::{Archive, ArchiveError, Found};
 use desk::{Config, Desk, Input};
+use enrol::Office;
 use handle::{ManagerHandle, REQUESTS_MAX, Request};
 use logic::cell::{self, Cell, changes};
 use logic::machine::Machine;
+use rustls::ServerConfig;
 use shell::Shell;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreError, StoreThread};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use wire::error_code::{self, ErrorCode};
@@ -78,6 +87,16 @@ pub enum ManagerError {
         source: io::Error,
     },
     /// As for `Socket`.
+    #[error("{}: the manager cannot listen on {address} for other machines", self.code())]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing has changed.
+    #[error("other machines cannot be let in")]
+    Identity(#[source] IdentityError),
+    /// As for `Socket`.
     #[error("{}: the manager's thread cannot start", self.code())]
     Thread {
         #[source]
@@ -95,6 +114,8 @@ impl ManagerError {
             }
             | ManagerError::Archive { source: ArchiveError::Meaningless { .. } } => error_code::STORE_DAMAGED,
             ManagerError::Archive { .. } => error_code::STORE_WRITE_FAILED,
+            ManagerError::Listen { .. } => error_code::ADDRESS_IN_USE,
+            ManagerError::Identity(error) => error.code(),
             ManagerError::Directory { .. } | ManagerError::Socket { .. } | ManagerError::Thread { .. } => {
                 error_code::STATE_DIRECTORY_NOT_USABLE
             }
@@ -113,9 +134,34 @@ struct Start {
     cookie_keys: Vec<String>,
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
+    elsewhere: Option<Elsewhere>,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     _lock: File,
+}
+
+/// What it takes to let other machines in.
+struct Elsewhere {
+    listener: std::net::TcpListener,
+    authority: Authority,
+    tls: Arc<ServerConfig>,
+    place: Place,
+}
+
+impl Elsewhere {
+    fn prepare(settings: &CellSettings, directory: &Path) -> Result<Option<Self>, ManagerError> {
+        let (Some(address), Some(node)) = (settings.manager.listen, settings.nodes.first()) else {
+            return Ok(None);
+        };
+        let place = Place::of(directory);
+        let authority = Authority::load(&place).map_err(ManagerError::Identity)?;
+        let life = Duration::from_millis(settings.manager.certificate_life_ms);
+        let tls = enrol::own_tls(&authority, &place, node, life).map_err(ManagerError::Identity)?;
+        let refused = |source| ManagerError::Listen { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        Ok(Some(Self { listener, authority, tls, place }))
+    }
 }
 
 /// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect and requests are answered.
@@ -127,6 +173,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
     let lock = lock.ok_or_else(|| ManagerError::InUse { path: directory.clone() })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ManagerError::Thread { source })?;
+    let elsewhere = Elsewhere::prepare(&options.settings, &directory)?;
 
     let opened = Store::open(&directory.join("store.sqlite"), STORE_SIZE_MAX_BYTES);
     let (store, store_thread) =
@@ -150,6 +197,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         cookie_keys,
         listener,
         socket,
+        elsewhere,
         requests,
         changed,
         _lock: lock,
@@ -218,6 +266,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let generation = start.found.generation;
     let revision = start.config.revision;
+    let office = open_office(start.elsewhere, &start.store, &start.config.settings).await;
     let mut desk = Desk::new(Cell::new(generation, start.found.remembered), start.config, start.cookie_keys);
     let mut shell = Shell {
         clock,
@@ -228,6 +277,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         changed: start.changed,
         inbox: inputs.clone(),
         commits: JoinSet::new(),
+        office: office.as_ref().map(|(_, office)| office.clone()),
     };
     let text =
         format!("manager of generation {generation} started with revision {revision} of the configuration");
@@ -243,6 +293,10 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
 
     let listener = UnixListener::from_std(start.listener).expect("it is a listener of this runtime's kind");
     tasks.spawn_local(links::accept(listener, inputs.clone()));
+    if let Some((listener, office)) = office {
+        tasks.spawn_local(strangers::accept(listener, office.clone(), inputs.clone()));
+        tasks.spawn_local(async move { office.keep_own_renewed().await });
+    }
     tasks.spawn_local(pass_on(start.requests, inputs.clone()));
     tasks.spawn_local(pass_on_stop(stopping, inputs.clone()));
     let archive = shell.archive.clone();
@@ -264,6 +318,28 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     drop(std::fs::remove_file(&start.socket));
     if start.store_thread.join().is_err() {
         tracing::error!("the store's thread has failed");
+    }
+}
+
+/// None also where the store has just failed: the manager then goes on for its own machine, and says so.
+async fn open_office(
+    elsewhere: Option<Elsewhere>,
+    store: &Store,
+    settings: &CellSettings,
+) -> Option<(TcpListener, Rc<Office>)> {
+    let Elsewhere { listener, authority, tls, place } = elsewhere?;
+    let address = listener.local_addr().ok();
+    let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
+    let fingerprint = authority.fingerprint_text();
+    match Office::open(store.clone(), authority, place, settings.clone(), tls).await {
+        Ok(office) => {
+            tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
+            Some((listener, Rc::new(office)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "other machines cannot be let in: the store has failed");
+            None
+        }
     }
 }
 

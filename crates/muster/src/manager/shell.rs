@@ -4,6 +4,7 @@
 
 use super::archive::{self, Archive, ArchiveError, EVENTS_MAX};
 use super::desk::{Config, Desk, Input, Output};
+use super::enrol::Office;
 use super::handle::Request;
 use crate::clock::Clock;
 use crate::config;
@@ -12,6 +13,7 @@ use logic::explain::explain;
 use logic::plugin_cfg::write::of_cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,7 +25,6 @@ use wire::view::View;
 /// What a configuration is called in messages when it came over the API and not from a file.
 const UNNAMED_FILE: &str = "configuration";
 
-#[derive(Debug)]
 pub struct Shell {
     pub clock: Clock,
     pub store: Store,
@@ -32,8 +33,10 @@ pub struct Shell {
     pub history: Vec<ConfigRevision>,
     pub changed: watch::Sender<u64>,
     pub inbox: mpsc::Sender<Input>,
-    /// Configurations that are being committed.
+    /// What is being committed.
     pub commits: JoinSet<()>,
+    /// There where other machines are listened to.
+    pub office: Option<Rc<Office>>,
 }
 
 impl Shell {
@@ -56,6 +59,9 @@ impl Shell {
             Output::Answer { reply, result: refused @ Err(_) } => drop(reply.send(refused)),
             Output::Ask(request) => self.answer(desk, request),
             Output::Applied { entry, reply } => {
+                if let Some(office) = &self.office {
+                    office.use_settings(&desk.config.settings);
+                }
                 let applied = Applied { revision: entry.revision, changes: entry.changes.clone() };
                 archive::extend_history(&mut self.history, entry);
                 drop(reply.send(Ok(applied)));
@@ -97,13 +103,36 @@ impl Shell {
                 })));
             }
             Request::PluginCfg { router, reply } => drop(reply.send(plugin_cfg(desk, router.as_ref()))),
+            Request::NodeToken { node, valid_ms, reply } => {
+                let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
+                while self.commits.try_join_next().is_some() {}
+                self.commits.spawn_local(async move {
+                    drop(reply.send(office.issue_token(&node, valid_ms).await));
+                });
+            }
+            Request::NodeRemove { who, node, reply } => {
+                let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
+                let inbox = self.inbox.clone();
+                while self.commits.try_join_next().is_some() {}
+                self.commits.spawn_local(async move {
+                    let removed = office.remove(&node).await;
+                    if removed.is_ok() {
+                        tracing::warn!(%node, who, "a node is removed");
+                        // Only fails when the manager ends, and its connections with it.
+                        drop(inbox.send(Input::Removed { node }).await);
+                    }
+                    drop(reply.send(removed));
+                });
+            }
             Request::Apply { who, text, dry_run, reply } => self.apply(desk, who, text, dry_run, reply),
             Request::Act { .. } => unreachable!("the desk asks the cell"),
         }
     }
 
     fn status(&self, desk: &Desk) -> CellStatus {
-        let summary = desk.cell.summary(&|time| self.clock.unix_ms(time));
+        let unix_ms = |time| self.clock.unix_ms(time);
+        let mut summary = desk.cell.summary(&unix_ms);
+        desk.describe(&mut summary.nodes, &unix_ms);
         CellStatus {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -177,6 +206,12 @@ fn plugin_cfg(desk: &Desk, router: Option<&RouterName>) -> Result<PluginCfgText,
         retry: false,
     })?;
     Ok(PluginCfgText { text: written.file.write(), notes: written.notes })
+}
+
+fn one_machine() -> ErrorBody {
+    let message =
+        "this manager does not listen for other machines: `listen` in [manager] and a restart let it".into();
+    ErrorBody { code: error_code::NOT_SEVERAL_MACHINES.to_string(), message, retry: false }
 }
 
 fn refusal(error: &ArchiveError) -> ErrorBody {

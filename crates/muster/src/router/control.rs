@@ -18,7 +18,7 @@ use super::vault::Vault;
 use super::views::Views;
 use super::{access_log, listen};
 use crate::clock::Clock;
-use crate::link::{Link, LinkEvent};
+use crate::link::{Link, LinkEvent, ManagerAt};
 use handover::{Handover, next_event};
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ pub struct ControlStart {
 /// Who tells the router what to serve.
 #[derive(Debug)]
 pub enum Source {
-    Manager { node: NodeName, socket: PathBuf },
+    Manager { node: NodeName, manager: ManagerAt },
     File(Box<FileSource>),
 }
 
@@ -278,6 +278,7 @@ impl Control {
                 FromManager::Welcome { .. }
                 | FromManager::Refused { .. }
                 | FromManager::Assignments { .. }
+                | FromManager::Placed { .. }
                 | FromManager::KeepAlive,
             ) => false,
         };

@@ -49,6 +49,7 @@ mod waits;
 #[cfg(test)]
 mod tests;
 
+use crate::link::ManagerAt;
 use crate::role::RoleHandle;
 use control::{ControlStart, Source};
 use handover::{Request, Taken};
@@ -62,7 +63,7 @@ pub struct RouterOptions {
     pub node: NodeName,
     pub router: RouterName,
     pub state_dir: PathBuf,
-    pub manager_socket: PathBuf,
+    pub manager: ManagerAt,
 }
 
 /// Nothing was changed; a retry is safe once the cause is gone.
@@ -97,7 +98,7 @@ pub fn start(
     std::fs::create_dir_all(&directory)
         .map_err(|source| RouterError::Directory { path: directory.clone(), source })?;
     let kept_path = directory.join(format!("{}.json", options.router));
-    let source = Source::Manager { node: options.node, socket: options.manager_socket };
+    let source = Source::Manager { node: options.node, manager: options.manager };
     let state = taken.as_ref().map_or_else(|| kept::read(&kept_path), |taken| taken.kept.clone());
     start_control(ControlStart { router: options.router, source, state, kept_path, requests, taken })
 }

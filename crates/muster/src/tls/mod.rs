@@ -6,7 +6,7 @@
 
 mod client;
 mod error;
-mod pem;
+pub mod pem;
 mod server;
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ use wire::view::MemberTls;
 
 /// The ciphers in the order in which a server picks them: AES with the shorter key first, because it costs less and
 /// is as safe; ChaCha20 for peers without AES instructions is what they name alone.
-fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
     let is_long = |suite: &rustls::SupportedCipherSuite| {
         let name = format!("{:?}", suite.suite());

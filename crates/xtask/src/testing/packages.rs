@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 21] = [
+const PACKAGES: [Package; 22] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -27,6 +27,7 @@ const PACKAGES: [Package; 21] = [
         reason: "a member behind the router; a peer in the benchmark",
     },
     Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
+    Package { name: "iproute2", program: "ip", reason: "hosts of tests are network namespaces" },
     Package { name: "python3", program: "python3", reason: "http.server is a member behind the router" },
     Package { name: "python3-pip", program: "pip3", reason: "fetches the corpus of bad requests" },
     Package { name: "haproxy", program: "haproxy", reason: "the peer that the benchmark measures against" },

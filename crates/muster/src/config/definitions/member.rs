@@ -74,7 +74,7 @@ pub const LAUNCH: &[Definition] = &[
         Kind::List { of: Form::Word, least: 1, most: 1000 },
         Preset::Else("none: it runs elsewhere"),
         "[\"./server\", \"--port\", \"{port}\"]",
-        "Program and arguments; no shell reads them. `{port}`, `{member}`, `{cluster}` and `{clone_id}` are \
+        "Program and arguments; no shell reads them. `{port}`, `{address}`, `{member}`, `{cluster}` and `{clone_id}` are \
          replaced. A program with `/` in it is relative to `directory`, one without is looked for in `PATH`.",
     ),
     integer(

@@ -17,8 +17,11 @@ const BASE: &str = r#"
 name = "base"
 [console]
 listen = "127.0.0.1:1"
+[manager]
 [nodes.local]
+address = "127.0.0.3"
 [nodes.other]
+address = "127.0.0.4"
 [routers.r]
 listen = ["127.0.0.1:2"]
 node = "other"

@@ -24,6 +24,11 @@ fn smallest_file_gets_every_default() {
                     "local",
                 ),
             ],
+            node_addresses: {},
+            manager: ManagerSettings {
+                listen: None,
+                certificate_life_ms: 2592000000,
+            },
             console: ConsoleSettings {
                 listen: 127.0.0.1:29003,
             },
@@ -202,6 +207,19 @@ fn members_keep_the_order_of_the_file() {
 }
 
 #[test]
+fn a_member_is_reached_at_the_address_of_its_node() {
+    let settings = settings(
+        "[manager]\nlisten = \"0.0.0.0:29001\"\n[nodes.a]\naddress = \"10.0.0.1\"\n\
+         [nodes.b]\naddress = \"fd00::2\"\n[routers.front]\nnode = \"a\"\nlisten = [\"127.0.0.1:0\"]\n\
+         [clusters.shop.defaults]\ncommand = [\"s\", \"{port}\"]\n\
+         [clusters.shop.members.one]\nnode = \"b\"\n[clusters.shop.members.two]\nnode = \"a\"\n",
+    );
+    assert_eq!(managed(&settings, 0).address, Some("fd00::2".parse().expect("an address")));
+    assert_eq!(managed(&settings, 1).address, Some([10, 0, 0, 1].into()));
+    assert_eq!(settings.manager.listen, Some(([0, 0, 0, 0], 29001).into()));
+}
+
+#[test]
 fn a_member_takes_from_the_defaults_what_it_does_not_say() {
     let settings = settings(&format!(
         "{ROUTER}
@@ -244,6 +262,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                 ),
                 user: None,
                 port: 0,
+                address: None,
                 stop_signal: "TERM",
                 stop_grace_ms: 10000,
                 log: LogSettings {
@@ -276,6 +295,7 @@ fn a_member_takes_from_the_defaults_what_it_does_not_say() {
                 ),
                 user: None,
                 port: 0,
+                address: None,
                 stop_signal: "INT",
                 stop_grace_ms: 10000,
                 log: LogSettings {

@@ -134,10 +134,10 @@ fn unknown_keys() {
     check_added(
         "[cluster.shop]\ndrain_ms = 30",
         expect![[r#"
-        muster.toml:9:2: M1002: there is no table `cluster`
-          key:     cluster
-          allowed: cell, console, nodes, routers, clusters
-          did you mean `clusters`?"#]],
+            muster.toml:9:2: M1002: there is no table `cluster`
+              key:     cluster
+              allowed: cell, manager, console, nodes, routers, clusters
+              did you mean `clusters`?"#]],
     );
     check_added(
         "[clusters.shop]\nweight = 30",
@@ -157,13 +157,13 @@ fn unknown_keys() {
               allowed: node, weight, zone, requests_max, http2, backup, clone_id, address, tls, tls_server_name, tls_authorities, tls_certificate, tls_key, tls_unverified, proxy_protocol, command, port, environment, directory, user, stop_signal, stop_grace_ms, log, restart, probe"#]],
     );
     check_added(
-        "[nodes.local]\naddress = \"10.0.0.3\"",
+        "[nodes.local]\nadress = \"10.0.0.3\"",
         expect![[r#"
-            muster.toml:10:1: M1002: there is no key `address` in `nodes.local`
-              key:     nodes.local.address
+            muster.toml:10:1: M1002: there is no key `adress` in `nodes.local`
+              key:     nodes.local.adress
               value:   "10.0.0.3"
-              allowed: no keys
-              did you mean `address` in `[[routers.ROUTER.listeners]]`?"#]],
+              allowed: address
+              did you mean `address`?"#]],
     );
 }
 
@@ -1044,5 +1044,37 @@ fn two_routers_of_a_node_that_write_one_plugin_cfg() {
           key:     routers.two.plugin_cfg.path
           value:   "/var/lib/p.xml"
           allowed: each router of a node writes a plugin-cfg.xml of its own"#]],
+    );
+}
+
+#[test]
+fn several_machines_need_addresses_that_can_be_reached() {
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:29001\"",
+        expect![[r#"
+        muster.toml:10:1: M1006: node `local` has no address, and the cell is several machines
+          key:     manager.listen
+          value:   "0.0.0.0:29001"
+          allowed: `address` in [nodes.local]: where other machines reach it"#]],
+    );
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:0\"\n[nodes.a]\naddress = \"0.0.0.0\"",
+        expect![[r#"
+        muster.toml:10:10: M1004: other machines must know the port
+          key:     manager.listen
+          value:   "0.0.0.0:0"
+          allowed: a port from 1 to 65535; 29001 is usual
+        muster.toml:12:11: M1004: nobody can be reached at 0.0.0.0
+          key:     nodes.a.address
+          value:   "0.0.0.0"
+          allowed: the address of one interface of the machine"#]],
+    );
+    check_added(
+        "[manager]\nlisten = \"0.0.0.0:8080\"\n[nodes.a]\naddress = \"10.0.0.1\"",
+        expect![[r#"
+        muster.toml:2:11: M1005: 0.0.0.0:8080 on node `a` is already taken by `manager.listen` in line 10
+          key:     routers.front.listen[0]
+          value:   "0.0.0.0:8080"
+          allowed: each address and port of a node once; port 0 takes a free one"#]],
     );
 }

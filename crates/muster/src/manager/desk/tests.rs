@@ -41,7 +41,7 @@ fn join(desk: &mut Desk, role: Role, outlet: Outlet) -> (u64, Vec<FromManager>) 
     let (reply, _) = oneshot::channel();
     let mut number = None;
     let mut sent = Vec::new();
-    for output in step(desk, Input::Join { role, outlet, reply }) {
+    for output in step(desk, Input::Join { role, outlet, peer: Peer::default(), reply }) {
         match output {
             Output::Admit { result, .. } => number = result.ok(),
             Output::Send { message, .. } => sent.push(message),

@@ -123,8 +123,8 @@ impl Control {
     /// Follows the manager, or a file, from now on.
     pub(super) fn lead(&mut self, stopped: &watch::Receiver<bool>) {
         self.link = self.source.take().map(|source| match source {
-            Source::Manager { node, socket } => {
-                follow(socket, Role::Router { node, router: self.router.clone() }, stopped.clone())
+            Source::Manager { node, manager } => {
+                follow(manager, Role::Router { node, router: self.router.clone() }, stopped.clone())
             }
             Source::File(source) => source.follow(stopped.clone()),
         });

@@ -1,6 +1,7 @@
 //! A router with everything around it: members that the test plays, and a manager that tells views.
 
 use super::super::{RouterOptions, start};
+use crate::link::ManagerAt;
 use crate::role::RoleHandle;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -81,7 +82,7 @@ impl Stage {
             node: "local".into(),
             router: "front".into(),
             state_dir: self.directory.clone(),
-            manager_socket: self.directory.join("manager.sock"),
+            manager: ManagerAt::Socket(self.directory.join("manager.sock")),
         };
         // Nobody asks it to hand over.
         let (_, requests) = tokio::sync::mpsc::channel(1);

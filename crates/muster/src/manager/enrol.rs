@@ -1,0 +1,400 @@
+//! Makes machines nodes of the cell: gives out tokens, takes them for certificates, renews those, removes nodes.
+//!
+//! Keys of the store: `enrol/token/<hash of the secret>` and `enrol/node/<name>` (JSON, see `wire::enrol`). Promises: a
+//! token is committed as used before its certificate exists, so that it opens once whatever happens; a removal is
+//! committed before it is answered, and refuses from then on. Secrets are kept as hashes and never logged: finding one
+//! by its hash tells nobody how near a guess was.
+//!
+//! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
+
+use crate::identity::authority::{Authority, Point, Subject};
+use crate::identity::{IdentityError, Place, load, now_us, proof, renewal, tls};
+use logic::enrol::{
+    Bearer, Guesses, JoinToken, Outdated, SECRET_BYTES, TOKENS_MAX, Unusable, admit, from_hex, is_forgotten,
+    issue_time_us, redeem, to_hex,
+};
+use logic::model::{Check, Read, Refused, Txn, Write};
+use rustls::ServerConfig;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, StoreError};
+use wire::enrol::{
+    ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
+};
+use wire::error_code::{self, ErrorCode};
+use wire::id::NodeName;
+use wire::settings::CellSettings;
+use wire::status::ErrorBody;
+
+const TOKEN_PREFIX: &str = "enrol/token/";
+const NODE_PREFIX: &str = "enrol/node/";
+/// Pause after the manager's own certificate could not be renewed.
+const OWN_RETRY: Duration = Duration::from_secs(10);
+
+/// Where nodes are made. One for each manager that listens for other machines.
+pub struct Office {
+    store: Store,
+    authority: Authority,
+    place: Place,
+    life: Duration,
+    /// The configuration in force: who may be a node, and where the manager is.
+    settings: RefCell<CellSettings>,
+    /// As in the store.
+    nodes: RefCell<BTreeMap<NodeName, NodeRecord>>,
+    guesses: RefCell<Guesses>,
+    /// Why nodes were refused last, those that have not been admitted since.
+    refused: RefCell<BTreeMap<NodeName, String>>,
+    /// What connections are answered with; another one after each renewal.
+    pub tls: RefCell<Arc<ServerConfig>>,
+}
+
+/// What is refused, with its code; nothing has changed.
+type Answer<T> = Result<T, (ErrorCode, String)>;
+
+fn node_key(node: &NodeName) -> String {
+    format!("{NODE_PREFIX}{node}")
+}
+
+/// By what a token is found.
+fn token_key(secret: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, secret);
+    format!("{TOKEN_PREFIX}{}", to_hex(hash.as_ref()))
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("a record has only names, numbers and text")
+}
+
+fn now_ms() -> u64 {
+    now_us() / 1_000
+}
+
+/// How long ago, for people.
+fn ago(ms: u64) -> String {
+    match ms / 1_000 {
+        0..120 => format!("{} seconds ago", ms / 1_000),
+        seconds @ 120..7_200 => format!("{} minutes ago", seconds / 60),
+        seconds => format!("{} hours ago", seconds / 3_600),
+    }
+}
+
+fn store_failed(error: &StoreError) -> (ErrorCode, String) {
+    (error_code::STORE_WRITE_FAILED, format!("the manager's store failed, and nothing was done: {error}"))
+}
+
+/// The manager's own certificate for TLS, made anew where it is missing or due.
+pub fn own_tls(
+    authority: &Authority,
+    place: &Place,
+    node: &NodeName,
+    life: Duration,
+) -> Result<Arc<ServerConfig>, IdentityError> {
+    let is_good = |identity: &crate::identity::Identity| {
+        identity.bearer.node == *node
+            && identity.bearer.cell == authority.id
+            && !renewal::wait(renewal::due_s(identity)).is_zero()
+    };
+    let identity = match load(place) {
+        Ok(identity) if is_good(&identity) => identity,
+        Ok(_) | Err(IdentityError::None { .. }) => {
+            authority.issue_own(place, node, life)?;
+            load(place)?
+        }
+        Err(error) => return Err(error),
+    };
+    tls::server_config(&identity)
+}
+
+impl Office {
+    pub async fn open(
+        store: Store,
+        authority: Authority,
+        place: Place,
+        settings: CellSettings,
+        tls: Arc<ServerConfig>,
+    ) -> Result<Self, StoreError> {
+        let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
+        let nodes = found.entries.into_iter().filter_map(|entry| {
+            let record = serde_json::from_slice(&entry.value).ok()?;
+            Some((entry.key[NODE_PREFIX.len()..].into(), record))
+        });
+        Ok(Self {
+            store,
+            authority,
+            place,
+            life: Duration::from_millis(settings.manager.certificate_life_ms),
+            settings: RefCell::new(settings),
+            nodes: RefCell::new(nodes.collect()),
+            guesses: RefCell::default(),
+            refused: RefCell::default(),
+            tls: RefCell::new(tls),
+        })
+    }
+
+    /// Another configuration is in force.
+    pub fn use_settings(&self, settings: &CellSettings) {
+        self.settings.replace(settings.clone());
+    }
+
+    fn own_node(&self) -> Option<NodeName> {
+        self.settings.borrow().nodes.first().cloned()
+    }
+
+    /// Where other machines find this manager.
+    fn addresses(&self) -> Vec<String> {
+        let settings = self.settings.borrow();
+        let own = settings.nodes.first().and_then(|node| settings.node_addresses.get(node));
+        let own = own.zip(settings.manager.listen);
+        let own = own.map(|(address, listen)| std::net::SocketAddr::new(*address, listen.port()).to_string());
+        own.into_iter().collect()
+    }
+
+    fn check_name(&self, node: &NodeName) -> Answer<()> {
+        if self.own_node().as_ref() == Some(node) {
+            let text = format!("node {node} is the manager's own and joins nothing");
+            return Err((error_code::ACT_MAKES_NO_SENSE, text));
+        }
+        let settings = self.settings.borrow();
+        if settings.nodes.contains(node) {
+            return Ok(());
+        }
+        let known: Vec<&str> = settings.nodes.iter().map(|node| node.0.as_str()).collect();
+        let text = format!("node {node} is not in the configuration, which has {}", known.join(", "));
+        Err((error_code::NO_SUCH_NODE, text))
+    }
+
+    /// Gives out a token for a node of the configuration.
+    pub async fn issue_token(&self, node: &NodeName, valid_ms: u64) -> Result<IssuedToken, ErrorBody> {
+        self.try_issue_token(node, valid_ms).await.map_err(error_body)
+    }
+
+    async fn try_issue_token(&self, node: &NodeName, valid_ms: u64) -> Answer<IssuedToken> {
+        self.check_name(node)?;
+        let manager = self.addresses().into_iter().next();
+        let no_address = || (error_code::NOT_SEVERAL_MACHINES, "the manager has no address".to_owned());
+        let manager = manager.ok_or_else(no_address)?;
+        let mut secret = [0; SECRET_BYTES];
+        let no_chance = |error| (error_code::CONSOLE_FAILED, format!("no random numbers: {error}"));
+        getrandom::fill(&mut secret).map_err(no_chance)?;
+        let found = self.store.read(Read::Prefix(TOKEN_PREFIX.into())).await;
+        let entries = found.map_err(|error| store_failed(&error))?.entries;
+        let now_ms = now_ms();
+        let is_over =
+            |value: &[u8]| serde_json::from_slice(value).map_or(true, |record| is_forgotten(&record, now_ms));
+        let (over, kept): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| is_over(&entry.value));
+        if kept.len() >= TOKENS_MAX {
+            let text =
+                format!("there are {TOKENS_MAX} tokens already; each is forgotten a week after its end");
+            return Err((error_code::ACT_MAKES_NO_SENSE, text));
+        }
+        let record = TokenRecord { node: node.clone(), expires_ms: now_ms + valid_ms, used: None };
+        let mut writes: Vec<Write> = over.into_iter().map(|entry| Write::Delete { key: entry.key }).collect();
+        // Transactions are bounded; what is left is cleared with the next token.
+        writes.truncate(100);
+        writes.push(Write::put(token_key(&secret), json(&record)));
+        let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
+        done.map_err(|error| store_failed(&error))?;
+        let token = JoinToken { authority: self.authority.fingerprint(), secret, node: node.clone() };
+        let (node, expires_ms) = (node.clone(), record.expires_ms);
+        Ok(IssuedToken { node, token: token.to_string(), manager, expires_ms })
+    }
+
+    /// Answers one request of a machine. `bearer` is who it has proven to be.
+    pub async fn answer(
+        &self,
+        request: EnrolRequest,
+        challenge: &proof::Challenge,
+        bearer: Option<&Bearer>,
+        from: IpAddr,
+    ) -> EnrolAnswer {
+        let (version, muster) = match &request {
+            EnrolRequest::Join { version, muster, .. } | EnrolRequest::Renew { version, muster, .. } => {
+                (*version, muster.clone())
+            }
+        };
+        let outcome = match request {
+            _ if version != ENROL_VERSION => {
+                let own = env!("CARGO_PKG_VERSION");
+                let text = format!(
+                    "this machine has Muster {} (joining version {version}), and the manager {own} (version \
+                     {ENROL_VERSION})",
+                    printable(&muster)
+                );
+                Err((error_code::VERSIONS_DO_NOT_FIT, text))
+            }
+            EnrolRequest::Join { secret, key, .. } => self.join(&secret, &key, challenge, from).await,
+            EnrolRequest::Renew { key, .. } => match bearer {
+                Some(bearer) => self.renew(bearer, &key, challenge),
+                None => {
+                    let text = "a certificate is renewed for who shows the present one".to_owned();
+                    Err((error_code::NODE_REFUSED, text))
+                }
+            },
+        };
+        match outcome {
+            Ok(grant) => EnrolAnswer::Granted(grant),
+            Err((code, message)) => {
+                tracing::info!(%from, %code, message, "a machine did not get a certificate");
+                EnrolAnswer::Refused { code: code.to_string(), message }
+            }
+        }
+    }
+
+    async fn join(
+        &self,
+        secret: &str,
+        key: &PublicKey,
+        challenge: &proof::Challenge,
+        from: IpAddr,
+    ) -> Answer<Grant> {
+        let now_ms = now_ms();
+        if let Err(wait_ms) = self.guesses.borrow().may_try(from, now_ms) {
+            let text = format!("too many wrong tokens came from {from}; wait {} s", wait_ms.div_ceil(1_000));
+            return Err((error_code::TOO_MANY_WRONG_TOKENS, text));
+        }
+        let point = proven(key, challenge)?;
+        let secret = from_hex(secret).unwrap_or_default();
+        let key = token_key(&secret);
+        let found = self.store.read(Read::Keys(vec![key.clone()])).await;
+        let found = found.map_err(|error| store_failed(&error))?.entries.into_iter().next();
+        let record = found.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms))?;
+        self.check_name(&used.node)?;
+        let node = used.node.clone();
+        let issued_us = issue_time_us(self.nodes.borrow().get(&node), now_us());
+        let joined = NodeRecord { valid_since_us: issued_us, is_removed: false };
+        let revision = found.expect("a token that can be used was found").revision;
+        let checks = vec![Check::Unchanged { key: key.clone(), revision }];
+        let writes = vec![Write::put(key, json(&used)), Write::put(node_key(&node), json(&joined))];
+        match self.store.commit(Txn { checks, writes }).await {
+            Ok(_) => {}
+            Err(StoreError::Refused(Refused::CheckFailed { .. })) => {
+                return Err(self.unusable(Unusable::Used { ago_ms: 0, from }, from, now_ms));
+            }
+            Err(error) => return Err(store_failed(&error)),
+        }
+        self.nodes.borrow_mut().insert(node.clone(), joined);
+        let grant = self.grant(&node, &point, issued_us)?;
+        tracing::info!(%node, %from, "a machine has joined the cell");
+        Ok(grant)
+    }
+
+    fn unusable(&self, why: Unusable, from: IpAddr, now_ms: u64) -> (ErrorCode, String) {
+        let text = match why {
+            Unusable::Unknown => {
+                self.guesses.borrow_mut().was_wrong(from, now_ms);
+                "the manager does not know this token".to_owned()
+            }
+            Unusable::Expired { ago_ms } => format!("the token expired {}", ago(ago_ms)),
+            Unusable::Used { ago_ms, from } => {
+                format!("the token was used {} from {}", ago(ago_ms), from.to_canonical())
+            }
+        };
+        (error_code::TOKEN_NOT_USABLE, text)
+    }
+
+    fn renew(&self, bearer: &Bearer, key: &PublicKey, challenge: &proof::Challenge) -> Answer<Grant> {
+        self.admit(bearer).map_err(|text| (error_code::NODE_REFUSED, text))?;
+        self.check_name(&bearer.node)?;
+        let point = proven(key, challenge)?;
+        let issued_us = issue_time_us(self.nodes.borrow().get(&bearer.node), now_us());
+        let grant = self.grant(&bearer.node, &point, issued_us)?;
+        tracing::info!(node = %bearer.node, "the certificate of a node is renewed");
+        Ok(grant)
+    }
+
+    fn grant(&self, node: &NodeName, point: &[u8], issued_us: u64) -> Answer<Grant> {
+        let subject = Subject { node, is_manager: false, issued_us, life: self.life };
+        let made = self.authority.issue(&Point(point), &subject);
+        let certificate = made.map_err(|error| (error_code::IDENTITY_NOT_USABLE, error.to_string()))?;
+        let cell = self.settings.borrow().name.clone();
+        let (node, certificate) = (node.clone(), to_hex(&certificate));
+        Ok(Grant { cell, node, certificate, managers: self.addresses() })
+    }
+
+    /// Whether a certificate that TLS has verified still counts; the sentence says why not.
+    pub fn admit(&self, bearer: &Bearer) -> Result<(), String> {
+        if bearer.cell != self.authority.id {
+            return Err("its certificate is of another cell".to_owned());
+        }
+        let node = &bearer.node;
+        admit(self.nodes.borrow().get(node), bearer.issued_us).map_err(|why| match why {
+            Outdated::Removed => {
+                format!("node {node} was removed from the cell; a new token lets it join again")
+            }
+            Outdated::Replaced => format!("another machine has joined as node {node} since"),
+        })
+    }
+
+    /// A node was refused. Whether that is news.
+    pub fn note_refused(&self, node: &NodeName, reason: &str) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        // Only who has a certificate of this cell is noted, so there are as many as nodes ever were.
+        refused.insert(node.clone(), reason.to_owned()).is_none_or(|before| before != reason)
+    }
+
+    pub fn note_admitted(&self, node: &NodeName) {
+        self.refused.borrow_mut().remove(node);
+    }
+
+    /// From now on nothing of this node's certificates counts.
+    pub async fn remove(&self, node: &NodeName) -> Result<String, ErrorBody> {
+        if self.own_node().as_ref() == Some(node) {
+            let text = format!("node {node} is the manager's own and cannot be removed");
+            return Err(error_body((error_code::ACT_MAKES_NO_SENSE, text)));
+        }
+        let before = self.nodes.borrow().get(node).cloned();
+        let Some(before) = before.filter(|record| !record.is_removed) else {
+            let text = format!("no machine has joined as node {node}");
+            return Err(error_body((error_code::NO_SUCH_NODE, text)));
+        };
+        let valid_since_us = issue_time_us(Some(&before), now_us());
+        let record = NodeRecord { valid_since_us, is_removed: true };
+        let writes = vec![Write::put(node_key(node), json(&record))];
+        let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
+        done.map_err(|error| error_body(store_failed(&error)))?;
+        self.nodes.borrow_mut().insert(node.clone(), record);
+        Ok(format!("node {node} is cut off, and its certificate counts no longer"))
+    }
+
+    /// Keeps the manager's own certificate valid. Ends only by being dropped.
+    pub async fn keep_own_renewed(&self) {
+        let mut has_failed = false;
+        loop {
+            let due = load(&self.place).map_or(Duration::ZERO, |own| renewal::wait(renewal::due_s(&own)));
+            let pause = if has_failed { OWN_RETRY } else { due };
+            tokio::time::sleep(pause).await;
+            let Some(node) = self.own_node() else { continue };
+            match own_tls(&self.authority, &self.place, &node, self.life) {
+                Ok(tls) => {
+                    self.tls.replace(tls);
+                    has_failed = false;
+                }
+                Err(error) => {
+                    if !has_failed {
+                        let error = crate::logging::chain(&error);
+                        tracing::error!(error, "the manager's own certificate is due and cannot be renewed");
+                    }
+                    has_failed = true;
+                }
+            }
+        }
+    }
+}
+
+fn proven(key: &PublicKey, challenge: &proof::Challenge) -> Answer<Vec<u8>> {
+    let not_proven = || (error_code::NODE_REFUSED, "the key of the request is not proven".to_owned());
+    proof::verify(key, challenge).ok_or_else(not_proven)
+}
+
+/// What a stranger calls its version, fit for a log.
+fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(32).collect()
+}
+
+fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
+    ErrorBody { code: code.to_string(), message, retry: code == error_code::STORE_WRITE_FAILED }
+}

@@ -1,0 +1,185 @@
+//! Accepts other machines over TCP: nobody is a stranger for long, and strangers cannot take anybody's place.
+//!
+//! Promises: connections that have not proven who they are end after `STRANGER_MAX`, there are at most `STRANGERS_MAX`
+//! of them, and a few from each address; what they may send is small. Not here: what a node says once it is known
+//! (see `links`), and who gets a certificate (see `enrol`).
+
+use super::desk::{Input, Peer};
+use super::enrol::Office;
+use super::links;
+use crate::identity::{bearer_of, proof};
+use crate::link::{read_bounded_frame, write_frame};
+use logic::enrol::{Bearer, guesser};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+
+/// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
+/// so within seconds, and each costs some 40 kB.
+const STRANGERS_MAX: usize = 256;
+/// Of those from one address (IPv6: one /64). 32: a node has an agent and some routers.
+const STRANGERS_PER_ADDRESS_MAX: usize = 32;
+/// From a connection to its handshake and first frame.
+const STRANGER_MAX: Duration = Duration::from_secs(10);
+/// How long the answer to a request may take: the store commits first.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long a refused connection is kept for its end to be read. A second: longer than the way there and back.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+/// Reads of 1 KiB until then: 64 KiB are more than a hello.
+const LINGER_READS_MAX: usize = 64;
+/// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Counts connections that have not proven who they are.
+#[derive(Debug, Default)]
+struct Gate {
+    by_address: RefCell<BTreeMap<IpAddr, usize>>,
+}
+
+/// One of them; dropping it makes room.
+#[derive(Debug)]
+pub struct Stranger {
+    gate: Rc<Gate>,
+    address: IpAddr,
+}
+
+impl Gate {
+    fn enter(self: &Rc<Self>, address: IpAddr) -> Option<Stranger> {
+        let address = guesser(address);
+        let mut by_address = self.by_address.borrow_mut();
+        if by_address.values().sum::<usize>() >= STRANGERS_MAX {
+            return None;
+        }
+        let here = by_address.entry(address).or_insert(0);
+        if *here >= STRANGERS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *here += 1;
+        Some(Stranger { gate: self.clone(), address })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut by_address = self.gate.by_address.borrow_mut();
+        if let Some(here) = by_address.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Accepts until it is dropped. Must run within a `LocalSet`.
+pub async fn accept(listener: TcpListener, office: Rc<Office>, inbox: mpsc::Sender<Input>) {
+    let gate = Rc::new(Gate::default());
+    let mut connections = JoinSet::new();
+    loop {
+        // Both branches may be cancelled: neither a connection nor an end is lost before it is returned.
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => match gate.enter(from.ip()) {
+                    Some(stranger) => {
+                        let begun = connection(stream, from, office.clone(), inbox.clone(), stranger);
+                        connections.spawn_local(begun);
+                    }
+                    None => tracing::debug!(%from, "too many connections that have not proven who they are"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection of another machine");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection's task has failed");
+                }
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    office: Rc<Office>,
+    inbox: mpsc::Sender<Input>,
+    stranger: Stranger,
+) {
+    // What is written is a whole message, which shall not wait for the next. Without it all is only later.
+    drop(stream.set_nodelay(true));
+    let acceptor = TlsAcceptor::from(office.tls.borrow().clone());
+    let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream).into_fallible()).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        // Anybody can cause as many of these as they like, so they are not for the log of every day.
+        Ok(Err((error, mut stream))) => {
+            tracing::debug!(%from, %error, "a connection did not agree on TLS");
+            return drop(tokio::time::timeout(LINGER_MAX, linger(&mut stream)).await);
+        }
+        Err(_) => return tracing::debug!(%from, "a connection was silent for too long"),
+    };
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let known = shown.and_then(bearer_of);
+    if shown.is_some() && known.is_none() {
+        return tracing::info!(%from, "a certificate of this cell is no node's");
+    }
+    match (stream.get_ref().1.alpn_protocol(), known) {
+        (Some(protocol), known) if protocol == PROTOCOL => {
+            enrol(stream, from, &office, known.map(|(bearer, _)| bearer)).await;
+        }
+        (Some(protocol), Some((bearer, facts))) if protocol == LINK_PROTOCOL => {
+            let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
+            let peer = Peer { from, bearer, until, ..Peer::default() };
+            links::connection(stream, peer, inbox, Some((office, stranger))).await;
+        }
+        (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
+    }
+}
+
+/// Lets the other side read why: a connection that is closed over what was not read is reset, and the alert with it.
+async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    for _ in 0..LINGER_READS_MAX {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// When a certificate expires.
+fn until(not_after_s: i64) -> Instant {
+    let left_s = not_after_s.saturating_sub(crate::tls::now_s());
+    Instant::now() + Duration::from_secs(u64::try_from(left_s).unwrap_or(0))
+}
+
+async fn enrol(mut stream: TlsStream<TcpStream>, from: SocketAddr, office: &Office, bearer: Option<Bearer>) {
+    let Some(challenge) = proof::challenge(stream.get_ref().1) else { return };
+    let reading = read_bounded_frame::<EnrolRequest>(&mut stream, ENROL_FRAME_MAX_BYTES);
+    let request = match tokio::time::timeout(STRANGER_MAX, reading).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(error)) => return tracing::debug!(%from, %error, "a request was not understood"),
+        Err(_) => return tracing::debug!(%from, "a request did not come in time"),
+    };
+    let answering = async {
+        let answer = office.answer(request, &challenge, bearer.as_ref(), from.ip()).await;
+        write_frame(&mut stream, &answer).await?;
+        stream.shutdown().await
+    };
+    if !matches!(tokio::time::timeout(ANSWER_MAX, answering).await, Ok(Ok(()))) {
+        tracing::debug!(%from, "an answer was not taken");
+    }
+}
