@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod error_code;
+pub mod heartbeat;
 pub mod id;
 pub mod link;
 pub mod router;
