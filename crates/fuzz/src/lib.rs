@@ -6,7 +6,11 @@
 mod affinity;
 mod answer_head;
 mod chunks;
+mod client_hello;
+mod http2;
+mod log_line;
 mod plugin_cfg;
+mod proxy_protocol;
 mod request_head;
 mod strict;
 
@@ -17,12 +21,17 @@ pub struct Target {
     pub check: fn(&[u8]),
 }
 
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "request-head", check: request_head::check },
     Target { name: "chunks", check: chunks::check },
     Target { name: "answer-head", check: answer_head::check },
     Target { name: "affinity", check: affinity::check },
     Target { name: "plugin-cfg", check: plugin_cfg::check },
+    Target { name: "proxy-protocol", check: proxy_protocol::check },
+    Target { name: "http2-client", check: http2::check_client },
+    Target { name: "http2-member", check: http2::check_member },
+    Target { name: "client-hello", check: client_hello::check },
+    Target { name: "log-line", check: log_line::check },
 ];
 
 pub fn target(name: &str) -> Option<Target> {

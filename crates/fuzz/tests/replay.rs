@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All of it, in the repository: enough for every branch, little enough to be read.
-const CORPUS_MAX_BYTES: u64 = 200_000;
+const CORPUS_MAX_BYTES: u64 = 300_000;
 /// Pieces of an input that are tried besides the whole.
 const CUTS_MAX: usize = 64;
 

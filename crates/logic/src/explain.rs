@@ -180,7 +180,9 @@ pub(crate) fn parse(url: &str) -> Result<Target<'_>, String> {
     let (usual_port, rest) = match url.split_once("://") {
         Some(("https", rest)) => (Some(443), rest),
         Some(("http", rest)) => (None, rest),
-        Some((scheme, _)) => return Err(format!("{url:?} has the scheme {scheme}; routers know http")),
+        Some((scheme, _)) => {
+            return Err(format!("{url:?} has the scheme {scheme}; routers know http and https"));
+        }
         None => (None, url),
     };
     let rest = rest.split('#').next().unwrap_or(rest);

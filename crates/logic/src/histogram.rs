@@ -6,41 +6,44 @@
 /// Four for each power of two up to 2^32 microseconds, and the exact ones below 4.
 const BUCKETS: usize = 4 + 30 * 4;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
-    counts: [u32; BUCKETS],
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { counts: [0; BUCKETS] }
-    }
+    /// None while no duration was added: thousands of members without requests shall cost nothing.
+    counts: Option<Box<[u32; BUCKETS]>>,
 }
 
 impl Histogram {
     pub fn add(&mut self, duration_us: u64) {
-        let count = &mut self.counts[bucket_of(duration_us)];
+        let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        let count = &mut counts[bucket_of(duration_us)];
         *count = count.saturating_add(1);
     }
 
     /// Makes this the histogram of both.
     pub fn merge(&mut self, other: &Histogram) {
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine = mine.saturating_add(*theirs);
+        let Some(theirs) = &other.counts else { return };
+        match &mut self.counts {
+            None => self.counts = Some(theirs.clone()),
+            Some(mine) => {
+                mine.iter_mut()
+                    .zip(theirs.iter())
+                    .for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+            }
         }
     }
 
     /// Halves every count: called at a steady pace, old durations fade.
     pub fn fade(&mut self) {
-        self.counts.iter_mut().for_each(|count| *count /= 2);
+        self.counts.iter_mut().flat_map(|counts| counts.iter_mut()).for_each(|count| *count /= 2);
     }
 
     /// The upper end of the bucket below which `percent` of the durations lie; 0 where there are none.
     pub fn percentile_us(&self, percent: u32) -> u64 {
-        let total: u64 = self.counts.iter().map(|count| u64::from(*count)).sum();
+        let Some(counts) = &self.counts else { return 0 };
+        let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
         let rank = (total * u64::from(percent)).div_ceil(100);
         let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
+        for (bucket, count) in counts.iter().enumerate() {
             seen += u64::from(*count);
             if *count > 0 && seen >= rank {
                 return upper_end_us(bucket);
@@ -89,5 +92,19 @@ mod tests {
         assert!((9_900..12_400).contains(&histogram.percentile_us(99)));
         histogram.add(u64::MAX);
         assert_eq!(histogram.percentile_us(100), upper_end_us(BUCKETS - 1));
+    }
+
+    #[test]
+    fn merged_durations_count_whichever_side_they_came_from() {
+        let mut full = Histogram::default();
+        [100, 200, 300].into_iter().for_each(|duration| full.add(duration));
+        let mut empty = Histogram::default();
+        empty.merge(&full);
+        assert_eq!(empty, full);
+        empty.merge(&Histogram::default());
+        assert_eq!(empty, full);
+        empty.merge(&full);
+        empty.fade();
+        assert_eq!(empty, full);
     }
 }

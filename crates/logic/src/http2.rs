@@ -5,6 +5,8 @@
 //! `limits::HTTP2_CREDIT_MAX` of it, and then gets no more than `limits::HTTP2_CREDIT_PER_SECOND`.
 //! Not here: HTTP/2 itself (frames are only told apart), and what happens to the connection.
 
+pub mod head;
+
 use crate::limits::{HTTP2_CREDIT_MAX, HTTP2_CREDIT_PER_SECOND};
 use crate::time::Time;
 
@@ -12,6 +14,8 @@ use crate::time::Time;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const FRAME_HEAD_BYTES: usize = 9;
+/// What it costs to have a stream given up.
+const RESET_COST: i64 = 10;
 
 /// Whether bytes that are no HTTP/1.1 are the beginning of HTTP/2. Its method alone is said by nobody else.
 pub fn begins(first: &[u8]) -> bool {
@@ -93,6 +97,11 @@ impl Conduct {
         self.credit >= 0
     }
 
+    /// Takes note of a stream that it made us give up: as much work as one that it gives up itself.
+    pub fn was_wrong(&mut self) {
+        self.credit -= RESET_COST;
+    }
+
     /// Takes note of bytes that the client was sent: answers earn the frames that clients need to take them.
     pub fn sent(&mut self, bytes: &[u8]) {
         let mut earned = 0;
@@ -113,7 +122,7 @@ fn cost_of(frame: Frame) -> i64 {
         // HEADERS: a request is work, but its answer earns more.
         1 => 1,
         // RST_STREAM: throws a request away that a member may have begun with.
-        3 => 10,
+        3 => RESET_COST,
         // SETTINGS, GOAWAY: once in a connection's life, or a few times.
         4 | 7 => 20,
         // PING: wants an answer.

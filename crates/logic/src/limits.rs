@@ -8,6 +8,12 @@ pub const CLUSTER_MEMBERS_MAX: usize = 1024;
 /// Members that one request may try. 15: with its count it fits 32 bytes, and who has seen 15 members fail
 /// should hear so rather than wait for the next.
 pub const REQUEST_TRIES_MAX: usize = 15;
+/// What a request's body must bring on average, once its own time (`body_ms`) is over. A hundred: a line of a modem brings
+/// seventy times as much, while a thousand clients that hold a request each must send a hundred kilobytes a second.
+pub const BODY_RATE_MIN_BYTES_PER_SECOND: u64 = 100;
+/// Members that one request waits for in vain. Two: one that hangs shall fail nobody, but where a second is silent as well
+/// the request itself is slow, and its client hears so after twice `response_ms` rather than after one for each member.
+pub const REQUEST_SILENCES_MAX: u32 = 2;
 /// First pause after a member did not answer a router. One second: the cell's probe has judged it by then.
 pub const MARK_PAUSE_MIN_MS: u64 = 1_000;
 /// Longest such pause. Ten seconds: a member that only this router cannot reach costs one request in that time.

@@ -2,6 +2,7 @@
 //!
 //! `read` what is, `commit` all of a transaction or nothing, and hear of `changes` since a revision. Promises:
 //! - Each commit that writes has a revision of its own, one above the last; an entry carries that of its last write.
+//!   An engine may leave some out: to whoever uses a store, a revision is only later than another or not.
 //! - Checks are judged before any write, against the state that the transaction finds.
 //! - `changes` tells each key once, as it is now. Deleted keys are remembered up to `TOMBSTONES_MAX`; who asks for
 //!   older news is told everything instead (`Changes::is_whole`).
@@ -11,7 +12,7 @@
 use crate::limits::{KEY_SIZE_MAX_BYTES, TOMBSTONES_MAX, TXN_PARTS_MAX, VALUE_SIZE_MAX_BYTES};
 use std::collections::BTreeMap;
 
-/// Counts commits; 0 is the empty store.
+/// Grows with each commit; 0 is before all of them.
 pub type Revision = u64;
 
 /// What must hold of a key for a transaction to happen.

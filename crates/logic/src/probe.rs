@@ -3,7 +3,8 @@
 //! Pure: the caller sends the probes and brings the answers. Times are milliseconds of `Time`.
 //! Promises: one probe at a time; an answer to any other than the newest probe is ignored; `rise` good answers in
 //! a row make a member Passing, `fall` bad ones Failing, and a process that has just started is not called
-//! Failing before it has passed once (its start has a time-out of its own, see `supervision`).
+//! Failing before it has passed once (its start has a time-out of its own, see `supervision`). What we fail to ask
+//! changes nothing.
 //! Not here: how a probe is made, and what a failing member leads to.
 
 use crate::limits::PROBE_FIRST_PAUSE_MS;
@@ -21,7 +22,13 @@ pub struct ProbeNumber(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeAnswer {
     Good,
-    Bad { why: String },
+    Bad {
+        why: String,
+    },
+    /// It could not be asked, for want of something on our side: that tells nothing about it.
+    Unasked {
+        why: String,
+    },
 }
 
 /// What is probed: decides how bad answers count before the first good one, and how soon they are asked for.
@@ -119,6 +126,9 @@ impl Health {
         match answer {
             ProbeAnswer::Good => self.on_good(settings),
             ProbeAnswer::Bad { why } => self.on_bad(settings, why),
+            // Why it is not up yet is worth telling; what was known of it stays.
+            ProbeAnswer::Unasked { why } if self.state == ProbeState::Unknown => self.trouble = Some(why),
+            ProbeAnswer::Unasked { .. } => {}
         }
         let pause_ms =
             if self.is_awaited() { self.pause_ms.min(settings.interval_ms) } else { settings.interval_ms };

@@ -1,7 +1,8 @@
 //! Reads and writes the header of the PROXY protocol, versions 1 and 2, which tells for whom a connection was made.
 //!
-//! Strict and bounded: whoever is believed to send it must send it right. Promise: `Ok(None)` only for a true
-//! beginning of a header, and a header that is read takes exactly `length` bytes. Additional fields (TLV) are skipped.
+//! Strict and bounded: whoever is believed to send it must send it right. Promise: `Ok(None)` only while the bytes to
+//! come can decide, which they do within `HEADER_MAX_BYTES`, and a header that is read takes exactly `length` bytes.
+//! Additional fields (TLV) are skipped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -11,7 +11,7 @@ mod fault;
 pub use budget::RetryBudget;
 pub use fault::{Answer, Fault};
 
-use crate::limits::REQUEST_TRIES_MAX;
+use crate::limits::{REQUEST_SILENCES_MAX, REQUEST_TRIES_MAX};
 use std::fmt;
 
 /// How far a request had come. Each phase is over when its last byte is.
@@ -52,6 +52,8 @@ pub struct Failure {
     pub is_connection_reused: bool,
     /// Attempts so far, this one included; those at the same member with a new connection are not counted.
     pub attempts: u32,
+    /// Those of them that ended because the member said nothing for `response_ms`, this one included.
+    pub silences: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,9 @@ pub fn may_retry(failure: &Failure, attempts_max: u32) -> Verdict {
     }
     if failure.is_connection_reused && failure.fault == Fault::MemberClosed {
         return Verdict::Retry { place: Place::SameMember };
+    }
+    if failure.fault == Fault::MemberTimeout && failure.silences >= REQUEST_SILENCES_MAX {
+        return refuse(Refusal::AttemptsSpent);
     }
     if failure.attempts > attempts_max || failure.attempts as usize >= REQUEST_TRIES_MAX {
         return refuse(Refusal::AttemptsSpent);

@@ -6,6 +6,7 @@
 //! `SESSION_WINDOW_MS` of the caller's `Time`, so threads of one process agree on them.
 
 use crate::limits::{SESSION_WINDOW_MS, SESSION_WINDOWS, SKETCH_REGISTERS};
+use crate::real::ln;
 use crate::time::Time;
 
 /// Bits of a key that name its register.
@@ -47,7 +48,7 @@ impl Sketch {
         let sum: f64 = registers.iter().map(|register| 0.5_f64.powi(i32::from(*register))).sum();
         let raw = 0.7213 / (1.0 + 1.079 / count) * count * count / sum;
         // Few keys leave registers empty, and counting those is more exact (Flajolet and others, 2007).
-        let estimate = if raw <= 2.5 * count && zeros > 0.0 { count * (count / zeros).ln() } else { raw };
+        let estimate = if raw <= 2.5 * count && zeros > 0.0 { count * ln(count / zeros) } else { raw };
         estimate.round() as u64
     }
 }

@@ -51,3 +51,11 @@ impl RoleHandle {
         ended.is_ok()
     }
 }
+
+/// Whether it was our own want of files or memory, which says nothing about whoever was asked.
+pub fn is_our_want(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

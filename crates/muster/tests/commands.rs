@@ -170,6 +170,13 @@ fn acts_on_what_is_not_there_and_cells_that_are_not_there() {
     assert_eq!(said.code, Some(2), "a wrong token is refused: {said:?}");
     let right = cell.state_dir.join("admin-token").display().to_string();
     assert_eq!(muster(&["status", "--api", &api, "--token-file", &right]).code, Some(0));
+    // The router's own port: something answers there, but it is not the cell's API.
+    let other = format!("http://{}", cell.router);
+    for more in [&[][..], &["--wait-up", "shop"]] {
+        let said = muster(&[&["status", "--api", &other, "--token-file", &right], more].concat());
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(said.talk.contains("is that the console's address?"), "{said:?}");
+    }
 
     let config = cell.config.display().to_string();
     cell.stop();
@@ -180,4 +187,25 @@ fn acts_on_what_is_not_there_and_cells_that_are_not_there() {
         assert_eq!((said.code, said.data.as_str()), (Some(3), ""), "{arguments:?}: {said:?}");
         assert!(said.talk.contains("was not reached"), "{said:?}");
     }
+}
+
+#[test]
+fn who_waits_for_a_cluster_may_begin_before_the_cell_does() {
+    let scratch = Scratch::new();
+    let text = support::cell::config(&scratch, free_address(), free_address(), &shop_tables(&[("s1", 2)]));
+    let config = scratch.write("early.toml", &text);
+    let wait = |seconds: &str| {
+        let config = config.display().to_string();
+        muster(&["status", "--wait-up", "shop", "--timeout", seconds, "--config", &config])
+    };
+    let said = wait("1");
+    assert_eq!(said.code, Some(3), "nobody has started it: {said:?}");
+    assert!(said.talk.contains("was not reached"), "{said:?}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait("60"));
+        let _cell = support::cell::run(&config, &[], &scratch.join("muster.log"));
+        let said = waiting.join().expect("it does not panic");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.data.contains("1 of 1 up"), "{said:?}");
+    });
 }

@@ -83,6 +83,7 @@ fn each_address_does_what_it_says() {
     let app = App::start();
     for (path, status, body) in [
         ("/healthz", "200 OK", "ok\n"),
+        ("/health", "200 OK", "ok\n"),
         ("/slow?ms=1", "200 OK", "one answered after 1 ms\n"),
         ("/slow?ms=900000", "400 Bad Request", "say how long: /slow?ms=N with N from 0 to 600000\n"),
         ("/slow", "400 Bad Request", "say how long: /slow?ms=N with N from 0 to 600000\n"),

@@ -90,7 +90,11 @@ fn clients_of_all_kinds_get_the_certificate_of_the_name_that_they_ask_for() {
     let second = authority.sign(&scratch, "second", &["*.images.example"]);
     let (member, secure) = (free_address(), free_address());
     let _nginx = nginx(&scratch, &[(member, "", "")]);
-    let tables = listener(secure, "") + &certificates(&[&first, &second]) + &cluster("web", member, "");
+    let log = scratch.join("access.log");
+    let log_table =
+        format!("[routers.front.access_log]\nformat = \"json\"\npath = \"{}\"\n\n", log.display());
+    let tables =
+        log_table + &listener(secure, "") + &certificates(&[&first, &second]) + &cluster("web", member, "");
     let cell = Cell::start(&scratch, &tables);
     cell.wait_until_all_up("web");
     for how in [
@@ -123,8 +127,12 @@ fn clients_of_all_kinds_get_the_certificate_of_the_name_that_they_ask_for() {
     assert_eq!(ask(secure, &authority, "shop.example", "/", &other), "421");
     let unknown = [&status[..], &["--header", "Host: unknown.example"]].concat();
     assert_eq!(ask(secure, &authority, "shop.example", "/", &unknown), "200");
-    let plain = curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &format!("http://{secure}/")]);
-    assert_eq!(plain, "400", "HTTP without TLS");
+    let plain = curl(&["--write-out", "%{http_code}", &format!("http://{secure}/")]);
+    assert!(plain.contains("This port speaks TLS") && plain.ends_with("400"), "HTTP without TLS: {plain}");
+    let log = std::fs::read_to_string(&log).expect("the router writes it");
+    let plain = log.lines().last().expect("a line for it");
+    assert!(plain.contains("\"status\":400") && !plain.contains("TLSv1"), "{plain}");
+    assert!(log.contains("TLSv1.3"), "{log}");
     cell.stop();
 }
 
@@ -168,12 +176,17 @@ fn clients_prove_who_they_are_and_members_hear_of_it() {
     let plain = curl(&["--header", "Client-Cert: :forged:", &format!("http://{}/", cell.router)]);
     assert!(plain.contains("cert= "), "{plain}");
     let port = secure.port();
-    for pair in [None, Some(&stranger)] {
+    // Again and again: what it has sent already must not take the reason from the client.
+    for pair in [None, Some(&stranger)].repeat(6) {
         let mut command = Command::new(program("curl"));
-        command.args(["--silent", "--max-time", "10", "--cacert", &authority.file, "--resolve"]);
+        command.args(["--silent", "--show-error", "--max-time", "10"]);
+        command.args(["--cacert", &authority.file, "--resolve"]);
         command.arg(format!("shop.example:{port}:127.0.0.1")).arg(format!("https://shop.example:{port}/"));
         command.args(pair.map(with).unwrap_or_default());
-        assert!(!command.status().expect("curl runs").success(), "{pair:?}");
+        let output = command.output().expect("curl runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let wanted = if pair.is_none() { "alert certificate required" } else { "alert unknown ca" };
+        assert!(!output.status.success() && said.contains(wanted), "{pair:?}: {said}");
     }
     cell.stop();
 }

@@ -38,6 +38,8 @@ pub(crate) struct Request {
     /// The view that `tried` counts by.
     view: Rc<View>,
     attempts: u32,
+    /// Those that ended because the member was silent.
+    silences: u32,
     earlier: Option<Fault>,
     /// How often it was written to a member.
     deliveries: u32,
@@ -120,6 +122,7 @@ impl World {
             tried: Tried::default(),
             view: routed.view.clone(),
             attempts: 0,
+            silences: 0,
             earlier: None,
             deliveries: 0,
         };
@@ -326,7 +329,7 @@ impl World {
             .map(|(number, attempt)| (*number, attempt.is_written))
             .collect();
         for (attempt, is_written) in waiting {
-            let fault = if is_written { Fault::MemberTimeout } else { Fault::ConnectFailed };
+            let fault = if is_written { Fault::MemberLost } else { Fault::ConnectFailed };
             self.after(0, Event::Ends { attempt, result: Err(fault) });
         }
     }
@@ -385,6 +388,7 @@ impl World {
         let request = self.requests.get_mut(&id).expect("an attempt has its request");
         let host = self.routers.get_mut(&request.router).expect("routers stay");
         let settings = host.settings.as_ref().expect("requests come after settings");
+        request.silences += u32::from(fault == Fault::MemberTimeout);
         let failure = Failure {
             fault,
             phase: if attempt.is_written { Phase::AwaitHead } else { Phase::Connect },
@@ -394,6 +398,7 @@ impl World {
             is_body_replayable: true,
             is_connection_reused: attempt.is_reused,
             attempts: request.attempts,
+            silences: request.silences,
         };
         let verdict = may_retry(&failure, settings.retry.attempts_max);
         let budget = host.budget.as_mut().expect("comes with the settings");

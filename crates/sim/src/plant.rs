@@ -129,6 +129,7 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
         timeouts: Timeouts {
             connect_ms: CONNECT_MS,
             head_ms: 1_000,
+            body_ms: 0,
             idle_ms: 10_000,
             response_ms: RESPONSE_MS,
             request_ms: 0,

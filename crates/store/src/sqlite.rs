@@ -5,12 +5,13 @@
 //! up to which one deletions were forgotten. Blocking: only the store's thread calls this.
 
 use crate::StoreError;
+use crate::command::after;
 use logic::limits::TOMBSTONES_MAX;
 use logic::model::{Change, Changes, Entry, Read, Refused, Revision, Snapshot, Txn, Write, within_bounds};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, params};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// `MSTR`, at a fixed place of the file: tells ours from other SQLite files.
@@ -37,7 +38,7 @@ const TABLES: &str = "
 #[derive(Debug)]
 pub struct Engine {
     connection: Connection,
-    path: PathBuf,
+    place: String,
     revision: Revision,
     forgotten: Revision,
 }
@@ -45,7 +46,7 @@ pub struct Engine {
 impl Engine {
     pub fn open(path: &Path, size_max_bytes: u64) -> Result<Self, StoreError> {
         let failed = |act, source: Box<dyn std::error::Error + Send + Sync>| StoreError::Engine {
-            path: path.to_owned(),
+            place: path.display().to_string(),
             act,
             source,
         };
@@ -56,20 +57,20 @@ impl Engine {
         // SQLite takes a file that is shorter than its header for an empty one, and would write over it.
         if (1..HEADER_SIZE_BYTES).contains(&size_bytes) {
             let detail = format!("it has only {size_bytes} bytes");
-            return Err(StoreError::Damaged { path: path.to_owned(), detail });
+            return Err(StoreError::Damaged { place: path.display().to_string(), detail });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags);
         let connection = opened.map_err(|source| failed("open", Box::new(source)))?;
-        let mut engine = Self { connection, path: path.to_owned(), revision: 0, forgotten: 0 };
+        let mut engine = Self { connection, place: path.display().to_string(), revision: 0, forgotten: 0 };
         engine.prepare(size_max_bytes)?;
         engine.revision = engine.meta("revision")?;
         engine.forgotten = engine.meta("forgotten")?;
         Ok(engine)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Of the last commit.
@@ -88,16 +89,16 @@ impl Engine {
             return self.create().map_err(|error| self.explain("create", error));
         }
         if application != APPLICATION_ID {
-            return Err(StoreError::Foreign { path: self.path.clone() });
+            return Err(StoreError::Foreign { place: self.place.clone() });
         }
         let found = self.pragma("user_version")?;
         if found != FORMAT {
-            return Err(StoreError::Newer { path: self.path.clone(), found, known: FORMAT });
+            return Err(StoreError::Newer { place: self.place.clone(), found, known: FORMAT });
         }
         let checked = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
         match checked.map_err(|error| self.explain("check", error))? {
             verdict if verdict == "ok" => Ok(()),
-            detail => Err(StoreError::Damaged { path: self.path.clone(), detail }),
+            detail => Err(StoreError::Damaged { place: self.place.clone(), detail }),
         }
     }
 
@@ -215,7 +216,7 @@ impl Engine {
         }
         let committed = self.connection.execute_batch("COMMIT");
         committed.map_err(|error| match self.explain("write", error) {
-            StoreError::Engine { path, act: _, source } => StoreError::Unclear { path, source },
+            StoreError::Engine { place, act: _, source } => StoreError::Unknown { place, source },
             clear => clear,
         })?;
         Ok(results)
@@ -289,21 +290,16 @@ impl Engine {
     }
 
     fn explain(&self, act: &'static str, error: rusqlite::Error) -> StoreError {
-        let path = self.path.clone();
+        let place = self.place.clone();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreError::Full { path },
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
+            Some(ErrorCode::DiskFull) => StoreError::Full { place },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { place },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                StoreError::Damaged { path, detail: error.to_string() }
+                StoreError::Damaged { place, detail: error.to_string() }
             }
-            _ => StoreError::Engine { path, act, source: Box::new(error) },
+            _ => StoreError::Engine { place, act, source: Box::new(error) },
         }
     }
-}
-
-/// The first key after all that start with `prefix`: keys are printable ASCII, and 0x7f is greater than all of it.
-fn after(prefix: &str) -> String {
-    format!("{prefix}\u{7f}")
 }
 
 fn entry(row: &Row) -> rusqlite::Result<Entry> {

@@ -1,26 +1,21 @@
-//! The thread of a store: takes what waits, commits it as one, answers.
+//! The thread of a store in a file: takes what waits, commits it as one, answers.
 //!
 //! Self-clocking: while one batch is being synced the next one gathers, so nobody has to choose how long to wait.
 
+use crate::News;
 use crate::StoreError;
+use crate::command::{Command, Reply};
 use crate::sqlite::Engine;
-use logic::model::{Changes, Read, Revision, Snapshot, Txn};
-use tokio::sync::{mpsc, oneshot, watch};
+use logic::model::{Revision, Txn};
+use tokio::sync::{mpsc, watch};
 
 /// Commands of one batch. 256: a sync costs as much as some hundred small writes, more would only add delay.
 const BATCH_MAX: usize = 256;
 
-#[derive(Debug)]
-pub enum Command {
-    Read { read: Read, reply: oneshot::Sender<Result<Snapshot, StoreError>> },
-    Commit { txn: Txn, reply: oneshot::Sender<Result<Revision, StoreError>> },
-    Changes { prefix: String, since: Revision, reply: oneshot::Sender<Result<Changes, StoreError>> },
-}
+type Waiting = (Txn, Reply<Revision>);
 
-type Waiting = (Txn, oneshot::Sender<Result<Revision, StoreError>>);
-
-/// Serves until every handle is dropped. `revision` tells watchers that there is news.
-pub fn run(mut engine: Engine, mut inbox: mpsc::Receiver<Command>, revision: &watch::Sender<Revision>) {
+/// Serves until every handle is dropped. `news` tells watchers that there is news.
+pub fn run(mut engine: Engine, mut inbox: mpsc::Receiver<Command>, news: &watch::Sender<News>) {
     let mut batch = Vec::new();
     while let Some(first) = inbox.blocking_recv() {
         batch.push(first);
@@ -39,7 +34,9 @@ pub fn run(mut engine: Engine, mut inbox: mpsc::Receiver<Command>, revision: &wa
         }
         commit(&mut engine, commits);
         // Not if nothing is new: that would wake every watcher.
-        revision.send_if_modified(|told| std::mem::replace(told, engine.revision()) != engine.revision());
+        news.send_if_modified(|told| {
+            std::mem::replace(&mut told.revision, engine.revision()) != engine.revision()
+        });
         questions.into_iter().for_each(|question| answer(&mut engine, question));
     }
 }
@@ -65,10 +62,10 @@ fn commit(engine: &mut Engine, waiting: Vec<Waiting>) {
                 drop(reply.send(result.map_err(StoreError::Refused)));
             }
         }
-        Err(error) if is_one || matches!(error, StoreError::Unclear { .. }) => {
-            let path = engine.path().to_owned();
-            let mut errors = std::iter::once(error).chain(std::iter::repeat_with(|| StoreError::Unclear {
-                path: path.clone(),
+        Err(error) if is_one || matches!(error, StoreError::Unknown { .. }) => {
+            let place = engine.place().to_owned();
+            let mut errors = std::iter::once(error).chain(std::iter::repeat_with(|| StoreError::Unknown {
+                place: place.clone(),
                 source: "it was written together with others".into(),
             }));
             for (_, reply) in waiting {

@@ -92,6 +92,7 @@ codes! {
     WRONG_HOST_FOR_CONNECTION "M4020" "The request is for a host of another certificate",
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",
+    STORE_WRITE_UNCERTAIN "M5003" "Whether the store was written is unknown",
 }
 
 #[cfg(test)]

@@ -12,3 +12,8 @@ pub mod router;
 pub mod settings;
 pub mod status;
 pub mod view;
+
+/// For what is left out of messages where it says nothing.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,6 +1,7 @@
 //! What a router is told to do, and what it reports.
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
+use crate::is_default;
 use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings, TraceSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -47,6 +48,9 @@ pub struct Timeouts {
     pub connect_ms: u64,
     /// From the first byte of a request head to its last.
     pub head_ms: u64,
+    /// From a request head's last byte to its body's, and a second more for each 100 bytes of it; 0 means no bound.
+    #[serde(default)]
+    pub body_ms: u64,
     /// A client connection on which no request is under way.
     pub idle_ms: u64,
     /// From the request's last byte to the first byte of the answer; also the longest pause within a body.
@@ -116,21 +120,22 @@ pub struct ClusterTraffic {
     pub cluster: ClusterName,
     /// The epoch that every thread of this router now uses.
     pub applied: Epoch,
+    /// Those that have had a request since the router's start or since they came, each once.
     pub members: Vec<MemberTraffic>,
     /// Requests of a session that went to another member than its own, since the router's start.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failed_over: u64,
     /// Requests that had to wait for room at a member, and those that were refused for want of it, since the start.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub queued: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub queue_refused: u64,
     /// Requests that wait now.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub waiting: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemberTraffic {
     pub member: MemberName,
     /// Since the router's start.

@@ -2,6 +2,7 @@
 
 use crate::agent::{ProbeSettings, Run};
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
+use crate::is_default;
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
@@ -148,16 +149,20 @@ pub struct RouteSettings {
     /// Lower case, without port; `*` means any.
     pub host: String,
     /// The port that the request names; None means any.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub port: Option<u16>,
     /// Starts with `/`. `/shop` matches `/shop` and `/shop/...`, not `/shopping`.
     pub path: String,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub path_kind: PathKind,
     /// Clusters by priority: the first level first.
     pub levels: Vec<Vec<ClusterName>>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spread: Spread,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub actions: RouteActions,
     /// Instead of the cluster's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub affinity: Option<Affinity>,
 }
 

@@ -1,6 +1,7 @@
 //! What routers and clients know of a cluster: members, run states, weights and selection policy, with an epoch.
 
 use crate::id::{ClusterName, Epoch, MemberName};
+use crate::is_default;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 
@@ -81,7 +82,7 @@ pub enum AffinityKind {
     Own,
 }
 
-/// One member as routers see it.
+/// One member as routers see it. There may be ten thousand, most of them without anything special, which is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberView {
     pub name: MemberName,
@@ -94,25 +95,27 @@ pub struct MemberView {
     pub weight: u32,
     /// Requests that wait for its answer shall be given up, and sent elsewhere where that is safe: its process is
     /// gone or does not answer. True until it is up again; false while one that answered is stopped in good order.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_lost: bool,
     /// It is down for no other reason than that it fails its probe. A router in panic uses it nevertheless.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub only_fails_probe: bool,
     /// Why it is in this state, as a sentence for people.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reason: String,
     /// Where it runs, for routes that prefer what is near; empty means nowhere in particular.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub zone: String,
     /// Used only while no other member of its cluster can be, the first in order first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_backup: bool,
     /// Requests under way at once from one router; 0 means no bound.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub requests_max: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub transport: Transport,
     /// Where and how requests go that reached the router by TLS; None: as all others.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub secure: Option<Box<Secure>>,
 }
 
@@ -222,12 +225,12 @@ pub struct View {
     pub policy: Policy,
     pub affinity: Option<Affinity>,
     pub members: Vec<MemberView>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub hash_key: HashKey,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub health: Health,
     /// Set where the cluster comes from a plugin-cfg.xml.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub plugin: Option<PluginRules>,
 }
 

@@ -11,9 +11,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Targets, as the crate `fuzz` names them.
-const TARGETS: [&str; 5] = ["request-head", "chunks", "answer-head", "affinity", "plugin-cfg"];
+const TARGETS: [&str; 10] = [
+    "request-head",
+    "chunks",
+    "answer-head",
+    "affinity",
+    "plugin-cfg",
+    "proxy-protocol",
+    "http2-client",
+    "http2-member",
+    "client-hello",
+    "log-line",
+];
 /// Bytes of one target's corpus in the repository.
-const CORPUS_MAX_BYTES: usize = 36_000;
+const CORPUS_MAX_BYTES: usize = 18_000;
 /// Longest input that is tried. Longer ones are slow to try and reach nothing new.
 const INPUT_MAX_BYTES: usize = 4096;
 /// Longest input that is kept: one must not fill the corpus.

@@ -137,6 +137,7 @@ impl Member {
         let answer = match answer {
             ProbeAnswer::Good => ProbeAnswer::Good,
             ProbeAnswer::Bad { why } => ProbeAnswer::Bad { why: cut(why) },
+            ProbeAnswer::Unasked { why } => ProbeAnswer::Unasked { why: cut(why) },
         };
         self.health.answer(now, &self.assignment.probe, number, answer);
         self.supervision.probed(now, self.health.state(), self.health.trouble());

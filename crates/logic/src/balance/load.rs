@@ -5,6 +5,7 @@
 //! typical of the cluster, so that nobody is avoided for ever because of what was once. Microseconds.
 
 use crate::limits::{LATENCY_HALF_LIFE_MS, LATENCY_MAX_US};
+use crate::real::halved;
 use crate::time::Time;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +41,7 @@ impl Load {
         if age_ms < 100 {
             return latency_us;
         }
-        neutral + (latency_us - neutral) * (-(age_ms as f64) / LATENCY_HALF_LIFE_MS as f64).exp2()
+        neutral + (latency_us - neutral) * halved(age_ms as f64 / LATENCY_HALF_LIFE_MS as f64)
     }
 
     /// Takes in how long an answer took to begin, or how long a failure took.

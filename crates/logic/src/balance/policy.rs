@@ -5,6 +5,7 @@
 
 use super::{Ask, Balancer, How, Member, Part, Scope, Tried};
 use crate::limits::{DRAWS_MAX, EXPLORE_PERCENT};
+use crate::real::ln;
 use crate::seed::Chance;
 use crate::time::Time;
 use wire::view::Policy;
@@ -24,7 +25,7 @@ fn bid(key: u64, member: &Member) -> f64 {
     let lot = Chance::new(key ^ member.hash).bits() >> 11;
     // Between 0 and 1 and neither of them: 53 bits and a half.
     let fraction = (lot as f64 + 0.5) / (1_u64 << 53) as f64;
-    -(member.weight as f64) / fraction.ln()
+    -(member.weight as f64) / ln(fraction)
 }
 
 impl Balancer {

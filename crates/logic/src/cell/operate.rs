@@ -106,6 +106,16 @@ impl Cell {
             return format!("{name} is stopped or being stopped already");
         }
         member.wish = Wish::Stop;
+        let is_restarted = matches!(
+            member.phase,
+            Phase::Returning { .. }
+                | Phase::Draining { goal: Goal::Restart, .. }
+                | Phase::Out { goal: Goal::Restart, .. }
+        );
+        if is_restarted {
+            // Whoever waits for the restart hears that it will not come about.
+            cluster.setback = Some(format!("{name} is being stopped, so its restart is given up"));
+        }
         match &mut member.phase {
             Phase::Draining { goal, .. } | Phase::Out { goal, .. } => *goal = Goal::Stop,
             Phase::Steady | Phase::Returning { .. } => self.begin(now, cluster, position, Goal::Stop),
@@ -156,9 +166,14 @@ impl Cell {
                 Ok(format!("cluster {}: started, {}", cluster.name, members(count)))
             }
             Act::Stop => {
-                cluster.rollout = None;
+                let is_restarted = cluster.rollout.take().is_some();
                 for position in positions {
                     self.stop(now, cluster, position);
+                }
+                if is_restarted {
+                    let text =
+                        format!("cluster {} is being stopped, so its restart is given up", cluster.name);
+                    cluster.setback = Some(text);
                 }
                 Ok(format!("cluster {}: all {count} members are being stopped", cluster.name))
             }

@@ -337,6 +337,26 @@ fn cluster_restarts_one_by_one() {
 }
 
 #[test]
+fn a_stop_ends_a_restart_and_says_so_until_the_next_start() {
+    let setback = |story: &Story| story.summary().clusters[0].setback.clone();
+    let mut story = Story::default();
+    story.tell(THREE);
+    story.tell("1000 restart shop");
+    assert_eq!(setback(&story), None);
+    story.tell("1050 stop shop");
+    let told = "cluster shop is being stopped, so its restart is given up";
+    assert_eq!(setback(&story).as_deref(), Some(told));
+    story.tell("1060 start shop");
+    assert_eq!(setback(&story), None);
+    let mut story = Story::default();
+    story.tell(THREE);
+    story.tell("1000 restart shop/s1");
+    story.tell("1050 stop shop/s1");
+    let told = "shop/s1 is being stopped, so its restart is given up";
+    assert_eq!(setback(&story).as_deref(), Some(told));
+}
+
+#[test]
 fn restart_of_a_cluster_stops_at_the_first_member_that_does_not_come_back() {
     check_three(
         "

@@ -20,6 +20,7 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
         timeouts: Timeouts {
             connect_ms: 1,
             head_ms: 1,
+            body_ms: 1,
             idle_ms: 1,
             response_ms: 1,
             request_ms: 1,
@@ -101,7 +102,7 @@ fn new_client_goes_where_rotation_says() {
         expect![[r#"
         route "shop.example/" cluster "shop" member "-" candidates ["s1", "s2"]
         Router edge listens on that port.
-        The host shop.example has 1 routes of its own.
+        The host shop.example has 1 route of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The request belongs to no session.
         Weighted round robin decides among s1 (1 in turn), s2 (1 in turn).
@@ -117,7 +118,7 @@ fn session_goes_to_its_member() {
         expect![[r#"
         route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
         Router edge listens on that port.
-        The host shop.example has 1 routes of its own.
+        The host shop.example has 1 route of its own.
         / is the longest path of that host that fits, of 1: cluster shop.
         The session belongs to s2 by its clone id s2-id; it is up, so the request goes there.
     "#]],
@@ -128,7 +129,7 @@ fn session_goes_to_its_member() {
         expect![[r#"
             route "shop.example/" cluster "shop" member "s2" candidates ["s2"]
             Router edge listens on that port.
-            The host shop.example has 1 routes of its own.
+            The host shop.example has 1 route of its own.
             / is the longest path of that host that fits, of 1: cluster shop.
             The session belongs to s3, which is down (told by a test).
             The session's number chooses s2, in every router alike.
@@ -179,7 +180,7 @@ fn what_is_no_url_is_refused() {
     for (url, reason) in [
         ("", "\"\" is not a URL: it is empty or has blanks in it"),
         ("a b", "\"a b\" is not a URL: it is empty or has blanks in it"),
-        ("ftp://x/", "\"ftp://x/\" has the scheme ftp; routers know http"),
+        ("ftp://x/", "\"ftp://x/\" has the scheme ftp; routers know http and https"),
         ("http://x:99999/", "\"x:99999\" is not a host and port"),
         ("http:///path", "\"http:///path\" names no host"),
     ] {

@@ -8,6 +8,7 @@ use super::private::{self, PrivateHeaders};
 use super::refusal::Refusal;
 use crate::actions::is_same_name;
 use httparse::Header;
+use std::net::SocketAddr;
 
 /// Bounds that the configuration sets.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub struct RequestHead<'b, 'h> {
 pub struct Forwarding<'a> {
     /// The client's address as text, IPv6 without brackets.
     pub client: &'a str,
+    /// Where it came in: the host of an old client that names none.
+    pub server: SocketAddr,
     /// Whether the client may say itself whom it speaks for.
     pub is_trusted: bool,
     /// `http` or `https`: how the client reached us.
@@ -330,7 +333,8 @@ impl<'b> RequestHead<'b, '_> {
         out.extend_from_slice(target);
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if self.host.is_empty() {
-            out.extend_from_slice(b"Host: \r\n");
+            // Members want one, and so do we when it is read again for another member.
+            out.extend_from_slice(format!("Host: {}\r\n", add.server).as_bytes());
         }
         copy_kept(self.head, self.headers, dropped, out);
         out.extend_from_slice(changes.lines);

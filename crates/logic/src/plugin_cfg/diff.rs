@@ -5,7 +5,7 @@
 
 use super::definition::{self, AttributeDefinition};
 use super::graph::{Graph, Pair, TooManyPairs, identity};
-use super::model::{Document, ServerCluster};
+use super::model::{Document, ReadCluster};
 use super::xml::Element;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,33 +171,22 @@ fn diff_clusters(
     right_graph: &Graph,
     differences: &mut Vec<Difference>,
 ) {
+    let (ones, others) = (left.clusters(), right.clusters());
     let mut compared: BTreeSet<(&str, &str)> = BTreeSet::new();
     for (pair, target) in &left_graph.targets {
         let Some(other) = right_graph.targets.get(pair) else { continue };
         if compared.insert((&target.cluster, &other.cluster)) {
             let (Some(one), Some(other)) =
-                (Both::find(left, &target.cluster), Both::find(right, &other.cluster))
+                (ones.get(target.cluster.as_str()), others.get(other.cluster.as_str()))
             else {
                 continue;
             };
-            one.compare(&other, differences);
+            one.compare(other, differences);
         }
     }
 }
 
-/// A cluster, and the element that it was read from.
-struct Both<'a> {
-    cluster: &'a ServerCluster,
-    element: &'a Element,
-}
-
-impl<'a> Both<'a> {
-    fn find(document: &'a Document, name: &str) -> Option<Self> {
-        let is_named = |element: &&Element| element.value("Name").map(str::trim) == Some(name);
-        let element = document.file.root.all("ServerCluster").filter(is_named).last()?;
-        Some(Self { cluster: document.config.cluster(name)?, element })
-    }
-
+impl<'a> ReadCluster<'a> {
     fn servers(&self) -> BTreeMap<String, &'a Element> {
         let identities = self.cluster.servers.iter().map(identity);
         identities.zip(self.element.all("Server")).collect()

@@ -5,7 +5,7 @@
 //! is refused with their number. Not here: settings of clusters and servers (see `diff`).
 
 use super::matching::{HostPattern, UriPattern};
-use super::model::{Config, Route, Server, ServerCluster, Uri};
+use super::model::{Config, Names, Route, Server, ServerCluster, Uri};
 use crate::limits::PLUGIN_CFG_PAIRS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,12 +59,13 @@ impl Graph {
     /// Routes whose cluster or groups are not defined, and patterns that are none, take part in nothing.
     pub fn of(config: &Config) -> Result<Self, TooManyPairs> {
         let mut graph = Self::default();
+        let names = config.names();
         let mut pairs_looked_at = 0;
         for (index, route) in config.routes.iter().enumerate() {
-            if config.cluster(&route.server_cluster).is_none() {
+            if !names.clusters.contains_key(route.server_cluster.as_str()) {
                 continue;
             }
-            let (hosts, uris) = (hosts_of(config, route), uris_of(config, route));
+            let (hosts, uris) = (hosts_of(&names, route), uris_of(&names, route));
             pairs_looked_at += hosts.len().saturating_mul(uris.len());
             if pairs_looked_at > PLUGIN_CFG_PAIRS_MAX {
                 return Err(TooManyPairs);
@@ -106,11 +107,12 @@ pub fn identity(server: &Server) -> String {
     }
 }
 
-fn hosts_of(config: &Config, route: &Route) -> Vec<HostPattern> {
+fn hosts_of(names: &Names<'_>, route: &Route) -> Vec<HostPattern> {
     match &route.virtual_host_group {
         None => vec![HostPattern::ANY],
-        Some(name) => config
-            .virtual_host_group(name)
+        Some(name) => names
+            .host_groups
+            .get(name.as_str())
             .into_iter()
             .flat_map(|group| &group.hosts)
             .filter_map(|host| HostPattern::parse(&host.name))
@@ -118,11 +120,12 @@ fn hosts_of(config: &Config, route: &Route) -> Vec<HostPattern> {
     }
 }
 
-fn uris_of(config: &Config, route: &Route) -> Vec<(UriPattern, Affinity)> {
+fn uris_of(names: &Names<'_>, route: &Route) -> Vec<(UriPattern, Affinity)> {
     match &route.uri_group {
         None => vec![(UriPattern::ALL, Affinity::of(None))],
-        Some(name) => config
-            .uri_group(name)
+        Some(name) => names
+            .uri_groups
+            .get(name.as_str())
             .into_iter()
             .flat_map(|group| &group.uris)
             .filter_map(|uri| Some((UriPattern::parse(&uri.name)?, Affinity::of(Some(uri)))))

@@ -8,7 +8,7 @@
 
 use super::graph::{Affinity, Graph, Pair, identity};
 use super::layout::Parts;
-use super::model::{Document, Server, ServerCluster};
+use super::model::{Document, ReadCluster, Server, ServerCluster};
 use super::xml::{Element, Node, XmlFile};
 use crate::limits::PLUGIN_CFG_FILES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,13 +57,19 @@ pub fn merge(inputs: &[Input]) -> Result<Merged, MergeError> {
     if inputs.len() > PLUGIN_CFG_FILES_MAX {
         return Err(MergeError::TooManyFiles { count: inputs.len() });
     }
-    let mut merger = Merger { inputs, notes: Vec::new() };
+    let mut merger = Merger {
+        inputs,
+        clusters: inputs.iter().map(|input| input.document.clusters()).collect(),
+        notes: Vec::new(),
+    };
     let shares = merger.shares()?;
     Ok(merger.build(&shares))
 }
 
 struct Merger<'a> {
     inputs: &'a [Input<'a>],
+    /// Those of each input, by name.
+    clusters: Vec<BTreeMap<&'a str, ReadCluster<'a>>>,
     notes: Vec<String>,
 }
 
@@ -149,22 +155,19 @@ impl Merger<'_> {
         Merged { file, notes: self.notes }
     }
 
-    /// The last of that name, which is the one that counts.
     fn element_of(&self, origin: &Origin) -> Element {
-        let root = &self.inputs[origin.input].document.file.root;
-        let mut element = root
-            .all("ServerCluster")
-            .filter(|element| element.value("Name").map(str::trim) == Some(origin.cluster.as_str()))
-            .last()
-            .expect("the graph names only clusters that the file defines")
-            .clone();
+        let mut element = self.read_cluster(origin).element.clone();
         element.drop_comments();
         element
     }
 
     fn cluster_of(&self, origin: &Origin) -> &ServerCluster {
-        let config = &self.inputs[origin.input].document.config;
-        config.cluster(&origin.cluster).expect("the graph names only clusters that the file defines")
+        self.read_cluster(origin).cluster
+    }
+
+    fn read_cluster(&self, origin: &Origin) -> ReadCluster<'_> {
+        let found = self.clusters[origin.input].get(origin.cluster.as_str());
+        *found.expect("the graph names only clusters that the file defines")
     }
 
     fn shared_cluster(&mut self, origins: &[Origin], name: &str) -> Element {

@@ -4,7 +4,8 @@
 //! and elements, comments and spellings stay. An `Option` means that leaving the attribute out has a meaning of its own.
 //! Not here: reading values (see `read`), whether it makes sense (see `check`), what a request finds (see `matching`).
 
-use super::xml::{Place, XmlFile};
+use super::xml::{Element, Place, XmlFile};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A file that could be read. `problems` lists values that could not; such a file must not be served from.
@@ -77,10 +78,46 @@ impl Config {
         self.uri_groups.iter().rev().find(|group| group.name == name)
     }
 
+    /// For those who look many names up.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            clusters: self.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster)).collect(),
+            host_groups: self.virtual_host_groups.iter().map(|group| (group.name.as_str(), group)).collect(),
+            uri_groups: self.uri_groups.iter().map(|group| (group.name.as_str(), group)).collect(),
+        }
+    }
+
     /// The value of a Property directly under Config, by its name in any case.
     pub fn property(&self, name: &str) -> Option<&str> {
         find_property(&self.properties, name)
     }
+}
+
+/// A cluster, and the element that it was read from.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadCluster<'a> {
+    pub cluster: &'a ServerCluster,
+    pub element: &'a Element,
+}
+
+impl Document {
+    /// By name; of two of one name the last one.
+    pub fn clusters(&self) -> BTreeMap<&str, ReadCluster<'_>> {
+        let clusters = self.config.names().clusters;
+        let elements = self.file.root.all("ServerCluster").filter_map(|element| {
+            let name = element.value("Name")?.trim();
+            Some((name, ReadCluster { cluster: clusters.get(name)?, element }))
+        });
+        elements.collect()
+    }
+}
+
+/// What a file defines, by name; of two of one name the last one.
+#[derive(Debug)]
+pub struct Names<'a> {
+    pub clusters: BTreeMap<&'a str, &'a ServerCluster>,
+    pub host_groups: BTreeMap<&'a str, &'a VirtualHostGroup>,
+    pub uri_groups: BTreeMap<&'a str, &'a UriGroup>,
 }
 
 fn find_property<'a>(properties: &'a [Property], name: &str) -> Option<&'a str> {

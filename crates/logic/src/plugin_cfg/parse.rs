@@ -53,30 +53,52 @@ pub fn parse(bytes: &[u8]) -> Result<XmlFile, ReadError> {
 
 const START: Place = Place { line: 1, column: 1 };
 
-/// Where lines begin, to find the place of a byte without counting from the start each time.
+/// Bytes between two places up to which characters are counted beforehand.
+const MARK_EVERY_BYTES: usize = 1024;
+
+/// Where lines begin and how many characters come before each mark, to find the place of a byte without counting from the
+/// start each time: not even from that of its line, because some files have one line only.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    marks: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
     fn of(text: &'a str) -> Self {
         let after_feed = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_feed).collect() }
+        let mut characters = 0;
+        let to_mark = |part: &[u8]| {
+            let before = characters;
+            characters += characters_of(part);
+            before
+        };
+        let mut marks: Vec<usize> = text.as_bytes().chunks(MARK_EVERY_BYTES).map(to_mark).collect();
+        marks.push(characters);
+        Self { text, starts: std::iter::once(0).chain(after_feed).collect(), marks }
     }
 
     fn place(&self, at: usize) -> Place {
         let line = self.starts.partition_point(|start| *start <= at).max(1);
-        let start = self.starts[line - 1];
-        let before = &self.text.as_bytes()[start..at.min(self.text.len())];
-        // Bytes that go on with a character are not counted.
-        let characters = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-        Place { line: line as u32, column: characters as u32 + 1 }
+        let column = self.characters_before(at) - self.characters_before(self.starts[line - 1]) + 1;
+        Place { line: line as u32, column: column as u32 }
+    }
+
+    fn characters_before(&self, at: usize) -> usize {
+        let at = at.min(self.text.len());
+        let mark = at / MARK_EVERY_BYTES;
+        let rest = &self.text.as_bytes()[mark * MARK_EVERY_BYTES..at];
+        self.marks[mark] + characters_of(rest)
     }
 
     fn end(&self) -> Place {
         self.place(self.text.trim_end().len())
     }
+}
+
+/// Bytes that go on with a character are not counted.
+fn characters_of(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// The text of `bytes` by byte order mark or declaration.
@@ -316,4 +338,24 @@ fn open_element(text: &str) -> Option<(String, usize)> {
         rest = &rest[length..];
     }
     open.last().map(|(name, at)| (short(name), *at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_that_counting_from_the_start_gives() {
+        let line = "<é>0123456789".repeat(200);
+        for text in [format!("{line}\n{line}\n\nend"), String::new(), "a".repeat(2 * MARK_EVERY_BYTES)] {
+            let lines = Lines::of(&text);
+            for (at, _) in text.char_indices().chain([(text.len(), ' ')]) {
+                let before = &text[..at];
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+                let Place { line: said_line, column: said_column } = lines.place(at);
+                assert_eq!((said_line, said_column), (line as u32, column as u32), "at {at}");
+            }
+        }
+    }
 }

@@ -439,10 +439,12 @@ impl Served {
 
     /// Addresses of names, as earlier views of the same servers have them.
     pub fn addresses_in(&self, old: &[impl AsRef<View>]) -> BTreeMap<String, IpAddr> {
+        let old: BTreeMap<&ClusterName, &View> =
+            old.iter().rev().map(AsRef::as_ref).map(|old| (&old.cluster, old)).collect();
         let member = |target: &Target| {
             let view = &self.plain_views[target.view];
             let name = &view.members[target.member].name;
-            let old = old.iter().map(AsRef::as_ref).find(|old| old.cluster == view.cluster)?;
+            let old = old.get(&view.cluster)?;
             let member = old.members.iter().find(|member| member.name == *name)?;
             let secure = member.secure.as_ref().filter(|_| target.is_secure);
             let address = secure.map_or(member.address, |secure| secure.address)?;

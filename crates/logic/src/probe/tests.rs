@@ -1,4 +1,5 @@
-//! How answers add up, as a table: `g` is a good answer, `b` a bad one; the result is the state after each.
+//! How answers add up, as a table: `g` is a good answer, `b` a bad one, `u` one that was not asked for; the result is
+//! the state after each.
 
 use super::*;
 
@@ -19,7 +20,11 @@ fn run(subject: Subject, settings: &ProbeSettings, answers: &str) -> (String, Ve
         let number = ProbeNumber(number as u64);
         assert!(health.ask(now, number), "the probe is due");
         assert!(!health.ask(now, ProbeNumber(999)), "one probe at a time");
-        let answer = if answer == 'g' { ProbeAnswer::Good } else { ProbeAnswer::Bad { why: "no".into() } };
+        let answer = match answer {
+            'g' => ProbeAnswer::Good,
+            'u' => ProbeAnswer::Unasked { why: "no files".into() },
+            _ => ProbeAnswer::Bad { why: "no".into() },
+        };
         assert!(!health.answer(now, settings, ProbeNumber(999), answer.clone()), "nobody asked that");
         assert!(health.answer(now, settings, number, answer), "this was asked");
         states.push(match health.state() {
@@ -41,6 +46,10 @@ fn answers_add_up() {
         (LongThere, 1, 3, "bbbgbbg", "??-++++"),
         (LongThere, 3, 1, "ggbggg", "??---+"),
         (LongThere, 2, 2, "bgbgbb", "?????-"),
+        // What we could not ask changes nothing, for better or worse.
+        (LongThere, 1, 2, "guuuubub", "+++++++-"),
+        (LongThere, 2, 1, "buugug", "-----+"),
+        (JustStarted, 2, 2, "ugug", "???+"),
         // Counts of 0 mean the same as 1.
         (LongThere, 0, 0, "gb", "+-"),
     ] {

@@ -39,6 +39,8 @@ pub enum Fault {
     MemberClosed,
     /// Silent for longer than the settings allow.
     MemberTimeout,
+    /// The cell has found out that it is dead or cut off, while its answer was awaited.
+    MemberLost,
     /// The answer breaks a rule or a bound.
     AnswerRefused {
         why: Refusal,
@@ -60,7 +62,11 @@ impl Fault {
     /// Whether another member, or another connection, may do better.
     pub fn is_transient(self) -> bool {
         match self {
-            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::MemberClosed | Fault::MemberTimeout => true,
+            Fault::ConnectFailed
+            | Fault::ConnectTimeout
+            | Fault::MemberClosed
+            | Fault::MemberTimeout
+            | Fault::MemberLost => true,
             Fault::RequestRefused { .. }
             | Fault::RateLimited { .. }
             | Fault::RequestTimeout
@@ -82,6 +88,7 @@ impl Fault {
             Fault::ConnectTimeout => "connecting took too long",
             Fault::MemberClosed => "it closed the connection before its answer",
             Fault::MemberTimeout => "its answer took too long",
+            Fault::MemberLost => "it was lost before its answer",
             Fault::AnswerRefused { .. } => "its answer breaks a rule",
             Fault::RequestRefused { .. }
             | Fault::RequestTimeout
@@ -106,7 +113,9 @@ impl Fault {
     /// carried the request out. To say then that nobody has seen it would be wrong.
     pub fn worse(earlier: Option<Fault>, later: Fault) -> Fault {
         match earlier {
-            Some(earlier @ (Fault::MemberClosed | Fault::MemberTimeout)) if later.answer().status == 503 => {
+            Some(earlier @ (Fault::MemberClosed | Fault::MemberTimeout | Fault::MemberLost))
+                if later.answer().status == 503 =>
+            {
                 earlier
             }
             Some(_) | None => later,
@@ -150,7 +159,7 @@ impl Fault {
             Fault::MemberClosed => {
                 row(member, 502, code::MEMBER_FAILED, "The service broke off before its answer was complete.")
             }
-            Fault::MemberTimeout => {
+            Fault::MemberTimeout | Fault::MemberLost => {
                 row(member, 504, code::MEMBER_TIMED_OUT, "The service did not answer in time.")
             }
             Fault::AnswerRefused { .. } => {
@@ -168,6 +177,9 @@ fn refused(why: Refusal) -> Answer {
         417 => (error_code::EXPECTATION_FAILED, "The request expects something that is not offered."),
         431 => (error_code::HEAD_TOO_LARGE, "The request's head is too large."),
         405 | 501 => (error_code::NOT_SUPPORTED, "The request asks for something that is not supported."),
+        _ if why == Refusal::PlainOnTls => {
+            (error_code::BAD_REQUEST, "This port speaks TLS: use https:// instead of http://.")
+        }
         _ => (error_code::BAD_REQUEST, "The request is malformed."),
     };
     Answer { side: Side::Client, status, code, text, retry_after_s: None }

@@ -17,6 +17,7 @@ fn failure(fault: Fault, phase: Phase) -> Failure {
         is_body_replayable: true,
         is_connection_reused: false,
         attempts: 1,
+        silences: u32::from(fault == Fault::MemberTimeout),
     }
 }
 
@@ -66,8 +67,19 @@ fn attempts_have_a_bound() {
     assert_eq!(may_retry(&many, u32::MAX), Verdict::Refuse { why: Refusal::AttemptsSpent });
 }
 
+#[test]
+fn a_request_waits_in_vain_for_two_members_at_most() {
+    let silent = failure(Fault::MemberTimeout, Phase::AwaitHead);
+    check(silent, OTHER);
+    let again = Failure { attempts: 2, silences: 2, ..silent };
+    check(again, Verdict::Refuse { why: Refusal::AttemptsSpent });
+    // What ends at once may follow, and a member that was lost has not kept anybody waiting.
+    check(Failure { fault: Fault::MemberClosed, silences: 1, ..again }, OTHER);
+    check(Failure { fault: Fault::MemberLost, silences: 1, ..again }, OTHER);
+}
+
 /// One of each kind.
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::RequestRefused { why: HttpRefusal::Target },
     Fault::RequestTimeout,
     Fault::ClientGone,
@@ -80,6 +92,7 @@ const FAULTS: [Fault; 13] = [
     Fault::ConnectTimeout,
     Fault::MemberClosed,
     Fault::MemberTimeout,
+    Fault::MemberLost,
     Fault::AnswerRefused { why: HttpRefusal::StatusInvalid },
 ];
 
@@ -120,6 +133,7 @@ fn the_table_of_answers() {
         503 M4003 Member: The service could not be reached. (wait 1 s)
         503 M4003 Member: The service could not be reached. (wait 1 s)
         502 M4004 Member: The service broke off before its answer was complete.
+        504 M4005 Member: The service did not answer in time.
         504 M4005 Member: The service did not answer in time.
         502 M4004 Member: The service gave an answer that cannot be passed on.
         431 M4007 Client: The request's head is too large.

@@ -49,7 +49,8 @@ impl RouteTable {
             Some(ports) => {
                 let groups = ports.any.iter().chain(ports.exact.iter().map(|(_, group)| group));
                 let routes: usize = groups.map(|group| self.groups[*group as usize].routes).sum();
-                format!("The host {text} has {routes} routes of its own.")
+                let plural = if routes == 1 { "" } else { "s" };
+                format!("The host {text} has {routes} route{plural} of its own.")
             }
         }
     }

@@ -85,7 +85,7 @@ fn explanations_follow_the_decisions() {
         "api.example",
         "/status",
         expect![[r#"
-        The host api.example has 1 routes of its own.
+        The host api.example has 1 route of its own.
         None of the 1 paths of that host fits.
         /status is the longest path of any host (*) that fits, of 2: cluster c5."#]],
     );

@@ -3,6 +3,7 @@
 //! Promise: an answer comes within the time-out, whatever the member does; a suspended process still accepts
 //! connections, so only an answer to a request proves that it lives.
 
+use crate::role::is_our_want;
 use crate::tls::{self, TlsError};
 use logic::probe::ProbeAnswer;
 use rustls::ClientConfig;
@@ -83,8 +84,29 @@ pub async fn probe(
     let answer = tokio::time::timeout(limit, ask(configs, address, kind)).await;
     match answer.unwrap_or(Err(Trouble::Timeout { timeout_ms })) {
         Ok(()) => ProbeAnswer::Good,
-        Err(trouble) => ProbeAnswer::Bad { why: trouble.to_string() },
+        Err(trouble) => verdict(trouble),
     }
+}
+
+/// Whose trouble it is.
+fn verdict(trouble: Trouble) -> ProbeAnswer {
+    let why = trouble.to_string();
+    let source = match trouble {
+        Trouble::Connect { source, .. }
+        | Trouble::Exchange { source, .. }
+        | Trouble::Handshake { source, .. }
+        | Trouble::Files { source: TlsError::Unreadable { source, .. } } => Some(source),
+        Trouble::Closed { .. }
+        | Trouble::NotHttp { .. }
+        | Trouble::Status { .. }
+        | Trouble::Files { .. }
+        | Trouble::Name
+        | Trouble::Timeout { .. } => None,
+    };
+    if source.is_some_and(|source| is_our_want(&source)) {
+        return ProbeAnswer::Unasked { why };
+    }
+    ProbeAnswer::Bad { why }
 }
 
 async fn ask(configs: &TlsConfigs, address: SocketAddr, kind: &ProbeKind) -> Result<(), Trouble> {

@@ -71,6 +71,9 @@ pub enum ClientError {
     /// The answer is not one of Muster's; it is unknown what was done.
     #[error("the answer of {address} is not one of Muster's API: {problem}")]
     Garbled { address: String, problem: String },
+    /// Something else answers at that address. The cell has heard nothing.
+    #[error("what answers at {address} is not Muster's API (is that the console's address?): {problem}")]
+    Stranger { address: String, problem: String },
     /// The system gave no runtime or no clean ending. Nothing was sent.
     #[error("this command cannot run")]
     System {
@@ -83,7 +86,7 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
-            ClientError::NotReached { .. } => Exit::CellNotReached,
+            ClientError::NotReached { .. } | ClientError::Stranger { .. } => Exit::CellNotReached,
             // The cell is there; what is wrong is the token that it was shown.
             ClientError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Exit::WrongUse,
             ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
@@ -102,7 +105,10 @@ impl ClientError {
             ClientError::Refused { body, .. } => return body.clone(),
             ClientError::Token { .. } => error_code::NOT_LOGGED_IN.0,
             ClientError::NotReached { .. } => error_code::CELL_NOT_REACHED.0,
-            ClientError::WrongUse(_) | ClientError::Garbled { .. } | ClientError::System { .. } => "",
+            ClientError::WrongUse(_)
+            | ClientError::Garbled { .. }
+            | ClientError::Stranger { .. }
+            | ClientError::System { .. } => "",
         };
         let retry = matches!(self, ClientError::NotReached { .. });
         ErrorBody { code: code.to_owned(), message: chain(self), retry }
@@ -262,6 +268,11 @@ impl Api {
     fn refusal(&self, status: StatusCode, bytes: &[u8]) -> ClientError {
         match serde_json::from_slice::<ErrorBody>(bytes) {
             Ok(body) => ClientError::Refused { status, body },
+            // Muster's refusals are JSON, whatever is wrong with them.
+            Err(error) if error.is_syntax() => ClientError::Stranger {
+                address: self.authority.clone(),
+                problem: format!("status {status}, {error}"),
+            },
             Err(error) => self.garbled(format!("status {status}, {error}")),
         }
     }

@@ -110,7 +110,7 @@ async fn carry_out(act: Act, what: &What) -> Result<Exit, ClientError> {
         return Ok(tell(what, &acted.text));
     }
     eprintln!("{}", plain(&acted.text));
-    let waiting = see_through(&api, cluster, &goal);
+    let waiting = see_through(&api, cluster, &goal, status.generation);
     match tokio::time::timeout(Duration::from_secs(what.timeout), waiting).await {
         Ok(Ok(Progress::Done(text))) => Ok(tell(what, &text)),
         Ok(Ok(Progress::Failed(text) | Progress::Going(text))) => Ok(did_not_come_about(what, text)),
@@ -201,11 +201,17 @@ fn confirm(question: &str) -> Result<bool, ClientError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Follows the cell until the goal is reached or cannot be, telling each step once.
-async fn see_through(api: &Api, cluster: &str, goal: &Goal) -> Result<Progress, ClientError> {
+/// Follows the cell until the goal is reached or cannot be, telling each step once. The manager of this generation was
+/// asked.
+async fn see_through(
+    api: &Api,
+    cluster: &str,
+    goal: &Goal,
+    generation: u64,
+) -> Result<Progress, ClientError> {
     let mut line = Line::new();
     loop {
-        match follow_goal(api, cluster, goal, &mut line).await {
+        match follow_goal(api, cluster, goal, generation, &mut line).await {
             // The act was accepted and goes on; a manager that restarts is found again, the deadline is our caller's.
             Err(ClientError::NotReached { problem, .. }) => {
                 line.show(&format!("cell not reached: {problem}"))
@@ -223,13 +229,22 @@ async fn follow_goal(
     api: &Api,
     cluster: &str,
     goal: &Goal,
+    generation: u64,
     line: &mut Line,
 ) -> Result<Progress, ClientError> {
     let mut follow = api.follow(None).await?;
     loop {
         let News::Status(status) = follow.next().await? else { continue };
-        match goal.look(find(&status, cluster)?) {
-            Progress::Going(text) => line.show(&text),
+        let cluster = find(&status, cluster)?;
+        match goal.look(cluster) {
+            Progress::Going(text) => {
+                if status.generation != generation
+                    && let Some(why) = goal.was_forgotten(cluster)
+                {
+                    return Ok(Progress::Failed(why));
+                }
+                line.show(&text);
+            }
             ended => return Ok(ended),
         }
     }

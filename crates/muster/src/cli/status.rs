@@ -60,11 +60,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Exit {
     let work = async {
+        if let Some(cluster) = &args.wait_up {
+            return wait_up(cluster, &args).await;
+        }
         let api = Api::find(&args.target)?;
-        match &args.wait_up {
-            Some(cluster) => wait_up(&api, cluster, &args).await,
-            None if args.watch => watch(&api, &args).await,
-            None => {
+        match args.watch {
+            true => watch(&api, &args).await,
+            false => {
                 let status: CellStatus = api.get("/api/v1/status").await?;
                 Ok(print(show(&status, &args, Paint::of_stdout()).as_bytes()))
             }
@@ -84,32 +86,56 @@ fn show(status: &CellStatus, args: &Args, paint: Paint) -> String {
 
 // ---- waiting ----
 
-async fn wait_up(api: &Api, cluster: &str, args: &Args) -> Result<Exit, ClientError> {
+async fn wait_up(cluster: &str, args: &Args) -> Result<Exit, ClientError> {
     let deadline = Duration::from_secs(args.timeout);
+    // The last status, or why there is none.
     let mut last = None;
     let waiting = async {
-        let mut follow = api.follow(None).await?;
         loop {
-            let News::Status(status) = follow.next().await? else { continue };
-            let is_up = is_up(&status, cluster)?;
-            last = Some(status);
-            if is_up {
-                return Ok(());
+            match wait_here(cluster, &args.target, &mut last).await {
+                // It may be starting: a script that starts it need not wait before it waits.
+                Err(error) if is_away(&error) => last = Some(Err(error)),
+                ended => return ended,
             }
+            tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
         }
     };
     let waited: Result<Result<(), ClientError>, _> = tokio::time::timeout(deadline, waiting).await;
-    if let Ok(Err(error)) = waited {
-        return Err(error);
+    match (&waited, last) {
+        (Ok(Err(_)), _) => {}
+        (_, Some(Ok(status))) => {
+            print(show(&status, args, Paint::of_stdout()).as_bytes());
+        }
+        (Err(_), Some(Err(error))) => return Err(error),
+        (_, _) => {}
     }
-    if let Some(status) = &last {
-        print(show(status, args, Paint::of_stdout()).as_bytes());
-    }
-    if waited.is_err() {
+    let Ok(ended) = waited else {
         eprintln!("cluster {cluster} was not up within {} s", args.timeout);
         return Ok(Exit::No);
+    };
+    ended.map(|()| Exit::Yes)
+}
+
+/// Whether another try may reach the cell.
+fn is_away(error: &ClientError) -> bool {
+    error.exit() == Exit::CellNotReached && !matches!(error, ClientError::Stranger { .. })
+}
+
+/// Waits as long as the cell can be heard.
+async fn wait_here(
+    cluster: &str,
+    target: &Target,
+    last: &mut Option<Result<Box<CellStatus>, ClientError>>,
+) -> Result<(), ClientError> {
+    let mut follow = Api::find(target)?.follow(None).await?;
+    loop {
+        let News::Status(status) = follow.next().await? else { continue };
+        let is_up = is_up(&status, cluster)?;
+        *last = Some(Ok(status));
+        if is_up {
+            return Ok(());
+        }
     }
-    Ok(Exit::Yes)
 }
 
 fn is_up(status: &CellStatus, name: &str) -> Result<bool, ClientError> {

@@ -272,7 +272,8 @@ fn standing(member: &MemberStatus, now_ms: u64) -> String {
     let mut text = member.reason.clone();
     if let Some(ends_ms) = member.drain_ends_ms {
         let left_s = ends_ms.saturating_sub(now_ms).div_ceil(1000);
-        text += &format!("; {} sessions left, for {left_s} s at most", member.sessions);
+        let plural = if member.sessions == 1 { "" } else { "s" };
+        text += &format!("; {} session{plural} left, for {left_s} s at most", member.sessions);
     }
     if let Some(ejection) = &member.ejection {
         let router = &ejection.router;

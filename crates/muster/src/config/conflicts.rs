@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wire::agent::Run;
 use wire::error_code;
 use wire::id::NodeName;
-use wire::settings::{CellSettings, ClusterSettings};
+use wire::settings::{CellSettings, ClusterSettings, PluginCfgScope};
 
 pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
     for cluster in &settings.clusters {
@@ -34,6 +34,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
     }
     check_listeners(settings, builder);
     check_logs(settings, builder);
+    check_plugin_cfgs(settings, builder);
 }
 
 fn check_cluster(cluster: &ClusterSettings, builder: &mut Builder<'_>) {
@@ -124,6 +125,19 @@ fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeN
         }
     }
     all
+}
+
+/// Two routers that write one file would each undo what the other wrote.
+fn check_plugin_cfgs(settings: &CellSettings, builder: &mut Builder<'_>) {
+    let mut files = Once::new("each router of a node writes a plugin-cfg.xml of its own");
+    for router in &settings.routers {
+        let Some(output) = &router.plugin_cfg else { continue };
+        let path = KeyPath::of(&["routers", &router.name.0, "plugin_cfg", "path"]);
+        let what = format!("the file {} on node `{}`", output.path, router.node);
+        if output.scope != PluginCfgScope::None {
+            files.claim(builder, (router.node.clone(), output.path.clone()), path, &what);
+        }
+    }
 }
 
 /// Two writers that both put full files aside would lose each other's lines.

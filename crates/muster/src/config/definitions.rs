@@ -289,6 +289,16 @@ const TIMEOUTS: &[Definition] = &[
     ),
     integer("head_ms", 1, HOUR_MS, 10_000, "5000", "From the first byte of a request's head to its last."),
     integer(
+        "body_ms",
+        0,
+        DAY_MS,
+        60_000,
+        "20000",
+        "From the last byte of a request's head to the last of its body, and a second more for each 100 bytes that come, \
+         so that nobody holds a request by sending a byte now and then; 0 means no bound. Once the answer has begun, \
+         and for gRPC calls, only `response_ms` counts.",
+    ),
+    integer(
         "idle_ms",
         1,
         DAY_MS,
@@ -302,7 +312,8 @@ const TIMEOUTS: &[Definition] = &[
         DAY_MS,
         60_000,
         "120000",
-        "From the last byte of a request to the first byte of the answer; also the longest pause within a body.",
+        "From the last byte of a request to the first byte of the answer; also the longest pause within a body. A request that may be repeated \
+         waits once more, for another member, and no longer.",
     ),
     integer(
         "request_ms",

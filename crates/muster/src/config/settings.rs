@@ -114,6 +114,7 @@ impl<'a> Builder<'a> {
             timeouts: Timeouts {
                 connect_ms: timeouts.integer("connect_ms"),
                 head_ms: timeouts.integer("head_ms"),
+                body_ms: timeouts.integer("body_ms"),
                 idle_ms: timeouts.integer("idle_ms"),
                 response_ms: timeouts.integer("response_ms"),
                 request_ms: timeouts.integer("request_ms"),

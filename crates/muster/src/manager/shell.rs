@@ -186,6 +186,9 @@ fn refusal(error: &ArchiveError) -> ErrorBody {
         ArchiveError::Store(source @ StoreError::Damaged { .. }) => {
             (error_code::STORE_DAMAGED, source.to_string(), false)
         }
+        ArchiveError::Store(source @ StoreError::Unknown { .. }) => {
+            (error_code::STORE_WRITE_UNCERTAIN, source.to_string(), false)
+        }
         ArchiveError::Store(source) => (error_code::STORE_WRITE_FAILED, source.to_string(), true),
     };
     ErrorBody { code: code.to_string(), message, retry }

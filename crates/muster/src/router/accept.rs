@@ -3,6 +3,7 @@
 //! Plain HTTP passes by here without a wait. Promise: nothing that is sent before the limit is over or before it is
 //! understood costs more than its few kilobytes; `head_ms` is the limit for all of it.
 
+use super::answers;
 use super::core::Core;
 use super::forward::Forward;
 use super::origin::{Beyond, Origin, OriginTls};
@@ -74,7 +75,7 @@ enum Trouble {
     #[error("its TLS handshake failed: {0}")]
     Handshake(io::Error),
     #[error("it speaks HTTP without TLS")]
-    NotTls,
+    NotTls(TcpStream, Beyond),
     #[error("no cluster is for the server name {0:?}")]
     UnknownName(String),
     #[error("the listener's certificates cannot be read")]
@@ -92,6 +93,7 @@ impl Arrival {
         let deadline = self.ticket.in_ms(head_ms);
         let ready = match Box::pin(self.prepare(stream, deadline)).await {
             Ok(ready) => ready,
+            Err(Trouble::NotTls(stream, beyond)) => return self.answer_plainly(stream, beyond).await,
             Err(trouble) => return self.tell(&trouble),
         };
         match &self.listener.protocol {
@@ -142,7 +144,11 @@ impl Arrival {
         if let Some(listener) = &self.listener.tls {
             let known = self.core.tls.borrow().listeners.get(&self.listener.address).cloned();
             let known = known.ok_or(Trouble::NoCertificate)?;
-            let (stream, server_name) = self.shake_hands(stream, ahead, deadline, &known).await?;
+            let shaken = self.shake_hands(stream, ahead, deadline, &known).await;
+            let (stream, server_name) = match shaken {
+                Err(Trouble::NotTls(stream, _)) => return Err(Trouble::NotTls(stream, beyond)),
+                shaken => shaken?,
+            };
             beyond.tls = Some(Arc::new(OriginTls {
                 server_name: server_name.clone(),
                 certificates: known.certificates.clone(),
@@ -195,37 +201,43 @@ impl Arrival {
         // What is doubtful to us, but TLS, is for the library to judge.
         let read = |bytes: &[u8]| match client_hello::parse(bytes) {
             Ok(hello) => Ok(hello.map(|hello| Ok(hello.server_name))),
-            Err(client_hello::Refusal::NotTls) => Ok(Some(Err(Trouble::NotTls))),
+            Err(client_hello::Refusal::NotTls) => Ok(Some(Err(()))),
             Err(client_hello::Refusal::Malformed | client_hello::Refusal::TooLong) => Ok(Some(Ok(None))),
         };
         let found = self.read_until(&mut stream, &mut ahead, deadline, read).await?;
-        let server_name = match found {
-            Ok(server_name) => server_name,
-            Err(trouble) => {
-                self.answer_plainly(&stream);
-                return Err(trouble);
-            }
-        };
+        let Ok(server_name) = found else { return Err(Trouble::NotTls(stream, Beyond::default())) };
         let connection = UnbufferedServerConnection::new(known.config.clone())
             .map_err(|error| Trouble::Handshake(io::Error::other(error)))?;
         let buffers = self.core.tls_buffers.clone();
         let mut stream = TlsStream::new(stream, Connection::Server(connection), buffers, ahead);
         match self.ticket.until(deadline, |context| stream.poll_handshake(context)).await {
             Ok(Ok(())) => Ok((stream, server_name)),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(Trouble::Handshake(error)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                // It may have sent its request already, and would lose the alert to a reset.
+                let (ticket, scratch) = (&self.ticket, &self.core.scratch);
+                let deadline = ticket.in_ms(answers::LINGER_MS);
+                if let Ok(Ok(())) = ticket.until(deadline, |context| stream.poll_end(context)).await {
+                    let read =
+                        |context: &mut Context<'_>| stream.poll_discard(&mut scratch.borrow_mut(), context);
+                    answers::throw_away(ticket, deadline, read).await;
+                }
+                Err(Trouble::Handshake(error))
+            }
             Ok(Err(_)) | Err(_) => Err(Trouble::Gone),
         }
     }
 
     /// A person who typed `http` instead of `https` shall not look at an empty page.
-    fn answer_plainly(&self, stream: &TcpStream) {
-        if matches!(self.listener.protocol, Protocol::Http { .. }) {
-            self.core.count(|totals| totals.refused += 1);
-            let answer = super::answers::render(&Refused::not_tls(), false);
-            if let Err(error) = stream.try_write(&answer) {
-                tracing::debug!(%error, "a client without TLS could not be told so");
-            }
+    async fn answer_plainly(self, stream: TcpStream, beyond: Beyond) {
+        if !matches!(self.listener.protocol, Protocol::Http { .. }) {
+            return self.tell(&Trouble::NotTls(stream, beyond));
         }
+        let stream = Stream::tcp(stream);
+        let origin = Origin::new(&self.core, &stream, self.peer, Some(beyond));
+        let client = Client::new(self.core, stream, origin, Vec::new());
+        let mut session = Session { ticket: self.ticket, client };
+        session.refuse(Refused::not_tls()).await;
+        answers::linger(session).await;
     }
 
     fn tell(&self, trouble: &Trouble) {

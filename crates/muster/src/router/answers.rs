@@ -3,13 +3,15 @@
 use super::request::Refused;
 use super::session::Session;
 use super::streams::poll_read;
+use super::waits::Ticket;
 use logic::retry::Answer;
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 /// How long a client may go on sending after its answer. Two seconds: a round trip to anywhere and back.
-const LINGER_MS: u64 = 2_000;
+pub const LINGER_MS: u64 = 2_000;
 /// How much of it is thrown away before we close.
 const LINGER_MAX_BYTES: usize = 1 << 20;
 
@@ -92,24 +94,27 @@ pub fn reason(status: u16) -> &'static str {
 }
 
 /// Closes so that the client can read what it was sent although it still sends: a close with unread bytes would
-/// reset the connection and might take the answer with it.
+/// reset the connection and might take the answer with it. Over HTTP/2 the reset of a stream does the same to clients
+/// that forget the answer when they are told to send no more, as curl does.
 pub async fn linger(session: Session) {
     let Session { ticket, mut client } = session;
-    if client.stream.is_single() {
-        // An HTTP/2 client is told to send no more, and its answer is not at risk.
-        return;
-    }
     let deadline = ticket.in_ms(LINGER_MS);
-    let stream = &mut client.stream;
+    let (core, stream) = (&client.core, &mut client.stream);
     if ticket.until(deadline, |context| Pin::new(&mut *stream).poll_shutdown(context)).await.is_err() {
         return;
     }
+    throw_away(&ticket, deadline, |context| poll_read(&core.scratch, stream, context, <[u8]>::len)).await;
+}
+
+/// Reads until the other side ends, within bounds.
+pub async fn throw_away(
+    ticket: &Ticket,
+    deadline: u64,
+    mut read: impl FnMut(&mut Context<'_>) -> Poll<io::Result<usize>>,
+) {
     let mut thrown_away = 0;
     while thrown_away < LINGER_MAX_BYTES {
-        let (core, stream) = (&client.core, &mut client.stream);
-        let read =
-            ticket.until(deadline, |context| poll_read(&core.scratch, stream, context, <[u8]>::len)).await;
-        match read {
+        match ticket.until(deadline, &mut read).await {
             Ok(Ok(bytes)) if bytes > 0 => thrown_away += bytes,
             Ok(Ok(_) | Err(_)) | Err(_) => return,
         }

@@ -7,9 +7,9 @@ use super::origin::Origin;
 use super::streams::Stream;
 use super::tls_stream::{Connection, TlsStream};
 use super::waits::{Signal, Ticket};
+use crate::role::is_our_want;
 use crate::tls;
 use logic::retry::Fault;
-use rustix::io::Errno;
 use rustls::client::UnbufferedClientConnection;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -19,13 +19,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use wire::view::MemberTls;
 
-/// Our own want of files or memory says nothing about the member.
 fn fault_of(error: &io::Error) -> Fault {
-    let is_ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
     match error.kind() {
-        _ if is_ours => Fault::Overloaded,
+        _ if is_our_want(error) => Fault::Overloaded,
         ErrorKind::TimedOut => Fault::ConnectTimeout,
         _ => Fault::ConnectFailed,
     }

@@ -15,6 +15,7 @@ use super::report::{Pace, Summary};
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
 use super::vault::Vault;
+use super::views::Views;
 use super::{access_log, listen};
 use crate::clock::Clock;
 use crate::link::{Link, LinkEvent};
@@ -43,6 +44,8 @@ const LOOK_EVERY: u32 = 4;
 /// A table with more routes and clusters than this is written to disk at the next of those times, not at once: writing
 /// takes long and what changes together comes in several tables.
 const KEPT_AT_ONCE_MAX: usize = 1_000;
+/// Tables before the one in force that are cleared away when there is time, not while another is handed out.
+const TABLES_BEFORE: usize = 2;
 /// Data threads at most, whatever is configured: more than cores only costs.
 const THREADS_MAX: usize = 64;
 /// How long threads that are no longer wanted answer the clients that they have: ten minutes, as after an upgrade.
@@ -72,10 +75,10 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         source: Some(source),
         keeper: Some(keeper),
         state,
-        views: BTreeMap::new(),
+        views: Views::default(),
         gates: BTreeMap::new(),
         table: None,
-        table_before: None,
+        tables_before: Vec::new(),
         threads: Vec::new(),
         retired: Vec::new(),
         listening: BTreeMap::new(),
@@ -125,13 +128,14 @@ struct Control {
     /// None once a successor keeps the state.
     keeper: Option<Keeper>,
     state: Kept,
-    views: BTreeMap<ClusterName, Arc<View>>,
+    views: Views,
     /// Bounds on requests under way, which all threads share.
     gates: BTreeMap<ClusterName, Arc<Gate>>,
     /// The table that was handed out last.
     table: Option<Arc<Table>>,
-    /// The one before it: kept until data threads have let go of it, so that none of them has to clear it away.
-    table_before: Option<Arc<Table>>,
+    /// Those before it that data threads have not let go of yet, so that none of them has to clear one away: no
+    /// more than `ORDERS_MAX` and `TABLES_BEFORE`.
+    tables_before: Vec<Arc<Table>>,
     threads: Vec<DataThread>,
     /// Threads that were asked to end when their number changed.
     retired: Vec<DataThread>,
@@ -158,6 +162,14 @@ struct Control {
     /// None before this process leads, and after it has handed over.
     link: Option<Link>,
     handover: Handover,
+}
+
+/// What of the table changes with what was heard; each is more than those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    None,
+    Views,
+    Settings,
 }
 
 /// When a thread has something to tell, but not sooner. May be cancelled: the word stays until it is taken.
@@ -192,7 +204,7 @@ impl Control {
             Ok(hangup) => hangup,
             Err(error) => return tracing::error!(%error, "the router cannot listen for SIGHUP"),
         };
-        self.views = self.state.views.drain(..).map(|view| (view.cluster.clone(), view)).collect();
+        self.views = Views::new(self.state.views.drain(..));
         match taken {
             Some(taken) => self.use_taken(taken).await,
             None => {
@@ -208,7 +220,7 @@ impl Control {
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => break,
                 event = next_event(&mut self.link) => match event {
-                    Some(event) => self.take(event).await,
+                    Some(event) => self.take_all(event).await,
                     None => break,
                 },
                 request = requests.recv(), if has_requests => match request {
@@ -228,42 +240,48 @@ impl Control {
         self.order(|| Order::Stop).await;
     }
 
-    async fn take(&mut self, event: LinkEvent) {
-        match event {
+    /// Takes an event over, and all that have come behind it: a table is made once for all of them.
+    async fn take_all(&mut self, event: LinkEvent) {
+        let mut news = self.take(event);
+        while let Some(event) = self.link.as_mut().and_then(|link| link.events.try_recv().ok()) {
+            news = news.max(self.take(event));
+        }
+        match news {
+            News::None => {}
+            News::Views => self.publish().await,
+            News::Settings => self.use_settings().await,
+        }
+    }
+
+    fn take(&mut self, event: LinkEvent) -> News {
+        let is_news = match event {
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the router follows a manager");
                 self.reported.notify_one();
+                false
             }
             LinkEvent::Lost { reason } => {
                 tracing::warn!(reason, "the manager is lost; the router goes on with what it knows");
+                false
             }
             LinkEvent::Message(FromManager::Settings { settings, .. }) => {
-                if self.state.settings.as_deref() != Some(&*settings) {
-                    self.state.settings = Some(Arc::from(settings));
-                    self.must_keep = true;
-                    self.use_settings().await;
+                if self.state.settings.as_deref() == Some(&*settings) {
+                    return News::None;
                 }
+                self.state.settings = Some(Arc::from(settings));
+                self.must_keep = true;
+                return News::Settings;
             }
-            LinkEvent::Message(FromManager::Views(views)) => {
-                for view in views {
-                    let known = self.views.get(&view.cluster).map(|known| known.epoch);
-                    if known.is_none_or(|known| known < view.epoch) {
-                        self.views.insert(view.cluster.clone(), Arc::new(view));
-                    }
-                }
-                self.publish().await;
-            }
-            LinkEvent::Message(FromManager::Clusters { names, .. }) => {
-                self.views.retain(|name, _| names.contains(name));
-                self.publish().await;
-            }
+            LinkEvent::Message(FromManager::Views(views)) => self.views.take(views),
+            LinkEvent::Message(FromManager::Clusters { names, .. }) => self.views.keep_only(&names),
             LinkEvent::Message(
                 FromManager::Welcome { .. }
                 | FromManager::Refused { .. }
                 | FromManager::Assignments { .. }
                 | FromManager::KeepAlive,
-            ) => {}
-        }
+            ) => false,
+        };
+        if is_news { News::Views } else { News::None }
     }
 
     /// Starts threads and listeners as the settings say, and hands out a table.
@@ -373,11 +391,11 @@ impl Control {
     async fn publish(&mut self) {
         self.must_keep = true;
         let Some(settings) = &self.state.settings else { return };
-        self.vault.refresh(settings, &self.views, false);
+        self.vault.refresh(settings, self.views.special(), false);
         let gate_of = |(name, view): (&ClusterName, &Arc<View>)| {
             Some((name.clone(), Gate::of(view, self.gates.get(name))?))
         };
-        self.gates = self.views.iter().filter_map(gate_of).collect();
+        self.gates = self.views.special().iter().filter_map(gate_of).collect();
         // Most tables bring news of a view only.
         let before = self.table.as_ref().filter(|before| Arc::ptr_eq(&before.settings, settings));
         let routes = match before {
@@ -390,10 +408,13 @@ impl Control {
             actions: self.actions.clone(),
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
-            views: self.views.clone(),
+            views: self.views.all().clone(),
             gates: self.gates.clone(),
         });
-        self.table_before = self.table.replace(table.clone());
+        self.tables_before.extend(self.table.replace(table.clone()));
+        if self.tables_before.len() > TABLES_BEFORE {
+            self.clear_tables();
+        }
         self.report_after = Instant::now() + self.pace.pause();
         let is_large = table.routes_and_views() > KEPT_AT_ONCE_MAX;
         self.order(|| Order::Table(table.clone())).await;
@@ -402,8 +423,13 @@ impl Control {
         }
     }
 
+    /// Clears away tables that nobody else has any more.
+    fn clear_tables(&mut self) {
+        self.tables_before.retain(|before| Arc::strong_count(before) > 1);
+    }
+
     fn keep(&mut self) {
-        let views = self.views.values().cloned().collect();
+        let views = self.views.all().values().cloned().collect();
         let kept = Kept { settings: self.state.settings.clone(), views };
         self.tell_predecessor(&kept);
         self.must_keep = self.keeper.as_ref().is_some_and(|keeper| !keeper.offer(kept));
@@ -450,6 +476,7 @@ impl Control {
 
     /// Tries again what the world did not allow before. Whether there is nothing left to do.
     async fn again(&mut self) -> bool {
+        self.clear_tables();
         self.end_late_drains().await;
         if let Some(is_over) = self.is_drained() {
             return is_over;
@@ -466,7 +493,7 @@ impl Control {
         self.looked += 1;
         if self.looked >= LOOK_EVERY {
             self.looked = 0;
-            if self.vault.refresh(&settings, &self.views, true) {
+            if self.vault.refresh(&settings, self.views.special(), true) {
                 self.publish().await;
             }
         }

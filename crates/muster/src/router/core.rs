@@ -3,6 +3,7 @@
 use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
 use super::compress;
+use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
 use super::member::Cluster;
@@ -40,10 +41,11 @@ const TOLD_MAX: u32 = 10;
 const FILES_RESERVED: u64 = 256;
 
 /// A thread's share of the connections that there may be. A client costs a file; a quarter of all is left for
-/// connections to members, which requests share.
+/// connections to members, which requests share. Where files are scarce clients get a quarter, so that each may have a
+/// connection to a member and the other roles have theirs.
 fn sessions_max(settings: &RouterSettings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 2);
+    let fit = (files - files / 4).saturating_sub(FILES_RESERVED).max(files / 4);
     let most = u64::from(settings.limits.connections_max).min(fit) as usize;
     most.div_ceil(super::control::thread_count(settings))
 }
@@ -76,6 +78,8 @@ pub struct Core {
     pub streams: Rc<Cell<u32>>,
     /// Those connections.
     pub companies: Companies,
+    /// Who carries their requests.
+    pub crew: Crew,
     /// Answers close their connections from now on.
     pub is_stopping: Cell<bool>,
     /// Connections without a request, and tunnels, are closed too.
@@ -117,6 +121,7 @@ impl Core {
             totals: Cell::default(),
             streams: Rc::default(),
             companies: Companies::default(),
+            crew: Crew::default(),
             is_stopping: Cell::new(false),
             is_ending: Cell::new(false),
             sessions_max: Cell::new(sessions_max),
@@ -217,6 +222,13 @@ impl Core {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+
+    /// Whether the views of this table have been taken over with the one in force, as where only settings change.
+    pub fn has_views_of(&self, table: &Table) -> bool {
+        self.table.borrow().as_ref().is_some_and(|before| {
+            Arc::ptr_eq(&before.views, &table.views) && before.settings.retry == table.settings.retry
+        })
     }
 
     /// Takes one cluster's view over, if it is newer than the one in force.

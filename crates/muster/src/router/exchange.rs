@@ -7,6 +7,8 @@ use super::request::Request;
 use super::session::Client;
 use super::streams::{HEAD_READ_BYTES, SCRATCH_BYTES, Stream, poll_read_answer};
 use super::upload::Upload;
+use super::waits::NEVER;
+use logic::pace;
 use logic::retry::{Fault, Phase};
 use std::io;
 use std::task::{Context, Poll};
@@ -59,6 +61,19 @@ impl Exchange {
         let may_send = !request.expects_continue || self.reply.has_started || request.body_bytes > 0;
         let waits_for_client = self.reply.state == State::AwaitHead && self.upload.waits_for_client(request);
         if waits_for_client && may_send { Fault::RequestTimeout } else { Fault::MemberTimeout }
+    }
+
+    /// When the request's body must be whole, where nothing but that is waited for.
+    pub fn body_due_us(&self, client: &Client, request: &Request) -> u64 {
+        let Some(since_us) = request.body_since_us.filter(|_| !request.framing.is_done()) else {
+            return NEVER;
+        };
+        let may_send = !request.expects_continue || request.body_bytes > 0;
+        if self.reply.state != State::AwaitHead || !may_send || !self.upload.waits_for_client(request) {
+            return NEVER;
+        }
+        let body_ms = client.core.settings.borrow().timeouts.body_ms;
+        pace::body_due_us(since_us, body_ms, request.body_bytes)
     }
 
     /// Moves bytes until something was done or everything must wait.

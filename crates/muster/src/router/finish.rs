@@ -5,10 +5,12 @@
 use super::actions::Answered;
 use super::answers;
 use super::exchange::Exchange;
+use super::pick::awaited;
 use super::reply::{Reply, State};
 use super::request::{Refused, Request};
-use super::session::{Client, Session};
+use super::session::{Client, InFlight, Session};
 use super::streams::{Outbox, Stream};
+use super::tunnel::{self, Carried};
 use logic::log_pattern::Line;
 use logic::retry::{Failure, Fault, Side};
 
@@ -32,8 +34,14 @@ pub enum Next {
 /// What is left to do after a request; large things in boxes, because every idle session would carry their size.
 pub enum After {
     Next(Next),
-    Tunnel(Box<Stream>),
+    Tunnel(Box<Switched>),
     Failed(Box<Failed>),
+}
+
+/// What is left of an exchange whose sides speak another protocol now.
+pub struct Switched {
+    connection: Stream,
+    reply: Reply,
 }
 
 /// An attempt that came to nothing, or a request that did.
@@ -54,8 +62,10 @@ impl Session {
         };
         self.count(request, &exchange.reply);
         if exchange.reply.state == State::Switched {
-            return After::Tunnel(Box::new(exchange.connection));
+            let Exchange { connection, reply, .. } = exchange;
+            return After::Tunnel(Box::new(Switched { connection, reply }));
         }
+        self.log(request, exchange.reply.status, Some(&exchange.reply), Carried::default());
         // A client that was not told so is not closed while the router drains: it may be sending its next request.
         let client_closes = exchange.reply.client_closes || self.client.core.is_ending.get();
         let is_sent = exchange.upload.is_sent(request);
@@ -83,7 +93,25 @@ impl Session {
         for counts in [&member.counts, &request.route.counts.counts] {
             counts.borrow_mut().add_answer(reply.status, bytes_in, reply.bytes_sent, reply.first_byte_us);
         }
-        self.log(request, reply.status, Some(reply));
+    }
+
+    /// Carries what follows a switch of protocols to its end. The request was counted when it was answered; its bytes
+    /// and its line in the log follow now, when it is over.
+    pub async fn tunnel(&mut self, request: &Request, switched: Switched) {
+        let Switched { connection, reply } = switched;
+        // A conversation like any other: who drains its member waits for it.
+        let _in_flight = InFlight::begin(&self.client.core, &request.member);
+        let carried = tunnel::run(self, connection, request.member.manner.get()).await;
+        self.client.core.count(|totals| {
+            totals.bytes_in += carried.up_bytes;
+            totals.bytes_out += carried.down_bytes;
+        });
+        for counts in [&request.member.counts, &request.route.counts.counts] {
+            let mut counts = counts.borrow_mut();
+            counts.bytes_in += carried.up_bytes;
+            counts.bytes_out += carried.down_bytes;
+        }
+        self.log(request, reply.status, Some(&reply), carried);
     }
 
     /// Keeps the member's connection for other requests if nothing is left on it.
@@ -106,7 +134,7 @@ impl Session {
             totals.failed += u64::from(answer.status >= 500);
         });
         request.route.count_own_answer(answer.status, 0);
-        self.log(request, answer.status, None);
+        self.log(request, answer.status, None, Carried::default());
         if failure.fault == Fault::ClientGone {
             // It may only have stopped reading, and must not take what it has for the whole.
             return if is_cut_off && looks_complete { Next::Reset } else { Next::Close };
@@ -125,6 +153,21 @@ impl Session {
 
     /// Answers a request that goes to no member.
     pub async fn refuse(&mut self, refused: Refused) -> Next {
+        self.count_refused(&refused);
+        self.log_refused(&refused);
+        self.answer(&refused).await
+    }
+
+    /// Answers a request that has a route and waited in vain for room at a member.
+    pub async fn refuse_waiting(&mut self, request: &Request, refused: Refused) -> Next {
+        let status = refused.fault.answer().status;
+        self.count_refused(&refused);
+        request.route.count_own_answer(status, 0);
+        self.log(request, status, None, Carried::default());
+        self.answer(&refused).await
+    }
+
+    fn count_refused(&self, refused: &Refused) {
         let answer = refused.fault.answer();
         let is_client_side = answer.side == Side::Client;
         self.client.core.count(|totals| {
@@ -137,8 +180,6 @@ impl Session {
         if is_client_side && self.client.core.may_tell() {
             tracing::info!(client = %self.client.origin.address, reason = refused.reason, "a request is refused");
         }
-        self.log_refused(&refused);
-        self.answer(&refused).await
     }
 
     async fn answer(&mut self, refused: &Refused) -> Next {
@@ -189,11 +230,13 @@ impl Session {
         }
     }
 
-    fn log(&self, request: &Request, status: u16, reply: Option<&Reply>) {
+    /// `carried` came and went beyond the request and its answer.
+    fn log(&self, request: &Request, status: u16, reply: Option<&Reply>, carried: Carried) {
         let Some(log) = &*self.client.core.access_log.borrow() else { return };
         let settings = self.client.core.settings.borrow();
         let cluster = request.cluster.view.borrow();
         let duration_us = self.ticket.now_us().saturating_sub(request.started_us);
+        let never_had_room = awaited(&request.room).is_some();
         log.write(Line {
             router: &settings.name.0,
             client: &self.client.origin.address,
@@ -201,15 +244,15 @@ impl Session {
             protocol: self.client.protocol(request.asked.is_version_11),
             head: &request.buffer[..request.head_length],
             status,
-            bytes_in: request.head_length as u64 + request.body_bytes,
-            bytes_out: reply.map_or(0, |reply| reply.bytes_sent),
-            body_bytes: reply.map_or(0, Reply::body_bytes_sent),
+            bytes_in: request.head_length as u64 + request.body_bytes + carried.up_bytes,
+            bytes_out: reply.map_or(0, |reply| reply.bytes_sent) + carried.down_bytes,
+            body_bytes: reply.map_or(0, Reply::body_bytes_sent) + carried.down_bytes,
             duration_us,
             tls: self.client.origin.tls_version(),
             phases: reply.map(|reply| reply.phases(request.started_us, duration_us)),
             route: &request.route.name,
             cluster: &cluster.cluster.0,
-            member: &request.member.name.0,
+            member: if never_had_room { "" } else { &request.member.name.0 },
             retries: u32::from(request.retries),
             ..Line::default()
         });

@@ -6,7 +6,7 @@
 //! Times are microseconds of the thread's clock. Not here: which connection may be parked (see `session`).
 
 use super::core::Core;
-use super::origin::Origin;
+use super::origin::{self, Origin};
 use super::session::serve_again;
 use super::waits::NEVER;
 use crate::readable::Readable;
@@ -15,6 +15,7 @@ use rustix::event::{Timespec, epoll};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::Ipv4Addr;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -51,8 +52,15 @@ pub struct Lot {
 #[derive(Debug)]
 struct Parked {
     stream: TcpStream,
-    origin: Rc<Origin>,
-    idle_until_us: u64,
+    /// In units of `GRAIN_US`.
+    idle_until: u32,
+    origin: origin::Parked,
+}
+
+impl Parked {
+    fn idle_until_us(&self) -> u64 {
+        u64::from(self.idle_until) * GRAIN_US
+    }
 }
 
 /// When a session that is idle since `now_us`, one of so many, should ask to be parked.
@@ -96,7 +104,8 @@ impl Lot {
     /// Keeps a connection until bytes come or its time is over. If the system cannot watch it, it is closed, which any
     /// idle connection must expect.
     pub fn park(&self, stream: TcpStream, origin: Rc<Origin>, idle_until_us: u64) {
-        let idle_until_us = round_up(idle_until_us, GRAIN_US);
+        // The last unit is seventeen years after the router's start.
+        let idle_until = u32::try_from(idle_until_us.div_ceil(GRAIN_US)).unwrap_or(u32::MAX);
         let mut parked = self.parked.borrow_mut();
         let place = parked.vacant_entry();
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
@@ -105,7 +114,8 @@ impl Lot {
             tracing::debug!(%error, "an idle connection could not be parked and is closed");
             return;
         }
-        place.insert(Parked { stream, origin, idle_until_us });
+        let parked = place.insert(Parked { stream, idle_until, origin: Origin::park(origin) });
+        let idle_until_us = parked.idle_until_us();
         if idle_until_us < self.earliest_us.get() {
             self.earliest_us.set(idle_until_us);
             self.earlier_named.notify_one();
@@ -120,9 +130,9 @@ impl Lot {
     fn close_old(&self, now_us: u64) {
         let mut earliest_us = NEVER;
         self.parked.borrow_mut().retain(|_, parked| {
-            let stays = parked.idle_until_us > now_us;
+            let stays = parked.idle_until_us() > now_us;
             if stays {
-                earliest_us = earliest_us.min(parked.idle_until_us);
+                earliest_us = earliest_us.min(parked.idle_until_us());
             }
             stays
         });
@@ -178,7 +188,12 @@ fn wake_up(core: &Rc<Core>, stirred: &mut Vec<Parked>) {
     for Parked { stream, origin, .. } in stirred.drain(..) {
         match tokio::net::TcpStream::from_std(stream) {
             // Owned by the thread's LocalSet and counted by its ticket, as when it was accepted.
-            Ok(stream) => drop(tokio::task::spawn_local(serve_again(core.clone(), stream, origin))),
+            Ok(stream) => {
+                // Only a connection that is broken already has none.
+                let server = || stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
+                let origin = origin.wake(server);
+                drop(tokio::task::spawn_local(serve_again(core.clone(), stream, origin)));
+            }
             Err(error) => tracing::warn!(%error, "a parked connection could not be used"),
         }
     }

@@ -40,6 +40,8 @@ pub struct Member {
     /// When it was left out last, and why.
     pub ejection: RefCell<Option<Ejected>>,
     in_flight: Cell<u64>,
+    /// It has had a request: otherwise there is nothing to tell of it, and no connection to look after.
+    is_used: Cell<bool>,
     /// Its cluster's, which chooses by what is under way.
     balancer: Rc<RefCell<Balancer>>,
     pub requests: Cell<u64>,
@@ -105,6 +107,7 @@ impl Member {
             gate: RefCell::default(),
             ejection: RefCell::default(),
             in_flight: Cell::new(0),
+            is_used: Cell::new(false),
             balancer: balancer.clone(),
             requests: Cell::new(0),
             failed: Cell::new(0),
@@ -183,12 +186,24 @@ impl Member {
         }
     }
 
+    /// Whether it has ever had a request.
+    pub fn is_used(&self) -> bool {
+        self.is_used.get()
+    }
+
+    /// Counts a request of a session.
+    pub fn note_session(&self, key: u64, now: Time) {
+        self.is_used.set(true);
+        self.sessions.borrow_mut().add(key, now);
+    }
+
     pub fn in_flight(&self) -> u64 {
         self.in_flight.get()
     }
 
     pub fn set_in_flight(&self, in_flight: u64) {
         self.in_flight.set(in_flight);
+        self.is_used.set(true);
         if let Some(index) = self.index.get() {
             let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
             self.balancer.borrow_mut().set_in_flight(index, in_flight);

@@ -43,6 +43,7 @@ mod trace;
 mod tunnel;
 mod upload;
 mod vault;
+mod views;
 mod waits;
 
 #[cfg(test)]

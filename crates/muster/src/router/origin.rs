@@ -7,7 +7,7 @@ use super::request::Caller;
 use super::streams::Stream;
 use crate::tls::Certificates;
 use logic::http::PrivateTls;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,10 +16,29 @@ pub struct Origin {
     /// Its address as text.
     pub address: Box<str>,
     pub is_trusted: bool,
-    /// The port that it came in on.
+    /// The address and the port that it came in on.
+    pub server: IpAddr,
     pub port: u16,
     /// None for a plain connection straight from the client.
     beyond: Option<Box<Beyond>>,
+}
+
+/// The same while its connection is parked: in a quarter of the memory.
+#[derive(Debug)]
+pub enum Parked {
+    V4 {
+        address: Ipv4Addr,
+        port: u16,
+        is_trusted: bool,
+    },
+    /// As bytes: those need no place of their own kind.
+    V6 {
+        address: [u8; 16],
+        port: u16,
+        is_trusted: bool,
+    },
+    /// One that knows more than its socket tells.
+    Whole(Rc<Origin>),
 }
 
 /// What a plain socket does not tell.
@@ -46,11 +65,30 @@ pub struct OriginTls {
     pub certificate: String,
 }
 
+impl Parked {
+    /// `server` is the address that the client's socket came in on.
+    pub fn wake(self, server: impl FnOnce() -> IpAddr) -> Rc<Origin> {
+        let (address, port, is_trusted) = match self {
+            Parked::V4 { address, port, is_trusted } => (IpAddr::V4(address), port, is_trusted),
+            Parked::V6 { address, port, is_trusted } => (IpAddr::V6(address.into()), port, is_trusted),
+            Parked::Whole(origin) => return origin,
+        };
+        Rc::new(Origin {
+            address: address.to_string().into(),
+            is_trusted,
+            server: server().to_canonical(),
+            port,
+            beyond: None,
+        })
+    }
+}
+
 impl Origin {
     /// A plain connection from `address`.
     #[cfg(test)]
     pub fn for_tests(address: &str, port: u16) -> Self {
-        Self { address: address.into(), is_trusted: false, port, beyond: None }
+        let server = Ipv4Addr::LOCALHOST.into();
+        Self { address: address.into(), is_trusted: false, server, port, beyond: None }
     }
 
     /// Of a connection from `peer`, unless more is known.
@@ -58,12 +96,14 @@ impl Origin {
         let told = beyond.as_ref().and_then(|beyond| beyond.addresses);
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         // Only a connection that is broken already has none.
-        let port = told.map(|(_, server)| server).or(local).map_or(0, |local| local.port());
+        let server = told.map(|(_, server)| server).or(local);
+        let server = server.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
         let address = told.map_or(peer, |(client, _)| client).ip().to_canonical();
         Rc::new(Self {
             is_trusted: core.settings.borrow().trusted_proxies.contains(&address),
             address: address.to_string().into_boxed_str(),
-            port,
+            server: server.ip().to_canonical(),
+            port: server.port(),
             beyond: beyond.map(Box::new),
         })
     }
@@ -74,9 +114,20 @@ impl Origin {
         Rc::new(Self {
             address: origin.address.clone(),
             is_trusted: origin.is_trusted,
+            server: origin.server,
             port: origin.port,
             beyond: Some(Box::new(Beyond { addresses: Some(addresses), tls: origin.tls().cloned() })),
         })
+    }
+
+    pub fn park(origin: Rc<Self>) -> Parked {
+        let (port, is_trusted) = (origin.port, origin.is_trusted);
+        match (&origin.beyond, origin.address.parse()) {
+            (None, Ok(IpAddr::V4(address))) => Parked::V4 { address, port, is_trusted },
+            (None, Ok(IpAddr::V6(address))) => Parked::V6 { address: address.octets(), port, is_trusted },
+            // An address is written so that it can be read again.
+            (Some(_), _) | (None, Err(_)) => Parked::Whole(origin),
+        }
     }
 
     fn tls(&self) -> Option<&Arc<OriginTls>> {
@@ -125,5 +176,31 @@ impl Origin {
         let socket = stream.socket()?;
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         Some((canonical(socket.peer_addr().ok()?), canonical(socket.local_addr().ok()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_comes_back_from_parking_as_it_was() {
+        for address in ["127.0.0.1", "2001:db8::7", "::1"] {
+            let origin = Rc::new(Origin { is_trusted: true, ..Origin::for_tests(address, 8_080) });
+            let parked = Origin::park(origin);
+            assert!(!matches!(parked, Parked::Whole(_)));
+            let back = parked.wake(|| Ipv4Addr::LOCALHOST.into());
+            assert_eq!((&*back.address, back.port, back.is_trusted), (address, 8_080, true));
+            assert!(back.beyond.is_none());
+        }
+        let beyond = Beyond {
+            addresses: Some(([127, 0, 0, 2], 1).into()).zip(Some(([127, 0, 0, 3], 2).into())),
+            tls: None,
+        };
+        let origin = Rc::new(Origin { beyond: Some(Box::new(beyond)), ..Origin::for_tests("127.0.0.2", 2) });
+        assert!(Rc::ptr_eq(
+            &origin,
+            &Origin::park(origin.clone()).wake(|| unreachable!("it was kept whole"))
+        ));
     }
 }

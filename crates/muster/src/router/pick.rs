@@ -249,7 +249,7 @@ impl Target {
             }
         }
         if let Some(key) = key {
-            member.sessions.borrow_mut().add(key, asking.now);
+            member.note_session(key, asking.now);
         }
     }
 

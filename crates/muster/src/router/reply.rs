@@ -9,7 +9,6 @@ use super::core::Core;
 use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, READ_ROOM_BYTES, Stream};
-use http::HeaderValue;
 use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -269,8 +268,7 @@ impl Reply {
         cookie: Option<&str>,
     ) -> Result<bool, Fault> {
         let Some(stream) = client.as_http2_client() else { return Ok(false) };
-        let via = HeaderValue::from_static(VIA_VALUE);
-        let sent = stream.send_parsed(head, via, cookie);
+        let sent = stream.send_parsed(head, VIA_VALUE, cookie);
         let is_sent = sent.map_err(|_| Fault::ClientGone)?;
         if is_sent {
             // As long as it would have been, more or less: what goes over the wire is compressed.

@@ -1,7 +1,7 @@
 //! What data threads counted, added up for the manager.
 
 use super::core::Core;
-use super::member::{Cluster, Ejected};
+use super::member::{Cluster, Ejected, Member};
 use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
@@ -32,6 +32,7 @@ pub struct ThreadReport {
 pub struct ClusterCounts {
     pub cluster: ClusterName,
     pub applied: Epoch,
+    /// Of those that have had a request: of the others there is nothing to tell.
     pub members: Vec<MemberCounts>,
     pub failed_over: u64,
     pub queued: u64,
@@ -76,7 +77,8 @@ impl Pace {
     }
 }
 
-/// Reads the counts of a data thread, in slices. With `fade`, durations counted so far weigh half from now on.
+/// Reads the counts of a data thread, in slices, and closes connections to members that were idle for too long. With
+/// `fade`, durations counted so far weigh half from now on.
 pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
     let known: Vec<(ClusterName, Rc<Cluster>)> = {
         let clusters = core.clusters.borrow();
@@ -85,7 +87,11 @@ pub async fn of_thread(core: &Core, fade: bool) -> ThreadReport {
     let mut clusters = Vec::with_capacity(known.len());
     let mut slices = Slices::begin();
     for (name, cluster) in known {
-        clusters.push(of_cluster(name, &cluster, fade));
+        let pool_idle_ms = core.settings.borrow().timeouts.pool_idle_ms;
+        let used =
+            cluster.members.borrow().iter().filter(|member| member.is_used()).cloned().collect::<Vec<_>>();
+        used.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
+        clusters.push(of_cluster(name, &cluster, &used, fade));
         slices.pause().await;
     }
     ThreadReport {
@@ -114,9 +120,8 @@ fn add_ejection(traffic: &mut MemberTraffic, ejected: Option<&Ejected>, now: Tim
     }
 }
 
-fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts {
-    let members = cluster.members.borrow();
-    let members = members.iter().map(|member| {
+fn of_cluster(name: ClusterName, cluster: &Cluster, used: &[Rc<Member>], fade: bool) -> ClusterCounts {
+    let members = used.iter().map(|member| {
         let mut latency = member.latency.borrow_mut();
         let counts = MemberCounts {
             member: member.name.clone(),
@@ -148,6 +153,8 @@ fn of_cluster(name: ClusterName, cluster: &Cluster, fade: bool) -> ClusterCounts
 #[derive(Debug, Default)]
 pub struct Summary {
     before: BTreeMap<Counted, Rate>,
+    /// When it was asked last: what was not told then had had no request.
+    asked: Option<Time>,
 }
 
 /// What has a rate.
@@ -210,6 +217,7 @@ impl Summary {
             });
         }
         self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
+        self.asked = Some(now);
         report
     }
 
@@ -229,45 +237,32 @@ impl Summary {
         told.collect()
     }
 
+    /// In the order of their names.
     fn members(&mut self, cluster: &ClusterName, counts: &[&ClusterCounts], now: Time) -> Vec<MemberTraffic> {
-        let Some(first) = counts.first() else { return Vec::new() };
-        let mut members = Vec::new();
-        for (place, name) in first.members.iter().map(|member| &member.member).enumerate() {
-            let (mut latency, mut sessions) = (Histogram::default(), SessionCount::default());
-            let mut traffic = MemberTraffic {
-                member: name.clone(),
-                requests: 0,
-                failed: 0,
-                in_flight: 0,
-                requests_per_second: 0.0,
-                sessions: 0,
-                latency_p50_us: 0,
-                latency_p99_us: 0,
-                counts: TrafficCounts::default(),
-                ejection: None,
-            };
-            for member in counts.iter().filter_map(|counts| find_member(&counts.members, place, name)) {
-                traffic.requests += member.requests;
-                traffic.failed += member.failed;
-                traffic.counts.merge(&member.counts);
-                traffic.in_flight += member.in_flight;
-                latency.merge(&member.latency);
-                add_ejection(&mut traffic, member.ejection.as_ref(), now);
-                sessions.merge(&member.sessions, now);
-            }
+        let mut sums: BTreeMap<&MemberName, Sum> = BTreeMap::new();
+        for member in counts.iter().flat_map(|counts| &counts.members) {
+            sums.entry(&member.member).or_default().add(member, now);
+        }
+        let told = sums.into_iter().map(|(name, sum)| {
+            let Sum { mut traffic, latency, mut sessions } = sum;
+            traffic.member = name.clone();
             traffic.sessions = sessions.estimate(now);
             traffic.latency_p50_us = latency.percentile_us(50);
             traffic.latency_p99_us = latency.percentile_us(99);
             let counted = Counted::Member(cluster.clone(), name.clone());
             traffic.requests_per_second = self.rate(counted, traffic.requests, now);
-            members.push(traffic);
-        }
-        members
+            traffic
+        });
+        told.collect()
     }
 
     /// Requests per second since the last look that was long enough ago to tell.
     fn rate(&mut self, key: Counted, requests: u64, now: Time) -> f64 {
-        let before = self.before.entry(key).or_insert(Rate { requests, at: now, per_second: 0.0 });
+        let unknown = match self.asked {
+            Some(at) => Rate { requests: 0, at, per_second: 0.0 },
+            None => Rate { requests, at: now, per_second: 0.0 },
+        };
+        let before = self.before.entry(key).or_insert(unknown);
         let elapsed_ms = now.since_ms(before.at);
         if elapsed_ms >= 500 {
             let counted = requests.saturating_sub(before.requests);
@@ -277,10 +272,24 @@ impl Summary {
     }
 }
 
-/// The member of that name: mostly at the same place in each thread.
-fn find_member<'c>(counts: &'c [MemberCounts], place: usize, name: &MemberName) -> Option<&'c MemberCounts> {
-    let is_it = |counts: &&MemberCounts| counts.member == *name;
-    counts.get(place).filter(is_it).or_else(|| counts.iter().find(is_it))
+/// What all threads counted of one member.
+#[derive(Debug, Default)]
+struct Sum {
+    traffic: MemberTraffic,
+    latency: Histogram,
+    sessions: SessionCount,
+}
+
+impl Sum {
+    fn add(&mut self, member: &MemberCounts, now: Time) {
+        self.traffic.requests += member.requests;
+        self.traffic.failed += member.failed;
+        self.traffic.counts.merge(&member.counts);
+        self.traffic.in_flight += member.in_flight;
+        self.latency.merge(&member.latency);
+        add_ejection(&mut self.traffic, member.ejection.as_ref(), now);
+        self.sessions.merge(&member.sessions, now);
+    }
 }
 
 fn add(left: Totals, right: Totals) -> Totals {
@@ -291,5 +300,62 @@ fn add(left: Totals, right: Totals) -> Totals {
         refused: left.refused + right.refused,
         bytes_in: left.bytes_in + right.bytes_in,
         bytes_out: left.bytes_out + right.bytes_out,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(member: &str, requests: u64, in_flight: u64) -> MemberCounts {
+        MemberCounts {
+            member: member.into(),
+            requests,
+            failed: 0,
+            in_flight,
+            latency: Histogram::default(),
+            counts: TrafficCounts::default(),
+            sessions: SessionCount::default(),
+            ejection: None,
+        }
+    }
+
+    fn thread(members: Vec<MemberCounts>) -> Arc<ThreadReport> {
+        let cluster = ClusterCounts {
+            cluster: "shop".into(),
+            applied: Epoch::default(),
+            members,
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
+        Arc::new(ThreadReport { clusters: vec![cluster], ..ThreadReport::default() })
+    }
+
+    fn members(summary: &mut Summary, threads: &[Arc<ThreadReport>], now: Time) -> Vec<MemberTraffic> {
+        let report = summary.of(&"front".into(), threads, Vec::new(), Vec::new(), now);
+        report.clusters.into_iter().flat_map(|cluster| cluster.members).collect()
+    }
+
+    /// Threads tell only of members that they have used: not each of the same ones, nor in the same places.
+    #[test]
+    fn a_member_counts_whichever_thread_has_used_it() {
+        let threads = [thread(vec![counts("b", 2, 1)]), thread(vec![counts("a", 1, 0), counts("b", 3, 1)])];
+        let told = members(&mut Summary::default(), &threads, Time(0));
+        let told: Vec<_> =
+            told.iter().map(|member| (&*member.member.0, member.requests, member.in_flight)).collect();
+        assert_eq!(told, [("a", 1, 0), ("b", 5, 2)]);
+    }
+
+    #[test]
+    fn the_first_requests_of_a_member_have_a_rate() {
+        let mut summary = Summary::default();
+        assert!(members(&mut summary, &[thread(Vec::new())], Time(1_000)).is_empty());
+        let first = members(&mut summary, &[thread(vec![counts("a", 10, 0)])], Time(2_000));
+        assert_eq!(first[0].requests_per_second, 10.0);
+        // What a router has counted before anybody asked says nothing of how fast.
+        let late = members(&mut Summary::default(), &[thread(vec![counts("a", 10, 0)])], Time(2_000));
+        assert_eq!(late[0].requests_per_second, 0.0);
     }
 }

@@ -16,8 +16,10 @@ use logic::http::refusal::Refusal;
 use logic::http::request::{CertificateHeader, Forwarding, HeadChanges, HeadLimits, RequestHead, parse};
 use logic::http::response::Asked;
 use logic::http::{HeaderSpace, PrivateHeaders};
+use logic::pace;
 use logic::plugin_cfg;
 use logic::retry::{self, Failure, Fault, Verdict};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::router::RouterSettings;
 
@@ -48,6 +50,8 @@ pub struct Request {
     /// When its head was complete, and when its whole time is up: microseconds of the thread's clock.
     pub started_us: u64,
     pub deadline_us: u64,
+    /// Since when its body is waited for; None where it may come as slowly as it likes.
+    pub body_since_us: Option<u64>,
     /// Attempts that ended because the member was silent.
     pub silences: u8,
 }
@@ -255,6 +259,7 @@ impl Arrived<'_, '_, '_> {
         let mut buffer = core.take_buffer();
         let add = Forwarding {
             client: &caller.origin.address,
+            server: SocketAddr::new(caller.origin.server, caller.origin.port),
             is_trusted: caller.origin.is_trusted,
             scheme: self.scheme(),
             via: VIA,
@@ -292,6 +297,7 @@ impl Arrived<'_, '_, '_> {
             body_bytes: self.body_bytes,
             started_us,
             deadline_us: deadline(started_us, settings.timeouts.request_ms),
+            body_since_us: Some(started_us),
             silences: 0,
         })
     }
@@ -426,7 +432,7 @@ impl Request {
             None => retry::may_retry(failure, attempts_max),
             Some(rules) => {
                 let has_body = self.body_bytes > 0;
-                plugin_cfg::retry::may_retry(rules, failure, has_body, u32::from(self.silences), attempts_max)
+                plugin_cfg::retry::may_retry(rules, failure, has_body, attempts_max)
             }
         }
     }
@@ -456,6 +462,17 @@ impl Request {
         let mut space = HeaderSpace::new();
         let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
         matches!(parse(&self.buffer[..self.head_length], &mut space, limits), Ok(Some(head)) if wants_json(&head))
+    }
+
+    /// Whether its body came so slowly that it is given up. Asked when its time is over; a call gets all the time.
+    pub fn is_too_slow(&mut self) -> bool {
+        let mut space = HeaderSpace::new();
+        let limits = HeadLimits { size_max_bytes: usize::MAX, header_count_max: logic::http::HEADERS_MAX };
+        let head = parse(&self.buffer[..self.head_length], &mut space, limits);
+        if matches!(head, Ok(Some(head)) if pace::may_dribble(head.header("content-type"))) {
+            self.body_since_us = None;
+        }
+        self.body_since_us.is_some()
     }
 
     /// Method and target, as the client sent them.

@@ -18,7 +18,6 @@ use super::queue;
 use super::reply::State;
 use super::request::{Admission, Refused, Request, admit};
 use super::streams::{Stream, poll_read};
-use super::tunnel;
 use super::waits::{Signal, Ticket};
 use logic::retry::{Failure, Fault, Phase, Place, Refusal, Side, Verdict};
 use std::rc::Rc;
@@ -107,11 +106,8 @@ impl Session {
         let result = self.carry(&mut request, &mut exchange).await;
         let next = match self.settle(&request, result, exchange.take()) {
             After::Next(next) => next,
-            After::Tunnel(connection) => {
-                // A conversation like any other: who drains its member waits for it.
-                let _in_flight = Box::new(InFlight::begin(&self.client.core, &request.member));
-                let manner = request.member.manner.get();
-                Box::pin(tunnel::run(self, *connection, manner)).await;
+            After::Tunnel(switched) => {
+                Box::pin(self.tunnel(&request, *switched)).await;
                 Next::Close
             }
             After::Failed(failed) => Box::pin(self.fail(&request, *failed)).await,
@@ -125,7 +121,7 @@ impl Session {
     async fn wait_for_room(&mut self, request: &mut Request) -> Option<Next> {
         match queue::wait(self, request).await {
             Ok(()) => None,
-            Err(refused) => Some(self.refuse(refused).await),
+            Err(refused) => Some(self.refuse_waiting(request, refused).await),
         }
     }
 
@@ -198,6 +194,8 @@ impl Session {
     /// Attempts until one comes to its end or none may follow.
     async fn carry(&mut self, request: &mut Request, exchange: &mut Option<Exchange>) -> Result<(), Failed> {
         let mut in_flight = InFlight::begin(&self.client.core, &request.member);
+        // While it waited for room, nobody took its body.
+        request.body_since_us = Some(self.ticket.now_us());
         let mut tried: Vec<Rc<Member>> = Vec::new();
         let mut told = None;
         let mut may_reuse = true;
@@ -242,6 +240,7 @@ impl Session {
         let attempts_max = self.client.core.settings.borrow().retry.attempts_max;
         let is_silence = failure.fault == Fault::MemberTimeout;
         request.silences = request.silences.saturating_add(u8::from(is_silence));
+        failure.silences = u32::from(request.silences);
         let verdict = match request.may_retry(failure, attempts_max) {
             Verdict::Retry { place: Place::SameMember } if request.cluster.keeps(&request.member) => {
                 return Verdict::Retry { place: Place::SameMember };
@@ -347,6 +346,8 @@ impl Session {
             if exchange.upload.waits_for_leave() {
                 deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
             }
+            let body_due_us = exchange.body_due_us(&self.client, request);
+            deadline = deadline.min(body_due_us);
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
@@ -360,8 +361,13 @@ impl Session {
                 Err(Signal::Deadline) if deadline == request.deadline_us => {
                     return Err(Fault::DeadlinePassed);
                 }
+                Err(Signal::Deadline) if deadline == body_due_us => {
+                    if request.is_too_slow() {
+                        return Err(Fault::RequestTimeout);
+                    }
+                }
                 Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
-                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberTimeout),
+                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberLost),
             }
         }
     }
@@ -439,6 +445,7 @@ fn unwritten(fault: Fault, phase: Phase, request: &Request, is_connection_reused
         is_body_replayable: request.is_replayable,
         is_connection_reused,
         attempts: 1,
+        silences: 0,
     };
     Failed { failure, is_cut_off: false, looks_complete: false }
 }

@@ -4,12 +4,12 @@ use super::access_log::AccessLogHandle;
 use super::actions::ActionTable;
 use super::gate::Gate;
 use super::vault::TlsTable;
+use super::views::ByCluster;
 use logic::route::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::id::ClusterName;
 use wire::router::RouterSettings;
-use wire::view::View;
 
 #[derive(Debug)]
 pub struct Table {
@@ -18,7 +18,7 @@ pub struct Table {
     pub actions: Arc<ActionTable>,
     pub access_log: Option<AccessLogHandle>,
     pub tls: Arc<TlsTable>,
-    pub views: BTreeMap<ClusterName, Arc<View>>,
+    pub views: Arc<ByCluster>,
     /// Of the clusters whose members have `requests_max`.
     pub gates: BTreeMap<ClusterName, Arc<Gate>>,
 }

@@ -35,12 +35,18 @@ impl Slices {
 /// Takes a table over. Requests under way keep the member that they have, unless it is lost.
 pub async fn take_over(core: &Rc<Core>, table: &Arc<Table>) {
     let mut slices = Slices::begin();
-    for (name, view) in &table.views {
-        core.take_view(name, view, table);
-        slices.pause().await;
+    let has_its_views = core.has_views_of(table);
+    if !has_its_views {
+        for (name, view) in &*table.views {
+            core.take_view(name, view, table);
+            slices.pause().await;
+        }
     }
     core.apply(table);
     slices.pause().await;
+    if has_its_views {
+        return core.report_now.notify_one();
+    }
     let is_unknown = |name: &_| !table.views.contains_key(name);
     let unknown: Vec<_> = core.clusters.borrow().keys().filter(|name| is_unknown(name)).cloned().collect();
     for name in unknown {

@@ -204,6 +204,7 @@ fn a_listen_address_that_is_taken_leaves_the_old_one() {
 #[test]
 fn an_upgrade_becomes_a_tunnel_and_ends_one_way_at_a_time() {
     let stage = Stage::new();
+    let log = stage::log_json(&stage, "tunnel");
     stage.member("a", 1, |mut caller| {
         let head = stage::read_head(&mut caller).expect("a head");
         assert!(head.contains("Upgrade: websocket") && head.contains("Connection: upgrade"), "{head}");
@@ -226,6 +227,14 @@ fn an_upgrade_becomes_a_tunnel_and_ends_one_way_at_a_time() {
     let mut rest = String::new();
     client.read_to_string(&mut rest).expect("an end");
     assert_eq!(rest, "hicba");
+    // One line, now that it is over, with what went through.
+    let lines = stage::wait_for_lines(&log, 1);
+    let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+    let number = |name: &str| line[name].as_u64().expect("a number");
+    assert_eq!((number("status"), number("body_bytes")), (101, 5));
+    assert!(number("bytes_in") >= request.len() as u64 + 3, "{line}");
+    stage.wait_for_report(|report| report.totals.bytes_out == number("bytes_out"));
+    std::fs::remove_file(&log).expect("ours");
 }
 
 #[test]
@@ -363,6 +372,70 @@ fn what_takes_too_long_ends() {
     let mut stuck = stage.connect();
     stuck.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").expect("the router reads");
     assert!(read_answer(&mut stuck).starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_body_that_dribbles_ends_and_a_call_that_does_goes_on() {
+    let stage = Stage::with(|settings| settings.timeouts.body_ms = 300);
+    stage.member("a", 1, named("a"));
+    let dribble = |head: &str| {
+        let mut client = stage.connect();
+        client.write_all(head.as_bytes()).expect("the router reads");
+        let mut sender = client.try_clone().expect("a second handle");
+        let sending = std::thread::spawn(move || {
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(50));
+                if sender.write_all(b"x").is_err() {
+                    break;
+                }
+            }
+        });
+        let answer = read_answer(&mut client);
+        sending.join().expect("it only sends");
+        answer
+    };
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n";
+    assert!(dribble(&format!("{head}\r\n")).starts_with("HTTP/1.1 408 "));
+    assert!(dribble(&format!("{head}Content-Type: application/grpc\r\n\r\n")).starts_with("HTTP/1.1 200 "));
+    stage.change_settings(|settings| settings.timeouts.body_ms = 0);
+    assert!(dribble(&format!("{head}\r\n")).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_request_waits_in_vain_for_two_members_and_no_more() {
+    let stage = Stage::with(|settings| settings.timeouts.response_ms = 500);
+    let seen: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| {
+            stage.member(name, 1, |mut caller| {
+                let mut all = Vec::new();
+                caller.read_to_end(&mut all).expect("an end");
+            })
+        })
+        .into();
+    let mut client = stage.connect();
+    let start = Instant::now();
+    client.write_all(get("/").as_bytes()).expect("the router reads");
+    assert!(read_answer(&mut client).starts_with("HTTP/1.1 504 "));
+    assert!(start.elapsed() >= Duration::from_millis(1_000), "a second member was asked");
+    assert_eq!(seen.iter().map(stage::Seen::count).sum::<u64>(), 2);
+}
+
+#[test]
+fn an_old_client_without_host_is_given_to_another_member_too() {
+    let stage = Stage::new();
+    // Closes behind its request.
+    stage.member("closes", 1000, |mut caller| drop(stage::read_head(&mut caller)));
+    stage.member("works", 1, |mut caller| {
+        let head = stage::read_head(&mut caller).expect("a head");
+        let host = head.lines().find(|line| line.starts_with("Host: ")).unwrap_or_default();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{host}", host.len());
+        caller.write_all(answer.as_bytes()).expect("the router reads");
+    });
+    let mut client = stage.connect();
+    let address = client.peer_addr().expect("connected");
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("the router reads");
+    let answer = read_answer(&mut client);
+    assert!(answer.ends_with(&format!("Host: {address}")), "{answer}");
 }
 
 #[test]

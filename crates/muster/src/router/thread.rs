@@ -112,6 +112,8 @@ async fn run(start: ThreadStart, lot: Lot) {
             Some(Order::HandOver) => {
                 stop_accepting(&mut listening, &mut accepting).await;
                 core.is_stopping.set(true);
+                // They can be told at once, whereas others learn it from their next answer.
+                core.companies.send_all_away();
             }
             Some(Order::Stop) | None => break,
         }
@@ -237,11 +239,6 @@ async fn report_for_ever(core: Rc<Core>, slot: Arc<ReportSlot>, reported: Arc<No
         let began = Instant::now();
         ticks += u32::from(is_tick);
         core.waits.refresh();
-        let pool_idle_ms = core.settings.borrow().timeouts.pool_idle_ms;
-        core.clusters.borrow().values().for_each(|cluster| {
-            let members = cluster.members.borrow();
-            members.iter().for_each(|member| member.close_old_idle(core.now(), pool_idle_ms));
-        });
         let report = of_thread(&core, is_tick && ticks.is_multiple_of(5)).await;
         *slot.latest.lock().expect("nobody panics while holding it") = Arc::new(report);
         reported.notify_one();

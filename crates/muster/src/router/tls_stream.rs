@@ -281,6 +281,13 @@ impl TlsStream {
         }
     }
 
+    /// Reads from the socket without a look at what it is, to be thrown away.
+    pub fn poll_discard(&mut self, scratch: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
     pub fn holds_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }

@@ -103,11 +103,11 @@ impl Way {
 }
 
 /// Runs the tunnel between the session's client and `member` to its end.
-pub async fn run(session: &mut Session, mut member: Stream, manner: Manner) {
+pub async fn run(session: &mut Session, mut member: Stream, manner: Manner) -> Carried {
     // What the client said ahead of the switch belongs to the new protocol.
     let early = std::mem::take(&mut session.client.surplus);
     let Session { ticket, client } = session;
-    carry(&client.core, ticket, &mut client.stream, &mut member, &early, manner).await;
+    carry(&client.core, ticket, &mut client.stream, &mut member, &early, manner).await
 }
 
 /// Carries bytes until the end; `early` came from the client before.

@@ -95,9 +95,11 @@ impl<T> Held<T> {
         self.stamps = stamps;
         match read() {
             Ok(fresh) => {
-                self.good = Some(fresh);
+                let was_in_use = self.good.replace(fresh).is_some();
                 if self.problem.take().is_some() {
                     tracing::info!(files = files.join(", "), "TLS files are right again");
+                } else if was_in_use {
+                    tracing::info!(files = files.join(", "), "changed TLS files are in use");
                 }
                 true
             }

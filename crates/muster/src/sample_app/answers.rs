@@ -3,7 +3,7 @@
 //! | address | answer |
 //! | --- | --- |
 //! | `/` | the member, and how many requests this session made (cookie `JSESSIONID`) |
-//! | `/healthz` | `ok` |
+//! | `/healthz`, `/health` | `ok` |
 //! | `/slow?ms=N` | after N milliseconds (at most 600,000) |
 //! | `/bytes/N` | N bytes, streamed |
 //! | `/echo` | the request as it was received: text is streamed; as JSON a body up to 1 MiB |
@@ -63,7 +63,7 @@ impl Application {
             echo(&head, body).await?
         } else if path == "/" {
             self.greet(&head)
-        } else if path == "/healthz" {
+        } else if path == "/healthz" || path == "/health" {
             say(&head, StatusCode::OK, "ok\n", json!({ "ok": true }))
         } else if path == "/slow" {
             self.slow(&head).await

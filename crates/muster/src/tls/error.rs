@@ -12,7 +12,7 @@ pub enum TlsError {
     Damaged { path: String, why: String },
     #[error("the key in {key} does not belong to the certificate in {certificate}")]
     OtherKey { certificate: String, key: String },
-    #[error("the certificate in {path} expired {days} days ago")]
+    #[error("the certificate in {path} expired {}", ago(*days))]
     Expired { path: String, days: i64 },
     #[error("the certificate in {path} is not valid yet")]
     NotYetValid { path: String },
@@ -46,5 +46,14 @@ impl TlsError {
             TlsError::OtherKey { .. } => error_code::KEY_OF_ANOTHER_CERTIFICATE,
             TlsError::Expired { .. } | TlsError::NotYetValid { .. } => error_code::CERTIFICATE_NOT_VALID_NOW,
         }
+    }
+}
+
+/// How long a whole number of days is.
+fn ago(days: i64) -> String {
+    match days {
+        ..1 => "less than a day ago".into(),
+        1 => "a day ago".into(),
+        days => format!("{days} days ago"),
     }
 }

@@ -94,6 +94,8 @@ fn a_certificate_whose_time_is_over_is_noticed() {
     let trouble = time_trouble(&pair.certificate, over_s + 3 * 86_400).expect("it is over");
     assert_eq!(trouble.code().0, "M1032");
     assert!(trouble.to_string().ends_with("expired 3 days ago"), "{trouble}");
+    let fresh = time_trouble(&pair.certificate, over_s).expect("it is just over");
+    assert!(fresh.to_string().ends_with("expired less than a day ago"), "{fresh}");
     let early = time_trouble(&pair.certificate, 1_577_836_799).expect("it is too early");
     assert!(early.to_string().ends_with("is not valid yet"), "{early}");
 }

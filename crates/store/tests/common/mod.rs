@@ -1,4 +1,10 @@
-//! A directory for one test, removed when it ends.
+//! What several test programs share; here: a directory for one test, removed when it ends.
+
+#![allow(dead_code)] // Not every test program uses everything.
+
+pub mod relay;
+pub mod servers;
+pub mod stories;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +24,6 @@ impl Scratch {
         self.0.join("store.sqlite")
     }
 
-    #[allow(dead_code)] // Not every test file looks beside the store.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -4,7 +4,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::process;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 21] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -41,6 +41,11 @@ const PACKAGES: [Package; 16] = [
     Package { name: "openssl", program: "openssl", reason: "a TLS client that shows what it gets" },
     Package { name: "testssl.sh", program: "testssl", reason: "looks for weaknesses of TLS" },
     Package { name: "valgrind", program: "valgrind", reason: "counts instructions per request" },
+    Package { name: "postgresql-15", program: "postgres", reason: "a server of the store" },
+    Package { name: "postgresql-client-15", program: "psql", reason: "reads the store as an operator does" },
+    Package { name: "util-linux", program: "setpriv", reason: "PostgreSQL refuses to run as root" },
+    Package { name: "etcd-server", program: "etcd", reason: "a server of the store" },
+    Package { name: "etcd-client", program: "etcdctl", reason: "reads the store as an operator does" },
     Package { name: "chromium", program: "chromium", reason: "looks at the console as a person does" },
     Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },
 ];
@@ -66,7 +71,14 @@ pub fn install(log: &Path) -> Outcome<String> {
 }
 
 fn missing() -> Vec<&'static Package> {
-    PACKAGES.iter().filter(|package| process::find_program(package.program).is_none()).collect()
+    PACKAGES.iter().filter(|package| find_program(package.program).is_none()).collect()
+}
+
+/// On the path, or where Debian keeps the programs of PostgreSQL, one directory for each version.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut files = versions.map(|version| version.path().join("bin").join(name));
+    process::find_program(name).or_else(|| files.find(|file| file.is_file()))
 }
 
 fn wanted(missing: &[&Package]) -> String {

@@ -39,6 +39,8 @@ struct Resolve {
 #[derive(Debug, Deserialize)]
 struct Node {
     id: String,
+    #[serde(default)]
+    dependencies: Vec<String>,
 }
 
 /// What `deny.toml` says.
@@ -46,6 +48,8 @@ struct Node {
 struct Rules {
     licences: BTreeSet<String>,
     banned: BTreeMap<String, String>,
+    /// Banned, but borne beneath these crates, as cargo-deny has it.
+    wrappers: BTreeMap<String, BTreeSet<String>>,
     /// `name@version` with the reason why a second version is borne.
     skipped: BTreeMap<String, String>,
 }
@@ -76,7 +80,9 @@ pub fn judge(metadata: &Metadata, deny: &str) -> Outcome<Vec<Finding>> {
             findings
                 .push(finding(format!("`{}` has licence `{licence}`, which is not allowed", package.name)));
         }
-        if let Some(reason) = rules.banned.get(&package.name) {
+        if let Some(reason) = rules.banned.get(&package.name)
+            && !is_wrapped(metadata, package, &rules)
+        {
             findings.push(finding(format!("`{}` is banned: {reason}", package.name)));
         }
         if package.source.as_deref().is_some_and(|source| source != REGISTRY) {
@@ -99,6 +105,14 @@ pub fn judge(metadata: &Metadata, deny: &str) -> Outcome<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Whether only those link a banned crate who may.
+fn is_wrapped(metadata: &Metadata, package: &Package, rules: &Rules) -> bool {
+    let Some(wrappers) = rules.wrappers.get(&package.name) else { return false };
+    let users = metadata.resolve.nodes.iter().filter(|node| node.dependencies.contains(&package.id));
+    let name_of = |id: &String| metadata.packages.iter().find(|package| package.id == *id).map(|it| &it.name);
+    users.map(|node| name_of(&node.id)).all(|name| name.is_some_and(|name| wrappers.contains(name)))
+}
+
 fn rules(deny: &str) -> Outcome<Rules> {
     let document = Document::parse(deny).doing("read deny.toml")?;
     let table = |name: &str| {
@@ -109,8 +123,18 @@ fn rules(deny: &str) -> Outcome<Rules> {
     if bans.get("multiple-versions").and_then(|item| item.as_str()) != Some("deny") {
         return Err(Failure(format!("{FILE}: multiple-versions must be \"deny\"")));
     }
-    let rules = Rules { licences, banned: reasoned(bans, "deny")?, skipped: reasoned(bans, "skip")? };
-    Ok(rules)
+    let (banned, skipped) = (reasoned(bans, "deny")?, reasoned(bans, "skip")?);
+    Ok(Rules { licences, banned, wrappers: wrappers(bans), skipped })
+}
+
+fn wrappers(bans: &Table) -> BTreeMap<String, BTreeSet<String>> {
+    let entries = bans.get("deny").and_then(|item| item.as_array()).into_iter().flatten();
+    let wrapped = entries.filter_map(|value| {
+        let entry = value.as_inline_table()?;
+        let names = entry.get("wrappers")?.as_array()?.iter().filter_map(|name| name.as_str());
+        Some((entry.get("crate")?.as_str()?.to_owned(), names.map(str::to_owned).collect()))
+    });
+    wrapped.collect()
 }
 
 fn strings(table: &Table, key: &str) -> BTreeSet<String> {

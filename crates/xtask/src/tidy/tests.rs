@@ -344,6 +344,24 @@ fn linked_crates_obey_deny_toml() {
 }
 
 #[test]
+fn banned_crate_is_borne_beneath_its_wrapper_alone() {
+    let registry = "registry+https://github.com/rust-lang/crates.io-index";
+    let package = |name: &str| serde_json::json!({ "id": name, "name": name, "version": "1", "license": "MIT", "source": registry });
+    let findings = |users: &[&str]| {
+        let nodes = users.iter().map(|user| serde_json::json!({ "id": user, "dependencies": ["bad"] }));
+        let nodes: Vec<_> = nodes.collect();
+        let whole = serde_json::json!({ "packages": [package("bad"), package("driver"), package("other")],
+            "resolve": { "nodes": nodes } });
+        let metadata = serde_json::from_value(whole).expect("the shape of cargo's metadata");
+        let deny = "[licenses]\nallow = [\"MIT\"]\n[bans]\nmultiple-versions = \"deny\"\n\
+            deny = [{ crate = \"bad\", wrappers = [\"driver\"], reason = \"why\" }]\n";
+        dependencies::judge(&metadata, deny).expect("rules are well formed").len()
+    };
+    assert_eq!(findings(&["driver"]), 0);
+    assert_eq!(findings(&["driver", "other"]), 1);
+}
+
+#[test]
 fn an_entry_of_deny_toml_needs_a_reason() {
     let metadata = serde_json::json!({ "packages": [], "resolve": { "nodes": [] } });
     let metadata = serde_json::from_value(metadata).expect("the shape of cargo's metadata");

@@ -342,6 +342,7 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         timeouts: Timeouts {
             connect_ms: 1,
             head_ms: 1,
+            body_ms: 1,
             idle_ms: 1,
             response_ms: 1,
             request_ms: 1,

@@ -3,10 +3,12 @@
 use super::*;
 use crate::http::{HeaderSpace, PrivateTls};
 use expect_test::{Expect, expect};
+use std::net::{IpAddr, Ipv4Addr};
 
 const LIMITS: HeadLimits = HeadLimits { size_max_bytes: 32 << 10, header_count_max: 100 };
 const ADD: Forwarding<'_> = Forwarding {
     client: "1.2.3.4",
+    server: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 8080),
     is_trusted: false,
     scheme: "http",
     via: "muster",
@@ -254,6 +256,19 @@ fn a_head_in_pieces_is_waited_for() {
         let head = parse(&bytes[..end], &mut space, LIMITS).expect("never refused");
         assert_eq!(head.map(|head| head.length), (end >= whole).then_some(whole), "at {end}");
     }
+}
+
+#[test]
+fn an_old_client_without_host_gets_the_address_that_it_came_to() {
+    let written = head_of(b"GET /a HTTP/1.0\r\n\r\n", &ADD);
+    assert!(written.starts_with("GET /a HTTP/1.1\r\nHost: 192.0.2.1:8080\r\nX-Forwarded-For:"), "{written}");
+    assert!(!written.contains("X-Forwarded-Host") && !written.contains("host="), "it named none: {written}");
+    let mut space = HeaderSpace::new();
+    let again = parse(written.as_bytes(), &mut space, LIMITS).expect("it can be read again").expect("whole");
+    assert_eq!(again.host, b"192.0.2.1:8080");
+    let server = SocketAddr::new("2001:db8::1".parse().expect("an address"), 80);
+    let written = head_of(b"GET /a HTTP/1.0\r\n\r\n", &Forwarding { server, ..ADD });
+    assert!(written.contains("\r\nHost: [2001:db8::1]:80\r\n"), "{written}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Findings, Severity};
 use crate::plugin_cfg::graph::Graph;
 use crate::plugin_cfg::matching::{HostPattern, UriPattern};
-use crate::plugin_cfg::model::{Config, Route};
+use crate::plugin_cfg::model::{Config, Names, Route};
 use crate::plugin_cfg::xml::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,8 +11,9 @@ use std::net::IpAddr;
 pub fn check(config: &Config, findings: &mut Findings) {
     check_twice(config, findings);
     check_patterns(config, findings);
+    let names = config.names();
     for route in &config.routes {
-        check_references(config, route, findings);
+        check_references(&names, route, findings);
     }
     check_use(config, findings);
     check_reach(config, findings);
@@ -80,7 +81,7 @@ fn check_patterns(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_references(config: &Config, route: &Route, findings: &mut Findings) {
+fn check_references(names: &Names<'_>, route: &Route, findings: &mut Findings) {
     let mut missing = |kind: &str, name: &str, is_there: bool| {
         if !is_there && !name.is_empty() {
             let what = format!("the Route names {kind} {name}, which is not defined");
@@ -88,12 +89,16 @@ fn check_references(config: &Config, route: &Route, findings: &mut Findings) {
             findings.add(Severity::Error, "route-reference", route.place, what, advice);
         }
     };
-    missing("ServerCluster", &route.server_cluster, config.cluster(&route.server_cluster).is_some());
+    missing(
+        "ServerCluster",
+        &route.server_cluster,
+        names.clusters.contains_key(route.server_cluster.as_str()),
+    );
     if let Some(name) = &route.uri_group {
-        missing("UriGroup", name, config.uri_group(name).is_some());
+        missing("UriGroup", name, names.uri_groups.contains_key(name.as_str()));
     }
     if let Some(name) = &route.virtual_host_group {
-        missing("VirtualHostGroup", name, config.virtual_host_group(name).is_some());
+        missing("VirtualHostGroup", name, names.host_groups.contains_key(name.as_str()));
     }
 }
 
@@ -133,15 +138,17 @@ fn check_reach(config: &Config, findings: &mut Findings) {
             return;
         }
     };
+    let names = config.names();
     for (index, route) in config.routes.iter().enumerate() {
-        let is_whole = config.cluster(&route.server_cluster).is_some()
+        let is_whole = names.clusters.contains_key(route.server_cluster.as_str())
             && route.uri_group.as_ref().is_none_or(|name| {
-                config
-                    .uri_group(name)
+                names
+                    .uri_groups
+                    .get(name.as_str())
                     .is_some_and(|group| group.uris.iter().any(|uri| UriPattern::parse(&uri.name).is_some()))
             })
             && route.virtual_host_group.as_ref().is_none_or(|name| {
-                config.virtual_host_group(name).is_some_and(|group| {
+                names.host_groups.get(name.as_str()).is_some_and(|group| {
                     group.hosts.iter().any(|host| HostPattern::parse(&host.name).is_some())
                 })
             });

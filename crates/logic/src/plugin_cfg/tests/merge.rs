@@ -213,3 +213,28 @@ proptest! {
         prop_assert!(diff(&made, &document).expect("small").is_empty());
     }
 }
+
+/// On one line each, as some tools write them. Looking each name up in a list, or counting columns from the line's start,
+/// would take minutes.
+#[test]
+fn ten_thousand_clusters_are_read_merged_and_compared() {
+    let large = |name: &str| {
+        let mut text =
+            String::from("<Config><VirtualHostGroup Name='h'><VirtualHost Name='*:80'/></VirtualHostGroup>");
+        for number in 0..10_000 {
+            let shared = if number % 2 == 0 { "both" } else { name };
+            text += &format!(
+                "<ServerCluster Name='c{number}'><Server Name='s' CloneID='{name}{number}'><Transport Hostname='{name}' \
+                 Port='80'/></Server></ServerCluster><UriGroup Name='u{number}'><Uri Name='/{shared}/{number}/*'/></UriGroup>\
+                 <Route ServerCluster='c{number}' UriGroup='u{number}' VirtualHostGroup='h'/>"
+            );
+        }
+        read((text + "</Config>").as_bytes()).expect("right")
+    };
+    let (a, b) = (large("a"), large("b"));
+    let inputs = [Input { label: "a", document: &a }, Input { label: "b", document: &b }];
+    let merged = merge(&inputs).expect("they can be merged");
+    assert_eq!(merged.file.root.all("ServerCluster").count(), 15_000);
+    assert!(!diff(&a, &b).expect("they can be compared").routes.is_empty());
+    check(&a);
+}

@@ -24,6 +24,7 @@ fn router(name: &str, node: &str, listen: &str, routes: Vec<RouteSettings>) -> R
         timeouts: Timeouts {
             connect_ms: 5_000,
             head_ms: 1,
+            body_ms: 1,
             idle_ms: 1,
             response_ms: 60_000,
             request_ms: 0,

@@ -38,8 +38,19 @@ fn verdict_on(answer: &'static [u8]) -> ProbeAnswer {
 fn why(answer: ProbeAnswer) -> String {
     match answer {
         ProbeAnswer::Good => "good".into(),
-        ProbeAnswer::Bad { why } => why,
+        ProbeAnswer::Bad { why } | ProbeAnswer::Unasked { why } => why,
     }
+}
+
+#[test]
+fn what_we_lack_ourselves_is_not_held_against_the_member() {
+    let address = "127.0.0.1:1".parse().expect("an address");
+    let verdict = |errno: rustix::io::Errno| {
+        verdict(Trouble::Connect { address, source: std::io::Error::from_raw_os_error(errno.raw_os_error()) })
+    };
+    let ours = verdict(rustix::io::Errno::MFILE);
+    assert!(matches!(&ours, ProbeAnswer::Unasked { why } if why.contains("Too many open files")), "{ours:?}");
+    assert!(matches!(verdict(rustix::io::Errno::CONNREFUSED), ProbeAnswer::Bad { .. }));
 }
 
 #[test]

@@ -88,6 +88,30 @@ impl Goal {
         Progress::Going(format!("{reached} of {}: {step}", self.targets.len()))
     }
 
+    /// Why a restart does not go on under a manager that has begun since: those whose turn had not come serve as
+    /// before, and nobody remembers that they were to be restarted.
+    pub fn was_forgotten(&self, cluster: &ClusterStatus) -> Option<String> {
+        if self.act != Act::Restart || cluster.operation.is_some() {
+            return None;
+        }
+        let mut left = 0;
+        for before in &self.targets {
+            let member = cluster.members.iter().find(|member| member.member == before.name)?;
+            match self.standing(member, before) {
+                Standing::Reached => {}
+                Standing::OnTheWay if member.state == RunState::Up => left += 1,
+                Standing::OnTheWay | Standing::Missed => return None,
+            }
+        }
+        let all = self.targets.len();
+        (left > 0).then(|| {
+            let done = all - left;
+            format!(
+                "the manager was replaced meanwhile and restarts no more: {done} of {all} done; ask again"
+            )
+        })
+    }
+
     fn standing(&self, member: &MemberStatus, before: &Before) -> Standing {
         let is_changed = member.since_ms != before.since_ms;
         let is_new_process = process_id(member).is_some_and(|id| before.process_id != Some(id));

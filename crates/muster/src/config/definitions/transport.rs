@@ -48,7 +48,8 @@ pub const LISTENER: &[Definition] = &[
         Kind::Text(Form::AbsolutePath),
         Preset::Else("none: clients are asked for no certificate"),
         "\"/etc/muster/clients-ca.pem\"",
-        "PEM file of the authorities whose client certificates are believed.",
+        "PEM file of the authorities whose client certificates are believed. Certificates of X.509 version 1, and those of \
+         an authority used as a client's own, are refused.",
     ),
     key(
         "client_required",

@@ -84,6 +84,7 @@ fn smallest_file_gets_every_default() {
                     timeouts: Timeouts {
                         connect_ms: 5000,
                         head_ms: 10000,
+                        body_ms: 60000,
                         idle_ms: 75000,
                         response_ms: 60000,
                         request_ms: 0,

@@ -1027,3 +1027,22 @@ fn patterns_of_the_access_log() {
               allowed: text with fields like {client} and {status}; see the list of fields"#]],
     );
 }
+
+#[test]
+fn two_routers_of_a_node_that_write_one_plugin_cfg() {
+    let router = |name: &str, port: u16, more: &str| {
+        format!(
+            "[routers.{name}]\nlisten = [\"0.0.0.0:{port}\"]\n[routers.{name}.plugin_cfg]\npath = \"/var/lib/p.xml\"\n{more}"
+        )
+    };
+    let both = |more: &str| format!("{}{}", router("one", 81, ""), router("two", 82, more));
+    parse(&format!("{BASE}{}", both("scope = \"none\"\n"))).expect("the second one writes nothing");
+    check_added(
+        &both(""),
+        expect![[r#"
+        muster.toml:16:8: M1005: the file /var/lib/p.xml on node `local` is already taken by `routers.one.plugin_cfg.path` in line 12
+          key:     routers.two.plugin_cfg.path
+          value:   "/var/lib/p.xml"
+          allowed: each router of a node writes a plugin-cfg.xml of its own"#]],
+    );
+}

@@ -10,18 +10,15 @@ use crate::router::handover::{Follower, Held, Offer, Request, Taken};
 use crate::router::kept::Kept;
 use crate::router::listen;
 use crate::router::thread::Order;
+use crate::router::views::Views;
 use logic::time::Time;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wire::id::ClusterName;
 use wire::link::Role;
 use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals};
-use wire::view::View;
 
 /// For how long sessions that only the predecessor has seen are counted: as long as any other (`logic::sessions`).
 const SESSIONS_COUNT_MS: u64 = 300_000;
@@ -50,11 +47,20 @@ impl Handover {
             let Some(old) = before.clusters.iter().find(|old| old.cluster == cluster.cluster) else {
                 continue;
             };
-            for member in &mut cluster.members {
-                if let Some(old) = old.members.iter().find(|old| old.member == member.member) {
-                    add_member(member, old, counts_sessions);
+            // A report has them in the order of their names, but only those that have had a request.
+            let mut others = Vec::new();
+            for old in &old.members {
+                match cluster.members.binary_search_by(|member| member.member.cmp(&old.member)) {
+                    Ok(place) => add_member(&mut cluster.members[place], old, counts_sessions),
+                    Err(_) => {
+                        let mut member =
+                            MemberTraffic { member: old.member.clone(), ..MemberTraffic::default() };
+                        add_member(&mut member, old, counts_sessions);
+                        others.push(member);
+                    }
                 }
             }
+            cluster.members.append(&mut others);
         }
     }
 
@@ -156,7 +162,7 @@ impl Control {
             }
             Request::Follow { kept } => {
                 self.state.settings = kept.settings.or(self.state.settings.take());
-                self.views = by_cluster(kept.views);
+                self.views = Views::new(kept.views);
                 self.publish().await;
             }
             Request::PredecessorCounts { report } => {
@@ -169,7 +175,7 @@ impl Control {
     }
 
     fn offer(&self) -> io::Result<Offer> {
-        let views = self.views.values().cloned().collect();
+        let views = self.views.all().values().cloned().collect();
         let copy = |held: &Held| {
             let listeners = held.listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
             Ok(Held { asked: held.asked, got: held.got, listeners })
@@ -268,6 +274,46 @@ impl Control {
     }
 }
 
-fn by_cluster(views: Vec<Arc<View>>) -> BTreeMap<ClusterName, Arc<View>> {
-    views.into_iter().map(|view| (view.cluster.clone(), view)).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(members: &[(&str, u64)]) -> RouterReport {
+        let member = |(name, in_flight): &(&str, u64)| MemberTraffic {
+            member: (*name).into(),
+            in_flight: *in_flight,
+            ..MemberTraffic::default()
+        };
+        let cluster = ClusterTraffic {
+            cluster: "shop".into(),
+            applied: wire::id::Epoch::default(),
+            members: members.iter().map(member).collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        };
+        RouterReport {
+            router: "front".into(),
+            listening: Vec::new(),
+            problems: Vec::new(),
+            connections: 0,
+            clusters: vec![cluster],
+            routes: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Whoever waits for a member's last request hears of those that only the predecessor has.
+    #[test]
+    fn what_only_the_predecessor_has_under_way_is_told_too() {
+        let before = report(&[("c", 3), ("b", 2), ("a", 1)]);
+        let handover = Handover { predecessor: Some((before, Time(0))), ..Handover::default() };
+        let mut told = report(&[("b", 5)]);
+        handover.add_predecessor(&mut told, Time(1));
+        let mut told: Vec<_> =
+            told.clusters[0].members.iter().map(|member| (&*member.member.0, member.in_flight)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [("a", 1), ("b", 7), ("c", 3)]);
+    }
 }

@@ -1,12 +1,10 @@
-//! The bytes below one HTTP/2 connection: read ahead, watched, and written in few pieces.
+//! The bytes below one HTTP/2 connection to a member, written in few pieces.
 //!
 //! Frames that are written together leave together: the h2 crate flushes after each large one, so its flush does
-//! nothing and `poll_send` is called when it has written all. A client that has spent its credit is read no further.
+//! nothing and `poll_send` is called when it has written all.
 
 use crate::router::streams::Stream;
 use crate::router::waits::Waits;
-use logic::http2::Conduct;
-use logic::time::Time;
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
@@ -23,16 +21,10 @@ const KEPT_BYTES: usize = 4 * 1024;
 struct Carrier {
     waits: Rc<Waits>,
     stream: Stream,
-    /// Read before this was HTTP/2.
-    ahead: Vec<u8>,
     unsent: Vec<u8>,
     sent: usize,
-    /// None for a member: it is one of ours.
-    conduct: Option<Conduct>,
-    is_flooding: bool,
-    /// When bytes came last, and when the last of them left: microseconds of the thread's clock.
+    /// When bytes came last: microseconds of the thread's clock.
     received_us: u64,
-    sent_us: u64,
 }
 
 /// A handle; one belongs to the h2 crate, the other to the connection's task.
@@ -40,19 +32,10 @@ struct Carrier {
 pub struct Shared(Rc<RefCell<Carrier>>);
 
 impl Shared {
-    pub fn new(waits: &Rc<Waits>, stream: Stream, ahead: Vec<u8>, is_client: bool) -> Self {
-        let now_us = waits.now_us();
-        Self(Rc::new(RefCell::new(Carrier {
-            waits: waits.clone(),
-            stream,
-            ahead,
-            unsent: Vec::new(),
-            sent: 0,
-            conduct: is_client.then(|| Conduct::new(Time(now_us / 1000))),
-            is_flooding: false,
-            received_us: now_us,
-            sent_us: now_us,
-        })))
+    pub fn new(waits: &Rc<Waits>, stream: Stream) -> Self {
+        let received_us = waits.now_us();
+        let waits = waits.clone();
+        Self(Rc::new(RefCell::new(Carrier { waits, stream, unsent: Vec::new(), sent: 0, received_us })))
     }
 
     /// Sends what was written; ready when all of it has left.
@@ -60,18 +43,8 @@ impl Shared {
         self.0.borrow_mut().poll_send(context)
     }
 
-    /// Whether the client has spent its credit.
-    pub fn is_flooding(&self) -> bool {
-        self.0.borrow().is_flooding
-    }
-
     pub fn received_us(&self) -> u64 {
         self.0.borrow().received_us
-    }
-
-    /// When bytes left last.
-    pub fn sent_us(&self) -> u64 {
-        self.0.borrow().sent_us
     }
 }
 
@@ -84,7 +57,6 @@ impl Carrier {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += count;
-            self.sent_us = self.waits.now_us();
         }
         self.sent = 0;
         self.unsent.clear();
@@ -102,23 +74,8 @@ impl AsyncRead for Shared {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let carrier = &mut *self.0.borrow_mut();
-        if carrier.is_flooding {
-            // Its task ends the connection as soon as this returns.
-            return Poll::Pending;
-        }
-        let before = buffer.filled().len();
-        if carrier.ahead.is_empty() {
-            ready!(Pin::new(&mut carrier.stream).poll_read(context, buffer))?;
-        } else {
-            let count = carrier.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&carrier.ahead[..count]);
-            carrier.ahead.drain(..count);
-        }
+        ready!(Pin::new(&mut carrier.stream).poll_read(context, buffer))?;
         carrier.received_us = carrier.waits.now_us();
-        if let Some(conduct) = &mut carrier.conduct {
-            let now = Time(carrier.received_us / 1000);
-            carrier.is_flooding = !conduct.received(now, &buffer.filled()[before..]);
-        }
         Poll::Ready(Ok(()))
     }
 }
@@ -131,9 +88,6 @@ impl AsyncWrite for Shared {
         }
         let count = bytes.len().min(UNSENT_MAX_BYTES);
         carrier.unsent.extend_from_slice(&bytes[..count]);
-        if let Some(conduct) = &mut carrier.conduct {
-            conduct.sent(&bytes[..count]);
-        }
         Poll::Ready(Ok(count))
     }
 

@@ -46,7 +46,7 @@ impl Link {
     /// Begins HTTP/2 on a new connection.
     pub async fn open(core: &Rc<Core>, stream: Stream) -> io::Result<Rc<Self>> {
         let scheme = if stream.as_tcp().is_some() { Scheme::HTTP } else { Scheme::HTTPS };
-        let carrier = Shared::new(&core.waits, stream, Vec::new(), false);
+        let carrier = Shared::new(&core.waits, stream);
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)

@@ -3,7 +3,7 @@
 //! Dropped before its answer is over, it tells the member that nobody wants it any more.
 
 use super::member_link::Link;
-use super::sink::{Sink, header_map};
+use super::sink::{MemberOutlet, Sink, header_map};
 use super::source::{Form, Source, write_header, write_headers};
 use super::{broken, send_parts};
 use bytes::Bytes;
@@ -38,7 +38,7 @@ pub struct MemberStream {
 #[derive(Debug)]
 enum Ask {
     Unsent,
-    Body(Sink),
+    Body(Sink<MemberOutlet>),
     Over,
 }
 
@@ -46,7 +46,7 @@ enum Ask {
 enum Reply {
     Unasked,
     Head(ResponseFuture),
-    Body(Source),
+    Body(Source<RecvStream>),
 }
 
 impl MemberStream {
@@ -101,7 +101,7 @@ impl MemberStream {
             let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
             head.slice(start..start + part.len())
         };
-        let mut headers = header_map(parsed.headers, |_| true, share)?;
+        let mut headers = header_map(parsed.headers, share)?;
         let host = headers.remove(HOST).unwrap_or(HeaderValue::from_static(""));
         // Some gRPC servers insist on it, and trailers are passed on.
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -116,7 +116,11 @@ impl MemberStream {
         let (response, stream) =
             self.sender.send_request(request, framing.is_done()).map_err(|error| self.broken(error))?;
         self.reply = Reply::Head(response);
-        self.ask = if framing.is_done() { Ask::Over } else { Ask::Body(Sink::new(stream, framing)) };
+        self.ask = if framing.is_done() {
+            Ask::Over
+        } else {
+            Ask::Body(Sink::new(MemberOutlet::new(stream), framing))
+        };
         Ok(length)
     }
 
@@ -217,7 +221,7 @@ fn write_head(response: &Response<impl Sized>, out: &mut Vec<u8>) {
 }
 
 /// The whole answer as HTTP/1.1.
-fn source(response: Response<RecvStream>, is_head: bool) -> Source {
+fn source(response: Response<RecvStream>, is_head: bool) -> Source<RecvStream> {
     let mut head = Vec::with_capacity(512);
     write_head(&response, &mut head);
     let status = response.status().as_u16();

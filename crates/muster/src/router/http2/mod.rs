@@ -2,13 +2,18 @@
 //!
 //! Everything between client and member speaks HTTP/1.1 bytes, so that strictness, affinity, retries and bounds exist
 //! once. A client's stream (`request_stream`) gives its request as such bytes and takes the answer as such bytes; a
-//! member's (`member_stream`) the other way round. Frames, windows and header compression are the h2 crate's; each
-//! connection stays on its thread. Promise: what waits is bounded by the constants here, on both sides.
+//! member's (`member_stream`) the other way round. A client's frames, windows and tables are ours (`connection`), because
+//! nearly all of what a request over HTTP/2 cost was theirs; a member's are the h2 crate's. Each connection stays on its
+//! thread. Promise: what waits is bounded by the constants here, on both sides.
 
 mod carrier;
+mod connection;
+pub mod crew;
 pub mod front;
+mod inbound;
 pub mod member_link;
 pub mod member_stream;
+mod parts;
 pub mod request_stream;
 mod sink;
 mod source;
@@ -17,7 +22,7 @@ use super::core::Core;
 use super::member::Member;
 use super::streams::Stream;
 use logic::retry::Fault;
-use std::io::{self, ErrorKind};
+use parts::{broken, send_parts};
 use std::rc::Rc;
 
 /// Requests under way on one connection of a client. 128: browsers use at most 100, and each costs what a connection
@@ -27,45 +32,16 @@ const STREAMS_MAX: u32 = 128;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same for all streams of a connection: one stream that stands still must not stop the others.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What the h2 crate may keep for small DATA frames that are not passed on yet: it counts 256 bytes for each, and ends
-/// the connection beyond that. 64 MiB for a member, which is one of ours: the whole window in the smallest frames of
-/// gRPC (five bytes). 4 MiB for a client: the same for one stream.
+/// What the h2 crate may keep for a member's small DATA frames that are not passed on yet: it counts 256 bytes for each,
+/// and ends the connection beyond that. 64 MiB, because it is one of ours: the whole window in the smallest frames of
+/// gRPC (five bytes).
 const MEMBER_SMALL_FRAMES_BYTES: usize = 64 * 1024 * 1024;
-const CLIENT_SMALL_FRAMES_BYTES: usize = 4 * 1024 * 1024;
 /// Body bytes that a stream may have waiting here for the peer's window or socket. 64 KiB: one read of the thread.
 const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// Room that each header takes in the size of a list of headers (RFC 9113, 6.5.2).
 const HEADER_ROOM_BYTES: u32 = 32;
-/// Streams that the peer gave up before we have looked at them. 200: as many as its credit allows at once.
-const UNSEEN_RESETS_MAX: usize = 200;
-
-fn broken(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error.into_io().unwrap_or_else(|| ErrorKind::ConnectionReset.into()),
-        false => io::Error::new(ErrorKind::ConnectionReset, error),
-    }
-}
-
-/// Sends both parts, in order, as far as `send` takes them.
-fn send_parts(
-    first: &[u8],
-    second: &[u8],
-    mut send: impl FnMut(&[u8]) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut sent = 0;
-    for part in [first, second] {
-        let mut at = 0;
-        while at < part.len() {
-            match send(&part[at..]) {
-                Ok(count) => at += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && sent + at > 0 => return Ok(sent + at),
-                Err(error) => return Err(error),
-            }
-        }
-        sent += part.len();
-    }
-    Ok(sent)
-}
+/// Space for a frame that came in pieces is given back beyond this.
+const KEPT_FRAME_BYTES: usize = 4 * 1024;
 
 /// Room for a request on a connection to the member that is there already.
 pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {

@@ -1,21 +1,19 @@
 //! A client's stream as an HTTP/1.1 connection of one request: gives the request, takes the answer.
 //!
-//! What the h2 crate has refused already: names that are not lower-case tokens, headers of one connection, pseudo
-//! headers out of place, bodies of another length than announced. What stands in the head that is written here is then
-//! judged as strictly as any other (`logic::http::request`). A WebSocket (RFC 8441) becomes an upgrade.
+//! The head that is given was written by `logic::http2::head`, which refuses what HTTP/2 forbids, and is then judged as
+//! strictly as any other (`logic::http::request`). A WebSocket (RFC 8441) becomes an upgrade.
 
-use super::sink::{Sink, header_map, status};
-use super::source::{Form, Source, write_header};
-use super::{broken, send_parts};
+use super::connection::ClientStream;
+use super::send_parts;
+use super::sink::{Outlet, Sink, is_connection_specific};
+use super::source::{Form, Payload, Source};
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, SET_COOKIE, VIA};
-use http::request::Parts;
-use http::{Method, Request, Response};
+use h2::Reason;
+use httparse::Header;
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
 use logic::http::response::ResponseHead;
+use logic::http2::head::Shape;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -52,7 +50,15 @@ impl Companies {
 
     /// Has those that came in on this port asked to go elsewhere.
     pub fn send_away(&self, port: u16) {
-        for (_, company) in self.0.borrow().iter().filter(|(_, company)| company.port == port) {
+        self.send_away_where(|company| company.port == port);
+    }
+
+    pub fn send_all_away(&self) {
+        self.send_away_where(|_| true);
+    }
+
+    fn send_away_where(&self, is_meant: impl Fn(&Company) -> bool) {
+        for (_, company) in self.0.borrow().iter().filter(|(_, company)| is_meant(company)) {
             company.is_unwanted.set(true);
             company.waker.borrow().wake_by_ref();
         }
@@ -84,7 +90,8 @@ impl Drop for Seat {
 
 #[derive(Debug)]
 pub struct RequestStream {
-    source: Source,
+    stream: ClientStream,
+    source: Source<ClientStream>,
     answer: Answer,
     is_head: bool,
     /// A WebSocket: 101 from the member becomes 200, and its bytes payload.
@@ -96,35 +103,27 @@ pub struct RequestStream {
 enum Answer {
     /// Its final head is still to come. The beginning of a head that did not come in one piece is kept.
     Awaited {
-        respond: SendResponse<Bytes>,
         partial: Vec<u8>,
     },
-    Body(Sink),
+    Body(Sink<ClientStream>),
     Over,
 }
 
 impl RequestStream {
-    /// Appends the request's head to `out`; what follows is read.
-    pub fn new(
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-        seat: Seat,
-        out: &mut Vec<u8>,
-    ) -> Self {
-        let (parts, body) = request.into_parts();
-        let is_connect = is_websocket(&parts);
-        write_head(&parts, body.is_end_stream(), out);
+    /// For a request whose head was read already; what follows is read.
+    pub fn new(stream: ClientStream, shape: Shape, has_ended: bool, seat: Seat) -> Self {
         let form = match () {
             // Nothing of it is read before the member has switched.
-            () if is_connect || body.is_end_stream() => Form::Over,
-            () if parts.headers.contains_key(CONTENT_LENGTH) => Form::Plain,
+            () if shape.is_websocket || has_ended => Form::Over,
+            () if shape.length.is_some() => Form::Plain,
             () => Form::Chunked,
         };
         Self {
-            source: Source::new(body, Vec::new(), form),
-            answer: Answer::Awaited { respond, partial: Vec::new() },
-            is_head: parts.method == Method::HEAD,
-            is_connect,
+            source: Source::new(stream.clone(), Vec::new(), form),
+            stream,
+            answer: Answer::Awaited { partial: Vec::new() },
+            is_head: shape.is_head,
+            is_connect: shape.is_websocket,
             _seat: seat,
         }
     }
@@ -149,12 +148,8 @@ impl RequestStream {
 
     /// Ready when the client has given the request up.
     pub fn poll_stir(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.answer {
-            Answer::Awaited { respond, .. } => respond.poll_reset(context).map(|reset| match reset {
-                Ok(_) => Err(ErrorKind::ConnectionReset.into()),
-                Err(error) => Err(broken(error)),
-            }),
-            Answer::Body(sink) => sink.poll_reset(context).map(Err),
+        match &self.answer {
+            Answer::Awaited { .. } | Answer::Body(_) => self.stream.poll_reset(context).map(Err),
             Answer::Over => Poll::Pending,
         }
     }
@@ -183,40 +178,39 @@ impl RequestStream {
     pub fn send_parsed(
         &mut self,
         head: &ResponseHead<'_, '_>,
-        via: HeaderValue,
+        via: &str,
         cookie: Option<&str>,
     ) -> io::Result<bool> {
-        let Answer::Awaited { respond, partial } = &mut self.answer else { return Ok(false) };
+        let Answer::Awaited { partial } = &mut self.answer else { return Ok(false) };
         if self.is_connect || !partial.is_empty() {
             return Ok(false);
         }
-        let mut answer = Response::new(());
-        *answer.status_mut() = status(head.status)?;
-        let headers = answer.headers_mut();
-        headers.reserve(head.header_count() + 1);
-        let shared = Bytes::copy_from_slice(head.bytes());
-        for (name, value) in head.fields() {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ErrorKind::InvalidData)?;
-            let start = value.as_ptr() as usize - head.bytes().as_ptr() as usize;
-            // An empty value lies wherever the parser likes.
-            let value =
-                if value.is_empty() { Bytes::new() } else { shared.slice(start..start + value.len()) };
-            let value = HeaderValue::from_maybe_shared(value).map_err(|_| ErrorKind::InvalidData)?;
-            headers.append(name, value);
-        }
-        headers.append(VIA, via);
-        if let Some(cookie) = cookie {
-            headers.append(SET_COOKIE, HeaderValue::from_str(cookie).map_err(|_| ErrorKind::InvalidData)?);
-        }
         let is_over = head.framing.is_done();
-        let stream = respond.send_response(answer, is_over).map_err(broken)?;
-        self.answer = if is_over { Answer::Over } else { Answer::Body(Sink::new(stream, head.framing)) };
+        self.stream.send_block(is_over, |encoder, out| {
+            encoder.status(head.status, out);
+            for (name, value) in head.fields().filter(|(name, _)| !is_connection_specific(name)) {
+                encoder.field(name.as_bytes(), value, out);
+            }
+            encoder.field(b"via", via.as_bytes(), out);
+            if let Some(cookie) = cookie {
+                encoder.field(b"set-cookie", cookie.as_bytes(), out);
+            }
+        })?;
+        self.begin_body(head.framing);
         Ok(true)
+    }
+
+    /// Its final head has gone out.
+    fn begin_body(&mut self, framing: Framing) {
+        self.answer = match framing.is_done() {
+            true => Answer::Over,
+            false => Answer::Body(Sink::new(self.stream.clone(), framing)),
+        };
     }
 
     /// Takes a head, or the beginning of one.
     fn send_head(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Answer::Awaited { respond, partial } = &mut self.answer else {
+        let Answer::Awaited { partial } = &mut self.answer else {
             return Err(ErrorKind::InvalidData.into());
         };
         let joined;
@@ -237,34 +231,29 @@ impl RequestStream {
             }
         };
         let used = length - known;
-        let head = Bytes::copy_from_slice(&whole[..length]);
-        let share = |part: &[u8]| {
-            let start = part.as_ptr() as usize - whole.as_ptr() as usize;
-            head.slice(start..start + part.len())
-        };
+        partial.clear();
         let code = parsed.code.unwrap_or_default();
-        let framing = framing(code, parsed.headers, self.is_head);
-        let is_connect = self.is_connect;
-        // The answer to a challenge that we have made up ourselves.
-        let is_wanted = |name: &str| !(is_connect && name.eq_ignore_ascii_case("sec-websocket-accept"));
-        let headers = header_map(parsed.headers, is_wanted, share)?;
-        let mut answer = Response::new(());
-        *answer.headers_mut() = headers;
-        if code == 101 && is_connect {
-            let sink = Sink::new(respond.send_response(answer, false).map_err(broken)?, Framing::UntilClose);
+        let has_switched = code == 101 && self.is_connect;
+        let framing = match has_switched {
+            true => Framing::UntilClose,
+            false => framing(code, parsed.headers, self.is_head),
+        };
+        let is_interim = code < 200 && !has_switched;
+        self.stream.send_block(framing.is_done() && !is_interim, |encoder, out| {
+            encoder.status(if has_switched { 200 } else { code }, out);
+            // The answer to a challenge that we have made up ourselves.
+            let is_ours = |name: &str| self.is_connect && name.eq_ignore_ascii_case("sec-websocket-accept");
+            let kept = |name: &str| !is_connection_specific(name) && !is_ours(name);
+            for header in parsed.headers.iter().filter(|header| kept(header.name)) {
+                encoder.field(header.name.as_bytes(), header.value, out);
+            }
+        })?;
+        if has_switched {
             self.source.set_form(Form::Plain);
-            self.answer = Answer::Body(sink);
-            return Ok(used);
         }
-        *answer.status_mut() = status(code)?;
-        if code < 200 {
-            respond.send_informational(answer).map_err(broken)?;
-            partial.clear();
-            return Ok(used);
+        if !is_interim {
+            self.begin_body(framing);
         }
-        let stream = respond.send_response(answer, framing.is_done()).map_err(broken)?;
-        let is_over = framing.is_done();
-        self.answer = if is_over { Answer::Over } else { Answer::Body(Sink::new(stream, framing)) };
         Ok(used)
     }
 
@@ -289,8 +278,8 @@ impl RequestStream {
 
     /// Tells the client that its answer was cut off.
     pub fn reset(mut self) {
-        if let Answer::Body(sink) = &mut self.answer {
-            sink.reset(Reason::INTERNAL_ERROR);
+        if let Answer::Body(_) = &self.answer {
+            self.stream.reset(Reason::INTERNAL_ERROR);
         }
         self.answer = Answer::Over;
     }
@@ -301,11 +290,52 @@ impl Drop for RequestStream {
     fn drop(&mut self) {
         if let Answer::Body(sink) = &mut self.answer {
             if sink.framing() != Framing::UntilClose {
-                sink.reset(Reason::INTERNAL_ERROR);
+                self.stream.reset(Reason::INTERNAL_ERROR);
             } else if let Err(error) = sink.end() {
                 tracing::debug!(%error, "the end of an answer was not taken");
             }
         }
+        self.stream.leave();
+    }
+}
+
+impl Payload for ClientStream {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        ClientStream::poll_data(self, context).map_ok(Bytes::from)
+    }
+
+    fn poll_trailers(&mut self, _: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        // They came with the end.
+        out.append(&mut self.take_trailers());
+        Poll::Ready(Ok(()))
+    }
+
+    fn release(&mut self, count: usize) -> io::Result<()> {
+        ClientStream::release(self, count);
+        Ok(())
+    }
+}
+
+impl Outlet for ClientStream {
+    fn room(&mut self, wanted: usize) -> usize {
+        ClientStream::room(self, wanted)
+    }
+
+    fn send_data(&mut self, bytes: &[u8], is_end: bool) -> io::Result<()> {
+        ClientStream::send_data(self, bytes, is_end)
+    }
+
+    fn send_trailers(&mut self, trailers: &[Header<'_>]) -> io::Result<()> {
+        self.send_block(true, |encoder, out| {
+            encoder.begin(out);
+            for header in trailers.iter().filter(|header| !is_connection_specific(header.name)) {
+                encoder.field(header.name.as_bytes(), header.value, out);
+            }
+        })
+    }
+
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ClientStream::poll_room(self, context)
     }
 }
 
@@ -323,53 +353,8 @@ fn framing(code: u16, headers: &[httparse::Header<'_>], is_head: bool) -> Framin
     length.map_or(Framing::UntilClose, Framing::length)
 }
 
-fn is_websocket(parts: &Parts) -> bool {
-    parts.method == Method::CONNECT
-        && parts
-            .extensions
-            .get::<h2::ext::Protocol>()
-            .is_some_and(|protocol| protocol.as_str() == "websocket")
-}
-
-/// Writes the head of the request as HTTP/1.1.
-fn write_head(parts: &Parts, has_ended: bool, out: &mut Vec<u8>) {
-    let is_websocket = is_websocket(parts);
-    out.extend_from_slice(if is_websocket { b"GET" } else { parts.method.as_str().as_bytes() });
-    out.push(b' ');
-    let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
-    let target = parts.uri.path_and_query().map_or(authority, |target| target.as_str());
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !authority.is_empty() {
-        write_header("Host", authority.as_bytes(), out);
-    }
-    let mut has_cookies = false;
-    for (name, value) in &parts.headers {
-        let is_cookie = name == COOKIE;
-        // Another Host than the authority stays beside it, and the request is refused for having two.
-        let is_said = name == HOST && value.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
-        let is_ours = is_websocket && name == "sec-websocket-key";
-        if !is_cookie && !is_said && !is_ours {
-            write_header(name.as_str(), value.as_bytes(), out);
-        }
-        has_cookies |= is_cookie;
-    }
-    if has_cookies {
-        let crumbs: Vec<&[u8]> = parts.headers.get_all(COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
-        write_header("cookie", &crumbs.join(&b"; "[..]), out);
-    }
-    if is_websocket {
-        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ");
-        out.extend_from_slice(challenge().as_bytes());
-        out.extend_from_slice(b"\r\n");
-    } else if !has_ended && !parts.headers.contains_key(CONTENT_LENGTH) {
-        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 /// 16 bytes in base64. It proves nothing here, but members want one.
-fn challenge() -> String {
+pub fn challenge() -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = [0; 16];
     if let Err(error) = getrandom::fill(&mut bytes) {

@@ -5,8 +5,8 @@
 use super::broken;
 use bytes::Bytes;
 use h2::SendStream;
+use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
 use httparse::Header;
 use logic::http::HEADERS_MAX;
 use logic::http::body::{Chunk, Framing};
@@ -17,17 +17,73 @@ use std::task::{Context, Poll, ready};
 /// small, and windows mostly open. Where they are not, this much waits here.
 const FIRST_MAX_BYTES: usize = 16 * 1024;
 
+/// Where the payload goes: a member's stream or a client's.
+pub trait Outlet {
+    /// How many of so many bytes may be sent now; asks for more room if that is not all.
+    fn room(&mut self, wanted: usize) -> usize;
+    /// Sends payload for which there is room.
+    fn send_data(&mut self, bytes: &[u8], is_end: bool) -> io::Result<()>;
+    /// Ends the payload with trailers.
+    fn send_trailers(&mut self, trailers: &[Header<'_>]) -> io::Result<()>;
+    /// Ready when there is room that was asked for.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A request's stream at a member.
 #[derive(Debug)]
-pub struct Sink {
+pub struct MemberOutlet {
     stream: SendStream<Bytes>,
-    framing: Framing,
-    trailers: Vec<u8>,
     has_begun: bool,
 }
 
-impl Sink {
-    pub fn new(stream: SendStream<Bytes>, framing: Framing) -> Self {
-        Self { stream, framing, trailers: Vec::new(), has_begun: false }
+impl MemberOutlet {
+    pub fn new(stream: SendStream<Bytes>) -> Self {
+        Self { stream, has_begun: false }
+    }
+}
+
+impl Outlet for MemberOutlet {
+    fn room(&mut self, wanted: usize) -> usize {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return wanted.min(FIRST_MAX_BYTES);
+        }
+        if self.stream.capacity() < wanted {
+            self.stream.reserve_capacity(wanted);
+        }
+        self.stream.capacity().min(wanted)
+    }
+
+    fn send_data(&mut self, bytes: &[u8], is_end: bool) -> io::Result<()> {
+        self.stream.send_data(Bytes::copy_from_slice(bytes), is_end).map_err(broken)
+    }
+
+    fn send_trailers(&mut self, trailers: &[Header<'_>]) -> io::Result<()> {
+        let trailers = header_map(trailers, Bytes::copy_from_slice)?;
+        self.stream.send_trailers(trailers).map_err(broken)
+    }
+
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(context)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[derive(Debug)]
+pub struct Sink<T> {
+    stream: T,
+    framing: Framing,
+    trailers: Vec<u8>,
+}
+
+impl<T: Outlet> Sink<T> {
+    pub fn new(stream: T, framing: Framing) -> Self {
+        Self { stream, framing, trailers: Vec::new() }
     }
 
     pub fn framing(&self) -> Framing {
@@ -51,13 +107,12 @@ impl Sink {
                     continue;
                 }
             };
-            let room = self.room(run);
+            let room = self.stream.room(run);
             if room == 0 {
                 return if used > 0 { Ok(used) } else { Err(ErrorKind::WouldBlock.into()) };
             }
             self.framing.step(&rest[..room]).map_err(|why| io::Error::other(why.to_string()))?;
-            let data = Bytes::copy_from_slice(&rest[..room]);
-            self.stream.send_data(data, self.framing.is_done()).map_err(broken)?;
+            self.stream.send_data(&rest[..room], self.framing.is_done())?;
             used += room;
         }
         Ok(used)
@@ -84,9 +139,7 @@ impl Sink {
         let parsed = httparse::parse_headers(lines, &mut headers);
         match parsed {
             Ok(httparse::Status::Complete((_, headers))) if !headers.is_empty() => {
-                let lines = Bytes::copy_from_slice(lines);
-                let trailers = header_map(headers, |_| true, |part| lines.slice(offset(part, &section)));
-                self.stream.send_trailers(trailers?).map_err(broken)
+                self.stream.send_trailers(headers)
             }
             Ok(_) => self.end(),
             Err(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
@@ -96,69 +149,26 @@ impl Sink {
     /// Ends the payload.
     pub fn end(&mut self) -> io::Result<()> {
         self.framing = Framing::Done;
-        self.stream.send_data(Bytes::new(), true).map_err(broken)
+        self.stream.send_data(&[], true)
     }
 
-    /// How many of so many bytes may be sent now; asks for more room if that is not all.
-    fn room(&mut self, run: usize) -> usize {
-        if !std::mem::replace(&mut self.has_begun, true) {
-            return run.min(FIRST_MAX_BYTES);
-        }
-        if self.stream.capacity() < run {
-            self.stream.reserve_capacity(run);
-        }
-        self.stream.capacity().min(run)
-    }
-
-    /// Ready when there is room that `send` has asked for.
     pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(context)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.stream.poll_room(context)
     }
-
-    /// Ready when the peer has given the stream up.
-    pub fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        self.stream.poll_reset(context).map(|reset| match reset {
-            Ok(_) => ErrorKind::ConnectionReset.into(),
-            Err(error) => broken(error),
-        })
-    }
-
-    pub fn reset(&mut self, reason: h2::Reason) {
-        self.stream.send_reset(reason);
-    }
-}
-
-fn offset(part: &[u8], whole: &[u8]) -> std::ops::Range<usize> {
-    // The lines begin one byte behind the section.
-    let start = part.as_ptr() as usize - whole.as_ptr() as usize - 1;
-    start..start + part.len()
 }
 
 /// Headers as HTTP/2 has them: those that concern one connection stay out. `share` gives the bytes of a value.
-pub fn header_map(
-    headers: &[Header<'_>],
-    is_wanted: impl Fn(&str) -> bool,
-    share: impl Fn(&[u8]) -> Bytes,
-) -> io::Result<HeaderMap> {
+pub fn header_map(headers: &[Header<'_>], share: impl Fn(&[u8]) -> Bytes) -> io::Result<HeaderMap> {
     let invalid = |_| io::Error::from(ErrorKind::InvalidData);
     let mut map = HeaderMap::with_capacity(headers.len() + 1);
-    for header in
-        headers.iter().filter(|header| !is_connection_specific(header.name) && is_wanted(header.name))
-    {
+    for header in headers.iter().filter(|header| !is_connection_specific(header.name)) {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| ErrorKind::InvalidData)?;
         map.append(name, HeaderValue::from_maybe_shared(share(header.value)).map_err(invalid)?);
     }
     Ok(map)
 }
 
-fn is_connection_specific(name: &str) -> bool {
+pub fn is_connection_specific(name: &str) -> bool {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match name.len() {
         2 => is("te"),
@@ -168,9 +178,4 @@ fn is_connection_specific(name: &str) -> bool {
         17 => is("transfer-encoding"),
         _ => false,
     }
-}
-
-/// A status that we have written ourselves.
-pub fn status(code: u16) -> io::Result<StatusCode> {
-    StatusCode::from_u16(code).map_err(|_| ErrorKind::InvalidData.into())
 }

@@ -13,9 +13,35 @@ use tokio::io::ReadBuf;
 /// A chunk's size line and the end of the chunk before take at most this.
 const CHUNK_FRAME_BYTES: usize = 24;
 
+/// Where the payload comes from: a member's stream or a client's.
+pub trait Payload {
+    /// The next part; None at the end.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+    /// Appends what follows the payload as lines.
+    fn poll_trailers(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<()>>;
+    /// So many bytes were passed on.
+    fn release(&mut self, count: usize) -> io::Result<()>;
+}
+
+impl Payload for RecvStream {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        RecvStream::poll_data(self, context).map_err(broken)
+    }
+
+    fn poll_trailers(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        let trailers = std::task::ready!(RecvStream::poll_trailers(self, context)).map_err(broken)?;
+        write_headers(&trailers.unwrap_or_default(), out);
+        Poll::Ready(Ok(()))
+    }
+
+    fn release(&mut self, count: usize) -> io::Result<()> {
+        self.flow_control().release_capacity(count).map_err(broken)
+    }
+}
+
 #[derive(Debug)]
-pub struct Source {
-    stream: RecvStream,
+pub struct Source<S> {
+    stream: S,
     /// Received and not yet read.
     rest: Bytes,
     /// Written for the reader and not yet read: a head, or the end of a chunked body.
@@ -34,9 +60,9 @@ pub enum Form {
     Over,
 }
 
-impl Source {
+impl<S: Payload> Source<S> {
     /// `head` is read first. Its memory goes with the source.
-    pub fn new(stream: RecvStream, head: Vec<u8>, form: Form) -> Self {
+    pub fn new(stream: S, head: Vec<u8>, form: Form) -> Self {
         Self { stream, rest: Bytes::new(), ready: head, ready_from: 0, form }
     }
 
@@ -99,19 +125,20 @@ impl Source {
             buffer.put_slice(&self.rest[..count]);
         }
         self.rest.advance(count);
-        self.stream.flow_control().release_capacity(count).map_err(broken)
+        self.stream.release(count)
     }
 
     /// Gets payload, or finds the end.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match std::task::ready!(self.stream.poll_data(context)) {
             Some(Ok(data)) => self.rest = data,
-            Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+            Some(Err(error)) => return Poll::Ready(Err(error)),
             None => {
-                let trailers = std::task::ready!(self.stream.poll_trailers(context)).map_err(broken)?;
+                let mut lines = Vec::new();
+                std::task::ready!(self.stream.poll_trailers(context, &mut lines))?;
                 if self.form == Form::Chunked {
                     self.ready.extend_from_slice(b"0\r\n");
-                    write_headers(&trailers.unwrap_or_default(), &mut self.ready);
+                    self.ready.extend_from_slice(&lines);
                     self.ready.extend_from_slice(b"\r\n");
                 }
                 self.form = Form::Over;

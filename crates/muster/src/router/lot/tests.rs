@@ -107,3 +107,9 @@ fn a_crowd_is_parked_sooner_than_a_few() {
     assert!((1_050_000..1_070_000).contains(&many), "{many}");
     assert_eq!(park_at_us(u64::MAX - 1, 1), u64::MAX);
 }
+
+/// Ten thousand of them are a third of a megabyte.
+#[test]
+fn a_parked_connection_is_small() {
+    assert!(size_of::<super::Parked>() <= 32, "{} bytes", size_of::<super::Parked>());
+}

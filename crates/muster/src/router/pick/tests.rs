@@ -140,7 +140,7 @@ fn core_with(place: &RouterPlace, views: &[View], seed: u64) -> std::rc::Rc<Core
         actions,
         access_log: None,
         tls: Arc::default(),
-        views,
+        views: Arc::new(views),
         gates: BTreeMap::new(),
     };
     table.views.iter().for_each(|(name, view)| core.take_view(name, view, &table));

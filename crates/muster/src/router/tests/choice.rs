@@ -1,7 +1,7 @@
 //! Stories of who gets a request: queues, sessions, members that fail, backups, levels and zones.
 
 use super::named;
-use super::stage::{Stage, get, member, read_answer, read_request};
+use super::stage::{self, Stage, get, member, read_answer, read_request};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -127,6 +127,25 @@ fn who_waits_too_long_is_told_503() {
     assert!(read_answer(&mut first).ends_with("/1"));
     assert!(stage.ask("/3").ends_with("/3"), "there is room again");
     assert_eq!(door.wait_for(2), ["/1", "/3"]);
+}
+
+#[test]
+fn who_finds_no_room_is_logged_and_counted_like_any_request_of_its_route() {
+    let (stage, door) = queued(1, 50);
+    let path = stage::log_json(&stage, "no-room");
+    let mut first = send(&stage, &get("/1"));
+    door.wait_for(1);
+    assert!(stage.ask("/2").starts_with("HTTP/1.1 503 "));
+    let lines = stage::wait_for_lines(&path, 1);
+    let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+    let told = ["target", "host", "route", "cluster"].map(|name| line[name].as_str().unwrap_or("-"));
+    assert_eq!(told, ["/2", "a", "*/", "shop"]);
+    assert_eq!((&line["status"], &line["member"]), (&503.into(), &serde_json::Value::Null));
+    assert!(line["duration_us"].as_u64().expect("a number") >= 50_000, "it has waited: {line}");
+    stage.wait_for_report(|report| report.routes.iter().any(|route| route.counts.by_class[4] == 1));
+    door.open_for(1);
+    assert!(read_answer(&mut first).ends_with("/1"));
+    std::fs::remove_file(&path).expect("ours");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Stories of HTTP/2 clients: well-behaved ones by the h2 crate, hostile ones by frames written byte for byte.
 
 mod attacks;
+mod goodbye;
 mod members;
 mod raw;
+mod standard;
 
 use super::stage::{Stage, get, read_answer, read_head, read_request};
 use super::{named, says};
@@ -342,8 +344,11 @@ fn an_early_answer_comes_whole_and_the_rest_of_the_body_is_refused() {
     tell(async {
         let mut client = client(&stage).await;
         let (response, mut stream) = client.send_request(request(Method::POST, "/"), false).expect("room");
+        while seen.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let sending = tokio::task::spawn_local(async move {
-            send_all(&mut stream, Bytes::from(vec![0; 1_000_000])).await.expect_err("nobody wants it");
+            send_all(&mut stream, Bytes::from(vec![0; 3_000_000])).await.expect_err("nobody wants it");
             std::future::poll_fn(|context| stream.poll_reset(context)).await
         });
         let answer = take(response).await.expect("an answer");
@@ -356,6 +361,36 @@ fn an_early_answer_comes_whole_and_the_rest_of_the_body_is_refused() {
         assert_eq!(take(response).await.expect("an answer").head.status(), 413);
     });
     assert_eq!(seen.count(), 1, "what is announced as too large reaches nobody");
+}
+
+#[test]
+fn a_body_that_nobody_wants_is_taken_for_a_while_so_that_its_answer_is_read() {
+    let stage = Stage::with(|settings| settings.limits.body_size_max_bytes = 100_000);
+    stage.member("a", 1, |mut caller| {
+        while let Some(head) = read_head(&mut caller) {
+            if head.starts_with("POST") {
+                // Ends when the router gives the request up.
+                let _ = caller.read_to_end(&mut Vec::new());
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            caller.write_all(answer).expect("the router reads");
+        }
+    });
+    tell(async {
+        let mut client = client(&stage).await;
+        let mut announced = request(Method::POST, "/");
+        announced.headers_mut().append("content-length", "300000".parse().expect("a value"));
+        for refused in [announced, request(Method::POST, "/")] {
+            let (response, mut stream) = client.send_request(refused, false).expect("room");
+            let sending = send_all(&mut stream, Bytes::from(vec![0; 300_000]));
+            // A reset would end this with an error, and programs like curl with it.
+            sending.await.expect("all of it is taken");
+            assert_eq!(take(response).await.expect("an answer").head.status(), 413);
+        }
+        let answer = ask(&mut client, request(Method::GET, "/"), b"").await.expect("an answer");
+        assert_eq!(answer.head.status(), 200, "the connection goes on");
+    });
 }
 
 #[test]

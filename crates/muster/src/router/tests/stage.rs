@@ -315,6 +315,7 @@ pub fn settings() -> RouterSettings {
         timeouts: Timeouts {
             connect_ms: 1_000,
             head_ms: 60_000,
+            body_ms: 60_000,
             idle_ms: 60_000,
             response_ms: 60_000,
             request_ms: 0,
@@ -358,6 +359,19 @@ fn view() -> View {
         members: Vec::new(),
         ..View::default()
     }
+}
+
+/// Has the router log in JSON into a file of its own; its path.
+pub fn log_json(stage: &Stage, name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("muster-{name}-{}", std::process::id()));
+    stage.change_settings(|settings| {
+        settings.access_log = AccessLog {
+            format: wire::settings::AccessLogFormat::Json,
+            path: path.display().to_string(),
+            ..AccessLog::default()
+        };
+    });
+    path
 }
 
 /// The lines of a file once there are so many.

@@ -42,6 +42,20 @@ fn a_rolling_restart_is_done_when_each_member_serves_from_a_new_process() {
 }
 
 #[test]
+fn a_restart_that_a_new_manager_does_not_know_of_is_over_once_nothing_moves() {
+    let up = |name, pid| member(name, RunState::Up, Some(pid));
+    let goal = Goal::new(Act::Restart, &cluster(vec![up("a", 1), up("b", 2)]), None);
+    let left = goal.was_forgotten(&cluster(vec![up("a", 3), up("b", 2)])).expect("b is as before");
+    assert!(left.ends_with("1 of 2 done; ask again"), "{left}");
+    let mut now = cluster(vec![member("a", RunState::Starting, Some(3)), up("b", 2)]);
+    assert_eq!(goal.was_forgotten(&now), None, "one still moves");
+    now.members = vec![up("a", 3), up("b", 2)];
+    now.operation = Some("restarting b (2 of 2)".into());
+    assert_eq!(goal.was_forgotten(&now), None, "it goes on");
+    assert_eq!(goal.was_forgotten(&cluster(vec![up("a", 3), up("b", 4)])), None, "it is done");
+}
+
+#[test]
 fn a_restart_passes_over_what_muster_does_not_run() {
     let mut elsewhere = member("b", RunState::Up, None);
     elsewhere.process = Some(ProcessState::External);

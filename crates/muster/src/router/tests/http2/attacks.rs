@@ -246,7 +246,9 @@ fn clients_that_take_nothing_hold_little_and_end() {
         let mut given_up = 0;
         while given_up < 100 && (window == 0 || client.stream.peek(&mut [0]).is_ok_and(|count| count > 0)) {
             let Some(frame) = client.read() else { break };
-            given_up += usize::from(frame.kind == RST_STREAM);
+            // On a busy machine a member may be too late to begin with an answer.
+            let is_late = frame.kind == HEADERS && frame.status() == 504;
+            given_up += usize::from(frame.kind == RST_STREAM || is_late);
         }
         assert!(window > 0 || given_up == 100, "{given_up} of 100 requests are given up");
         assert!(started.elapsed() < Duration::from_secs(30), "window {window}");

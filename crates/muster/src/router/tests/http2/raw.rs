@@ -28,7 +28,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The status that its block of headers begins with. Digits are in the compression's own code.
+    /// The status that its block of headers begins with.
     pub fn status(&self) -> u16 {
         let is_size_update = |byte: &u8| (0x20..0x40).contains(byte);
         let skipped = self.payload.iter().take_while(|byte| is_size_update(byte)).count();
@@ -37,9 +37,10 @@ impl Frame {
             [0x8c, ..] => 400,
             [0x8d, ..] => 404,
             [0x8e, ..] => 500,
-            [_, 0x83, 0x69, 0x90, ..] => 431,
-            [_, 0x83, 0x68, 0x0d, ..] => 405,
-            [_, 0x83, 0x6c, 0x0c, ..] => 503,
+            [_, 3, ref digits @ ..] if digits.len() >= 3 => {
+                let digits = std::str::from_utf8(&digits[..3]).expect("digits");
+                digits.parse().expect("a status")
+            }
             ref other => panic!("a status that no story expects: {other:x?}"),
         }
     }
