@@ -126,3 +126,84 @@ pub const PLUGIN_CFG_ROUTES_MAX: usize = 200_000;
 /// Body of one request that is kept so that it can be sent again where the file sets no bound. 16 MiB: a thousand such
 /// requests at once still fit a common machine.
 pub const PLUGIN_CFG_POST_BUFFER_MAX_BYTES: u64 = 16 << 20;
+
+// Leases and terms.
+
+/// ρ: how wrong the rate of a clock may be. 1,000: time services turn a clock by 500 millionths at most, and a crystal
+/// errs by 100; the rest is ours (failover 7.2).
+pub const CLOCK_DRIFT_MAX_PPM: u64 = 1_000;
+/// What machines cannot tell apart: their `Time` counts whole milliseconds.
+pub const CLOCK_STEP_MS: u64 = 1;
+/// Renewals that fit into the time that a holder acts. Three: two may be lost (failover 7.3).
+pub const RENEWALS_PER_HOLD_MIN: u64 = 3;
+/// Renewals whose end a manager does not know and still remembers. Eight: more than can be sent within a lease; an
+/// older one could not lengthen it.
+pub const RENEWALS_REMEMBERED_MAX: usize = 8;
+/// Highest term. 2^62: a thousand elections in each second for longer than the sun will shine, and adding one cannot
+/// wrap. A higher number comes from a fault and is ignored.
+pub const TERM_MAX: u64 = 1 << 62;
+
+// Heartbeats. All thresholds are in intervals of the node in question, which says its own in each heartbeat.
+
+/// Pause between heartbeats of a node. 150: five in a row are lost once in two days among 10,000 nodes with 1 % loss, and
+/// 10,000 nodes cost a manager 67,000 datagrams a second (cell 2.1).
+pub const HEARTBEAT_INTERVAL_MS: u16 = 150;
+/// Shortest pause that a node may announce. 50: three times as often as we ever ask for is a fault.
+pub const HEARTBEAT_INTERVAL_MIN_MS: u16 = 50;
+/// Longest. 1,250: four fit into the longest lease.
+pub const HEARTBEAT_INTERVAL_MAX_MS: u16 = 1_250;
+/// How late a heartbeat may be for no other reason than a busy machine or network. 50: a scheduler's turn, several times.
+pub const HEARTBEAT_SLACK_MS: u64 = 50;
+/// Heartbeats missed before other managers are asked. Three: happens by loss a few thousand times a day, which costs nothing.
+pub const ASK_AFTER_BEATS: u64 = 3;
+/// Missed before a node counts as unreachable, if most managers miss it. Five: two managers that lose five each by
+/// chance are not seen in the life of a cell, and a crash is known within 0.8 s.
+pub const UNREACHABLE_AFTER_BEATS: u64 = 5;
+/// Missed before it counts as unreachable if nobody else can be asked. Six: once in half a year by chance (cell 2.1).
+pub const UNREACHABLE_ALONE_AFTER_BEATS: u64 = 6;
+/// Missed here while others hear it, before a node counts as degraded. Eight: nothing stands still meanwhile, so there
+/// is time to be sure.
+pub const DEGRADED_AFTER_BEATS: u64 = 8;
+/// Missed by another manager for its opinion to be "silent". Two: it is asked when the first missed three, and their
+/// clocks for one node differ by less than one.
+pub const OPINION_SILENT_AFTER_BEATS: u64 = 2;
+/// Heard without a gap before a node that was unreachable counts again. Two; doubled with each relapse.
+pub const RETURN_AFTER_BEATS: u64 = 2;
+/// Doublings of that. Five: a node that comes and goes must stay for ten seconds.
+pub const RELAPSES_COUNTED_MAX: u8 = 5;
+/// A relapse counts if the node came back so recently. A minute: a link that fails every 40 s is one that fails.
+pub const RELAPSE_WINDOW_MS: u64 = 60_000;
+/// Pause between looks at all nodes. 25: adds little to detection, and 10,000 nodes are looked at in some microseconds.
+pub const SWEEP_INTERVAL_MS: u64 = 25;
+/// A look so much too late means that this manager was not running: it believes in nobody's silence. 250: below the
+/// time in which a kernel's buffers overflow at 100,000 heartbeats a second.
+pub const SWEEP_LAG_MAX_MS: u64 = 250;
+/// Longest time that verdicts wait for others that seem to fall with them. 200: all of a failed rack is silent within one
+/// interval of its first (cell 2.2).
+pub const CUT_HOLD_MAX_MS: u64 = 200;
+/// Pause between questions about one node while it matters.
+pub const ASK_INTERVAL_MS: u64 = 100;
+/// Pause between questions about one that has been away for long.
+pub const ASK_SLOWLY_INTERVAL_MS: u64 = 1_000;
+/// An opinion older than that is none. 250: two questions may be lost.
+pub const OPINION_AGE_MAX_MS: u64 = 250;
+/// Nodes of one question. 1,024: with ten bytes each it is no burden; the rest follows in the next.
+pub const QUESTION_NODES_MAX: usize = 1_024;
+/// Of a hundred nodes, so many may fall within the window below and still be taken over from. 20: beyond, a fault of the
+/// network or of ourselves is likelier than so many deaths (cell 2.3). One may always fall.
+pub const MASS_SILENCE_PERCENT: usize = 20;
+/// Nodes that fall within this time fall together. Five seconds: a switch that dies takes its links one after the other.
+pub const MASS_SILENCE_WINDOW_MS: u64 = 5_000;
+/// Heartbeats that one manager wants to hear in a second. 100,000: what one thread takes with room to spare; with more
+/// nodes each is asked to speak less often.
+pub const HEARTBEATS_PER_SECOND_MAX: u64 = 100_000;
+/// Pause until an interval that was raised for load is lowered by half. Ten seconds: longer than most bursts.
+pub const RELIEF_INTERVAL_MS: u64 = 10_000;
+/// Doublings of the interval under load. Three: 1.2 s, close to the longest.
+pub const RELIEF_LEVEL_MAX: u32 = 3;
+/// Highest number of a node, and one more. 16,384: 10,000 nodes, and numbers of those that left.
+pub const NODE_NUMBERS_MAX: usize = 16_384;
+/// Managers of a cell. Five: two may fail, and more would only vote slower.
+pub const MANAGERS_MAX: usize = 5;
+/// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
+pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;

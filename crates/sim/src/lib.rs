@@ -4,10 +4,13 @@
 //! `logic`, unchanged; this crate is another shell around them, with links that delay, stall and break, processes that
 //! die and hang, and clients. Promise: `check` of every machine runs after each of its steps, and `checks` after each
 //! thing that a user could see. Times are milliseconds.
+//!
+//! `fleet` is a second world, for what comes with many nodes and several managers: leaders, leases and heartbeats.
 
 mod chaos;
 mod checks;
 mod exchange;
+mod fleet;
 mod link;
 mod manager;
 mod node;
@@ -17,6 +20,7 @@ mod scenario;
 mod world;
 
 pub use chaos::{Kind, Outcome, run_seed};
+pub use fleet::{Day, DayOutcome, FleetOutcome, run_fleet_scenario, run_fleet_seed};
 pub use plant::Plant;
 pub use scenario::run_scenario;
 pub use world::World;

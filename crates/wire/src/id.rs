@@ -17,7 +17,7 @@ pub fn is_valid_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-// Four types of the same shape: a macro, because a function cannot make types.
+// Types of the same shape: a macro, because a function cannot make types.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -54,6 +54,47 @@ name_type!(
 name_type!(
     /// One router of the cell.
     RouterName
+);
+name_type!(
+    /// One manager of the cell.
+    ManagerName
+);
+
+// Numbers of the same shape, for what is counted or must be short.
+macro_rules! number_type {
+    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(out)
+            }
+        }
+    };
+}
+
+number_type!(
+    /// Counts the leaders of a cell, from 1; 0: none yet. A later leader has a higher one, and none is given twice.
+    TermNumber,
+    u64
+);
+number_type!(
+    /// Tells cells apart: drawn by chance when a cell is founded.
+    CellNumber,
+    u64
+);
+number_type!(
+    /// A node's place in tables: given when it joins, from 0 without gaps worth speaking of, and never to another.
+    NodeNumber,
+    u32
+);
+number_type!(
+    /// A manager's place in tables, as `NodeNumber`.
+    ManagerNumber,
+    u16
 );
 
 /// A member of the cell: its cluster and its name there. Shown as `cluster/member`.

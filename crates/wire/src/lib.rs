@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod enrol;
 pub mod error_code;
+pub mod heartbeat;
 pub mod id;
 pub mod link;
 pub mod router;

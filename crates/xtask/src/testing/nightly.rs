@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Seeds of the simulation, of each kind.
 const SEEDS: &str = "20000";
+/// Nodes whose heartbeats of a whole day are simulated.
+const DAY_NODES: &str = "10000";
 /// Cases of each property test. 20,000: some eighty times what every change gets.
 const CASES: &str = "20000";
 /// Times that the demo tries itself.
@@ -27,9 +29,10 @@ const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
 const REPORT_LINES_MAX: usize = 30;
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
+    Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
@@ -43,6 +46,12 @@ pub fn nightly() -> ExitCode {
 fn seeds(log: &Path) -> Ended {
     let arguments = ["test", "--locked", "--package", "sim", "--test", "random"];
     cargo(&arguments, &[("MUSTER_SEEDS", SEEDS)], log, format!("{SEEDS} seeds of each kind"))
+}
+
+fn fleet(log: &Path) -> Ended {
+    let arguments = ["test", "--locked", "--package", "sim", "--test", "fleet"];
+    let environment = [("MUSTER_SEEDS", SEEDS), ("MUSTER_DAY_NODES", DAY_NODES)];
+    cargo(&arguments, &environment, log, format!("{SEEDS} seeds, a day of {DAY_NODES} nodes"))
 }
 
 fn properties(log: &Path) -> Ended {

@@ -1,0 +1,161 @@
+//! One node that is not simply there: what is known of its silence, what others say, and what follows.
+//!
+//! Pure arithmetic on facts that the detector gathers; see there for what happens with the answers.
+
+use super::message::{Opinion, Reach};
+use crate::limits::{
+    ASK_AFTER_BEATS, ASK_INTERVAL_MS, ASK_SLOWLY_INTERVAL_MS, DEGRADED_AFTER_BEATS, HEARTBEAT_SLACK_MS,
+    MANAGERS_MAX, OPINION_AGE_MAX_MS, OPINION_SILENT_AFTER_BEATS, RETURN_AFTER_BEATS,
+    UNREACHABLE_AFTER_BEATS, UNREACHABLE_ALONE_AFTER_BEATS,
+};
+use crate::time::Time;
+
+/// Milliseconds of silence with which so many heartbeats are missing.
+pub(super) fn missing_ms(beats: u64, interval_ms: u16) -> u64 {
+    beats * u64::from(interval_ms) + HEARTBEAT_SLACK_MS
+}
+
+/// An opinion, and when it was asked for: it cannot be older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub asked_at: Time,
+    pub opinion: Opinion,
+}
+
+/// What a look at a silent node needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signs {
+    pub silence_ms: u64,
+    pub interval_ms: u16,
+    pub is_deaf: bool,
+    /// Since this manager listens; until then it is neither silent nor there.
+    pub is_heard: bool,
+    /// Of the cell.
+    pub managers: usize,
+    pub relapses: u8,
+}
+
+impl Signs {
+    pub fn is_silent(&self) -> bool {
+        self.silence_ms >= missing_ms(ASK_AFTER_BEATS, self.interval_ms)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Case {
+    /// What was last said of it.
+    pub said: Reach,
+    /// What should be said; None: nothing new.
+    pub next: Option<Reach>,
+    told: [Option<Told>; MANAGERS_MAX],
+    pub asked_at: Option<Time>,
+    /// Since when it is heard again without a gap.
+    steady_since: Option<Time>,
+    /// When it was first found unreachable, this time.
+    pub fell_at: Option<Time>,
+    /// It fell with too many others: nothing is taken over from it until a person says so.
+    pub is_mass: bool,
+    /// That it may be taken over from has been said.
+    pub is_taken: bool,
+}
+
+impl Case {
+    pub fn new(said: Reach) -> Self {
+        Self {
+            said,
+            next: None,
+            told: [None; MANAGERS_MAX],
+            asked_at: None,
+            steady_since: None,
+            fell_at: None,
+            is_mass: false,
+            is_taken: false,
+        }
+    }
+
+    pub fn hear_of(&mut self, manager: usize, told: Told) {
+        let place = &mut self.told[manager];
+        if place.is_none_or(|known| known.asked_at <= told.asked_at) {
+            *place = Some(told);
+        }
+    }
+
+    fn opinions(&self, now: Time, age_max_ms: u64) -> impl Iterator<Item = &Told> {
+        self.told.iter().flatten().filter(move |told| now.since_ms(told.asked_at) <= age_max_ms)
+    }
+
+    /// Works out what should be said of it now.
+    pub fn look(&mut self, now: Time, signs: &Signs) {
+        let wanted = if signs.is_silent() {
+            self.steady_since = None;
+            self.judge_silence(now, signs)
+        } else if signs.is_heard {
+            self.judge_return(now, signs)
+        } else {
+            None
+        };
+        self.next = wanted.filter(|wanted| *wanted != self.said);
+        if self.next != Some(Reach::Unreachable) && self.said != Reach::Unreachable {
+            self.fell_at = None;
+            self.is_mass = false;
+        } else if self.fell_at.is_none() {
+            self.fell_at = Some(now);
+        }
+    }
+
+    fn judge_silence(&self, now: Time, signs: &Signs) -> Option<Reach> {
+        let missing = |beats| signs.silence_ms >= missing_ms(beats, signs.interval_ms);
+        if !missing(UNREACHABLE_AFTER_BEATS) {
+            return None;
+        }
+        let silent_ms = missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
+        let (mut silent, mut hearing) = (1, 0);
+        let age_max_ms = match self.said {
+            Reach::Reachable | Reach::Degraded => OPINION_AGE_MAX_MS,
+            // Asked less often by now.
+            Reach::Unreachable => ASK_SLOWLY_INTERVAL_MS + OPINION_AGE_MAX_MS,
+        };
+        for told in self.opinions(now, age_max_ms) {
+            if told.opinion.silent_ms >= silent_ms { silent += 1 } else { hearing += 1 }
+        }
+        if hearing > 0 {
+            return missing(DEGRADED_AFTER_BEATS).then_some(Reach::Degraded);
+        }
+        let is_agreed = signs.managers > 1 && silent > signs.managers / 2;
+        (is_agreed || missing(UNREACHABLE_ALONE_AFTER_BEATS)).then_some(Reach::Unreachable)
+    }
+
+    fn judge_return(&mut self, now: Time, signs: &Signs) -> Option<Reach> {
+        let since = *self.steady_since.get_or_insert(now);
+        let beats = RETURN_AFTER_BEATS << signs.relapses;
+        let is_back =
+            self.said == Reach::Reachable || now.since_ms(since) >= beats * u64::from(signs.interval_ms);
+        match (is_back, signs.is_deaf) {
+            (true, true) => Some(Reach::Degraded),
+            (true, false) => Some(Reach::Reachable),
+            (false, _) => None,
+        }
+    }
+
+    /// Nothing is the matter with it.
+    pub fn is_closed(&self, signs: &Signs) -> bool {
+        self.said == Reach::Reachable && self.next.is_none() && !signs.is_silent()
+    }
+
+    /// Silent, and it is not clear yet what that means.
+    pub fn is_pending(&self, signs: &Signs) -> bool {
+        self.said == Reach::Reachable && self.next.is_none() && signs.is_silent()
+    }
+
+    /// Whether others should be asked now. `is_urgent`: something waits for their answers.
+    pub fn should_ask(&self, now: Time, signs: &Signs, is_urgent: bool) -> bool {
+        let pause_ms = if is_urgent { ASK_INTERVAL_MS } else { ASK_SLOWLY_INTERVAL_MS };
+        signs.is_silent() && self.asked_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
+    }
+
+    /// Other managers that promised to grant it nothing more, and when the oldest of these promises was asked for.
+    pub fn promises(&self, now: Time) -> (usize, Time) {
+        let promised = || self.opinions(now, OPINION_AGE_MAX_MS).filter(|told| told.opinion.is_over);
+        (promised().count(), promised().map(|told| told.asked_at).min().unwrap_or(now))
+    }
+}

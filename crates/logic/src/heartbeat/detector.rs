@@ -1,0 +1,594 @@
+//! A manager's side: notices silence, asks others, and says what it knows in batches.
+//!
+//! Every manager hears every node and answers questions; only the leader asks, judges and says verdicts. Promises:
+//! - A verdict against a node needs its silence here, and most managers' silence or the lack of anyone who hears it.
+//! - What falls together is said together: a failed rack is one batch.
+//! - `Output::TakeOver` needs promises of a majority, after all their grants have run out.
+//! - A manager that was not running, or hears nobody, believes itself to be the one that is ill.
+//!
+//! The shell reads all that lies in the socket before it calls `step`, so that no heartbeat waits behind a look.
+
+use super::case::{Case, Signs, Told, missing_ms};
+use super::message::{Alarm, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict};
+use crate::limits::{
+    ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
+    HEARTBEAT_INTERVAL_MS, HEARTBEATS_PER_SECOND_MAX, MANAGERS_MAX, MASS_SILENCE_PERCENT,
+    MASS_SILENCE_WINDOW_MS, NODE_NUMBERS_MAX, OPINION_SILENT_AFTER_BEATS, QUESTION_NODES_MAX,
+    RELAPSE_WINDOW_MS, RELAPSES_COUNTED_MAX, RELIEF_INTERVAL_MS, RELIEF_LEVEL_MAX, SWEEP_INTERVAL_MS,
+    SWEEP_LAG_MAX_MS, UNREACHABLE_AFTER_BEATS,
+};
+use crate::machine::Machine;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::heartbeat::{Datagram, Kind};
+use wire::id::{ManagerNumber, NodeNumber, TermNumber};
+
+/// What is known of one node; touched by every heartbeat.
+#[derive(Debug, Clone, Copy, Default)]
+struct Facts {
+    last_heard: Time,
+    granted_at: Time,
+    incarnation: u64,
+    sequence: u64,
+    boot: u64,
+    /// When it last came back.
+    returned_at: Time,
+    interval_ms: u16,
+    relapses: u8,
+    is_member: bool,
+    was_heard: bool,
+    is_deaf: bool,
+    is_withheld: bool,
+    has_case: bool,
+    /// Started again, and nobody was told.
+    restarted: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Detector {
+    settings: Settings,
+    facts: Vec<Facts>,
+    /// When each node must be looked at, if nothing is heard of it; `NEVER` if not. Apart from the facts, because all of
+    /// it is read forty times a second.
+    due_at: Vec<u64>,
+    members: usize,
+    restarts: Vec<NodeNumber>,
+    /// Nodes that are not simply there. Only a leader has some.
+    cases: BTreeMap<NodeNumber, Case>,
+    withheld: BTreeSet<NodeNumber>,
+    is_leader: bool,
+    started_at: Time,
+    /// Silence counts from here: this manager was not listening before.
+    listening_since: Time,
+    /// Nothing is taken over before.
+    distrust_until: Time,
+    cut_since: Option<Time>,
+    hears_nobody: bool,
+    sweep_at: Time,
+    withheld_told_at: Time,
+    relief_level: u32,
+    relief_at: Time,
+}
+
+const NEVER: u64 = u64::MAX;
+/// Entries of `due_at` that are compared at once.
+const SWEEP_CHUNK: usize = 64;
+
+impl Detector {
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let count = settings.managers.len();
+        assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
+        assert!(settings.managers.contains(&settings.me), "{} is not among its managers", settings.me);
+        let distrust_until = now + settings.lease.wait_ms;
+        Self {
+            settings,
+            facts: Vec::new(),
+            due_at: Vec::new(),
+            members: 0,
+            restarts: Vec::new(),
+            cases: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            is_leader: false,
+            started_at: now,
+            listening_since: now,
+            distrust_until,
+            cut_since: None,
+            hears_nobody: false,
+            sweep_at: now + SWEEP_INTERVAL_MS,
+            withheld_told_at: now,
+            relief_level: 0,
+            relief_at: now,
+        }
+    }
+
+    /// Takes a heartbeat that `admit` let through. `at`: when it arrived.
+    pub fn hear(&mut self, at: Time, beat: &Datagram) -> Heard {
+        let index = beat.node.0 as usize;
+        let Some(facts) = self.facts.get_mut(index).filter(|facts| facts.is_member) else {
+            return Heard::Unknown;
+        };
+        if beat.run != self.settings.run {
+            return Heard::Unproven;
+        }
+        if (beat.incarnation, beat.sequence) <= (facts.incarnation, facts.sequence) {
+            return Heard::Old;
+        }
+        let Kind::Heartbeat { is_deaf } = beat.kind else { return Heard::Old };
+        if beat.incarnation != facts.incarnation {
+            if facts.was_heard {
+                if facts.restarted.is_none() {
+                    self.restarts.push(beat.node);
+                }
+                let was_reboot = facts.restarted.unwrap_or(false);
+                facts.restarted = Some(was_reboot || beat.boot != facts.boot);
+            }
+            facts.was_heard = true;
+            facts.incarnation = beat.incarnation;
+            facts.boot = beat.boot;
+        }
+        facts.sequence = beat.sequence;
+        facts.last_heard = facts.last_heard.max(at);
+        facts.interval_ms = beat.interval_ms.clamp(HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MAX_MS);
+        facts.is_deaf = is_deaf;
+        let due_ms = if is_deaf { 0 } else { missing_ms(ASK_AFTER_BEATS, facts.interval_ms) };
+        self.due_at[index] = (facts.last_heard + due_ms).0;
+        // Who has just started may have promised to another that it grants nothing, and lost its memory.
+        let has_listened = at.since_ms(self.started_at) >= self.settings.lease.wait_ms;
+        let is_alone = self.settings.managers.len() == 1;
+        let is_granted = (has_listened || is_alone) && !facts.is_withheld;
+        if is_granted {
+            facts.granted_at = facts.granted_at.max(at);
+        }
+        Heard::Fresh { is_granted }
+    }
+
+    /// The answer to a heartbeat that was fresh, or unproven.
+    pub fn answer(&self, beat: &Datagram, is_granted: bool, term: TermNumber, epochs: u64) -> Datagram {
+        let (kind, interval_ms, run) = (Kind::Answer { is_granted }, self.interval_ms(), self.settings.run);
+        Datagram { kind, interval_ms, term, epochs, run, ..*beat }
+    }
+
+    /// The pause between heartbeats that this manager can bear. Never longer than a quarter of what the lease allows.
+    pub fn interval_ms(&self) -> u16 {
+        let by_count = (self.members as u64 * 1_000).div_ceil(HEARTBEATS_PER_SECOND_MAX);
+        let wanted = by_count.max(u64::from(HEARTBEAT_INTERVAL_MS)) << self.relief_level;
+        let longest = (self.settings.lease.hold_ms / 4).min(u64::from(HEARTBEAT_INTERVAL_MAX_MS));
+        wanted.min(longest) as u16
+    }
+
+    fn silence_ms(&self, now: Time, facts: &Facts) -> u64 {
+        now.since_ms(facts.last_heard.max(self.listening_since))
+    }
+
+    fn signs(&self, now: Time, node: NodeNumber) -> Signs {
+        let facts = &self.facts[node.0 as usize];
+        Signs {
+            silence_ms: self.silence_ms(now, facts),
+            interval_ms: facts.interval_ms,
+            is_deaf: facts.is_deaf,
+            is_heard: facts.last_heard > self.listening_since,
+            managers: self.settings.managers.len(),
+            relapses: facts.relapses,
+        }
+    }
+
+    fn set_nodes(&mut self, now: Time, nodes: &[NodeNumber]) {
+        let is_fit = |node: &&NodeNumber| (node.0 as usize) < NODE_NUMBERS_MAX;
+        let wanted: BTreeSet<NodeNumber> = nodes.iter().filter(is_fit).copied().collect();
+        let length = wanted.last().map_or(0, |node| node.0 as usize + 1).max(self.facts.len());
+        self.facts.resize(length, Facts::default());
+        self.due_at.resize(length, NEVER);
+        for index in 0..length {
+            let node = NodeNumber(index as u32);
+            match (wanted.contains(&node), self.facts[index].is_member) {
+                (true, false) => {
+                    let interval_ms = HEARTBEAT_INTERVAL_MS;
+                    // As if it had been heard and granted something right now: it has one lease to be heard.
+                    let (last_heard, granted_at) = (now, now);
+                    self.facts[index] =
+                        Facts { is_member: true, interval_ms, last_heard, granted_at, ..Facts::default() };
+                    self.due_at[index] = (now + missing_ms(ASK_AFTER_BEATS, interval_ms)).0;
+                }
+                (false, true) => {
+                    self.facts[index].is_member = false;
+                    self.due_at[index] = NEVER;
+                    self.cases.remove(&node);
+                    self.withheld.remove(&node);
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        self.members = wanted.len();
+        self.restarts.retain(|node| wanted.contains(node));
+        self.restarts.reserve(self.members);
+    }
+
+    fn lead(&mut self, now: Time, away: Vec<(NodeNumber, Reach)>, taken: &[NodeNumber]) {
+        self.is_leader = true;
+        self.open_all();
+        for (node, reach) in away {
+            if self.is_member(node) && reach != Reach::Reachable {
+                let mut case = Case::new(reach);
+                // It fell before this manager led, and alone as far as anybody knows.
+                case.fell_at = (reach == Reach::Unreachable).then_some(Time(0));
+                self.facts[node.0 as usize].has_case = true;
+                self.cases.insert(node, case);
+            }
+        }
+        for node in taken {
+            self.withhold(*node);
+        }
+        // Whoever is granted nothing here has a case, so that it is released once it is there.
+        for node in self.withheld.clone() {
+            self.facts[node.0 as usize].has_case = true;
+            let case = self.cases.entry(node).or_insert_with(|| Case::new(Reach::Reachable));
+            case.is_taken = taken.contains(&node);
+        }
+        self.distrust_until = self.distrust_until.max(self.started_at + self.settings.lease.wait_ms).max(now);
+    }
+
+    /// Every node is looked at again unless it is heard.
+    fn open_all(&mut self) {
+        for (facts, due) in self.facts.iter().zip(&mut self.due_at).filter(|(facts, _)| facts.is_member) {
+            let heard = facts.last_heard.max(self.listening_since);
+            *due = (heard + missing_ms(ASK_AFTER_BEATS, facts.interval_ms)).0;
+        }
+    }
+
+    fn is_member(&self, node: NodeNumber) -> bool {
+        self.facts.get(node.0 as usize).is_some_and(|facts| facts.is_member)
+    }
+
+    fn follow(&mut self) {
+        self.is_leader = false;
+        self.facts.iter_mut().for_each(|facts| facts.has_case = false);
+        self.cases.clear();
+        self.cut_since = None;
+        self.hears_nobody = false;
+    }
+
+    fn withhold(&mut self, node: NodeNumber) {
+        if self.is_member(node) {
+            self.facts[node.0 as usize].is_withheld = true;
+            self.withheld.insert(node);
+        }
+    }
+
+    fn release(&mut self, node: NodeNumber) {
+        if self.is_member(node) {
+            self.facts[node.0 as usize].is_withheld = false;
+            self.withheld.remove(&node);
+        }
+        if let Some(case) = self.cases.get_mut(&node) {
+            case.is_taken = false;
+        }
+    }
+
+    /// Whether no grant of this manager can be in force. Promises to give none from now on.
+    fn promise(&mut self, now: Time, node: NodeNumber) -> bool {
+        let facts = &self.facts[node.0 as usize];
+        let is_over = now >= facts.granted_at.max(self.started_at) + self.settings.lease.wait_ms;
+        if is_over {
+            self.withhold(node);
+        }
+        is_over
+    }
+
+    fn on_asked(&mut self, now: Time, questions: &[Question]) -> Vec<Opinion> {
+        let mut opinions = Vec::new();
+        for question in questions.iter().take(QUESTION_NODES_MAX) {
+            if self.is_member(question.node) {
+                let is_over = question.wants_promise && self.promise(now, question.node);
+                let signs = self.signs(now, question.node);
+                let silent_ms = signs.silence_ms;
+                // Who has only begun to listen has no opinion yet.
+                let is_silent = silent_ms >= missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
+                if signs.is_heard || is_silent || is_over {
+                    opinions.push(Opinion { node: question.node, silent_ms, is_over });
+                }
+            }
+        }
+        opinions
+    }
+
+    fn on_told(&mut self, by: ManagerNumber, asked_at: Option<Time>, opinions: &[Opinion]) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let Some(manager) = self.settings.managers.iter().position(|known| *known == by) else {
+            return outputs;
+        };
+        if !self.is_leader || by == self.settings.me {
+            return outputs;
+        }
+        for opinion in opinions.iter().take(QUESTION_NODES_MAX) {
+            let case = self.cases.get_mut(&opinion.node);
+            match (case, asked_at) {
+                (Some(case), Some(asked_at)) => case.hear_of(manager, Told { asked_at, opinion: *opinion }),
+                // A promise for nothing: the leader wants nothing of this node any more.
+                (None, _) if opinion.is_over && !self.withheld.contains(&opinion.node) => {
+                    outputs.push(Output::Release { node: opinion.node });
+                }
+                (_, _) => {}
+            }
+        }
+        outputs
+    }
+
+    fn lagged(&mut self, now: Time, lag_ms: u64, outputs: &mut Vec<Output>) {
+        if now >= self.distrust_until {
+            outputs.push(Output::Alarm(Alarm::Lagged { lag_ms }));
+        }
+        self.listening_since = now;
+        self.distrust_until = now + self.settings.lease.wait_ms;
+        self.open_all();
+        self.relieve(now);
+    }
+
+    fn relieve(&mut self, now: Time) {
+        self.relief_level = (self.relief_level + 1).min(RELIEF_LEVEL_MAX);
+        self.relief_at = now + RELIEF_INTERVAL_MS;
+    }
+
+    fn sweep(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let lag_ms = now.since_ms(self.sweep_at);
+        self.sweep_at = now + SWEEP_INTERVAL_MS;
+        if lag_ms > SWEEP_LAG_MAX_MS {
+            self.lagged(now, lag_ms, outputs);
+        }
+        if self.relief_level > 0 && now >= self.relief_at {
+            self.relief_level -= 1;
+            self.relief_at = now + RELIEF_INTERVAL_MS;
+        }
+        self.tell_restarts(outputs);
+        self.remind(now, outputs);
+        if self.is_leader {
+            self.open_due(now);
+            self.look(now, outputs);
+            self.drop_promises(now, outputs);
+            self.ask(now, outputs);
+            self.take_over(now, outputs);
+        }
+    }
+
+    fn tell_restarts(&mut self, outputs: &mut Vec<Output>) {
+        for node in self.restarts.drain(..) {
+            let facts = &mut self.facts[node.0 as usize];
+            if let Some(is_reboot) = facts.restarted.take() {
+                let incarnation = facts.incarnation;
+                outputs.push(Output::Restarted(Restart { node, incarnation, is_reboot }));
+            }
+        }
+    }
+
+    /// Nodes that are there and get no grant here: whoever leads should release them, or has a reason not to.
+    fn remind(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        if self.withheld.is_empty() || now.since_ms(self.withheld_told_at) < self.settings.lease.wait_ms {
+            return;
+        }
+        self.withheld_told_at = now;
+        let opinion = |node: &NodeNumber| {
+            let silent_ms = self.silence_ms(now, &self.facts[node.0 as usize]);
+            Opinion { node: *node, silent_ms, is_over: true }
+        };
+        let interval_ms = u64::from(HEARTBEAT_INTERVAL_MAX_MS);
+        let opinions = self.withheld.iter().map(opinion).filter(|opinion| opinion.silent_ms < interval_ms);
+        let opinions: Vec<Opinion> = opinions.take(QUESTION_NODES_MAX).collect();
+        if !opinions.is_empty() {
+            outputs.push(Output::Tell { to: None, asked_at: None, opinions });
+        }
+    }
+
+    /// Opens a case for each node whose time is over.
+    fn open_due(&mut self, now: Time) {
+        for (chunk, dues) in self.due_at.chunks_mut(SWEEP_CHUNK).enumerate() {
+            if dues.iter().fold(NEVER, |least, due| least.min(*due)) > now.0 {
+                continue;
+            }
+            for (offset, due) in dues.iter_mut().enumerate().filter(|(_, due)| **due <= now.0) {
+                *due = NEVER;
+                let index = chunk * SWEEP_CHUNK + offset;
+                let facts = &mut self.facts[index];
+                if !facts.has_case {
+                    facts.has_case = true;
+                    self.cases.insert(NodeNumber(index as u32), Case::new(Reach::Reachable));
+                }
+            }
+        }
+    }
+
+    /// Works out what is to be said, and says it if nothing more is about to follow.
+    fn look(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let mut cases = std::mem::take(&mut self.cases);
+        let (mut silent, mut pending, mut news, mut falls) = (0, 0, 0, 0);
+        cases.retain(|node, case| {
+            let signs = self.signs(now, *node);
+            case.look(now, &signs);
+            silent += usize::from(signs.silence_ms >= missing_ms(UNREACHABLE_AFTER_BEATS, signs.interval_ms));
+            pending += usize::from(case.is_pending(&signs));
+            news += usize::from(case.next.is_some());
+            falls += usize::from(case.next.is_some_and(|next| next != Reach::Reachable));
+            let is_closed = case.is_closed(&signs) && !self.withheld.contains(node);
+            self.facts[node.0 as usize].has_case = !is_closed;
+            !is_closed
+        });
+        self.cases = cases;
+        // With two nodes or more, silence all around says more about this manager than about them.
+        let hears_nobody = silent == self.members && self.members > 1;
+        if hears_nobody && !self.hears_nobody {
+            outputs.push(Output::Alarm(Alarm::HearsNobody { nodes: self.members }));
+        }
+        self.hears_nobody = hears_nobody;
+        if news == 0 || hears_nobody {
+            self.cut_since = None;
+            return;
+        }
+        let since = *self.cut_since.get_or_insert(now);
+        if falls > 0 && pending > 0 && now.since_ms(since) < CUT_HOLD_MAX_MS {
+            return;
+        }
+        self.cut_since = None;
+        self.say(now, outputs);
+    }
+
+    fn say(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let is_falling = |case: &&mut Case| {
+            case.fell_at.is_some_and(|fell| fell.0 > 0 && now.since_ms(fell) <= MASS_SILENCE_WINDOW_MS)
+        };
+        let fallen = self.cases.values_mut().filter(is_falling).count();
+        let falls_now = self.cases.values().any(|case| case.next == Some(Reach::Unreachable));
+        let is_mass = falls_now && fallen > (self.members * MASS_SILENCE_PERCENT / 100).max(1);
+        if is_mass {
+            self.cases.values_mut().filter(is_falling).for_each(|case| case.is_mass = true);
+            outputs.push(Output::Alarm(Alarm::MassSilence { fallen, nodes: self.members }));
+        }
+        let mut verdicts = Vec::new();
+        for (node, case) in &mut self.cases {
+            let Some(reach) = case.next.take() else { continue };
+            let facts = &mut self.facts[node.0 as usize];
+            if case.said == Reach::Reachable {
+                let is_relapse =
+                    facts.returned_at.0 > 0 && now.since_ms(facts.returned_at) < RELAPSE_WINDOW_MS;
+                let relapses = if is_relapse { facts.relapses + 1 } else { 0 };
+                facts.relapses = relapses.min(RELAPSES_COUNTED_MAX);
+            }
+            if reach == Reach::Reachable {
+                facts.returned_at = now;
+                case.fell_at = None;
+                case.is_mass = false;
+            }
+            case.said = reach;
+            let silence_ms = now.since_ms(facts.last_heard.max(self.listening_since));
+            verdicts.push(Verdict { node: *node, reach, silence_ms });
+        }
+        outputs.push(Output::Verdicts { verdicts, is_mass });
+    }
+
+    /// Nodes that came back before anything was taken over may have leases again, here and elsewhere.
+    fn drop_promises(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let is_back = |node: &&NodeNumber| {
+            let case = self.cases.get(node);
+            let is_unwanted = case.is_some_and(|case| case.said == Reach::Reachable && !case.is_taken);
+            is_unwanted && !self.signs(now, **node).is_silent()
+        };
+        let back: Vec<NodeNumber> = self.withheld.iter().filter(is_back).copied().collect();
+        for node in back {
+            self.release(node);
+            outputs.push(Output::Release { node });
+        }
+    }
+
+    fn may_take_over(&self, now: Time, case: &Case) -> bool {
+        case.said == Reach::Unreachable
+            && !case.is_mass
+            && !case.is_taken
+            && !self.hears_nobody
+            && now >= self.distrust_until
+    }
+
+    fn ask(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let mut questions = Vec::new();
+        let mut cases = std::mem::take(&mut self.cases);
+        for (node, case) in &mut cases {
+            let signs = self.signs(now, *node);
+            let facts = &self.facts[node.0 as usize];
+            let is_over = now >= facts.granted_at.max(self.started_at) + self.settings.lease.wait_ms;
+            let wants_promise = is_over && self.may_take_over(now, case);
+            let is_urgent = wants_promise || case.said != Reach::Unreachable;
+            if case.should_ask(now, &signs, is_urgent) {
+                case.asked_at = Some(now);
+                questions.push(Question { node: *node, wants_promise });
+            }
+        }
+        self.cases = cases;
+        if self.settings.managers.len() > 1 {
+            for questions in questions.chunks(QUESTION_NODES_MAX) {
+                outputs.push(Output::Ask { asked_at: now, questions: questions.to_vec() });
+            }
+        }
+    }
+
+    fn take_over(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let candidates: Vec<NodeNumber> = self
+            .cases
+            .iter()
+            .filter(|(_, case)| self.may_take_over(now, case))
+            .map(|(node, _)| *node)
+            .collect();
+        for node in candidates {
+            if !self.promise(now, node) {
+                continue;
+            }
+            let majority = self.settings.managers.len() / 2 + 1;
+            let Some(case) = self.cases.get_mut(&node) else { continue };
+            let (promises, asked_at) = case.promises(now);
+            if promises + 1 >= majority {
+                case.is_taken = true;
+                let until = asked_at + self.settings.lease.hold_ms;
+                outputs.push(Output::TakeOver { node, until });
+            }
+        }
+    }
+
+    fn confirm(&mut self) {
+        self.cases.values_mut().for_each(|case| case.is_mass = false);
+    }
+}
+
+impl Machine for Detector {
+    type Input = Input;
+    type Output = Output;
+
+    fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        match input {
+            Input::Tick => {}
+            Input::Nodes(nodes) => self.set_nodes(now, &nodes),
+            Input::Lead { away, taken } => self.lead(now, away, &taken),
+            Input::Follow => self.follow(),
+            Input::Asked { by, asked_at, questions } => {
+                let opinions = self.on_asked(now, &questions);
+                let (to, asked_at) = (Some(by), Some(asked_at));
+                outputs.push(Output::Tell { to, asked_at, opinions });
+            }
+            Input::Told { by, asked_at, opinions } => {
+                outputs.extend(self.on_told(by, asked_at, &opinions));
+            }
+            Input::Withhold { node } => self.withhold(node),
+            Input::Release { node } => {
+                self.release(node);
+                if self.is_leader {
+                    outputs.push(Output::Release { node });
+                }
+            }
+            Input::Confirm => self.confirm(),
+            Input::Lagged { lag_ms } if lag_ms > SWEEP_LAG_MAX_MS => self.lagged(now, lag_ms, &mut outputs),
+            Input::Lagged { .. } => {}
+            Input::Dropped => self.relieve(now),
+        }
+        if now >= self.sweep_at {
+            self.sweep(now, &mut outputs);
+        }
+        outputs
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        Some(self.sweep_at)
+    }
+
+    fn check(&self) {
+        assert!(self.is_leader || self.cases.is_empty(), "a follower has cases");
+        assert!(self.restarts.len() <= self.members, "more nodes started again than there are");
+        assert!(self.facts.len() <= NODE_NUMBERS_MAX, "{} numbers of nodes", self.facts.len());
+        for (node, case) in &self.cases {
+            let facts = &self.facts[node.0 as usize];
+            assert!(facts.is_member && facts.has_case, "node {node} has a case and is none of ours");
+            assert!(!case.is_taken || facts.is_withheld, "node {node} is taken over from and granted leases");
+        }
+        for node in &self.withheld {
+            assert!(self.facts[node.0 as usize].is_withheld, "node {node} is withheld and not");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What goes into a detector and what comes out of it.
+//!
+//! Questions and opinions travel between managers over their own authenticated streams; their order does not matter.
+
+use crate::lease::Profile;
+use crate::time::Time;
+use wire::id::{ManagerNumber, NodeNumber};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub me: ManagerNumber,
+    /// All managers of the cell, this one too; one to `MANAGERS_MAX`.
+    pub managers: Vec<ManagerNumber>,
+    pub lease: Profile,
+    /// Drawn by chance when this manager starts: what repeats it was sent since.
+    pub run: u64,
+}
+
+/// Whether a node can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Reachable,
+    /// One direction is broken, or some managers hear it and the leader does not.
+    Degraded,
+    /// Route around it. Nothing may be taken over yet.
+    Unreachable,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub node: NodeNumber,
+    pub reach: Reach,
+    /// How long it had been silent here.
+    pub silence_ms: u64,
+}
+
+/// What a heartbeat was worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Answer it. `is_granted`: with a grant of the lease.
+    Fresh { is_granted: bool },
+    /// Genuine, but it may be from before this manager started. Answer it without a grant: the next one repeats our run.
+    Unproven,
+    /// Sent again, overtaken, or of an earlier start: it says nothing, do not answer.
+    Old,
+    /// No node of this cell.
+    Unknown,
+}
+
+/// A question of the leader to other managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    pub node: NodeNumber,
+    /// The leader wants to take over: whoever may, promises to grant nothing more until `Input::Release`.
+    pub wants_promise: bool,
+}
+
+/// What another manager knows of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opinion {
+    pub node: NodeNumber,
+    pub silent_ms: u64,
+    /// Its grants have run out, and it grants nothing more.
+    pub is_over: bool,
+}
+
+/// A node's agent started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    pub node: NodeNumber,
+    pub incarnation: u64,
+    /// The machine too: nothing of what ran there before runs any more.
+    pub is_reboot: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Tick,
+    /// All nodes of the cell.
+    Nodes(Vec<NodeNumber>),
+    /// This manager leads. What is committed of nodes that cannot be reached, and those from which something is being
+    /// taken over.
+    Lead {
+        away: Vec<(NodeNumber, Reach)>,
+        taken: Vec<NodeNumber>,
+    },
+    Follow,
+    Asked {
+        by: ManagerNumber,
+        /// The leader's own time: repeated in the answer.
+        asked_at: Time,
+        questions: Vec<Question>,
+    },
+    Told {
+        by: ManagerNumber,
+        /// None: told unasked.
+        asked_at: Option<Time>,
+        opinions: Vec<Opinion>,
+    },
+    /// A committed plan takes something over from it: nothing may be granted to it. Every manager that starts must be
+    /// told of all such nodes within its first lease, because its promises died with its memory.
+    Withhold {
+        node: NodeNumber,
+    },
+    /// The node may be granted leases again: it has stopped what was taken over, or nothing was.
+    Release {
+        node: NodeNumber,
+    },
+    /// A person says that what fell at once is really gone.
+    Confirm,
+    /// The manager's other work came so much too late.
+    Lagged {
+        lag_ms: u64,
+    },
+    /// The kernel had no room for datagrams.
+    Dropped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// To all other managers.
+    Ask {
+        asked_at: Time,
+        questions: Vec<Question>,
+    },
+    /// None: to all other managers, unasked.
+    Tell {
+        to: Option<ManagerNumber>,
+        asked_at: Option<Time>,
+        opinions: Vec<Opinion>,
+    },
+    /// One epoch.
+    Verdicts {
+        verdicts: Vec<Verdict>,
+        /// Too many at once to take anything over from them.
+        is_mass: bool,
+    },
+    Restarted(Restart),
+    /// A majority has promised: what is committed before `until` may count on the node having stopped.
+    TakeOver {
+        node: NodeNumber,
+        until: Time,
+    },
+    /// To all other managers: they may grant it leases again.
+    Release {
+        node: NodeNumber,
+    },
+    Alarm(Alarm),
+}
+
+/// For a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// This manager was not running for so long. It listens anew and takes nothing over for one lease.
+    Lagged { lag_ms: u64 },
+    /// It hears none of so many nodes, and says nothing about them.
+    HearsNobody { nodes: usize },
+    /// So many of so many fell at once: nothing is taken over from them without a person's word.
+    MassSilence { fallen: usize, nodes: usize },
+}

@@ -1,0 +1,208 @@
+//! A node's side: sends a heartbeat to every manager, and knows by their answers how long it may act.
+//!
+//! A manager's grant counts from when the node *sent* the heartbeat that was answered. The node may act while a majority
+//! of managers has granted it, R each. An answer that is replayed or late grants what it granted before, no more.
+
+use crate::lease::Profile;
+use crate::limits::{
+    HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MS, HEARTBEAT_SLACK_MS,
+    HEARTBEATS_REMEMBERED_MAX, MANAGERS_MAX, UNREACHABLE_AFTER_BEATS,
+};
+use crate::machine::Machine;
+use crate::time::Time;
+use wire::heartbeat::{Datagram, Kind};
+use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulseSettings {
+    pub cell: CellNumber,
+    pub node: NodeNumber,
+    /// One to `MANAGERS_MAX`.
+    pub managers: Vec<ManagerNumber>,
+    pub lease: Profile,
+    /// Higher than that of every earlier start of this node's agent: one more than the last on its disk, or the wall
+    /// clock in milliseconds, whichever is more.
+    pub incarnation: u64,
+    /// Drawn anew when the machine starts.
+    pub boot: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PulseInput {
+    Tick,
+    /// An answer that `admit` let through.
+    Answer(Datagram),
+    /// What this node has by now: the highest term and the digest of its epochs.
+    Knows {
+        term: TermNumber,
+        epochs: u64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PulseOutput {
+    /// To the manager that it names.
+    Send(Datagram),
+    /// A manager has other epochs than this node, or knows a higher term: fetch.
+    Behind { manager: ManagerNumber },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Peer {
+    manager: ManagerNumber,
+    interval_ms: u16,
+    answered_at: Option<Time>,
+    /// The newest heartbeat that was answered.
+    answered: u64,
+    /// When the newest heartbeat that it granted was sent.
+    granted: Option<Time>,
+    /// What it last said that it has.
+    epochs: u64,
+    /// Its run, as it last said.
+    run: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    settings: PulseSettings,
+    peers: Vec<Peer>,
+    sequence: u64,
+    /// When the last heartbeats were sent; that with sequence s is at s modulo the length.
+    sent: [Time; HEARTBEATS_REMEMBERED_MAX],
+    next_at: Time,
+    started_at: Time,
+    term: TermNumber,
+    epochs: u64,
+}
+
+impl Pulse {
+    pub fn new(settings: PulseSettings, now: Time) -> Self {
+        let count = settings.managers.len();
+        assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
+        let peer = |manager: &ManagerNumber| Peer {
+            manager: *manager,
+            interval_ms: HEARTBEAT_INTERVAL_MS,
+            answered_at: None,
+            answered: 0,
+            granted: None,
+            epochs: 0,
+            run: 0,
+        };
+        Self {
+            peers: settings.managers.iter().map(peer).collect(),
+            settings,
+            sequence: 0,
+            sent: [Time(0); HEARTBEATS_REMEMBERED_MAX],
+            next_at: now,
+            started_at: now,
+            term: TermNumber(0),
+            epochs: 0,
+        }
+    }
+
+    /// The first moment at which this node may no longer act by its lease; None: it never might.
+    pub fn lease_ends_at(&self) -> Option<Time> {
+        let mut grants: Vec<Option<Time>> = self.peers.iter().map(|peer| peer.granted).collect();
+        grants.sort_unstable_by(|one, other| other.cmp(one));
+        let of_majority = grants[self.peers.len() / 2]?;
+        Some(of_majority + self.settings.lease.hold_ms)
+    }
+
+    /// Ask right before each act that only one node may do.
+    pub fn may_act(&self, now: Time) -> bool {
+        self.lease_ends_at().is_some_and(|end| now < end)
+    }
+
+    /// The slowest that any manager asked for.
+    pub fn interval_ms(&self) -> u16 {
+        self.peers.iter().map(|peer| peer.interval_ms).fold(HEARTBEAT_INTERVAL_MIN_MS, u16::max)
+    }
+
+    fn beat(&mut self, now: Time) -> Vec<PulseOutput> {
+        self.sequence += 1;
+        self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX] = now;
+        let interval_ms = self.interval_ms();
+        self.next_at = now + u64::from(interval_ms);
+        let silent_after_ms = UNREACHABLE_AFTER_BEATS * u64::from(interval_ms) + HEARTBEAT_SLACK_MS;
+        let send = |peer: &Peer| {
+            let heard_at = peer.answered_at.unwrap_or(self.started_at);
+            PulseOutput::Send(Datagram {
+                kind: Kind::Heartbeat { is_deaf: now.since_ms(heard_at) >= silent_after_ms },
+                cell: self.settings.cell,
+                node: self.settings.node,
+                manager: peer.manager,
+                interval_ms,
+                incarnation: self.settings.incarnation,
+                sequence: self.sequence,
+                term: self.term,
+                epochs: self.epochs,
+                boot: self.settings.boot,
+                run: peer.run,
+            })
+        };
+        self.peers.iter().map(send).collect()
+    }
+
+    fn on_answer(&mut self, now: Time, answer: &Datagram) -> Vec<PulseOutput> {
+        let Kind::Answer { is_granted } = answer.kind else { return Vec::new() };
+        let oldest = self.sequence.saturating_sub(HEARTBEATS_REMEMBERED_MAX as u64 - 1).max(1);
+        let is_ours = answer.incarnation == self.settings.incarnation
+            && answer.node == self.settings.node
+            && (oldest..=self.sequence).contains(&answer.sequence);
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.manager == answer.manager) else {
+            return Vec::new();
+        };
+        if !is_ours || answer.sequence <= peer.answered {
+            return Vec::new();
+        }
+        peer.answered = answer.sequence;
+        peer.run = answer.run;
+        let sent_at = self.sent[answer.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
+        peer.answered_at = peer.answered_at.max(Some(now));
+        peer.interval_ms = answer.interval_ms.clamp(HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MAX_MS);
+        if is_granted {
+            peer.granted = peer.granted.max(Some(sent_at));
+        }
+        let is_news = answer.epochs != peer.epochs || answer.term > self.term;
+        let is_behind = answer.epochs != self.epochs || answer.term > self.term;
+        peer.epochs = answer.epochs;
+        if is_news && is_behind {
+            return vec![PulseOutput::Behind { manager: answer.manager }];
+        }
+        Vec::new()
+    }
+}
+
+impl Machine for Pulse {
+    type Input = PulseInput;
+    type Output = PulseOutput;
+
+    fn step(&mut self, now: Time, input: PulseInput) -> Vec<PulseOutput> {
+        match input {
+            PulseInput::Tick if now >= self.next_at => self.beat(now),
+            PulseInput::Tick => Vec::new(),
+            PulseInput::Answer(answer) => self.on_answer(now, &answer),
+            PulseInput::Knows { term, epochs } => {
+                self.term = self.term.max(term);
+                self.epochs = epochs;
+                Vec::new()
+            }
+        }
+    }
+
+    fn tick() -> PulseInput {
+        PulseInput::Tick
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        Some(self.next_at)
+    }
+
+    fn check(&self) {
+        let newest = self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
+        for peer in &self.peers {
+            assert!(peer.granted.is_none_or(|granted| granted <= newest), "a grant of what was never sent");
+            assert!(peer.granted.is_none() || peer.answered_at.is_some(), "a grant without an answer");
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! Stories of one detector and of one pulse, and which datagrams count. Many of both together: see `sim`.
+
+use super::admit::{Receiver, Refusal};
+use super::*;
+use crate::lease::{LAN, Profile};
+use crate::limits::*;
+use crate::machine::Machine;
+use crate::time::Time;
+use expect_test::{Expect, expect};
+use std::fmt::Write as _;
+use wire::heartbeat::{Code, Datagram, Kind, Parsed};
+use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
+
+const CELL: CellNumber = CellNumber(1);
+
+fn beat(node: u32, incarnation: u64, sequence: u64) -> Datagram {
+    Datagram {
+        kind: Kind::Heartbeat { is_deaf: false },
+        cell: CELL,
+        node: NodeNumber(node),
+        manager: ManagerNumber(0),
+        interval_ms: HEARTBEAT_INTERVAL_MS,
+        incarnation,
+        sequence,
+        term: TermNumber(0),
+        epochs: 0,
+        boot: incarnation,
+        run: 0,
+    }
+}
+
+/// One detector that leads, nodes that speak until they are silenced, and other managers with a fixed opinion.
+struct Stage {
+    now: Time,
+    detector: Detector,
+    nodes: u32,
+    silenced: Vec<u32>,
+    deaf: Vec<u32>,
+    incarnations: Vec<u64>,
+    /// What each other manager says of every node: how long it has been silent, and whether it promises.
+    opinions: Vec<Option<(u64, bool)>>,
+    said: String,
+    asked: usize,
+}
+
+impl Stage {
+    fn new(managers: u16, nodes: u32) -> Self {
+        let numbers: Vec<ManagerNumber> = (0..managers).map(ManagerNumber).collect();
+        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: LAN, run: 0 };
+        let mut detector = Detector::new(settings, Time(0));
+        detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
+        detector.step(Time(0), Input::Lead { away: Vec::new(), taken: Vec::new() });
+        Self {
+            now: Time(0),
+            detector,
+            nodes,
+            silenced: Vec::new(),
+            deaf: Vec::new(),
+            incarnations: vec![1; nodes as usize],
+            opinions: vec![None; usize::from(managers) - 1],
+            said: String::new(),
+            asked: 0,
+        }
+    }
+
+    fn give(&mut self, input: Input) {
+        let outputs = self.detector.step(self.now, input);
+        self.detector.check();
+        for output in outputs {
+            if let Output::Ask { asked_at, questions } = output {
+                self.asked += questions.len();
+                self.answer(asked_at, &questions);
+                continue;
+            }
+            writeln!(self.said, "{} {output:?}", self.now).expect("a String takes any text");
+        }
+    }
+
+    fn answer(&mut self, asked_at: Time, questions: &[Question]) {
+        for (index, opinion) in self.opinions.clone().into_iter().enumerate() {
+            let Some((silent_ms, promises)) = opinion else { continue };
+            let opinion = |question: &Question| Opinion {
+                node: question.node,
+                silent_ms,
+                is_over: promises && question.wants_promise,
+            };
+            let opinions = questions.iter().map(opinion).collect();
+            let by = ManagerNumber(index as u16 + 1);
+            self.give(Input::Told { by, asked_at: Some(asked_at), opinions });
+        }
+    }
+
+    /// Nodes speak every 150 ms, each a little later than the one before; the detector looks every 25 ms.
+    fn run_until(&mut self, end: u64) {
+        while self.now < Time(end) {
+            self.now = self.now + 5;
+            for node in 0..self.nodes {
+                let is_turn = self.now.0 % 150 == u64::from(node % 30) * 5;
+                if is_turn && !self.silenced.contains(&node) {
+                    let incarnation = self.incarnations[node as usize];
+                    let is_deaf = self.deaf.contains(&node);
+                    let beat =
+                        Datagram { kind: Kind::Heartbeat { is_deaf }, ..beat(node, incarnation, self.now.0) };
+                    self.detector.hear(self.now, &beat);
+                }
+            }
+            if self.detector.wake_at().is_some_and(|due| due <= self.now) {
+                self.give(Input::Tick);
+            }
+        }
+    }
+
+    fn said(&mut self, expected: Expect) {
+        expected.assert_eq(&std::mem::take(&mut self.said));
+    }
+}
+
+#[test]
+fn nodes_that_speak_are_not_talked_about() {
+    let mut stage = Stage::new(1, 30);
+    stage.run_until(20_000);
+    stage.said(expect![[""]]);
+    assert_eq!(stage.asked, 0);
+}
+
+#[test]
+fn a_silent_node_is_unreachable_when_a_majority_misses_it() {
+    let mut stage = Stage::new(3, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.opinions = vec![Some((700, false)), None];
+    stage.run_until(6_000);
+    stage.said(expect![[r#"
+        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn alone_it_takes_one_heartbeat_more() {
+    let mut stage = Stage::new(1, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.run_until(6_000);
+    stage.said(expect![[r#"
+        3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955 }], is_mass: false }
+        4.425s TakeOver { node: NodeNumber(4), until: Time(5625) }
+    "#]]);
+}
+
+#[test]
+fn a_node_that_another_manager_hears_is_degraded_and_never_taken_over_from() {
+    let mut stage = Stage::new(3, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.opinions = vec![Some((20, false)), Some((3_000, false))];
+    stage.run_until(9_000);
+    stage.silenced.clear();
+    stage.run_until(12_000);
+    stage.said(expect![[r#"
+        4.125s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 1255 }], is_mass: false }
+        9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn a_node_is_taken_over_from_by_a_majority_of_promises_and_granted_nothing_until_released() {
+    let mut stage = Stage::new(3, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.opinions = vec![Some((900, true)), None];
+    stage.run_until(6_000);
+    let again = beat(4, 1, 9_000_000);
+    assert_eq!(stage.detector.hear(stage.now, &again), Heard::Fresh { is_granted: false });
+    stage.give(Input::Release { node: NodeNumber(4) });
+    let again = beat(4, 1, 9_000_001);
+    assert_eq!(stage.detector.hear(stage.now, &again), Heard::Fresh { is_granted: true });
+    stage.said(expect![[r#"
+        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805 }], is_mass: false }
+        4.450s TakeOver { node: NodeNumber(4), until: Time(5625) }
+        6.000s Release { node: NodeNumber(4) }
+    "#]]);
+}
+
+#[test]
+fn without_a_majority_nothing_is_taken_over() {
+    let mut stage = Stage::new(3, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.opinions = vec![Some((900, false)), None];
+    stage.run_until(60_000);
+    assert!(!stage.said.contains("TakeOver"), "{}", stage.said);
+    // It comes back before anybody else could promise: everybody is told to grant it leases again.
+    stage.said.clear();
+    stage.silenced.clear();
+    stage.run_until(63_000);
+    stage.said(expect![[r#"
+        60.250s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(4), silent_ms: 80, is_over: true }] }
+        60.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+        60.325s Release { node: NodeNumber(4) }
+    "#]]);
+}
+
+#[test]
+fn what_falls_together_is_said_at_once_and_not_taken_over_from() {
+    let mut stage = Stage::new(1, 40);
+    stage.run_until(3_000);
+    stage.silenced.extend(10..20);
+    stage.run_until(10_000);
+    let lines: Vec<&str> = stage.said.lines().collect();
+    assert_eq!(lines.len(), 2, "one alarm and one batch: {}", stage.said);
+    assert!(lines[0].contains("MassSilence { fallen: 10, nodes: 40 }"), "{}", lines[0]);
+    assert_eq!(lines[1].matches("Unreachable").count(), 10);
+    stage.said.clear();
+    stage.give(Input::Confirm);
+    stage.run_until(10_500);
+    assert_eq!(stage.said.matches("TakeOver").count(), 10, "{}", stage.said);
+}
+
+#[test]
+fn one_of_two_nodes_may_fall_without_being_too_many() {
+    let mut stage = Stage::new(1, 2);
+    stage.run_until(3_000);
+    stage.silenced.push(1);
+    stage.run_until(6_000);
+    assert_eq!(stage.said.matches("TakeOver").count(), 1, "{}", stage.said);
+}
+
+#[test]
+fn who_hears_nobody_says_nothing_about_anybody() {
+    let mut stage = Stage::new(1, 10);
+    stage.run_until(3_000);
+    stage.silenced.extend(0..10);
+    stage.run_until(60_000);
+    stage.silenced.clear();
+    stage.run_until(65_000);
+    stage.said(expect![[r#"
+        3.800s Alarm(HearsNobody { nodes: 10 })
+        60.025s Verdicts { verdicts: [Verdict { node: NodeNumber(0), reach: Unreachable, silence_ms: 57025 }, Verdict { node: NodeNumber(6), reach: Unreachable, silence_ms: 57145 }, Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 57140 }, Verdict { node: NodeNumber(8), reach: Unreachable, silence_ms: 57135 }, Verdict { node: NodeNumber(9), reach: Unreachable, silence_ms: 57130 }], is_mass: false }
+        60.025s TakeOver { node: NodeNumber(0), until: Time(61225) }
+        60.025s TakeOver { node: NodeNumber(6), until: Time(61225) }
+        60.025s TakeOver { node: NodeNumber(7), until: Time(61225) }
+        60.025s TakeOver { node: NodeNumber(8), until: Time(61225) }
+        60.025s TakeOver { node: NodeNumber(9), until: Time(61225) }
+        60.050s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(6), silent_ms: 20, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 15, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 10, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 5, is_over: true }] }
+        60.350s Verdicts { verdicts: [Verdict { node: NodeNumber(6), reach: Reachable, silence_ms: 20 }, Verdict { node: NodeNumber(7), reach: Reachable, silence_ms: 15 }, Verdict { node: NodeNumber(8), reach: Reachable, silence_ms: 10 }, Verdict { node: NodeNumber(9), reach: Reachable, silence_ms: 5 }], is_mass: false }
+        60.450s Verdicts { verdicts: [Verdict { node: NodeNumber(0), reach: Reachable, silence_ms: 0 }], is_mass: false }
+        61.600s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 100, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 70, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 65, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 60, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 55, is_over: true }] }
+        63.150s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 0, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 120, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 115, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 110, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 105, is_over: true }] }
+        64.700s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 50, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 20, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 15, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 10, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 5, is_over: true }] }
+    "#]]);
+}
+
+#[test]
+fn a_manager_that_was_not_running_listens_anew() {
+    let mut stage = Stage::new(1, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    stage.run_until(3_300);
+    stage.now = Time(9_300);
+    stage.give(Input::Tick);
+    stage.run_until(10_000);
+    // Node 4 gets the whole time again, and one lease passes before anything is taken over.
+    stage.run_until(13_000);
+    stage.said(expect![[r#"
+        9.300s Alarm(Lagged { lag_ms: 5975 })
+        10.250s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950 }], is_mass: false }
+        10.850s TakeOver { node: NodeNumber(4), until: Time(12050) }
+    "#]]);
+}
+
+#[test]
+fn lag_of_other_work_is_as_bad_as_own_lag() {
+    let mut stage = Stage::new(1, 10);
+    stage.run_until(3_000);
+    stage.silenced.push(4);
+    for step in 1..=20 {
+        stage.give(Input::Lagged { lag_ms: 400 });
+        stage.run_until(3_000 + step * 200);
+    }
+    stage.said(expect![[r#"
+        3.000s Alarm(Lagged { lag_ms: 400 })
+    "#]]);
+}
+
+#[test]
+fn restarts_are_noticed_however_fast_and_reboots_told_apart() {
+    let mut stage = Stage::new(1, 4);
+    stage.run_until(3_000);
+    stage.incarnations[1] = 2;
+    stage.run_until(3_500);
+    let agent_only = Datagram { boot: 2, ..beat(1, 3, 1) };
+    stage.incarnations[1] = 3;
+    assert_eq!(stage.detector.hear(stage.now, &agent_only), Heard::Fresh { is_granted: true });
+    stage.give(Input::Tick);
+    stage.now = stage.now + 25;
+    stage.give(Input::Tick);
+    stage.said(expect![[r#"
+        3.025s Restarted(Restart { node: NodeNumber(1), incarnation: 2, is_reboot: true })
+        3.525s Restarted(Restart { node: NodeNumber(1), incarnation: 3, is_reboot: false })
+    "#]]);
+}
+
+#[test]
+fn old_heartbeats_count_for_nothing() {
+    let mut stage = Stage::new(1, 4);
+    let fresh = Heard::Fresh { is_granted: true };
+    let mut hear = |incarnation, sequence| stage.detector.hear(Time(10), &beat(0, incarnation, sequence));
+    assert_eq!(hear(5, 7), fresh);
+    assert_eq!(hear(5, 7), Heard::Old, "it was sent again");
+    assert_eq!(hear(5, 6), Heard::Old, "it was overtaken");
+    assert_eq!(hear(4, 900), Heard::Old, "it comes from an earlier start");
+    assert_eq!(hear(5, 8), fresh);
+    assert_eq!(hear(6, 1), fresh);
+    assert_eq!(stage.detector.hear(Time(10), &beat(4, 1, 1)), Heard::Unknown);
+    assert_eq!(stage.detector.hear(Time(10), &beat(u32::MAX, 1, 1)), Heard::Unknown);
+}
+
+#[test]
+fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
+    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: LAN, run: 7 };
+    let mut detector = Detector::new(settings, Time(0));
+    detector.step(Time(0), Input::Nodes(vec![NodeNumber(3)]));
+    let mut pulse = pulse(1);
+    let beat_of = |outputs: Vec<PulseOutput>| match outputs[..] {
+        [PulseOutput::Send(datagram)] => datagram,
+        _ => panic!("{outputs:?}"),
+    };
+    let first = beat_of(pulse.step(Time(1_000), PulseInput::Tick));
+    let old = Datagram { run: 6, sequence: 900, ..first };
+    assert_eq!(detector.hear(Time(1_000), &old), Heard::Unproven);
+    assert_eq!(detector.hear(Time(1_000), &first), Heard::Unproven);
+    let answer = detector.answer(&first, false, TermNumber(0), 0);
+    pulse.step(Time(1_001), PulseInput::Answer(answer));
+    assert_eq!(pulse.lease_ends_at(), None);
+    let second = beat_of(pulse.step(Time(1_150), PulseInput::Tick));
+    assert_eq!(detector.hear(Time(1_150), &second), Heard::Fresh { is_granted: true });
+}
+
+#[test]
+fn a_deaf_node_is_degraded() {
+    let mut stage = Stage::new(1, 4);
+    stage.run_until(3_000);
+    stage.deaf.push(2);
+    stage.run_until(4_000);
+    stage.deaf.clear();
+    stage.run_until(5_000);
+    stage.said(expect![[r#"
+        3.025s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Degraded, silence_ms: 15 }], is_mass: false }
+        4.075s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Reachable, silence_ms: 15 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn who_comes_and_goes_must_stay_longer_each_time() {
+    let mut stage = Stage::new(1, 4);
+    let mut pauses = Vec::new();
+    for round in 0..7u64 {
+        let begin = 3_000 + round * 20_000;
+        stage.silenced.clear();
+        stage.run_until(begin);
+        stage.silenced.push(2);
+        stage.run_until(begin + 1_400);
+        stage.silenced.clear();
+        stage.said.clear();
+        stage.run_until(begin + 15_000);
+        let back = stage.said.lines().find(|line| line.contains("Reachable")).expect("it came back");
+        let at: f64 = back.split('s').next().and_then(|text| text.parse().ok()).expect("a time comes first");
+        pauses.push((at * 1_000.0) as u64 - begin - 1_400);
+    }
+    assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
+    assert!(pauses[0] < 600 && pauses[6] >= 9_600, "{pauses:?}");
+}
+
+#[test]
+fn many_nodes_and_load_make_heartbeats_rarer_within_what_leases_bear() {
+    let at = |nodes: u32, lease: Profile| {
+        let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease, run: 0 };
+        let mut detector = Detector::new(settings, Time(0));
+        detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
+        detector
+    };
+    assert_eq!(at(10_000, LAN).interval_ms(), 150);
+    assert_eq!(at(16_000, LAN).interval_ms(), 160);
+    let mut detector = at(100, LAN);
+    for _ in 0..5 {
+        detector.step(Time(10), Input::Dropped);
+    }
+    assert_eq!(detector.interval_ms(), 300, "a quarter of what the lease bears");
+    for look in 1..=1_600u64 {
+        detector.step(Time(look * 25), Input::Tick);
+    }
+    assert_eq!(detector.interval_ms(), 150, "the load is over");
+}
+
+#[test]
+fn a_node_that_speaks_rarely_is_missed_later() {
+    let mut stage = Stage::new(1, 4);
+    let rarely = Datagram { interval_ms: 600, ..beat(3, 1, 9_000_000) };
+    stage.silenced.push(3);
+    stage.run_until(100);
+    stage.detector.hear(Time(100), &rarely);
+    stage.run_until(3_000);
+    assert_eq!(stage.said, "");
+    stage.run_until(4_000);
+    assert!(stage.said.contains("Unreachable"), "{}", stage.said);
+}
+
+#[test]
+fn nodes_that_leave_are_forgotten_and_new_ones_have_their_time() {
+    let mut stage = Stage::new(1, 4);
+    stage.run_until(3_000);
+    stage.silenced.extend([2, 3]);
+    stage.run_until(3_500);
+    stage.give(Input::Nodes([0, 1, 9].map(NodeNumber).to_vec()));
+    stage.run_until(4_400);
+    assert_eq!(stage.said, "");
+    stage.run_until(4_600);
+    assert!(stage.said.contains("NodeNumber(9)") && !stage.said.contains("NodeNumber(2)"), "{}", stage.said);
+}
+
+#[test]
+fn a_follower_answers_and_says_nothing_else() {
+    let mut stage = Stage::new(3, 4);
+    stage.run_until(3_000);
+    stage.give(Input::Follow);
+    stage.silenced.push(2);
+    stage.run_until(6_000);
+    let ask = |node, wants_promise| Question { node: NodeNumber(node), wants_promise };
+    let by = ManagerNumber(1);
+    stage.give(Input::Asked {
+        by,
+        asked_at: Time(77),
+        questions: vec![ask(1, true), ask(2, true), ask(7, true)],
+    });
+    stage.said(expect![[r#"
+        6.000s Tell { to: Some(ManagerNumber(1)), asked_at: Some(Time(77)), opinions: [Opinion { node: NodeNumber(1), silent_ms: 145, is_over: false }, Opinion { node: NodeNumber(2), silent_ms: 3140, is_over: true }] }
+    "#]]);
+}
+
+fn pulse(managers: u16) -> Pulse {
+    let settings = PulseSettings {
+        cell: CELL,
+        node: NodeNumber(3),
+        managers: (0..managers).map(ManagerNumber).collect(),
+        lease: LAN,
+        incarnation: 5,
+        boot: 9,
+    };
+    Pulse::new(settings, Time(1_000))
+}
+
+fn answer(manager: u16, sequence: u64) -> Datagram {
+    Datagram {
+        kind: Kind::Answer { is_granted: true },
+        manager: ManagerNumber(manager),
+        boot: 9,
+        ..beat(3, 5, sequence)
+    }
+}
+
+#[test]
+fn a_node_acts_by_a_majority_from_when_it_sent() {
+    let mut pulse = pulse(3);
+    assert_eq!(pulse.step(Time(1_000), PulseInput::Tick).len(), 3);
+    pulse.step(Time(1_150), PulseInput::Tick);
+    pulse.step(Time(1_200), PulseInput::Answer(answer(0, 2)));
+    assert_eq!(pulse.lease_ends_at(), None, "one of three is no majority");
+    pulse.step(Time(1_900), PulseInput::Answer(answer(1, 1)));
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + LAN.hold_ms)));
+    // Sent again by somebody, for a heartbeat that was never sent, or of an earlier start: nothing changes.
+    for wrong in [answer(1, 1), answer(1, 99), Datagram { incarnation: 4, ..answer(1, 2) }, answer(7, 2)] {
+        pulse.step(Time(2_000), PulseInput::Answer(wrong));
+        assert_eq!(pulse.lease_ends_at(), Some(Time(2_200)));
+    }
+    assert!(pulse.may_act(Time(2_199)));
+    assert!(!pulse.may_act(Time(2_200)));
+    pulse.check();
+}
+
+#[test]
+fn a_node_says_to_whom_it_is_deaf_and_slows_down_for_whoever_asks() {
+    let mut pulse = pulse(2);
+    let mut sequence = 0;
+    for now in (1_000..3_000).step_by(150) {
+        let sent = pulse.step(Time(now), PulseInput::Tick);
+        sequence += 1;
+        let is_deaf = |output: &PulseOutput| match output {
+            PulseOutput::Send(datagram) => datagram.kind == Kind::Heartbeat { is_deaf: true },
+            PulseOutput::Behind { .. } => false,
+        };
+        assert!(!is_deaf(&sent[0]));
+        assert_eq!(is_deaf(&sent[1]), now >= 1_800, "at {now}");
+        pulse.step(Time(now + 1), PulseInput::Answer(answer(0, sequence)));
+    }
+    let slow = Datagram { interval_ms: 300, ..answer(1, sequence) };
+    pulse.step(Time(3_000), PulseInput::Answer(slow));
+    assert_eq!(pulse.interval_ms(), 300);
+}
+
+#[test]
+fn a_node_that_is_behind_hears_so_once() {
+    let mut pulse = pulse(1);
+    let mut behind = |now: u64, epochs| {
+        pulse.step(Time(now), PulseInput::Tick);
+        let answer = Datagram { epochs, ..answer(0, 1 + (now - 1_000) / 150) };
+        pulse.step(Time(now), PulseInput::Answer(answer)).len()
+    };
+    assert_eq!(behind(1_000, 0), 0);
+    assert_eq!(behind(1_150, 7), 1);
+    assert_eq!(behind(1_300, 7), 0);
+    assert_eq!(behind(1_450, 8), 1);
+}
+
+/// A code that only who knows the key can make, as far as these tests go.
+fn code(signed: &[u8], key: u8) -> Code {
+    let mut code = [key; 16];
+    for (index, byte) in signed.iter().enumerate() {
+        code[index % 16] = code[index % 16].rotate_left(3) ^ byte;
+    }
+    code
+}
+
+#[test]
+fn only_genuine_datagrams_of_this_cell_for_this_receiver_count() {
+    let manager = Receiver::Manager { cell: CELL, manager: ManagerNumber(0) };
+    let node = Receiver::Node { cell: CELL, node: NodeNumber(3) };
+    let admit = |receiver: &Receiver, datagram: &Datagram, key: Option<u8>| {
+        let bytes = datagram.bytes(|signed| code(signed, 7));
+        let parsed = Parsed::parse(&bytes).expect("it is one of ours");
+        receiver.admit(&parsed, || key.map(|key| code(parsed.signed, key)))
+    };
+    let good = beat(3, 1, 1);
+    assert_eq!(admit(&manager, &good, Some(7)), Ok(good));
+    assert_eq!(admit(&manager, &good, Some(8)), Err(Refusal::Forged));
+    assert_eq!(admit(&manager, &good, None), Err(Refusal::Unknown));
+    let foreign = Datagram { cell: CellNumber(2), ..good };
+    assert_eq!(admit(&manager, &foreign, Some(7)), Err(Refusal::ForeignCell));
+    let for_another = Datagram { manager: ManagerNumber(1), ..good };
+    assert_eq!(admit(&manager, &for_another, Some(7)), Err(Refusal::NotForUs));
+    assert_eq!(admit(&manager, &answer(0, 1), Some(7)), Err(Refusal::NotForUs));
+    assert_eq!(admit(&node, &answer(0, 1), Some(7)), Ok(answer(0, 1)));
+    assert_eq!(admit(&node, &good, Some(7)), Err(Refusal::NotForUs));
+    let of_another = Datagram { node: NodeNumber(4), ..answer(0, 1) };
+    assert_eq!(admit(&node, &of_another, Some(7)), Err(Refusal::NotForUs));
+}

@@ -1,0 +1,98 @@
+//! The store of a fleet: `logic::model` behind a network, that may be down, slow, or put back to an older state.
+
+use super::world::{Event, Fleet, Place};
+use logic::model::{Model, Read, Revision, Snapshot, Txn};
+use logic::term::{Input, Outcome, PREFIX};
+
+/// A client gives up waiting for an answer after so long.
+const ANSWER_WAIT_US: u64 = 400_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub model: Model,
+    pub is_down: bool,
+    /// Added to every answer.
+    pub slow_us: u64,
+    pub copy: Option<Model>,
+    /// Kill this manager when its next commit has happened and before it hears of it.
+    pub kill_on_commit: Option<usize>,
+}
+
+/// On its way to the store.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    Read { ask: u64 },
+    Commit { attempt: u64, txn: Txn },
+}
+
+impl Asked {
+    /// What the manager hears if no answer comes.
+    fn no_answer(&self) -> Input {
+        match self {
+            Asked::Read { ask } => Input::Read { ask: *ask, snapshot: None },
+            Asked::Commit { attempt, .. } => {
+                Input::Committed { attempt: *attempt, outcome: Outcome::Unknown }
+            }
+        }
+    }
+}
+
+impl Fleet {
+    pub(super) fn ask_store(&mut self, manager: usize, asked: Asked) {
+        let run = self.managers[manager].run;
+        let refused = asked.no_answer();
+        self.after(ANSWER_WAIT_US, Event::ToElector { manager, run, input: refused });
+        if self.is_lost(Place::Manager(manager), Place::Store) {
+            return;
+        }
+        // Now and then a request lies about for long, and arrives when nobody waits for it any more.
+        let longest_us = if self.chance.percent(1) { 2_000_000 } else { 4_000 };
+        let delay_us = self.some(500, longest_us) + self.store.slow_us;
+        self.after(delay_us, Event::ToStore { manager, run, asked });
+    }
+
+    pub(super) fn on_store(&mut self, manager: usize, run: u64, asked: Asked) {
+        if self.store.is_down {
+            return;
+        }
+        let before: Revision = self.store.model.changes(PREFIX, 0).revision;
+        let input = match asked {
+            Asked::Read { ask } => {
+                let snapshot: Snapshot = self.store.model.read(&Read::Prefix(PREFIX.into()));
+                Input::Read { ask, snapshot: Some(snapshot) }
+            }
+            Asked::Commit { attempt, txn } => {
+                let outcome = match self.store.model.commit(&txn) {
+                    Ok(revision) => Outcome::Done { revision },
+                    Err(_) => Outcome::Refused,
+                };
+                if self.store.kill_on_commit == Some(manager) && outcome != Outcome::Refused {
+                    self.store.kill_on_commit = None;
+                    self.tell(|| format!("manager-{} is killed before it hears of its commit", manager + 1));
+                    self.kill_manager(manager);
+                }
+                Input::Committed { attempt, outcome }
+            }
+        };
+        if !self.is_lost(Place::Store, Place::Manager(manager)) {
+            let delay_us = self.some(500, 4_000);
+            self.after(delay_us, Event::ToElector { manager, run, input });
+        }
+        self.tell_watchers(before);
+    }
+
+    fn tell_watchers(&mut self, before: Revision) {
+        let changes = self.store.model.changes(PREFIX, before);
+        if changes.changes.is_empty() {
+            return;
+        }
+        for manager in 0..self.managers.len() {
+            // Watches break too: nothing may depend on them.
+            if !self.is_lost(Place::Store, Place::Manager(manager)) && !self.chance.percent(2) {
+                let delay_us = self.some(500, 6_000);
+                let (run, input) = (self.managers[manager].run, Input::Changed(changes.clone()));
+                self.after(delay_us, Event::ToElector { manager, run, input });
+            }
+        }
+    }
+}
