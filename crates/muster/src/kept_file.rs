@@ -13,7 +13,10 @@ use std::path::Path;
 pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // A state directory that cannot be one is told of by whoever needs to write there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return None;
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "cannot read this file, going on without it");
             return None;
