@@ -23,9 +23,9 @@ const READS_MAX: usize = 20_000;
 /// The first byte says what is asked and how it is read; what follows see `peer::speak`, or frames as they are.
 pub fn check(bytes: &[u8]) {
     let Some((flags, input)) = bytes.split_first() else { return };
-    let (said, payloads) = if flags & 1 == 0 {
-        let speech = speak(input, false);
-        (speech.bytes, speech.payloads)
+    let (said, payload) = if flags & 1 == 0 {
+        let speech = speak(input);
+        (speech.bytes, speech.payload)
     } else {
         (input.to_vec(), None)
     };
@@ -49,8 +49,7 @@ pub fn check(bytes: &[u8]) {
     let is_over = Pin::new(&mut connection).poll(&mut context).is_ready();
     let read_bytes = if flags & 8 == 0 { 64 * 1024 } else { usize::from(flags >> 4) + 1 };
     let (answer, end) = read(&mut stream, read_bytes);
-    let payload = payloads.as_ref().and_then(|payloads| payloads.first());
-    check_answer(&answer, end, is_head, payload.map(Vec::as_slice));
+    check_answer(&answer, end, is_head, payload.as_deref());
     assert!(
         !stream.was_refused() || end == End::Broken || is_over,
         "it may be sent elsewhere while it is answered"

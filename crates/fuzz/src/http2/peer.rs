@@ -64,52 +64,44 @@ impl AsyncWrite for Wire {
     }
 }
 
+/// The stream that a member answers on: the first of its client.
+const STREAM: u32 = 1;
+
 /// What the peer says.
 #[derive(Debug, Default)]
 pub struct Speech {
     pub bytes: Vec<u8>,
-    /// The payload of each stream, in their order; None where frames were written by hand, or out of place.
-    pub payloads: Option<Vec<Vec<u8>>>,
+    /// The payload of the stream; None where frames were written by hand, or out of place.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// Frames from an input in parts, each a letter and what belongs to it: `h` headers, `d` payload, `t` trailers, each in
-/// upper case where the stream ends with it; any other byte is the kind of a frame, flags and payload follow.
-/// `opens`: each headers begin the next stream of a client; otherwise all belong to the first.
-pub fn speak(input: &[u8], opens: bool) -> Speech {
-    let mut speech = Speech { bytes: Vec::new(), payloads: Some(Vec::new()) };
+/// upper case where the stream ends with it; any other byte is the kind of a frame, flags and payload follow. All belong to
+/// the first stream.
+pub fn speak(input: &[u8]) -> Speech {
+    let mut speech = Speech { bytes: Vec::new(), payload: Some(Vec::new()) };
     frame(4, 0, 0, &[], &mut speech.bytes);
-    let (mut stream, mut is_over) = (if opens { 0 } else { 1 }, false);
+    let mut is_over = false;
     for part in input.split(|byte| *byte == SEPARATOR) {
         let Some((letter, rest)) = part.split_first() else { continue };
         let end = if letter.is_ascii_uppercase() { END_STREAM } else { 0 };
-        if is_over && !(opens && letter.eq_ignore_ascii_case(&b'h')) {
-            speech.payloads = None;
+        if is_over {
+            speech.payload = None;
         }
         is_over = end != 0;
         match letter.to_ascii_lowercase() {
-            b'h' => {
-                if opens {
-                    stream = if stream == 0 { 1 } else { stream + 2 };
-                }
-                if let Some(payloads) = &mut speech.payloads
-                    && (opens || payloads.is_empty())
-                {
-                    payloads.push(Vec::new());
-                }
-                frame(1, END_HEADERS | end, stream, &fields(rest), &mut speech.bytes);
-            }
-            b't' => frame(1, END_HEADERS | end, stream.max(1), &fields(rest), &mut speech.bytes),
+            b'h' | b't' => frame(1, END_HEADERS | end, STREAM, &fields(rest), &mut speech.bytes),
             b'd' => {
-                if let Some(payload) = speech.payloads.as_mut().and_then(|payloads| payloads.last_mut()) {
+                if let Some(payload) = &mut speech.payload {
                     payload.extend_from_slice(rest);
                 }
-                frame(0, end, stream.max(1), rest, &mut speech.bytes);
+                frame(0, end, STREAM, rest, &mut speech.bytes);
             }
             _ => {
-                speech.payloads = None;
+                speech.payload = None;
                 let (flags, payload) = rest.split_first().map_or((0, rest), |(flags, rest)| (*flags, rest));
                 // Settings, pings and farewells concern the connection.
-                let stream = if matches!(letter, 4 | 6 | 7) { 0 } else { stream };
+                let stream = if matches!(letter, 4 | 6 | 7) { 0 } else { STREAM };
                 frame(*letter, flags, stream, payload, &mut speech.bytes);
             }
         }
