@@ -24,8 +24,8 @@ const SMALL_BODY_MAX_BYTES: usize = 16 * 1024;
 /// A body up to this size is copied behind its new head; before a larger one the head is written where it was read, so
 /// that both lie in one piece without a copy of the body.
 const COPIED_BODY_MAX_BYTES: usize = 1024;
-/// How long a small answer is kept back for its rest. A second: a member that is slower than that means its client to see
-/// what there is.
+/// How long a small answer is kept back for its rest: what comes later than that is sent with all before it. A second: a
+/// member that is slower means its client to see what there is.
 const SMALL_WAIT_MAX_US: u64 = 1_000_000;
 /// The value of the line that `ResponseHead::write` makes of `VIA`.
 const VIA_VALUE: &str = "1.1 muster";
