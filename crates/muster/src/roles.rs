@@ -129,11 +129,11 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     let routers: Vec<RouterName> = here.map(|router| router.name.clone()).collect();
     if selection.manager {
         let options = ManagerOptions { settings, config_text, state_dir: state_dir.clone(), who };
-        let (role, handle) = manager::start(options).map_err(StartError::Manager)?;
+        let (role, handle, accounts) = manager::start(options).map_err(StartError::Manager)?;
         running.manager = Some(handle.clone());
         running.add(role);
-        let options =
-            ConsoleOptions { listen: console_listen, state_dir: state_dir.clone(), manager: handle };
+        let state_dir = state_dir.clone();
+        let options = ConsoleOptions { listen: console_listen, state_dir, manager: handle, accounts };
         let (role, address) = console::start(options).map_err(StartError::Console)?;
         running.console = Some(address);
         running.add(role);

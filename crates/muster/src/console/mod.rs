@@ -6,8 +6,11 @@
 mod answer;
 mod api;
 mod auth;
+mod login;
 mod metrics;
+mod noting;
 mod page;
+mod people;
 mod routes;
 mod server;
 mod stream;
@@ -18,6 +21,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+use crate::accounts::AccountsHandle;
 use crate::manager::handle::ManagerHandle;
 use crate::role::RoleHandle;
 use std::net::{SocketAddr, TcpListener};
@@ -38,6 +42,7 @@ pub struct ConsoleOptions {
     pub listen: SocketAddr,
     pub state_dir: PathBuf,
     pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
 }
 
 /// Why the console did not start. Nothing runs after any of these; all may be retried once the cause is gone.
@@ -81,7 +86,7 @@ impl ConsoleError {
 
 /// Starts the console. When this returns `Ok`, connections are accepted at the returned address.
 pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), ConsoleError> {
-    let ConsoleOptions { listen, state_dir, manager } = options;
+    let ConsoleOptions { listen, state_dir, manager, accounts } = options;
     let refused = |source| ConsoleError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
@@ -101,7 +106,7 @@ pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), Consol
         .spawn(move || {
             tracing::info!(%address, "console listens");
             let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, server::serve(listener, token, manager, stopping));
+            local.block_on(&runtime, server::serve(listener, token, (manager, accounts), stopping));
         })
         .map_err(failed)?;
     Ok((RoleHandle { name: "console", stop, thread }, address))

@@ -13,6 +13,7 @@ mod links;
 mod shell;
 mod strangers;
 
+use crate::accounts::{self, Accounts, AccountsHandle};
 use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
@@ -135,6 +136,7 @@ struct Start {
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
     elsewhere: Option<Elsewhere>,
+    accounts: Accounts,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     _lock: File,
@@ -165,7 +167,7 @@ impl Elsewhere {
 }
 
 /// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect and requests are answered.
-pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), ManagerError> {
+pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle, AccountsHandle), ManagerError> {
     let directory = options.state_dir.clone();
     let unusable = |source| ManagerError::Directory { path: directory.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(unusable)?;
@@ -180,6 +182,9 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         opened.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) })?;
     let prepared = runtime.block_on(prepare(&store, &options));
     let (found, before, config) = prepared.map_err(|source| ManagerError::Archive { source })?;
+    let opened = runtime.block_on(accounts::open(store.clone()));
+    let opened = opened.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) });
+    let (accounts_handle, accounts) = opened?;
 
     let cookie_keys = cookie_keys::read_or_create(&directory.join("cookie-keys"));
     let cookie_keys = cookie_keys.map_err(unusable)?;
@@ -198,6 +203,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         listener,
         socket,
         elsewhere,
+        accounts,
         requests,
         changed,
         _lock: lock,
@@ -207,7 +213,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         .spawn(move || LocalSet::new().block_on(&runtime, live(start, stopping)))
         .map_err(|source| ManagerError::Thread { source })?;
     let handle = ManagerHandle { requests: requests_in, changed: changed_seen };
-    Ok((RoleHandle { name: "manager", stop, thread }, handle))
+    Ok((RoleHandle { name: "manager", stop, thread }, handle, accounts_handle))
 }
 
 /// None: another process has it.
@@ -297,6 +303,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         tasks.spawn_local(strangers::accept(listener, office.clone(), inputs.clone()));
         tasks.spawn_local(async move { office.keep_own_renewed().await });
     }
+    tasks.spawn_local(start.accounts.run());
     tasks.spawn_local(pass_on(start.requests, inputs.clone()));
     tasks.spawn_local(pass_on_stop(stopping, inputs.clone()));
     let archive = shell.archive.clone();
