@@ -8,7 +8,7 @@ use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::identity::{self, IdentityError, renewal};
 use crate::link::ManagerAt;
-use crate::manager::handle::ManagerHandle;
+use crate::manager::handle::{ManagerHandle, Started};
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::placement::{self, PlacementOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
@@ -129,11 +129,13 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     let routers: Vec<RouterName> = here.map(|router| router.name.clone()).collect();
     if selection.manager {
         let options = ManagerOptions { settings, config_text, state_dir: state_dir.clone(), who };
-        let (role, handle, accounts) = manager::start(options).map_err(StartError::Manager)?;
-        running.manager = Some(handle.clone());
+        let Started { role, manager, accounts, callers } =
+            manager::start(options).map_err(StartError::Manager)?;
+        running.manager = Some(manager.clone());
         running.add(role);
         let state_dir = state_dir.clone();
-        let options = ConsoleOptions { listen: console_listen, state_dir, manager: handle, accounts };
+        let options =
+            ConsoleOptions { listen: console_listen, state_dir, manager, accounts, callers: Some(callers) };
         let (role, address) = console::start(options).map_err(StartError::Console)?;
         running.console = Some(address);
         running.add(role);

@@ -4,6 +4,7 @@
 //! 4 Muster's fault; see `Exit`.
 
 mod apply;
+mod audit;
 mod check;
 mod client;
 mod cluster;
@@ -18,9 +19,13 @@ mod node;
 mod plugin_cfg;
 mod router;
 mod run;
+mod secret;
 mod status;
 mod table;
+mod time;
+mod token;
 mod top;
+mod user;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -69,6 +74,12 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
+    /// Add and remove users of the API and the console, and give them roles
+    User(user::Args),
+    /// Make and revoke tokens for programs that use the API
+    Token(token::Args),
+    /// Show who changed or tried to change what
+    Audit(audit::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
     /// Judge, merge, compare, explain and write files of the WebSphere plug-in
@@ -137,6 +148,9 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
+        Command::User(args) => user::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),

@@ -9,11 +9,11 @@ use super::auth::{Auth, Caller, Moment, Refusal, Way};
 use super::noting::Noting;
 use super::routes::{self, Call, Found, Need};
 use super::stream::Hub;
-use super::{api, login, page};
+use super::{api, login, nodes, page};
 use crate::accounts::AccountsHandle;
 use crate::accounts::password::Hasher;
 use crate::identity::now_us;
-use crate::manager::handle::ManagerHandle;
+use crate::manager::handle::{ManagerHandle, NodeCallers};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
@@ -102,13 +102,17 @@ pub struct Proven {
     pub request: Request<Incoming>,
 }
 
+/// Whom the console asks, and who comes to it by the manager.
+#[derive(Debug)]
+pub struct Asked {
+    pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
+    pub callers: Option<NodeCallers>,
+}
+
 /// Serves until `stopping` turns true.
-pub async fn serve(
-    listener: TcpListener,
-    token: String,
-    (manager, accounts): (ManagerHandle, AccountsHandle),
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn serve(listener: TcpListener, token: String, asked: Asked, mut stopping: watch::Receiver<bool>) {
+    let Asked { manager, accounts, callers } = asked;
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the console's socket is unusable"),
@@ -126,6 +130,9 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     let hub = shared.clone();
     tasks.spawn_local(async move { hub.hub.run(manager).await });
+    if let Some(callers) = callers {
+        tasks.spawn_local(nodes::serve(shared.clone(), callers, stopping.clone()));
+    }
     loop {
         // Nothing is lost by cancelling: a place that is not taken stays free, and a task that ended is told once.
         let place = tokio::select! {
@@ -185,7 +192,7 @@ async fn connection(
 }
 
 /// Serves one connection to its end.
-async fn serve_http(
+pub async fn serve_http(
     shared: Rc<Shared>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Peer,

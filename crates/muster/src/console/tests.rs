@@ -31,7 +31,7 @@ impl Console {
         let listen = ([127, 0, 0, 1], 0).into();
         let accounts = crate::accounts::testing::start();
         let state_dir = directory.0.clone();
-        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts };
+        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts, callers: None };
         let (role, address) = start(options).expect("a free port and a directory of its own");
         let token = std::fs::read_to_string(directory.0.join(TOKEN_FILE)).expect("`start` wrote it");
         Self { address, token: token.trim().to_owned(), manager, directory, role: Some(role) }
@@ -433,7 +433,7 @@ fn without_its_manager_the_console_says_so() {
     let manager = crate::manager::handle::ManagerHandle { requests, changed: receiver };
     let listen = ([127, 0, 0, 1], 0).into();
     let accounts = crate::accounts::testing::start();
-    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts };
+    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts, callers: None };
     let (role, address) = start(options).expect("a console needs no manager to start");
     let (fake, _) = FakeManager::start(sample_status(), Vec::new());
     let token = std::fs::read_to_string(directory.0.join(TOKEN_FILE)).expect("`start` wrote it");
@@ -451,7 +451,7 @@ fn a_port_that_is_taken_is_named() {
     let (_fake, manager) = FakeManager::start(sample_status(), Vec::new());
     let directory = Directory::new();
     let (listen, accounts) = (console.address, crate::accounts::testing::start());
-    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts };
+    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts, callers: None };
     let error = start(options).expect_err("the port is taken");
     let text = error.to_string();
     assert!(text.starts_with("M1010: ") && text.contains(&console.address.to_string()), "{text}");

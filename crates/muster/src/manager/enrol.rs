@@ -7,6 +7,7 @@
 //!
 //! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
 
+use super::handle::NodeRecords;
 use crate::identity::authority::{Authority, Point, Subject};
 use crate::identity::{IdentityError, Place, load, now_us, proof, renewal, tls};
 use logic::enrol::{
@@ -21,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreError};
+use tokio::sync::watch;
 use wire::enrol::{
     ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
 };
@@ -43,7 +45,7 @@ pub struct Office {
     /// The configuration in force: who may be a node, and where the manager is.
     settings: RefCell<CellSettings>,
     /// As in the store.
-    nodes: RefCell<BTreeMap<NodeName, NodeRecord>>,
+    nodes: watch::Sender<NodeRecords>,
     guesses: RefCell<Guesses>,
     /// Why nodes were refused last, those that have not been admitted since.
     refused: RefCell<BTreeMap<NodeName, String>>,
@@ -115,19 +117,21 @@ impl Office {
         place: Place,
         settings: CellSettings,
         tls: Arc<ServerConfig>,
+        records: watch::Sender<NodeRecords>,
     ) -> Result<Self, StoreError> {
         let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
         let nodes = found.entries.into_iter().filter_map(|entry| {
             let record = serde_json::from_slice(&entry.value).ok()?;
             Some((entry.key[NODE_PREFIX.len()..].into(), record))
         });
+        records.send_replace(Arc::new(nodes.collect()));
         Ok(Self {
             store,
             authority,
             place,
             life: Duration::from_millis(settings.manager.certificate_life_ms),
             settings: RefCell::new(settings),
-            nodes: RefCell::new(nodes.collect()),
+            nodes: records,
             guesses: RefCell::default(),
             refused: RefCell::default(),
             tls: RefCell::new(tls),
@@ -137,6 +141,10 @@ impl Office {
     /// Another configuration is in force.
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());
+    }
+
+    fn keep(&self, node: &NodeName, record: NodeRecord) {
+        self.nodes.send_modify(|nodes| drop(Arc::make_mut(nodes).insert(node.clone(), record)));
     }
 
     fn own_node(&self) -> Option<NodeName> {
@@ -276,7 +284,7 @@ impl Office {
             }
             Err(error) => return Err(store_failed(&error)),
         }
-        self.nodes.borrow_mut().insert(node.clone(), joined);
+        self.keep(&node, joined);
         let grant = self.grant(&node, &point, issued_us)?;
         tracing::info!(%node, %from, "a machine has joined the cell");
         Ok(grant)
@@ -356,7 +364,7 @@ impl Office {
         let writes = vec![Write::put(node_key(node), json(&record))];
         let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
         done.map_err(|error| error_body(store_failed(&error)))?;
-        self.nodes.borrow_mut().insert(node.clone(), record);
+        self.keep(node, record);
         Ok(format!("node {node} is cut off, and its certificate counts no longer"))
     }
 

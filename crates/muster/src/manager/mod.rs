@@ -13,7 +13,7 @@ mod links;
 mod shell;
 mod strangers;
 
-use crate::accounts::{self, Accounts, AccountsHandle};
+use crate::accounts::{self, Accounts};
 use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
@@ -23,7 +23,9 @@ use crate::role::{RoleHandle, manager_socket};
 use archive::{Archive, ArchiveError, Found};
 use desk::{Config, Desk, Input};
 use enrol::Office;
-use handle::{ManagerHandle, REQUESTS_MAX, Request};
+use handle::{
+    CALLERS_MAX, ManagerHandle, NodeCaller, NodeCallers, NodeRecords, REQUESTS_MAX, Request, Started,
+};
 use logic::cell::{self, Cell, changes};
 use logic::machine::Machine;
 use rustls::ServerConfig;
@@ -137,6 +139,8 @@ struct Start {
     socket: PathBuf,
     elsewhere: Option<Elsewhere>,
     accounts: Accounts,
+    callers: mpsc::Sender<NodeCaller>,
+    records: watch::Sender<NodeRecords>,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     _lock: File,
@@ -167,7 +171,7 @@ impl Elsewhere {
 }
 
 /// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect and requests are answered.
-pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle, AccountsHandle), ManagerError> {
+pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
     let directory = options.state_dir.clone();
     let unusable = |source| ManagerError::Directory { path: directory.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(unusable)?;
@@ -185,6 +189,8 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle, Acco
     let opened = runtime.block_on(accounts::open(store.clone()));
     let opened = opened.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) });
     let (accounts_handle, accounts) = opened?;
+    let (callers, connections) = mpsc::channel(CALLERS_MAX);
+    let (records, records_seen) = watch::channel(NodeRecords::default());
 
     let cookie_keys = cookie_keys::read_or_create(&directory.join("cookie-keys"));
     let cookie_keys = cookie_keys.map_err(unusable)?;
@@ -204,6 +210,8 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle, Acco
         socket,
         elsewhere,
         accounts,
+        callers,
+        records,
         requests,
         changed,
         _lock: lock,
@@ -212,8 +220,12 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle, Acco
         .name("manager".into())
         .spawn(move || LocalSet::new().block_on(&runtime, live(start, stopping)))
         .map_err(|source| ManagerError::Thread { source })?;
-    let handle = ManagerHandle { requests: requests_in, changed: changed_seen };
-    Ok((RoleHandle { name: "manager", stop, thread }, handle, accounts_handle))
+    Ok(Started {
+        role: RoleHandle { name: "manager", stop, thread },
+        manager: ManagerHandle { requests: requests_in, changed: changed_seen },
+        accounts: accounts_handle,
+        callers: NodeCallers { connections, records: records_seen },
+    })
 }
 
 /// None: another process has it.
@@ -272,7 +284,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let generation = start.found.generation;
     let revision = start.config.revision;
-    let office = open_office(start.elsewhere, &start.store, &start.config.settings).await;
+    let office = open_office(start.elsewhere, &start.store, &start.config.settings, start.records).await;
     let mut desk = Desk::new(Cell::new(generation, start.found.remembered), start.config, start.cookie_keys);
     let mut shell = Shell {
         clock,
@@ -300,7 +312,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let listener = UnixListener::from_std(start.listener).expect("it is a listener of this runtime's kind");
     tasks.spawn_local(links::accept(listener, inputs.clone()));
     if let Some((listener, office)) = office {
-        tasks.spawn_local(strangers::accept(listener, office.clone(), inputs.clone()));
+        tasks.spawn_local(strangers::accept(listener, office.clone(), inputs.clone(), start.callers));
         tasks.spawn_local(async move { office.keep_own_renewed().await });
     }
     tasks.spawn_local(start.accounts.run());
@@ -333,12 +345,13 @@ async fn open_office(
     elsewhere: Option<Elsewhere>,
     store: &Store,
     settings: &CellSettings,
+    records: watch::Sender<NodeRecords>,
 ) -> Option<(TcpListener, Rc<Office>)> {
     let Elsewhere { listener, authority, tls, place } = elsewhere?;
     let address = listener.local_addr().ok();
     let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
     let fingerprint = authority.fingerprint_text();
-    match Office::open(store.clone(), authority, place, settings.clone(), tls).await {
+    match Office::open(store.clone(), authority, place, settings.clone(), tls, records).await {
         Ok(office) => {
             tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
             Some((listener, Rc::new(office)))

@@ -6,6 +6,7 @@
 
 use super::desk::{Input, Peer};
 use super::enrol::Office;
+use super::handle::NodeCaller;
 use super::links;
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
 /// so within seconds, and each costs some 40 kB.
@@ -82,7 +83,12 @@ impl Drop for Stranger {
 }
 
 /// Accepts until it is dropped. Must run within a `LocalSet`.
-pub async fn accept(listener: TcpListener, office: Rc<Office>, inbox: mpsc::Sender<Input>) {
+pub async fn accept(
+    listener: TcpListener,
+    office: Rc<Office>,
+    inbox: mpsc::Sender<Input>,
+    callers: mpsc::Sender<NodeCaller>,
+) {
     let gate = Rc::new(Gate::default());
     let mut connections = JoinSet::new();
     loop {
@@ -91,7 +97,8 @@ pub async fn accept(listener: TcpListener, office: Rc<Office>, inbox: mpsc::Send
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match gate.enter(from.ip()) {
                     Some(stranger) => {
-                        let begun = connection(stream, from, office.clone(), inbox.clone(), stranger);
+                        let whither = (inbox.clone(), callers.clone());
+                        let begun = connection(stream, from, office.clone(), whither, stranger);
                         connections.spawn_local(begun);
                     }
                     None => tracing::debug!(%from, "too many connections that have not proven who they are"),
@@ -114,7 +121,7 @@ async fn connection(
     stream: TcpStream,
     from: SocketAddr,
     office: Rc<Office>,
-    inbox: mpsc::Sender<Input>,
+    (inbox, callers): (mpsc::Sender<Input>, mpsc::Sender<NodeCaller>),
     stranger: Stranger,
 ) {
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
@@ -143,6 +150,16 @@ async fn connection(
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
             let peer = Peer { from, bearer, until, ..Peer::default() };
             links::connection(stream, peer, inbox, Some((office, stranger))).await;
+        }
+        (Some(protocol), Some((bearer, facts))) if protocol == API_PROTOCOL => {
+            if let Err(reason) = office.admit(&bearer) {
+                return tracing::info!(%from, node = %bearer.node, reason, "a call of a node is refused");
+            }
+            let caller = NodeCaller { stream, from, bearer, until: until(facts.not_after_s) };
+            // The console takes them at once while it has places; who is turned away hears the connection end.
+            if callers.try_send(caller).is_err() {
+                tracing::warn!(%from, "the API has no place for another machine's connection");
+            }
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }

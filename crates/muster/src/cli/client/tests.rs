@@ -20,7 +20,7 @@ impl Cell {
         let listen = ([127, 0, 0, 1], 0).into();
         let accounts = crate::accounts::testing::start();
         let state_dir = directory.0.clone();
-        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts };
+        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts, callers: None };
         let (role, _) = start(options).expect("a free port and a directory of its own");
         Self { directory, manager, role: Some(role) }
     }
@@ -34,6 +34,7 @@ impl Cell {
         Target {
             config: None,
             api: Some(format!("http://{}", self.address())),
+            state_dir: None,
             token_file: Some(self.directory.0.join(TOKEN_FILE)),
         }
     }
