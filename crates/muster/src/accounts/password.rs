@@ -21,7 +21,9 @@ const AT_ONCE_MAX: usize = 2;
 const WAITING_MAX: usize = 32;
 /// Most memory that a record may ask for. 256 MiB: a record that somebody has changed must not take the machine.
 const RECORD_MEMORY_MAX_KIB: u32 = 256 << 10;
+/// Most passes. 16: eight times as long as now.
 const RECORD_PASSES_MAX: u32 = 16;
+/// Most lanes. 16: more gain nothing, for they are worked through one after the other.
 const RECORD_LANES_MAX: u32 = 16;
 
 /// Why there is no hash.

@@ -6,7 +6,7 @@ use store::Store;
 
 /// Ends when the last handle is gone.
 pub fn start() -> AccountsHandle {
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let directory = Directory::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -164,3 +164,6 @@ pub fn main() -> ExitCode {
     };
     exit.into()
 }
+
+#[cfg(test)]
+mod tests;

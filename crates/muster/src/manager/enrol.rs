@@ -144,7 +144,9 @@ impl Office {
     }
 
     fn keep(&self, node: &NodeName, record: NodeRecord) {
-        self.nodes.send_modify(|nodes| drop(Arc::make_mut(nodes).insert(node.clone(), record)));
+        self.nodes.send_modify(|nodes| {
+            Arc::make_mut(nodes).insert(node.clone(), record);
+        });
     }
 
     fn own_node(&self) -> Option<NodeName> {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::error_code;
+use wire::status::ErrorBody;
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
 /// so within seconds, and each costs some 40 kB.
@@ -153,7 +155,8 @@ async fn connection(
         }
         (Some(protocol), Some((bearer, facts))) if protocol == API_PROTOCOL => {
             if let Err(reason) = office.admit(&bearer) {
-                return tracing::info!(%from, node = %bearer.node, reason, "a call of a node is refused");
+                tracing::info!(%from, node = %bearer.node, reason, "a call of a node is refused");
+                return drop(tokio::time::timeout(STRANGER_MAX, refuse_call(stream, reason)).await);
             }
             let caller = NodeCaller { stream, from, bearer, until: until(facts.not_after_s) };
             // The console takes them at once while it has places; who is turned away hears the connection end.
@@ -166,7 +169,7 @@ async fn connection(
 }
 
 /// Lets the other side read why: a connection that is closed over what was not read is reset, and the alert with it.
-async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut rest = [0; 1024];
     for _ in 0..LINGER_READS_MAX {
@@ -175,6 +178,19 @@ async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says no to whoever speaks HTTP, whatever is asked.
+async fn refuse_call(mut stream: TlsStream<TcpStream>, reason: String) -> std::io::Result<()> {
+    // Answered once something was asked: an answer before that is one to nothing.
+    stream.read_u8().await?;
+    let (code, message) = (error_code::NODE_REFUSED.to_string(), format!("The manager refuses: {reason}."));
+    let body = ErrorBody { code, message, retry: false };
+    let body = serde_json::to_string(&body).expect("a refusal has only names as keys");
+    let head =
+        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+    stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    linger(&mut stream).await
 }
 
 /// When a certificate expires.
