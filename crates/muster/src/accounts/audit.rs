@@ -25,8 +25,10 @@ const STRANGERS_PER_MINUTE_MAX: u32 = 30;
 const MINUTE_MS: u64 = 60_000;
 /// Notes and questions that may wait for the writer.
 const QUEUE_MAX: usize = 256;
-/// Entries in one transaction of the store, with one old one deleted for each.
-const BATCH_MAX: usize = 64;
+/// Entries in one transaction. 32: with the old ones that make room below the 128 operations that etcd takes.
+const BATCH_MAX: usize = 32;
+/// Old entries that make room for a new one. Two: where other managers have written many, they go little by little.
+const MAKE_ROOM_MAX: usize = 2;
 /// Longest wait of a call for its entry.
 const NOTE_MAX: Duration = Duration::from_secs(5);
 /// Pause after a write has failed: nothing tells when a disk has room again.
@@ -159,6 +161,11 @@ impl Audit {
             match self.store.commit(txn.clone()).await {
                 Ok(_) => return true,
                 Err(StoreError::Closed) => return false,
+                // The same again would be refused again.
+                Err(error @ (StoreError::Refused(_) | StoreError::TooLarge { .. })) => {
+                    tracing::error!(%error, "entries of the audit log are lost");
+                    return false;
+                }
                 Err(error) => {
                     if !has_failed {
                         tracing::error!(%error, "the audit log cannot be written; trying again");
@@ -186,7 +193,7 @@ impl Audit {
         writes.push(Write::put(key.clone(), json));
         self.entries.insert(key, entry);
         let of_kind = self.entries.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-        let surplus = of_kind.clone().count().saturating_sub(most);
+        let surplus = of_kind.clone().count().saturating_sub(most).min(MAKE_ROOM_MAX);
         let old: Vec<String> = of_kind.take(surplus).map(|(key, _)| key.clone()).collect();
         for key in old {
             self.entries.remove(&key);
