@@ -102,6 +102,7 @@ codes! {
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",
     STORE_WRITE_UNCERTAIN "M5003" "Whether the store was written is unknown",
+    STORE_NOT_REACHED "M5004" "The servers of the store cannot be used",
 }
 
 #[cfg(test)]

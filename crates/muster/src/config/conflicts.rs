@@ -110,8 +110,10 @@ fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeN
     if let [node] = settings.nodes.as_slice() {
         all.push((node.clone(), settings.console.listen, KeyPath::of(&["console", "listen"])));
     }
-    if let (Some(listen), Some(node)) = (settings.manager.listen, settings.nodes.first()) {
-        all.push((node.clone(), listen, KeyPath::of(&["manager", "listen"])));
+    for node in settings.managers() {
+        let listen =
+            settings.manager.listen.map(|it| (node.clone(), it, KeyPath::of(&["manager", "listen"])));
+        all.extend(listen);
     }
     for router in &settings.routers {
         for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {

@@ -4,6 +4,7 @@
 
 mod member;
 mod plugin_cfg;
+mod store;
 mod transport;
 
 use super::action_definitions;
@@ -17,6 +18,8 @@ use transport::{CERTIFICATE, LISTENER, SERVER_NAME, TRANSPORT};
 
 /// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
 const NODES_MAX: usize = 1000;
+/// Managers of a cell. Five: two may be lost, and more only make the store busier.
+const MANAGERS_MAX: usize = 5;
 /// Routers of a cell. 1,000: one on each node.
 const ROUTERS_MAX: usize = 1000;
 /// Clusters of a cell. 1,000: each has a view that every router holds.
@@ -67,10 +70,12 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "manager",
         repeats: Repeats::Once,
-        doc: "How other machines reach the manager, which runs on the first node. Without `listen` the cell is one \
-              machine. See [several machines](../operate/several-machines.md).",
+        doc: "How other machines reach the managers, and which nodes have one. Without `listen` the cell is one \
+              machine. See [several machines](../operate/several-machines.md) and \
+              [several managers](../operate/several-managers.md).",
         keys: &[MANAGER],
     },
+    store::SECTION,
     Section {
         path: "console",
         repeats: Repeats::Once,
@@ -249,6 +254,22 @@ const MANAGER: &[Definition] = &[
         "\"0.0.0.0:29001\"",
         "Where the manager listens for agents and routers of other machines. They speak TLS 1.3, and each side proves \
          with a certificate of the cell who it is. Needs `muster init` once, and an `address` for every node.",
+    ),
+    key(
+        "nodes",
+        Kind::List { of: Form::Name, least: 1, most: MANAGERS_MAX },
+        Preset::Else("the first node"),
+        "[\"web-1\", \"web-2\", \"web-3\"]",
+        "The nodes that have a manager. One of several leads; when it is lost another one does within two seconds. \
+         Several need `listen`, and a store on servers.",
+    ),
+    key(
+        "profile",
+        Kind::Choice(&["fast", "normal", "careful"]),
+        Preset::Else("`normal`"),
+        "\"careful\"",
+        "How soon another manager leads when the present one is lost: after 1.1 (`fast`), 1.6 or 7.1 seconds \
+         (`careful`). The store must answer within 0.2, 0.3 or 2 seconds. All managers must have the same.",
     ),
     integer(
         "certificate_life_ms",

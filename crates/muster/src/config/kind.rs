@@ -44,6 +44,8 @@ pub enum Form {
     ListenAddress,
     /// `IP:port` of something that listens.
     PeerAddress,
+    /// `host:port` of a server whose name may have to be looked up.
+    Server,
     IpAddress,
     AbsolutePath,
     /// A path prefix of routes.
@@ -343,6 +345,7 @@ impl Form {
                 refuse("this is not a valid name", plain_name(text))
             }
             Form::ListenAddress | Form::PeerAddress => check_address(self, text),
+            Form::Server => check_server(text),
             Form::IpAddress if text.parse::<IpAddr>().is_err() => match text.split_once('/') {
                 Some(_) => refuse("a network is not an address; list the addresses themselves", None),
                 None => refuse("this is not an IP address", None),
@@ -393,6 +396,9 @@ impl Form {
                 "an IP address and a port like \"0.0.0.0:8080\" or \"[::]:8080\"; port 0 takes a free one"
             }
             Form::PeerAddress => "an IP address and a port like \"10.0.0.5:8080\" or \"[fd00::5]:8080\"",
+            Form::Server => {
+                "a host name or IP address and a port like \"db.example:5432\" or \"[fd00::5]:2379\""
+            }
             Form::IpAddress => "an IP address like \"10.0.0.1\" or \"fd00::1\"",
             Form::AbsolutePath => "a path that starts with `/`",
             Form::RoutePath => {
@@ -419,6 +425,7 @@ impl Form {
         let pattern = match self {
             Form::Name => "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
             Form::ListenAddress | Form::PeerAddress => "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$",
+            Form::Server => "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:]+\\]):[0-9]{1,5}$",
             Form::IpAddress => "^[0-9A-Fa-f:.]+$",
             Form::AbsolutePath | Form::RequestTarget => "^/",
             Form::RoutePath => "^/([^ ?#;\\\\]*[^ ?#;\\\\/])?$",
@@ -482,6 +489,27 @@ fn check_address(form: Form, text: &str) -> Result<(), Refusal> {
         }
         _ => refuse("this is not an IP address and a port", None),
     }
+}
+
+/// Host and port of a server, the host without brackets.
+pub fn server(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_right = match inner {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host_name(host),
+    };
+    is_right.then(|| (inner.unwrap_or(host).to_owned(), port))
+}
+
+fn check_server(text: &str) -> Result<(), Refusal> {
+    if server(text).is_some() {
+        return Ok(());
+    }
+    let start = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/').to_owned());
+    let meant = start.filter(|rest| server(rest).is_some()).map(|rest| format!("{rest:?}"));
+    Err(Refusal::not_allowed("this is not a host and a port", meant))
 }
 
 fn check_route_path(text: &str) -> Result<(), Refusal> {

@@ -23,6 +23,7 @@ pub mod reference;
 pub mod schema;
 mod settings;
 mod shape;
+mod stores;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -277,8 +277,9 @@ impl Control {
             LinkEvent::Message(
                 FromManager::Welcome { .. }
                 | FromManager::Refused { .. }
+                | FromManager::NotLeader { .. }
                 | FromManager::Assignments { .. }
-                | FromManager::Placed { .. }
+                | FromManager::Placed(_)
                 | FromManager::KeepAlive,
             ) => false,
         };

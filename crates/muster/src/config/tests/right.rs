@@ -27,8 +27,15 @@ fn smallest_file_gets_every_default() {
             node_addresses: {},
             manager: ManagerSettings {
                 listen: None,
+                nodes: [
+                    NodeName(
+                        "local",
+                    ),
+                ],
+                profile: "normal",
                 certificate_life_ms: 2592000000,
             },
+            store: Sqlite,
             console: ConsoleSettings {
                 listen: 127.0.0.1:29003,
             },
