@@ -69,6 +69,7 @@ pub fn start_manager(
     let options = ManagerOptions {
         settings,
         config_text: kept.config.clone(),
+        is_users: kept.is_users,
         node: node.clone(),
         state_dir: state_dir.to_path_buf(),
         who: "muster run".into(),
@@ -119,7 +120,7 @@ fn keep_manager(place: &Place, state_dir: &Path, manager: &ManagerPlace) -> io::
             kept_file::write_text(&path, &text)?;
         }
     }
-    let kept = KeptManager { config: manager.config.clone() };
+    let kept = KeptManager { config: manager.config.clone(), is_users: false };
     if place.manager().as_ref() == Some(&kept) { Ok(()) } else { place.keep_manager(&kept) }
 }
 

@@ -132,8 +132,14 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     let here = settings.routers.iter().filter(|router| router.node == node && selection.routers);
     let routers: Vec<RouterName> = here.map(|router| router.name.clone()).collect();
     if selection.manager {
-        let options =
-            ManagerOptions { settings, config_text, node: node.clone(), state_dir: state_dir.clone(), who };
+        let options = ManagerOptions {
+            settings,
+            config_text,
+            is_users: true,
+            node: node.clone(),
+            state_dir: state_dir.clone(),
+            who,
+        };
         let (role, handle) = manager::start(options).map_err(StartError::Manager)?;
         running.manager = Some(handle.clone());
         running.add(role);

@@ -191,7 +191,9 @@ fn settle(settings: &CellSettings, config: String, node: &NodeName) -> Result<Me
     let place = Place::of(Path::new(&settings.state_dir));
     let managers = settings.manager_addresses();
     let membership = Membership { cell: settings.name.clone(), node: node.clone(), managers };
-    let kept = place.keep_membership(&membership).and_then(|()| place.keep_manager(&KeptManager { config }));
+    let kept = place
+        .keep_membership(&membership)
+        .and_then(|()| place.keep_manager(&KeptManager { config, is_users: true }));
     let path = place.path().to_path_buf();
     kept.map_err(|source| chain(&IdentityError::Write { path, source }))?;
     if let Err(IdentityError::None { .. }) = identity::load(&place) {

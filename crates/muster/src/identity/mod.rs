@@ -133,6 +133,9 @@ pub struct Membership {
 pub struct KeptManager {
     /// The text of the configuration, which names the store.
     pub config: String,
+    /// It is a file of the user's, and not what a leader said.
+    #[serde(default)]
+    pub is_users: bool,
 }
 
 /// A certificate of the cell with its key, and the authority that made it.

@@ -62,6 +62,8 @@ pub struct ManagerOptions {
     /// Made from `config_text`.
     pub settings: CellSettings,
     pub config_text: String,
+    /// It is a file of the user's, and not what another manager said.
+    pub is_users: bool,
     /// The one that it runs on.
     pub node: NodeName,
     pub state_dir: PathBuf,
@@ -150,6 +152,7 @@ pub fn cookie_keys_path(state_dir: &Path) -> PathBuf {
 struct Own {
     settings: CellSettings,
     config_text: String,
+    is_users: bool,
     node: NodeName,
     who: String,
 }
@@ -193,7 +196,7 @@ struct Start {
 /// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect; requests are answered once it
 /// leads, which is at once where it has its store to itself.
 pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), ManagerError> {
-    let ManagerOptions { settings, config_text, node, state_dir, who } = options;
+    let ManagerOptions { settings, config_text, is_users, node, state_dir, who } = options;
     let unusable = |source| ManagerError::Directory { path: state_dir.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&state_dir).map_err(unusable)?;
     let lock = lock(&state_dir).map_err(unusable)?;
@@ -201,7 +204,7 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ManagerError::Thread { source })?;
     let front = front::Prepared::gather(&settings, &state_dir, &node)?;
-    let own = Own { settings, config_text, node, who };
+    let own = Own { settings, config_text, is_users, node, who };
     let opened = match own.settings.store {
         StoreSettings::Sqlite => Some(runtime.block_on(open_own(&own, &state_dir))?),
         StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => None,

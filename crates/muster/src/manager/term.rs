@@ -78,7 +78,7 @@ pub async fn begin(
         if lease.term().is_some() && !settings.managers().contains(&own.node) {
             return Err(ArchiveError::NotPlaced { node: own.node.clone() });
         }
-        if is_new && *text != own.config_text {
+        if is_new && own.is_users && *text != own.config_text {
             tracing::warn!(
                 revision,
                 "the configuration with which this manager was started is not the one in force; `muster apply` makes it so"
