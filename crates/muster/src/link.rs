@@ -5,6 +5,7 @@
 
 use crate::identity::tls::client_config;
 use crate::identity::{self, IdentityError};
+use crate::polite;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -44,13 +45,13 @@ pub struct Link {
 
 /// Writes one frame.
 pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).ok().filter(|length| *length <= FRAME_MAX_BYTES);
+    let mut frame = vec![0; 4];
+    polite::to_json(message, &mut frame).map_err(io::Error::other)?;
+    let body_bytes = frame.len() - 4;
+    let length = u32::try_from(body_bytes).ok().filter(|length| *length <= FRAME_MAX_BYTES);
     let length =
-        length.ok_or_else(|| io::Error::other(format!("frame of {} bytes is too long", body.len())))?;
-    let mut frame = Vec::with_capacity(4 + body.len());
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&body);
+        length.ok_or_else(|| io::Error::other(format!("frame of {body_bytes} bytes is too long")))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
     stream.write_all(&frame).await?;
     // TLS may keep back what it has taken.
     stream.flush().await
@@ -82,7 +83,7 @@ pub async fn read_bounded_frame<T: DeserializeOwned>(
     }
     let mut body = vec![0; length as usize];
     stream.read_exact(&mut body).await?;
-    serde_json::from_slice(&body).map_err(io::Error::other)
+    polite::from_json(&body).map_err(io::Error::other)
 }
 
 /// Where a role finds the manager.
