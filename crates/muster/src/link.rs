@@ -5,6 +5,7 @@
 
 use crate::identity::tls::client_config;
 use crate::identity::{self, IdentityError};
+use crate::polite;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::{io, path::PathBuf, time::Duration};
@@ -53,13 +54,13 @@ pub struct Link {
 
 /// Writes one frame.
 pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).ok().filter(|length| *length <= FRAME_MAX_BYTES);
+    let mut frame = vec![0; 4];
+    polite::to_json(message, &mut frame).map_err(io::Error::other)?;
+    let body_bytes = frame.len() - 4;
+    let length = u32::try_from(body_bytes).ok().filter(|length| *length <= FRAME_MAX_BYTES);
     let length =
-        length.ok_or_else(|| io::Error::other(format!("frame of {} bytes is too long", body.len())))?;
-    let mut frame = Vec::with_capacity(4 + body.len());
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&body);
+        length.ok_or_else(|| io::Error::other(format!("frame of {body_bytes} bytes is too long")))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
     stream.write_all(&frame).await?;
     // TLS may keep back what it has taken.
     stream.flush().await
@@ -85,7 +86,7 @@ pub async fn read_bounded_frame<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
     length_max_bytes: u32,
 ) -> io::Result<T> {
-    serde_json::from_slice(&read_body(stream, length_max_bytes).await?).map_err(io::Error::other)
+    polite::from_json(&read_body(stream, length_max_bytes).await?).map_err(io::Error::other)
 }
 
 async fn read_body(stream: &mut (impl AsyncRead + Unpin), length_max_bytes: u32) -> io::Result<Vec<u8>> {
@@ -107,7 +108,7 @@ pub async fn read_known<T: DeserializeOwned + Known>(
         let read = read_body(stream, FRAME_MAX_BYTES);
         let body = tokio::time::timeout(silence, read).await;
         let body = body.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let error = match serde_json::from_slice(&body) {
+        let error = match polite::from_json(&body) {
             Ok(message) => return Ok(message),
             Err(error) => error,
         };

@@ -7,7 +7,9 @@
 use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::identity::{self, IdentityError, renewal};
+use crate::late_manager;
 use crate::link::ManagerAt;
+use crate::logging::chain;
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::placement::{self, PlacementOptions};
@@ -97,6 +99,13 @@ pub enum StartError {
     Upgrade(#[source] ServeError),
 }
 
+impl StartError {
+    /// Whether it is the manager's alone, and may be over soon.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Manager(error) if error.may_pass())
+    }
+}
+
 /// The roles that run in this process. Dropping it does not stop them; `stop` does.
 #[derive(Debug)]
 pub struct Running {
@@ -140,14 +149,23 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
             state_dir: state_dir.clone(),
             who,
         };
-        let (role, handle) = manager::start(options).map_err(StartError::Manager)?;
-        running.manager = Some(handle.clone());
-        running.add(role);
-        let options =
-            ConsoleOptions { listen: console_listen, state_dir: state_dir.clone(), manager: handle };
-        let (role, address) = console::start(options).map_err(StartError::Console)?;
-        running.console = Some(address);
-        running.add(role);
+        // Others that run here serve from what they keep.
+        let has_company = selection.agent || selection.routers;
+        match start_manager(options.clone(), console_listen) {
+            Ok(Started { manager, handle, console, address }) => {
+                running.manager = Some(handle);
+                running.console = Some(address);
+                running.add(manager);
+                running.add(console);
+            }
+            Err(why) if has_company && why.may_pass() => {
+                let error = chain(&why);
+                tracing::error!(error, "the manager cannot start now and is tried again; the rest starts");
+                let late = late_manager::start(options, console_listen, why);
+                running.add(late.map_err(|source| StartError::System { source })?);
+            }
+            Err(error) => return Err(error),
+        }
     }
     if selection.agent {
         let (state_dir, manager) = (state_dir.clone(), manager_at.clone());
@@ -158,6 +176,28 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     }
     let origin = upgrade_origin(selection);
     start_routers(&node, &state_dir, &manager_at, routers, origin, take_over, running)
+}
+
+/// A manager that runs, and its console.
+pub struct Started {
+    pub manager: RoleHandle,
+    pub handle: ManagerHandle,
+    pub console: RoleHandle,
+    /// Where the console listens.
+    pub address: SocketAddr,
+}
+
+/// Starts both, or neither.
+pub fn start_manager(options: ManagerOptions, listen: SocketAddr) -> Result<Started, StartError> {
+    let state_dir = options.state_dir.clone();
+    let (manager, handle) = manager::start(options).map_err(StartError::Manager)?;
+    match console::start(ConsoleOptions { listen, state_dir, manager: handle.clone() }) {
+        Ok((console, address)) => Ok(Started { manager, handle, console, address }),
+        Err(error) => {
+            manager.stop();
+            Err(StartError::Console(error))
+        }
+    }
 }
 
 /// What a machine that has joined a cell shall run. All else the manager says.

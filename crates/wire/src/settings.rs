@@ -308,7 +308,7 @@ pub enum PathKind {
 }
 
 /// How a route spreads requests over the clusters of its levels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spread {
     /// All members of all levels are equals, by weight: the plug-in's super cluster.

@@ -151,9 +151,15 @@ fn examine(args: &Args) -> Result<What, String> {
     let selection = select(&args.roles, &settings, &node)?;
     // Addresses that are taken over are in use, and rightly.
     let checked = Selection { routers: selection.routers && !args.take_over, ..selection };
-    let problems = config::check_environment(&settings, &config_text, &file, &node, checked);
+    let check = |roles| config::check_environment(&settings, &config_text, &file, &node, roles);
+    let problems = check(Selection { agent: false, ..checked });
     if !problems.is_empty() {
         return Err(problems.to_string());
+    }
+    // What one member lacks does not keep the others from running; its run state will say what it is.
+    for problem in check(Selection { manager: false, routers: false, ..checked }).list {
+        let text = problem.to_string();
+        tracing::warn!(key = %problem.key, "{}", text.lines().next().unwrap_or_default());
     }
     if shares {
         let membership = settle(&settings, config_text, &node)?;

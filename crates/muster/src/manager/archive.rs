@@ -26,6 +26,9 @@ pub const EVENTS_MAX: usize = 1000;
 const HISTORY_MAX: usize = 100;
 /// Pause after a write has failed: nothing tells when a disk has room again.
 const RETRY_PAUSE_MS: u64 = 1_000;
+/// How often a store in which nothing is written is looked at. Five seconds: nothing tells of all ways in which a file or
+/// a server goes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Highest generation that is believed of a role: what is above comes from a fault.
 const GENERATION_MAX: u64 = 1 << 62;
@@ -253,9 +256,13 @@ impl Archive {
     pub async fn keep(self, store: FencedStore, inbox: mpsc::Sender<Input>) {
         let mut is_failing = false;
         loop {
-            self.wake.notified().await;
+            // A word that is missed by this stays until the next look.
+            let is_woken = tokio::time::timeout(LOOK_INTERVAL, self.wake.notified()).await.is_ok();
             let is_last = self.is_closing.get();
-            let result = self.write(&store).await;
+            let result = match is_woken || is_failing {
+                true => self.write(&store).await,
+                false => store.read(Read::Keys(Vec::new())).await.map(drop),
+            };
             if is_last {
                 return;
             }

@@ -122,6 +122,46 @@ pub enum ManagerError {
 }
 
 impl ManagerError {
+    /// Whether another attempt may succeed although nobody has changed anything of Muster's: a disk gets room, a server
+    /// of a store comes back.
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            ManagerError::Archive { source: ArchiveError::Store(error) }
+            | ManagerError::Storage { source: StorageError::Store(error) } => match error {
+                StoreError::Full { .. }
+                | StoreError::Busy { .. }
+                | StoreError::Unavailable { .. }
+                | StoreError::Engine { .. }
+                | StoreError::Unknown { .. }
+                | StoreError::Gone { .. } => true,
+                StoreError::Refused(_)
+                | StoreError::Denied { .. }
+                | StoreError::TooLarge { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Closed => false,
+            },
+            ManagerError::Directory { source, .. } | ManagerError::Socket { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
+            ManagerError::Archive { source: ArchiveError::NotLeader } => true,
+            ManagerError::Archive {
+                source:
+                    ArchiveError::Overtaken
+                    | ArchiveError::Meaningless { .. }
+                    | ArchiveError::Config { .. }
+                    | ArchiveError::NotPlaced { .. },
+            }
+            | ManagerError::Storage { source: StorageError::Password { .. } | StorageError::Tls(_) }
+            | ManagerError::InUse { .. }
+            | ManagerError::Listen { .. }
+            | ManagerError::Identity(_)
+            | ManagerError::Thread { .. } => false,
+        }
+    }
+
     /// The code under which docs/errors explains this.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -427,7 +427,11 @@ impl Control {
 
     /// Clears away tables that nobody else has any more.
     fn clear_tables(&mut self) {
-        self.tables_before.retain(|before| Arc::strong_count(before) > 1);
+        let before = std::mem::take(&mut self.tables_before);
+        let (unused, used) = before.into_iter().partition(|before| Arc::strong_count(before) == 1);
+        self.tables_before = used;
+        let unused: Vec<Arc<Table>> = unused;
+        unused.into_iter().filter_map(Arc::into_inner).for_each(Table::clear_away);
     }
 
     fn keep(&mut self) {

@@ -56,7 +56,7 @@ pub struct Core {
     pub scratch: RefCell<Box<[u8]>>,
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
-    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub spare_buffers: RefCell<Vec<Vec<u8>>>,
     /// Places for requests that are over, so that none has to be made for the next.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare_requests: RefCell<Vec<Box<Request>>>,

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, READ_ROOM_BYTES, Stream};
+use super::waits::NEVER;
 use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -24,8 +25,8 @@ const SMALL_BODY_MAX_BYTES: usize = 16 * 1024;
 /// A body up to this size is copied behind its new head; before a larger one the head is written where it was read, so
 /// that both lie in one piece without a copy of the body.
 const COPIED_BODY_MAX_BYTES: usize = 1024;
-/// How long a small answer is kept back for its rest: what comes later than that is sent with all before it. A second: a
-/// member that is slower means its client to see what there is.
+/// How long a small answer is kept back for its rest. A second: a member that is slower means its client to see what
+/// there is.
 const SMALL_WAIT_MAX_US: u64 = 1_000_000;
 /// The value of the line that `ResponseHead::write` makes of `VIA`.
 const VIA_VALUE: &str = "1.1 muster";
@@ -63,6 +64,8 @@ pub struct Reply {
 struct Rare {
     /// The beginning of an answer that did not come in one piece, behind as much room as a read leaves.
     partial: Vec<u8>,
+    /// That is the head of a small answer, whose rest is waited for.
+    is_kept_back: bool,
     compressor: Option<Compressor>,
 }
 
@@ -183,6 +186,21 @@ impl Reply {
         }
     }
 
+    /// When what is kept back of a small answer shall be sent, on the thread's clock.
+    pub fn release_at_us(&self) -> u64 {
+        match &self.rare {
+            Some(rare) if rare.is_kept_back => self.fresh_until_us() + 1,
+            _ => NEVER,
+        }
+    }
+
+    /// Sends what is kept back.
+    pub fn release(&mut self, core: &Core, request: &Request, client: &mut Stream) -> Result<(), Fault> {
+        let Some(rare) = self.rare.take() else { return Ok(()) };
+        let mut partial = rare.partial;
+        self.take_heads(core, request, client, &mut partial)
+    }
+
     /// Interim heads, the final head and the body that came with it go out in one write.
     fn take_heads(
         &mut self,
@@ -223,6 +241,7 @@ impl Reply {
             let may_wait = request.is_idempotent && out.is_empty() && self.is_fresh(core);
             if may_wait && is_small_part(head.framing, rest.len()) {
                 self.keep_partial(bytes);
+                self.rare.get_or_insert_default().is_kept_back = true;
                 return Ok(());
             }
             let special = request.route.special.as_ref();
@@ -281,7 +300,11 @@ impl Reply {
 
     /// Whether the answer's first byte came a moment ago.
     fn is_fresh(&self, core: &Core) -> bool {
-        core.waits.now_us() <= self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
+        core.waits.now_us() <= self.fresh_until_us()
+    }
+
+    fn fresh_until_us(&self) -> u64 {
+        self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
     }
 
     /// Sends `out`, the new head, with the part of the body that begins at `body_start` of what was read.

@@ -168,6 +168,22 @@ fn the_last_of_equal_routes_counts() {
     assert_eq!(graph(&right(&written.expect("right"))), ["*:* /*: b-id"]);
 }
 
+/// Ends in no reasonable time where each route looks through those before it.
+#[test]
+fn tens_of_thousands_of_routes_to_as_many_clusters_are_written() {
+    const COUNT: usize = 30_000;
+    let names: Vec<String> = (0..COUNT).map(|number| format!("c{number}")).collect();
+    let route = |name: &String| RouteSettings::to_cluster("*", &format!("/{name}"), name.as_str().into());
+    let views: Vec<View> = names.iter().map(|name| view(name, vec![member(name, 1, RunState::Up)])).collect();
+    let views: Vec<&View> = views.iter().collect();
+    // Each route twice, and of equal ones the last counts.
+    let routes = names.iter().chain(&names).map(route).collect();
+    let written = of_cell("cell", &[router("r", "n", "0.0.0.0:80", routes)], None, &views).expect("right");
+    let count = |tag: &str| written.file.root.all(tag).count();
+    assert_eq!((count("ServerCluster"), count("Route")), (COUNT, COUNT));
+    assert_eq!(written.notes, Vec::<String>::new());
+}
+
 #[test]
 fn all_configured_routers_of_the_scope_are_listed() {
     let shop = || vec![RouteSettings::to_cluster("*", "/shop", "shop".into())];
