@@ -10,6 +10,7 @@ pub mod cell;
 pub mod certificate;
 pub mod client_hello;
 pub mod compress;
+pub mod delta;
 pub mod enrol;
 pub mod explain;
 pub mod heartbeat;

@@ -207,3 +207,9 @@ pub const NODE_NUMBERS_MAX: usize = 16_384;
 pub const MANAGERS_MAX: usize = 5;
 /// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
 pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;
+/// Steps of a cluster's view that a router remembers for its clients. 64: a client that calls every few seconds is never
+/// so far behind, and what it cannot be told it fetches (cell 4).
+pub const CLIENT_STEPS_MAX: usize = 64;
+/// Members of which one delta can tell. 350: the shortest name with its quotes and comma has four bytes, and a header for
+/// a client 1,400.
+pub const CLIENT_STEP_MEMBERS_MAX: usize = 350;
