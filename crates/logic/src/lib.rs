@@ -36,6 +36,7 @@ pub mod run_state;
 pub mod seed;
 pub mod server_name;
 pub mod sessions;
+pub mod snapshot;
 pub mod spread;
 pub mod supervision;
 pub mod term;

@@ -123,7 +123,8 @@ pub fn is_valid_token(token: &str) -> bool {
 /// Digits only, without needless zeros, so that one epoch is written in one way.
 fn parse_epoch(text: &str) -> Option<Epoch> {
     let number = |text: &str| {
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let is_plain =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         text.parse().ok().filter(|_| is_plain)
     };
     let (generation, count) = text.split_once('.')?;

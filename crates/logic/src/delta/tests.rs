@@ -26,7 +26,8 @@ fn delta(history: &History, number: u64) -> ViewDelta {
 
 #[test]
 fn clients_see_what_they_need_and_nothing_of_files_or_reasons() {
-    let tls = MemberTls { server_name: "shop.example".into(), key: "/etc/key".into(), ..MemberTls::default() };
+    let tls =
+        MemberTls { server_name: "shop.example".into(), key: "/etc/key".into(), ..MemberTls::default() };
     let transport = Transport { tls: Some(tls), ..Transport::default() };
     let address = Some(([10, 0, 0, 1], 9080).into());
     let plain = MemberView { address, zone: "hall-1".into(), transport, ..member("a", RunState::Up) };
@@ -69,7 +70,15 @@ fn a_change_of_policy_alone_is_told() {
     let mut other = View { policy: Policy::Random, ..up(3, &["a"]) };
     other.members[0].requests_max = 5;
     history.take(&other);
-    assert_eq!(delta(&history, 2), ViewDelta { from: Epoch { generation: 1, number: 2 }, to: other.epoch, cluster: "shop".into(), ..ViewDelta::default() });
+    assert_eq!(
+        delta(&history, 2),
+        ViewDelta {
+            from: Epoch { generation: 1, number: 2 },
+            to: other.epoch,
+            cluster: "shop".into(),
+            ..ViewDelta::default()
+        }
+    );
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub enum Form {
     /// A cookie name, or empty for none.
     PathParameter,
     UserName,
+    /// 64 small hexadecimal digits.
+    Sha256,
     /// A word of a command line.
     Word,
 }
@@ -356,6 +358,7 @@ impl Form {
             Form::RequestTarget if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') => {
                 refuse("the path has a character that must be written as %XX", None)
             }
+            Form::Sha256 if !is_sha256(text) => refuse("this is no SHA-256 of a token", None),
             Form::HostHeader if !is_host_header(text) => refuse("this is not a host", None),
             Form::Location => check_template(Template::parse_location(text)),
             Form::LogPattern => log_pattern::check(text).map_err(|why| Refusal::not_allowed(why, None)),
@@ -380,6 +383,7 @@ impl Form {
             | Form::ServerName
             | Form::PathParameter
             | Form::UserName
+            | Form::Sha256
             | Form::Word => Ok(()),
         }
     }
@@ -411,6 +415,7 @@ impl Form {
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
             Form::UserName => "the name of a user of the node",
+            Form::Sha256 => "64 hexadecimal digits in small letters, as `muster client token` prints them",
             Form::Word => "any text",
         }
     }
@@ -430,6 +435,7 @@ impl Form {
             Form::CookieName | Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::PathParameter => "^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
             Form::UserName => "^[A-Za-z0-9_][A-Za-z0-9._-]*\\$?$",
+            Form::Sha256 => "^[0-9a-f]{64}$",
             Form::Word | Form::LogPattern => return json!({ "type": "string" }),
         };
         json!({ "type": "string", "pattern": pattern })
@@ -482,6 +488,10 @@ fn check_address(form: Form, text: &str) -> Result<(), Refusal> {
         }
         _ => refuse("this is not an IP address and a port", None),
     }
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn check_route_path(text: &str) -> Result<(), Refusal> {

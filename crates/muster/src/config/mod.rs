@@ -9,6 +9,7 @@ mod actions;
 mod certificates;
 mod choice;
 mod choice_definitions;
+mod clients;
 mod conflicts;
 mod definition;
 mod definitions;

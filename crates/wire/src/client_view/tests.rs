@@ -72,7 +72,8 @@ fn news_and_views_are_written_as_the_reference_says() {
     assert_eq!(written, wanted);
     assert_eq!(serde_json::from_str::<ViewNews>(wanted).expect("our own"), ViewNews::Delta(delta));
 
-    let hint = FetchHint { cluster: "shop".into(), to: Epoch { generation: 4, number: 1 }, path: "/views".into() };
+    let hint =
+        FetchHint { cluster: "shop".into(), to: Epoch { generation: 4, number: 1 }, path: "/views".into() };
     let wanted = r#"{"fetch":{"cluster":"shop","to":"4.1","path":"/views"}}"#;
     assert_eq!(serde_json::to_string(&ViewNews::Fetch(hint.clone())).expect("names as keys"), wanted);
     assert_eq!(serde_json::from_str::<ViewNews>(wanted).expect("our own"), ViewNews::Fetch(hint));

@@ -119,6 +119,7 @@ fn place(routes: Vec<RouteSettings>, zone: &str) -> RouterPlace {
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new(), pattern: String::new() },
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }
