@@ -20,6 +20,8 @@ Exit codes:
 
 /// Random bytes of a token. 32: nobody guesses 256 bits.
 const TOKEN_BYTES: usize = 32;
+/// How a token begins, so that it is not taken for the hash that belongs into the configuration.
+const PREFIX: &str = "mc1.";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -66,7 +68,7 @@ pub fn run(args: Args) -> Exit {
         eprintln!("the system gives no random numbers: {error}");
         return Exit::OurFault;
     }
-    let token = hex(&bytes);
+    let token = format!("{PREFIX}{}", hex(&bytes));
     let configuration = lines(&args.client, &args.clusters, &token);
     if args.json {
         let made = Made { client: args.client, token, configuration };
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn what_it_prints_is_a_right_part_of_a_configuration() {
         for client in ["billing", "billing.eu"] {
-            let token = hex(&[7; TOKEN_BYTES]);
+            let token = format!("{PREFIX}{}", hex(&[7; TOKEN_BYTES]));
             assert!(wire::client_view::is_valid_token(&token));
             let text = format!(
                 "[routers.front]\nlisten = [\"127.0.0.1:1\"]\n[[routers.front.routes]]\npath = \"/views\"\nviews = true\n\

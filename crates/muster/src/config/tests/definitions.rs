@@ -58,6 +58,12 @@ to = "/x"
 [[routers.r.routes]]
 path = "/answer"
 [routers.r.routes.answer]
+[[routers.r.routes]]
+path = "/views"
+views = true
+[clients.p]
+token_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+clusters = ["c"]
 [clusters.shop]
 members.m = { address = "127.0.0.1:3", node = "other" }
 [clusters.c]
@@ -77,7 +83,7 @@ command = ["base", "{port}"]
 "#;
 
 fn header(section: &Section) -> String {
-    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local")];
+    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
     names.iter().fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
@@ -109,8 +115,14 @@ fn base_with(section: &Section, line: &str) -> String {
 }
 
 /// The text with what a key needs beside it to have an effect, and without what contradicts it.
-fn in_company(text: &str, key: &str) -> String {
+fn in_company(text: &str, section: &Section, key: &str) -> String {
     let (old, new) = match key {
+        "clusters" if section.name() == "clients" => return text.to_owned(),
+        "views" => {
+            let company = "cluster = \"c\"\n[routers.r.routes.rate_limit]\nrequests_per_second = 7\n\
+                           [routers.r.routes.request_headers]\n";
+            (company, "")
+        }
         "clusters" | "levels" => ("cluster = \"c\"\n", ""),
         "spread" => ("cluster = \"c\"\n", "levels = [[\"c\"], [\"shop\"]]\n"),
         "hash_by" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_name = \"x\"\n"),
@@ -183,7 +195,7 @@ fn every_example_is_allowed_and_changes_the_settings() {
         if definition.name == "pattern" {
             text = text.replace("format = \"common\"", "format = \"custom\"");
         }
-        let text = in_company(&text, definition.name);
+        let text = in_company(&text, section, definition.name);
         let changed = settings(&text);
         assert_ne!(changed, base, "{line} has no effect in {}", section.header());
     }
