@@ -5,6 +5,7 @@
 
 use crate::error::{Failure, How};
 use crate::place::Place;
+use crate::tls::Tls;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -18,7 +19,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 
 /// With and without TLS.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,7 +38,7 @@ pub struct Connection {
 pub type Answered = (Response<Bytes>, Option<Connection>);
 
 impl Connection {
-    pub async fn open(place: &Place, tls: &TlsConnector, most: Duration) -> Result<Self, Failure> {
+    pub async fn open(place: &Place, tls: &Tls, most: Duration) -> Result<Self, Failure> {
         let name = place.to_string();
         let failed = |error: io::Error| Failure::unsent(&name, How::NotConnected, error);
         match timeout(most, connect(place, tls)).await {
@@ -110,7 +110,7 @@ async fn drive<T>(
     .await
 }
 
-async fn connect(place: &Place, tls: &TlsConnector) -> io::Result<Connection> {
+async fn connect(place: &Place, tls: &Tls) -> io::Result<Connection> {
     let stream = TcpStream::connect((place.host.as_str(), place.port)).await?;
     stream.set_nodelay(true)?;
     let io: Box<dyn Io> = match &place.tls {
@@ -118,7 +118,7 @@ async fn connect(place: &Place, tls: &TlsConnector) -> io::Result<Connection> {
         Some(name) => {
             let name = ServerName::try_from(name.clone())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            Box::new(tls.connect(name, stream).await?)
+            Box::new(tls.connector().connect(name, stream).await?)
         }
     };
     let (sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;

@@ -18,7 +18,7 @@ use crate::pool::Pool;
 use crate::refresh::{Reason, Refresh};
 use crate::routers::{self, Routers};
 use crate::settings::{Settings, Way};
-use crate::tls;
+use crate::tls::Tls;
 use crate::transaction::Transaction;
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
@@ -28,7 +28,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use wire::client_view::{Applied, Claim, ClientView, HEADER, ViewNews};
 use wire::id::{Epoch, MemberName};
 
@@ -53,7 +52,7 @@ impl Drop for Kept {
 /// What calls and the keeper share.
 pub(crate) struct Shared {
     pub settings: Settings,
-    pub tls: TlsConnector,
+    pub tls: Tls,
     pub pool: Pool,
     pub started: Instant,
     pub state: Mutex<State>,
@@ -119,7 +118,7 @@ impl Context {
 
     pub(crate) async fn connect(settings: Settings) -> Result<Self, Error> {
         let (cluster, routers, retry_server) = settings.checked()?;
-        let tls = tls::connector(settings.authorities.as_deref())?;
+        let tls = Tls::new(settings.authorities.as_deref())?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|_| Error::WrongUse {
             what: "the system".into(),

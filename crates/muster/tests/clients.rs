@@ -265,8 +265,66 @@ fn a_client_goes_on_through_other_routers_and_what_may_be_done_is_not_done_again
     shop.cell.stop();
 }
 
+/// Follows the guide word by word, in a shell, with ports of its own.
 #[test]
-fn strangers_learn_nothing_and_members_are_not_told_the_token() {
+fn the_guide_leads_to_a_client_that_hears_of_a_change() {
+    const GUIDE: &str = include_str!("../../../docs/operate/clients.md");
+    let scratch = Scratch::new();
+    let (router, console) = (free_address(), free_address());
+    let own = |text: &str| {
+        text.replace("127.0.0.1:8080", &router.to_string()).replace("127.0.0.1:29003", &console.to_string())
+    };
+    let block = |kind: &str, number: usize| {
+        let fence = format!("```{kind}\n");
+        let after = GUIDE.split(&fence).nth(number + 1).unwrap_or_else(|| panic!("block {number} of {kind}"));
+        own(after.split("```").next().expect("its end"))
+    };
+    let binary = std::path::Path::new(cell::MUSTER).parent().expect("a directory").display().to_string();
+    let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
+    let shell = |text: &str| {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", text]).current_dir(scratch.path());
+        command
+            .env("PATH", &path)
+            .env("HOME", scratch.path())
+            .env_remove("MUSTER_API")
+            .env_remove("MUSTER_TOKEN");
+        command
+    };
+    let must = |text: &str| {
+        let output = shell(text).output().expect("there is a shell");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{text}\n{}{}", said(&output.stdout), said(&output.stderr));
+        (said(&output.stdout), said(&output.stderr))
+    };
+
+    let (_, told) = must(&block("sh", 0));
+    let hash = told.lines().find_map(|line| line.strip_prefix("token_sha256 = ")).expect("the hash is told");
+    let file = block("toml", 0);
+    let written = file.lines().find_map(|line| line.strip_prefix("token_sha256 = ")).expect("a place for it");
+    // As any user does it who is not root, for whom the guide's cell keeps its state at home.
+    let state = format!("name = \"shop\"\nstate_dir = \"{}\"", scratch.join("state").display());
+    scratch.write("muster.toml", &file.replace(written, hash).replace("name = \"shop\"", &state));
+
+    let start = block("sh", 1);
+    let (check, run) = start.trim().split_once('\n').expect("two commands");
+    must(check);
+    let run = run.strip_suffix(" &").expect("it runs on");
+    let process =
+        support::Running::start("muster", &mut shell(&format!("exec {run}")), &scratch.join("muster.log"));
+    let config = scratch.join("muster.toml");
+    let cell = Cell::attach(process, console, router, config, scratch.join("state"));
+    cell.wait_until_all_up("shop");
+    let (view, _) = must(&block("sh", 2));
+    let view: ClientView = serde_json::from_str(&view).expect("a view");
+    assert_eq!(view.members.len(), 3);
+    let (news, _) = must(&block("sh", 3));
+    assert!(news.contains("\"states\":{\"draining\":[\"shop-2\"]}"), "{news}");
+    cell.stop();
+}
+
+#[test]
+fn strangers_learn_nothing() {
     let scratch = Scratch::new();
     let shop = Shop::start(&scratch, &["one"]);
     let router = shop.cell.router;

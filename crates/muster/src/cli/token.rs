@@ -108,6 +108,9 @@ mod tests {
                  [clusters.shop.members.a]\naddress = \"127.0.0.1:2\"\n{}",
                 lines(client, &["shop".into()], &token)
             );
+            let hash = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+            let mistaken = text.replace(&hash, &token);
+            assert!(crate::config::parse(&mistaken, "test").is_err(), "the token in place of its hash");
             let settings =
                 crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems:?}"));
             let read = &settings.routers[0].clients;

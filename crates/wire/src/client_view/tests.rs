@@ -122,3 +122,25 @@ fn a_whole_view_never_goes_back() {
     assert_eq!(known.replace(newer), Applied::Now);
     assert_eq!(known.replace(view(6, &["a"])), Applied::Known, "an older generation");
 }
+
+#[test]
+fn what_the_reference_shows_is_right() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/wire.md");
+    let page = std::fs::read_to_string(page).expect("the page is part of the project");
+    let headers: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("Muster-View: {")).collect();
+    assert_eq!(headers.len(), 2);
+    for header in headers {
+        let text = format!("{{{header}");
+        let read: ViewNews = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(serde_json::to_string(&read).expect("names as keys"), text);
+    }
+    let (_, rest) = page.split_once("```json\n").expect("a view");
+    let (view, _) = rest.split_once("```").expect("its end");
+    let view: ClientView = serde_json::from_str(view).expect("a view");
+    assert_eq!(view.members.len(), 3);
+    assert!(view.members[2].is_backup && view.members[2].address.is_none());
+    for number in [NEWS_MAX_BYTES, TOKEN_MIN_BYTES, TOKEN_MAX_BYTES] {
+        let number = if number == NEWS_MAX_BYTES { "1,400".to_owned() } else { number.to_string() };
+        assert!(page.contains(&number), "{number}");
+    }
+}
