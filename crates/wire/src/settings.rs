@@ -153,12 +153,24 @@ pub struct RouterPlace {
     #[serde(default)]
     pub trace: Option<TraceSettings>,
     pub trusted_proxies: Vec<IpAddr>,
+    /// Programs that may know its clusters' members.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clients: Vec<ClientSettings>,
     /// Host under which others reach it; empty: the address that it listens on, or its node's name.
     #[serde(default)]
     pub advertise: String,
     /// The plugin-cfg.xml that it keeps for web servers in front of the cell's routers.
     #[serde(default)]
     pub plugin_cfg: Option<PluginCfgOutput>,
+}
+
+/// A program that may know the members of clusters, and learns of changes (see `client_view`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientSettings {
+    pub name: String,
+    /// SHA-256 of its token as 64 small hexadecimal digits: whoever reads the configuration has no token.
+    pub token_sha256: String,
+    pub clusters: Vec<ClusterName>,
 }
 
 /// A plugin-cfg.xml that lists routers, and what happens when it changes.
@@ -354,6 +366,8 @@ pub enum RouteAnswer {
         content_type: String,
         body: String,
     },
+    /// The view of the cluster that a client asks for.
+    Views,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

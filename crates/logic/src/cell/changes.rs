@@ -105,6 +105,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         access_log,
         trace,
         trusted_proxies,
+        clients,
         advertise,
         plugin_cfg,
     } = old;
@@ -119,6 +120,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*access_log != new.access_log, "access_log"),
         (*trace != new.trace, "trace"),
         (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
+        (*clients != new.clients, "clients"),
         (*advertise != new.advertise, "advertise"),
         (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
     ];

@@ -2,6 +2,7 @@
 //!
 //! Pure: only what the file itself says. What else uses a port of this machine is a question for `environment`.
 
+use super::clients;
 use super::document::{At, Document};
 use super::listeners;
 use super::problem::KeyPath;
@@ -28,6 +29,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
             routes.claim(builder, claimed, path, &what);
         }
     }
+    clients::check(settings, builder);
     // With a node missing or unknown, everything would seem to stand on the same one.
     if !builder.problems.is_empty() {
         return;

@@ -24,6 +24,8 @@ const MANAGERS_MAX: usize = 5;
 const ROUTERS_MAX: usize = 1000;
 /// Clusters of a cell. 1,000: each has a view that every router holds.
 const CLUSTERS_MAX: usize = 1000;
+/// Clients of a cell. 1,000: each is looked at when one of them is behind.
+const CLIENTS_MAX: usize = 1000;
 /// Routes of a router. 10,000: the table finds by hash, so that their number costs a request nothing; a file with more is
 /// longer than anybody reads.
 const ROUTES_MAX: usize = 10_000;
@@ -87,6 +89,13 @@ pub const SECTIONS: &[Section] = &[
         repeats: Repeats::Named { most: NODES_MAX },
         doc: "The machines of the cell, that of the manager first. Without any there is one, called `local`.",
         keys: &[NODE],
+    },
+    Section {
+        path: "clients.*",
+        repeats: Repeats::Named { most: CLIENTS_MAX },
+        doc: "A program that may know the members of clusters, so that it can call them itself and learns of changes \
+              with the answers of routers. It needs a route with `views = true`. See [clients](../operate/clients.md).",
+        keys: &[CLIENT],
     },
     Section {
         path: "routers.*",
@@ -290,6 +299,23 @@ const NODE: &[Definition] = &[key(
     "Where other machines reach this one. Members that its agent starts are probed and reached at this address, so they \
      must listen on it; it stands for `{address}` in their command and environment.",
 )];
+
+const CLIENT: &[Definition] = &[
+    key(
+        "token_sha256",
+        Kind::Text(Form::Sha256),
+        Preset::Required,
+        "\"ec7ad5f8a2fd1fce2b8f6e7f3c9ad04ad21f58a8e2f4a3ce9a1c5f7d2b6e9013\"",
+        "SHA-256 of its token. `muster client token` makes both; the token itself stands nowhere in the cell.",
+    ),
+    key(
+        "clusters",
+        Kind::List { of: Form::Name, least: 1, most: CLUSTERS_MAX },
+        Preset::Required,
+        "[\"shop\"]",
+        "The clusters whose members it may know.",
+    ),
+];
 
 const CONSOLE: &[Definition] = &[key(
     "listen",

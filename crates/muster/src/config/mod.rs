@@ -6,9 +6,11 @@
 
 mod action_definitions;
 mod actions;
+mod address;
 mod certificates;
 mod choice;
 mod choice_definitions;
+mod clients;
 mod conflicts;
 mod definition;
 mod definitions;

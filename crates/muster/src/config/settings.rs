@@ -11,15 +11,16 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{listeners, members, stores};
+use super::{clients, listeners, members, stores};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, ManagerSettings,
-    PathKind, PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
+    AccessLog, AccessLogFormat, CellSettings, ClientSettings, ClusterSettings, ConsoleSettings, Listener,
+    ManagerSettings, PathKind, PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace,
+    TraceSettings,
 };
 
 /// The node of a file that names none.
@@ -43,6 +44,7 @@ pub struct Builder<'a> {
     nodes: Vec<NodeName>,
     node_addresses: BTreeMap<NodeName, IpAddr>,
     pub clusters: Vec<ClusterName>,
+    clients: Vec<ClientSettings>,
 }
 
 impl<'a> Builder<'a> {
@@ -53,8 +55,14 @@ impl<'a> Builder<'a> {
             nodes.push(ONLY_NODE.into());
         }
         let clusters = names("clusters").map(ClusterName::from).collect();
-        let problems = Problems::default();
-        Self { document, problems, nodes, node_addresses: BTreeMap::new(), clusters }
+        Self {
+            document,
+            problems: Problems::default(),
+            nodes,
+            node_addresses: BTreeMap::new(),
+            clusters,
+            clients: Vec::new(),
+        }
     }
 
     /// A reader of one table that nothing stands in for.
@@ -83,6 +91,7 @@ impl<'a> Builder<'a> {
         let manager = self.manager();
         let store = stores::read(self, &manager);
         self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
+        self.clients = clients::read(self);
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
@@ -231,6 +240,7 @@ impl<'a> Builder<'a> {
                 }
             }),
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
+            clients: self.clients.clone(),
             advertise: router.text_if_any("advertise").unwrap_or_default(),
             plugin_cfg: self.plugin_cfg(&path, table),
         }

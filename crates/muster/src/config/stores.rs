@@ -1,7 +1,7 @@
 //! Reads `[store]`: which engine keeps the cell's state, and how it is reached.
 
+use super::address;
 use super::document::At;
-use super::kind;
 use super::problem::KeyPath;
 use super::reader::Reader;
 use super::settings::Builder;
@@ -89,7 +89,7 @@ fn remote(builder: &mut Builder<'_>, reader: &Reader<'_>, kind: &str) -> RemoteS
         let allowed = "hosts and ports like [\"db.example:5432\"]";
         refuse(error_code::CONFIG_MISSING, "servers", message, allowed);
     }
-    let servers = servers.iter().filter_map(|text| kind::server(text));
+    let servers = servers.iter().filter_map(|text| address::server(text));
     let servers = servers.map(|(host, port)| StoreServer { host, port }).collect();
     let (user, password_file) = (reader.text_if_any("user"), reader.text_if_any("password_file"));
     if kind == "etcd" && user.is_some() != password_file.is_some() {

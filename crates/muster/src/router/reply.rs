@@ -19,6 +19,7 @@ use logic::http::response::{AnswerChanges, Asked, ResponseHead, parse};
 use logic::log_pattern::Phases;
 use logic::retry::Fault;
 use std::task::{Context, Poll, ready};
+use wire::client_view;
 
 /// An answer up to this size is given whole or not at all, where another member could give it.
 const SMALL_BODY_MAX_BYTES: usize = 16 * 1024;
@@ -246,8 +247,10 @@ impl Reply {
             }
             let special = request.route.special.as_ref();
             let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
+            // As late as can be, so that the client hears of what happened while its request was under way.
+            let news = request.claim.as_deref().and_then(|claim| core.view_news(claim));
             let mut is_sent = false;
-            if special.is_none() && out.is_empty() && head.status != 101 {
+            if special.is_none() && out.is_empty() && head.status != 101 && news.is_none() {
                 is_sent = self.send_parsed(client, &head, cookie)?;
             }
             match special {
@@ -256,7 +259,10 @@ impl Reply {
                 Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
             }
             if let Some(cookie) = cookie.filter(|_| !is_sent) {
-                add_cookie(&mut out, cookie);
+                add_line(&mut out, "Set-Cookie", cookie);
+            }
+            if let Some(news) = news {
+                add_line(&mut out, client_view::HEADER, &news);
             }
             self.head_bytes_sent += out.len() as u32;
             self.status = head.status;
@@ -461,13 +467,13 @@ fn is_small_part(framing: Framing, come: usize) -> bool {
 }
 
 /// Adds a line to a head that was written to its end.
-fn add_cookie(head: &mut Vec<u8>, cookie: &str) {
+fn add_line(head: &mut Vec<u8>, name: &str, value: &str) {
     let end = head.len() - 2;
     assert!(head.ends_with(b"\r\n\r\n"), "a head ends in an empty line");
     head.truncate(end);
-    head.extend_from_slice(b"Set-Cookie: ");
-    head.extend_from_slice(cookie.as_bytes());
-    head.extend_from_slice(b"\r\n\r\n");
+    for part in [name, ": ", value, "\r\n\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Appends the payload of a chunked body; how many bytes that took.

@@ -59,6 +59,12 @@ to = "/x"
 [[routers.r.routes]]
 path = "/answer"
 [routers.r.routes.answer]
+[[routers.r.routes]]
+path = "/views"
+views = true
+[clients.p]
+token_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+clusters = ["c"]
 [clusters.shop]
 members.m = { address = "127.0.0.1:3", node = "other" }
 [clusters.c]
@@ -78,7 +84,7 @@ command = ["base", "{port}"]
 "#;
 
 fn header(section: &Section) -> String {
-    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local")];
+    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
     names.iter().fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
@@ -112,8 +118,14 @@ fn base_with(section: &Section, line: &str) -> String {
 const ETCD: &str = "kind = \"etcd\"\nservers = [\"base:1\"]\n";
 
 /// The text with what a key needs beside it to have an effect, and without what contradicts it.
-fn in_company(text: &str, key: &str) -> String {
+fn in_company(text: &str, section: &Section, key: &str) -> String {
     let (old, new) = match key {
+        "clusters" if section.name() == "clients" => return text.to_owned(),
+        "views" => {
+            let company = "cluster = \"c\"\n[routers.r.routes.rate_limit]\nrequests_per_second = 7\n\
+                           [routers.r.routes.request_headers]\n";
+            (company, "")
+        }
         "clusters" | "levels" => ("cluster = \"c\"\n", ""),
         "spread" => ("cluster = \"c\"\n", "levels = [[\"c\"], [\"shop\"]]\n"),
         "hash_by" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_name = \"x\"\n"),
@@ -188,8 +200,8 @@ fn companions(section: &Section, key: &str) -> &'static str {
 }
 
 /// BASE, with what keys of several managers need.
-fn in_company_of_managers(key: &str) -> String {
-    if ["nodes", "profile"].contains(&key) { in_company(BASE, key) } else { BASE.to_owned() }
+fn in_company_of_managers(section: &Section, key: &str) -> String {
+    if ["nodes", "profile"].contains(&key) { in_company(BASE, section, key) } else { BASE.to_owned() }
 }
 
 #[test]
@@ -206,7 +218,7 @@ fn every_example_is_allowed_and_changes_the_settings() {
                 let alone = beside.split_once("\ntls_").map_or(beside, |(alone, _)| alone);
                 settings(&base_with(section, alone))
             }
-            "" | "cluster = \"c\"" => settings(&in_company_of_managers(definition.name)),
+            "" | "cluster = \"c\"" => settings(&in_company_of_managers(section, definition.name)),
             beside if beside.contains('\n') => settings(&base_with(section, "tls = true")),
             "protocol = \"tcp\"" => settings(&base_with(section, "protocol = \"tcp\"\ncluster = \"c\"")),
             beside => settings(&base_with(section, beside)),
@@ -219,7 +231,7 @@ fn every_example_is_allowed_and_changes_the_settings() {
         if definition.name == "pattern" {
             text = text.replace("format = \"common\"", "format = \"custom\"");
         }
-        let text = in_company(&text, definition.name);
+        let text = in_company(&text, section, definition.name);
         let changed = settings(&text);
         assert_ne!(changed, base, "{line} has no effect in {}", section.header());
     }

@@ -123,6 +123,7 @@ fn smallest_file_gets_every_default() {
                     },
                     trace: None,
                     trusted_proxies: [],
+                    clients: [],
                     advertise: "",
                     plugin_cfg: None,
                 },

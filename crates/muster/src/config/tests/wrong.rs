@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, store, console, nodes, routers, clusters
+              allowed: cell, manager, store, console, nodes, clients, routers, clusters
               did you mean `clusters`?"#]],
     );
     check_added(
@@ -1076,5 +1076,53 @@ fn several_machines_need_addresses_that_can_be_reached() {
           key:     routers.front.listen[0]
           value:   "0.0.0.0:8080"
           allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+}
+
+#[test]
+fn clients_need_a_place_to_fetch_from_and_such_a_place_clients() {
+    let hash = "0".repeat(64);
+    let client = format!("[clients.billing]\ntoken_sha256 = \"{hash}\"\nclusters = [\"shop\"]\n");
+    check_added(
+        &client,
+        expect![[r#"
+        muster.toml:9:10: M1008: client `billing` has nowhere to fetch its first view
+          key:     clients.billing
+          allowed: a route with `views = true` beside it, such as [[routers.NAME.routes]] with `path = "/muster/views"`"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/views\"\nviews = true\n",
+        expect![[r#"
+        muster.toml:11:1: M1008: `views` has no effect: there are no clients that could ask
+          key:     routers.front.routes[0].views
+          value:   true
+          allowed: a table [clients.NAME] with `token_sha256` and `clusters`, as `muster client token` prints it"#]],
+    );
+    let routes = "[[routers.front.routes]]\npath = \"/views\"\nviews = true\ncompress = true\n";
+    check_added(
+        &format!("{routes}{client}"),
+        expect![[r#"
+        muster.toml:12:1: M1008: `compress` has no effect beside `views`: the router answers itself
+          key:     routers.front.routes[0].compress
+          value:   true
+          allowed: either `views` or `compress`"#]],
+    );
+    let routes = "[[routers.front.routes]]\npath = \"/views\"\nviews = true\n";
+    check_added(
+        &format!("{routes}{}", client.replace("\"shop\"", "\"shpo\"")),
+        expect![[r#"
+        muster.toml:14:13: M1007: there is no cluster `shpo` in this file
+          key:     clients.billing.clusters[0]
+          value:   "shpo"
+          allowed: "shop"
+          did you mean `"shop"`?"#]],
+    );
+    check_added(
+        &format!("{routes}{}", client.replace("000", "00A")),
+        expect![[r#"
+        muster.toml:13:16: M1004: this is no SHA-256 of a token
+          key:     clients.billing.token_sha256
+          value:   "00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00 ...
+          allowed: 64 hexadecimal digits in small letters, as `muster client token` prints them"#]],
     );
 }
