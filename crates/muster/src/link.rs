@@ -344,3 +344,6 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), outbox: &mut mpsc::Receive
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ mod support;
 
 use rustix::process::Signal;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::guide::{self, Guide};
 use support::hosts::Hosts;
 use support::stores::{Kind, PASSWORD, StoreServer};
@@ -251,75 +251,99 @@ fn lasts(kind: Kind) {
     cell.wait_until_followed("web-1", &["web-2", "web-3"]);
     MANAGERS.into_iter().for_each(|host| cell.load(host));
     cell.wait_until_more_are_answered(&MANAGERS);
+    cell.lose_the_store();
+    cell.kill_the_leader();
+    let generation = cell.pause_the_leader();
+    cell.put_the_store_back(generation);
+}
 
-    // The store goes away, and is saved meanwhile.
-    cell.stop_store();
-    wait_for("nobody to lead", || match cell.leader_of(&MANAGERS) {
-        Ok((host, _)) => Err(host.to_owned()),
-        Err(_) => Ok(()),
-    });
-    cell.server.copy(&cell.server.data(), &cell.server.backup());
-    cell.wait_until_more_are_answered(&MANAGERS);
-    cell.start_store();
-    let (leader, before, _) = cell.wait_for_leader(&MANAGERS);
-    cell.wait_until_whole(&MANAGERS);
-    cell.apply(leader, 1_001);
+impl Cell {
+    /// The store goes away, and is saved meanwhile.
+    fn lose_the_store(&mut self) {
+        self.stop_store();
+        wait_for("nobody to lead", || match self.leader_of(&MANAGERS) {
+            Ok((host, _)) => Err(host.to_owned()),
+            Err(_) => Ok(()),
+        });
+        self.server.copy(&self.server.data(), &self.server.backup());
+        self.wait_until_more_are_answered(&MANAGERS);
+        self.start_store();
+        let (leader, _, _) = self.wait_for_leader(&MANAGERS);
+        self.wait_until_whole(&MANAGERS);
+        self.apply(leader, 1_001);
+    }
 
-    // The leader is killed, with all that runs on its machine.
-    let rest = others(leader);
-    let killed_ms = now_ms();
-    cell.signal(leader, Signal::KILL);
-    let (second, status, led) = wait_at_most(NEXT_LEADER_MAX, "another manager to lead", &mut || {
-        cell.leader_of(&rest).map(|(host, status)| (host, status.clone(), status.leader))
-    });
-    let led = led.expect("there are several managers");
-    eprintln!("{kind:?}: after a kill {second} leads after {} ms", led.since_ms - killed_ms);
-    assert!(status.generation > before.generation, "a generation is used once");
-    assert_eq!(status.config_revision, 2, "what was applied is known");
-    cell.wait_until_whole(&rest);
-    cell.wait_until_more_are_answered(&rest);
-    cell.start(leader);
-    cell.wait_until_followed(second, &[leader]);
-    let status = cell.wait_until_whole(&MANAGERS);
-    cell.apply(second, 1_002);
-    cell.forgive(leader);
+    /// Waits for a leader among the rest; tells how long that took.
+    fn wait_for_the_next(
+        &self,
+        rest: &[&'static str],
+        what: &str,
+        since_ms: u64,
+    ) -> (&'static str, CellStatus) {
+        let (host, status) =
+            wait_at_most(NEXT_LEADER_MAX, "another manager to lead", &mut || self.leader_of(rest));
+        let led = status.leader.as_ref().expect("there are several managers");
+        let kind = self.server.kind;
+        eprintln!("{kind:?}: after {what} {host} leads after {} ms", led.since_ms.saturating_sub(since_ms));
+        (host, status)
+    }
 
-    // The leader is paused, and goes on when another one leads.
-    let rest = others(second);
-    let (paused_ms, paused_at) = (now_ms(), Instant::now());
-    cell.signal(second, Signal::STOP);
-    let (third, after, led) = wait_at_most(NEXT_LEADER_MAX, "another manager to lead", &mut || {
-        cell.leader_of(&rest).map(|(host, status)| (host, status.clone(), status.leader))
-    });
-    let led = led.expect("there are several managers");
-    eprintln!("{kind:?}: after a pause {third} leads after {} ms", led.since_ms - paused_ms);
-    assert!(after.generation > status.generation, "a generation is used once");
-    cell.wait_until_whole(&rest);
-    cell.signal(second, Signal::CONT);
-    assert!(paused_at.elapsed() > Duration::from_secs(1));
-    cell.wait_until_followed(third, &[second]);
-    let log = cell.running[index(second)].as_ref().expect("it runs").log();
-    assert!(log.contains("this manager leads no longer"), "{log}");
-    let status = cell.wait_until_whole(&MANAGERS);
-    cell.forgive(second);
-    assert_eq!((status.generation, status.leader.map(|led| led.term)), (after.generation, Some(led.term)));
+    /// With all that runs on its machine.
+    fn kill_the_leader(&mut self) {
+        let (first, before, _) = self.wait_for_leader(&MANAGERS);
+        let rest = others(first);
+        let killed_ms = now_ms();
+        self.signal(first, Signal::KILL);
+        let (second, status) = self.wait_for_the_next(&rest, "a kill", killed_ms);
+        assert!(status.generation > before.generation, "a generation is used once");
+        assert_eq!(status.config_revision, 2, "what was applied is known");
+        self.wait_until_whole(&rest);
+        self.wait_until_more_are_answered(&rest);
+        self.start(first);
+        self.wait_until_followed(second, &[first]);
+        self.wait_until_whole(&MANAGERS);
+        self.apply(second, 1_002);
+        self.forgive(first);
+    }
 
-    // The store is put back: nobody goes back to what was, and the configuration of then can be changed again.
-    cell.stop_store();
-    cell.server.copy(&cell.server.backup(), &cell.server.data());
-    cell.start_store();
-    let restored = wait_for("a generation above all that were", || {
-        let (_, status) = cell.leader_of(&MANAGERS)?;
-        match status.generation > after.generation {
-            true => Ok(status),
-            false => Err(format!("generation {}", status.generation)),
-        }
-    });
-    assert_eq!(restored.config_revision, 1, "the store is that of then");
-    cell.wait_until_whole(&MANAGERS);
-    let (leader, _, _) = cell.wait_for_leader(&MANAGERS);
-    cell.apply(leader, 1_003);
-    cell.wait_until_more_are_answered(&MANAGERS);
+    /// It goes on when another one leads, and must not act. Gives the generation of that one.
+    fn pause_the_leader(&mut self) -> u64 {
+        let (first, before, _) = self.wait_for_leader(&MANAGERS);
+        let rest = others(first);
+        let paused_ms = now_ms();
+        self.signal(first, Signal::STOP);
+        let (second, after) = self.wait_for_the_next(&rest, "a pause", paused_ms);
+        assert!(after.generation > before.generation, "a generation is used once");
+        self.wait_until_whole(&rest);
+        self.signal(first, Signal::CONT);
+        self.wait_until_followed(second, &[first]);
+        let log = self.running[index(first)].as_ref().expect("it runs").log();
+        assert!(log.contains("this manager leads no longer"), "{log}");
+        let status = self.wait_until_whole(&MANAGERS);
+        self.forgive(first);
+        let who = |status: &CellStatus| (status.generation, status.leader.clone());
+        assert_eq!(who(&status), who(&after), "it has done nothing");
+        after.generation
+    }
+
+    /// Nobody goes back to what was, and the configuration of then can be changed again.
+    fn put_the_store_back(&mut self, generation: u64) {
+        self.stop_store();
+        self.server.copy(&self.server.backup(), &self.server.data());
+        self.start_store();
+        let restored = wait_for("a generation above all that were", || {
+            let (_, status) = self.leader_of(&MANAGERS)?;
+            match status.generation > generation {
+                true => Ok(status),
+                false => Err(format!("generation {}", status.generation)),
+            }
+        });
+        assert_eq!(restored.config_revision, 1, "the store is that of then");
+        self.wait_until_whole(&MANAGERS);
+        let (leader, _, _) = self.wait_for_leader(&MANAGERS);
+        self.apply(leader, 1_003);
+        self.wait_until_more_are_answered(&MANAGERS);
+    }
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Plant {
             nodes: (1..=self.nodes).map(Self::node_name).collect(),
             node_addresses: Default::default(),
             manager: Default::default(),
+            store: wire::settings::StoreSettings::Sqlite,
             console: ConsoleSettings { listen: ([127, 0, 0, 1], 29003).into() },
             routers: routers.collect(),
             clusters: vec![ClusterSettings {

@@ -14,8 +14,9 @@ use wire::settings::StoreSettings;
 const ETCD_PARTS_MAX: usize = 100;
 /// Bytes of one transaction on etcd, whose servers take 1.5 MiB with all that is around it.
 const ETCD_BYTES_MAX: usize = 1 << 20;
-/// The same elsewhere. 10,000 and 16 MiB: a transaction that is over within a second.
+/// The same elsewhere. 10,000: a transaction that is over within a second.
 const PARTS_MAX: usize = 10_000;
+/// The same elsewhere. 16 MiB: four of the longest values, and still over within a second.
 const BYTES_MAX: usize = 16 << 20;
 
 /// What one transaction may hold.

@@ -101,10 +101,7 @@ impl ManagerHandle {
                 "The manager has stopped. Routers and members go on without it.".into()
             }
             Leadership::There(leader) => {
-                format!(
-                    "Another manager leads: that of node {} ({}). Ask there.",
-                    leader.node, leader.address
-                )
+                format!("Another manager leads: that of node {}. Ask there.", leader.node)
             }
             Leadership::Nobody | Leadership::Here => {
                 "No manager leads at this moment. Routers and members go on without it.".into()

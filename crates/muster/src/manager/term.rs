@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
 use logic::cell::{self, Cell, changes};
+use logic::machine::Machine;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -130,15 +131,7 @@ pub async fn lead(
         leader,
         outnumbered: None,
     };
-    // The one before first: members that it had and the present one has not are taken out in good order.
-    let settings = before.into_iter().chain([desk.config.settings.clone()]);
-    let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
-    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
-        for output in logic::machine::Machine::step(&mut desk, base.clock.now(), input) {
-            // It only asks to end when the lease is over, which the loop below finds as well.
-            let _ = shell.carry_out(&desk, output);
-        }
-    }
+    configure(&mut desk, &mut shell, started, before);
 
     let mut tasks = JoinSet::new();
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
@@ -171,6 +164,19 @@ pub async fn lead(
         _ if is_over => Ended::Over,
         Some(generation) => Ended::Outnumbered { generation },
         None => Ended::Asked,
+    }
+}
+
+/// Tells that the term has begun, and makes the configuration known.
+fn configure(desk: &mut Desk, shell: &mut Shell, started: Input, before: Option<CellSettings>) {
+    // The one before first: members that it had and the present one has not are taken out in good order.
+    let settings = before.into_iter().chain([desk.config.settings.clone()]);
+    let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
+    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
+        for output in desk.step(shell.clock.now(), input) {
+            // It only asks to end when the lease is over, which the caller finds as well.
+            let _ = shell.carry_out(desk, output);
+        }
     }
 }
 

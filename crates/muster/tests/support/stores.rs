@@ -99,7 +99,7 @@ impl StoreServer {
     /// What runs it, without blanks within words.
     pub fn command(&self) -> Vec<String> {
         let (ip, port, data) = (self.ip, self.port, display(&self.data()));
-        let words = match self.kind {
+        match self.kind {
             Kind::Postgres => {
                 let sockets = format!("unix_socket_directories={}", display(&self.directory));
                 let listen = format!("listen_addresses={ip}");
@@ -118,7 +118,7 @@ impl StoreServer {
                     "-c",
                     "max_connections=40",
                 ];
-                return [as_nobody(), words.map(str::to_owned).to_vec()].concat();
+                [as_nobody(), words.map(str::to_owned).to_vec()].concat()
             }
             Kind::Etcd => {
                 let (client, peer) =
@@ -144,8 +144,7 @@ impl StoreServer {
                 .map(str::to_owned)
                 .to_vec()
             }
-        };
-        words
+        }
     }
 
     /// `[store]` as a configuration names it, with the password in that file.

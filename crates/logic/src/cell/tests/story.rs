@@ -324,6 +324,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         nodes: vec!["a".into(), "b".into()],
         node_addresses: Default::default(),
         manager: Default::default(),
+        store: wire::settings::StoreSettings::Sqlite,
         console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into() },
         routers: vec![router(&clusters)],
         clusters,
