@@ -13,6 +13,7 @@ mod exchange;
 mod fleet;
 mod link;
 mod manager;
+pub mod models;
 mod node;
 mod plant;
 mod router;
@@ -20,7 +21,10 @@ mod scenario;
 mod world;
 
 pub use chaos::{Kind, Outcome, run_seed};
-pub use fleet::{Day, DayOutcome, FleetOutcome, run_fleet_scenario, run_fleet_seed};
+pub use fleet::{
+    Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, run_fleet_case, run_fleet_scenario,
+    run_fleet_seed,
+};
 pub use plant::Plant;
 pub use scenario::run_scenario;
 pub use world::World;
