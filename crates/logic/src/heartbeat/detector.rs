@@ -458,8 +458,7 @@ impl Detector {
                 facts.returned_at = now;
             }
             if reach == Reach::Reachable {
-                case.fell_at = None;
-                case.is_mass = false;
+                (case.fell_at, case.is_mass) = (None, false);
             }
             case.was_unreachable |= reach == Reach::Unreachable;
             case.said = reach;

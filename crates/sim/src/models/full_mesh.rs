@@ -8,6 +8,7 @@ use super::world::{Model, World};
 use std::collections::BTreeSet;
 
 const INTERVAL_US: u64 = 30_000_000;
+/// Its default: six heartbeats.
 const SILENCE_MAX_US: u64 = 180_000_000;
 const HEARTBEAT_BYTES: u64 = 100;
 const LOOK_US: u64 = 1_000_000;

@@ -78,6 +78,7 @@ struct Node {
     self_doubt: u32,
 }
 
+/// As in its code: a probe then takes nine periods.
 const SELF_DOUBT_MAX: u32 = 8;
 /// A helper that has no answer says so after this share of the time it waits for one: the prober still hears it.
 const REFUSED_AFTER_PERCENT: u64 = 80;

@@ -5,6 +5,7 @@ use super::drive::Subject;
 use super::tally::{Case, Fault, Tally};
 use super::world::{Model, World};
 
+/// Its default, which an operator may raise.
 const HEARTBEATS_PER_SECOND_MAX: u64 = 50;
 const TTL_MIN_US: u64 = 10_000_000;
 const GRACE_US: u64 = 10_000_000;
