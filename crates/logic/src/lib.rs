@@ -36,6 +36,7 @@ pub mod seed;
 pub mod server_name;
 pub mod sessions;
 pub mod spread;
+pub mod summary;
 pub mod supervision;
 pub mod term;
 pub mod time;
