@@ -38,6 +38,7 @@ pub mod server_name;
 pub mod sessions;
 pub mod snapshot;
 pub mod spread;
+pub mod summary;
 pub mod supervision;
 pub mod term;
 pub mod time;

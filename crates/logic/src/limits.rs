@@ -222,3 +222,21 @@ pub const SNAPSHOT_LEAST_BYTES: u64 = 16 << 10;
 pub const SNAPSHOT_BURST_US: u64 = 250_000;
 /// Longest time after which a client is asked to come again. 30 s: as an idle client polls.
 pub const SNAPSHOT_WAIT_MAX_MS: u64 = 30_000;
+
+// Several cells.
+
+/// Pause between two messages to other cells. A second: requests find a cell that is overloaded by their own answers
+/// sooner, and 100 cells that tell each other everything send three megabytes a second at worst (cell 3.2).
+pub const SUMMARY_INTERVAL_MIN_MS: u64 = 1_000;
+/// A cell that has no news says that it is there so often. Two seconds: 50 messages a second among a hundred cells.
+pub const SUMMARY_KEEP_ALIVE_MS: u64 = 2_000;
+/// Silence after which a cell's numbers are no longer gone by. Ten seconds: five times the above, and longer than a new
+/// leader of that cell takes.
+pub const SUMMARY_SILENCE_MAX_MS: u64 = 10_000;
+/// Messages of one cell that are taken in a second. Four: one a second is what it may send, and two after a reconnection.
+pub const SUMMARY_BURST_MAX: u32 = 4;
+/// How long a cell that sends nonsense is not listened to. A minute: long enough that it costs nothing, short enough that
+/// a cell that was mended is back before anybody looks.
+pub const SUMMARY_QUARANTINE_MS: u64 = 60_000;
+/// Other cells that one listens to. 256: two and a half times the largest super cluster that is simulated.
+pub const CELLS_MAX: usize = 256;

@@ -13,6 +13,7 @@ pub mod link;
 pub mod router;
 pub mod settings;
 pub mod status;
+pub mod summary;
 pub mod view;
 
 /// For what is left out of messages where it says nothing.

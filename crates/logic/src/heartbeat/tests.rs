@@ -116,6 +116,55 @@ impl Stage {
 }
 
 #[test]
+fn who_did_not_run_believes_nobody_to_be_deaf() {
+    let mut stage = Stage::new(3, 30);
+    stage.opinions = vec![Some((5, false)), Some((5, false))];
+    stage.run_until(2_000);
+    // The manager stands still for a second and answers nobody; then one node misses three, so that it is looked at.
+    stage.now = Time(3_000);
+    stage.deaf = (0..30).collect();
+    stage.silenced = vec![3];
+    stage.run_until(3_550);
+    stage.silenced.clear();
+    stage.run_until(3_740);
+    stage.deaf.clear();
+    stage.run_until(6_000);
+    stage.said(expect![[r#"
+        3.005s Alarm(Lagged { lag_ms: 980 })
+    "#]]);
+    stage.deaf = vec![3];
+    stage.silenced = vec![3];
+    stage.run_until(6_520);
+    stage.silenced.clear();
+    stage.run_until(8_000);
+    stage.said(expect![[r#"
+        6.630s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Degraded, silence_ms: 15 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
+    let mut stage = Stage::new(3, 30);
+    stage.run_until(1_000);
+    stage.silenced = vec![7];
+    for turn in 0..6 {
+        // Nobody hears it for two seconds, then one other does for four.
+        stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+        stage.run_until(3_000 + turn * 6_000);
+        stage.opinions = vec![Some((5_000, false)), Some((5, false))];
+        stage.run_until(7_000 + turn * 6_000);
+    }
+    stage.said(expect![[r#"
+        1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815 }], is_mass: false }
+        1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_over: true }] }
+        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3390 }], is_mass: false }
+        7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140 }], is_mass: false }
+        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10590 }], is_mass: false }
+        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
 fn nodes_that_speak_are_not_talked_about() {
     let mut stage = Stage::new(1, 30);
     stage.run_until(20_000);

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::store::Asked;
-use super::world::{CELL, Event, Fleet, Place};
+use super::world::{CELL, Event, Fleet, Place, Said};
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
@@ -199,7 +199,7 @@ impl Fleet {
         let key = 7 + u64::from(datagram.node.0);
         // The bytes are those that would be sent; one in a while is damaged, forged or of another cell.
         let mut bytes = datagram.bytes(|signed| code(signed, key));
-        if self.chance.below(500) == 0 {
+        if self.has_mischief && self.chance.below(500) == 0 {
             let at = self.chance.below(bytes.len() as u32) as usize;
             bytes[at] ^= 1 << self.chance.below(8);
         }
@@ -297,6 +297,8 @@ impl Fleet {
             return;
         }
         self.batches += 1;
+        let told = verdicts.iter().map(|verdict| (verdict.node.0 as usize, verdict.reach)).collect();
+        self.said.push(Said { at_us: self.now_us, verdicts: told });
         let mut said = [Vec::new(), Vec::new(), Vec::new()];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;

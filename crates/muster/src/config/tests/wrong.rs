@@ -1124,6 +1124,7 @@ fn clients_need_a_place_to_fetch_from_and_such_a_place_clients() {
           key:     clients.billing.token_sha256
           value:   "00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00 ...
           allowed: 64 hexadecimal digits in small letters, as `muster client token` prints them"#]],
+    );
 }
 
 #[test]
