@@ -12,7 +12,6 @@ use crate::connection::Connection;
 use crate::error::{Error, Failure, How};
 use crate::evidence::Failing;
 use crate::keeper;
-use crate::limits::ATTEMPTS_MAX;
 use crate::place::Place;
 use crate::pool::Pool;
 use crate::refresh::{Reason, Refresh};
@@ -212,49 +211,45 @@ impl Shared {
     pub async fn invoke(
         &self,
         request: Request<Bytes>,
-        mut bound: Option<&mut Option<MemberName>>,
+        bound: Option<&mut Option<MemberName>>,
     ) -> Result<Response<Bytes>, Error> {
         check(&request)?;
         let is_idempotent = is_idempotent(request.method(), request.headers());
         self.state().budget.call();
+        let begun = bound.as_ref().and_then(|bound| bound.as_ref());
+        let is_bound = begun.is_some();
         let (mut members, mut routers) = (Vec::new(), Vec::new());
-        let mut is_done = false;
-        for attempts in 1..=ATTEMPTS_MAX {
-            let begun = bound.as_ref().and_then(|bound| bound.as_ref());
-            let (target, is_bound) = match begun {
-                Some(name) => (self.again(name)?, true),
-                None => (self.choose(&members, &routers).ok_or(Error::Nobody)?, false),
-            };
-            let failure = match self.attempt(&target, &request).await {
+        let mut target = match begun {
+            Some(name) => self.again(name)?,
+            None => self.choose(&members, &routers).ok_or(Error::Nobody)?,
+        };
+        let (mut attempts, mut is_done) = (0, false);
+        loop {
+            attempts += 1;
+            let failure = match self.attempt(&target, &request, is_idempotent).await {
                 Ok(answer) => {
-                    if let (Some(bound), Target::Member { name, .. }) = (bound.as_mut(), target) {
-                        **bound = Some(name);
+                    if let (Some(bound), Target::Member { name, .. }) = (bound, target) {
+                        *bound = Some(name);
                     }
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
             is_done |= failure.is_sent;
-            let give_up = |failure| Err(Error::Failed { attempts, is_done, last: Box::new(failure) });
-            if !self.settings.allows_redirect || is_bound || failure.how == How::AnswerTooLarge {
-                return give_up(failure);
-            }
-            match judge(Attempt { is_sent: failure.is_sent, is_idempotent, attempts }) {
-                Verdict::Again => {}
-                Verdict::MayBeDone | Verdict::Enough => return give_up(failure),
-            }
             match target {
                 Target::Member { name, .. } => members.push(name),
                 Target::Router(asked) => routers.push(asked.index),
             }
-            let mut state = self.state();
-            let is_last = !state.budget.take();
-            drop(state);
-            if is_last || self.choose(&members, &routers).is_none() {
-                return give_up(failure);
+            let may_move = self.settings.allows_redirect && !is_bound && failure.how != How::AnswerTooLarge;
+            let next = match judge(Attempt { is_sent: failure.is_sent, is_idempotent, attempts }) {
+                Verdict::Again if may_move => self.choose(&members, &routers),
+                Verdict::Again | Verdict::MayBeDone | Verdict::Enough => None,
+            };
+            match next.filter(|_| self.state().budget.take()) {
+                Some(next) => target = next,
+                None => return Err(Error::Failed { attempts, is_done, last: Box::new(failure) }),
             }
         }
-        unreachable!("the last attempt is judged to be enough")
     }
 
     /// Who takes an attempt that is bound to nobody.
@@ -277,7 +272,12 @@ impl Shared {
     }
 
     /// Makes one attempt and notes what it says about the place.
-    async fn attempt(&self, target: &Target, request: &Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+    async fn attempt(
+        &self,
+        target: &Target,
+        request: &Request<Bytes>,
+        is_idempotent: bool,
+    ) -> Result<Response<Bytes>, Failure> {
         let request = self.outgoing(target, request);
         let mut under_way = UnderWay { shared: self, member: None };
         if let Target::Member { name, .. } = target {
@@ -285,8 +285,8 @@ impl Shared {
             under_way.member = Some(name.clone());
         }
         let lost = self.lost(target);
-        let calling =
-            timeout(self.settings.answer, self.call(target.place(), request, self.settings.answer_max_bytes));
+        let calling = self.call(target.place(), request, is_idempotent, self.settings.answer_max_bytes);
+        let calling = timeout(self.settings.answer, calling);
         // Both may be cancelled: a call that is given up takes its connection along.
         let result = tokio::select! {
             result = calling => match result {
@@ -312,8 +312,13 @@ impl Shared {
     async fn lost(&self, target: &Target) {
         let Target::Member { name, .. } = target else { return std::future::pending().await };
         let mut epoch = self.epoch.subscribe();
-        // The sender is our own.
-        let _ = epoch.wait_for(|_| self.state().choice.is_lost(name)).await;
+        // Asked between two epochs and not by the channel itself, which would hold its own lock meanwhile.
+        while !self.state().choice.is_lost(name) {
+            // The sender is our own.
+            if epoch.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// The request as it goes to that place.
@@ -349,26 +354,36 @@ impl Shared {
         value
     }
 
+    /// Over an idle connection if there is one. That may end at the very moment; then over a new one if that is safe.
     pub async fn call(
         &self,
         place: &Place,
         request: Request<Full<Bytes>>,
+        is_idempotent: bool,
         body_max_bytes: usize,
     ) -> Result<Response<Bytes>, Failure> {
         let again = request.clone();
+        let mut is_sent = false;
         if let Some(idle) = self.pool.take(place) {
             match idle.call(place, request, body_max_bytes).await {
                 Ok((answer, connection)) => {
                     self.keep(place, connection);
                     return Ok(answer);
                 }
-                // It was closed while it was idle, and nobody has seen the call.
-                Err(failure) if !failure.is_sent => {}
+                Err(failure) if failure.how == How::BrokeOff && (is_idempotent || !failure.is_sent) => {
+                    is_sent = failure.is_sent;
+                }
                 Err(failure) => return Err(failure),
             }
         }
-        let connection = Connection::open(place, &self.tls, self.settings.connect).await?;
-        let (answer, connection) = connection.call(place, again, body_max_bytes).await?;
+        let calling = async {
+            let connection = Connection::open(place, &self.tls, self.settings.connect).await?;
+            connection.call(place, again, body_max_bytes).await
+        };
+        let (answer, connection) = calling.await.map_err(|mut failure| {
+            failure.is_sent |= is_sent;
+            failure
+        })?;
         self.keep(place, connection);
         Ok(answer)
     }

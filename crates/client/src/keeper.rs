@@ -152,7 +152,7 @@ async fn fetch(shared: &Shared, router: &routers::Asked) -> Result<Said, Failure
             source: Some(error.into()),
             ..Failure::plain(&name, How::Malformed, false)
         })?;
-    let asking = shared.call(place, request, VIEW_MAX_BYTES);
+    let asking = shared.call(place, request, true, VIEW_MAX_BYTES);
     let answer = tokio::time::timeout(shared.settings.answer, asking).await;
     let answer = answer.map_err(|_| Failure::plain(&name, How::Silent, true))??;
     understand(shared, &answer).ok_or_else(|| Failure::plain(&name, How::Malformed, true))

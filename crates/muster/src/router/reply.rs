@@ -245,25 +245,7 @@ impl Reply {
                 self.rare.get_or_insert_default().is_kept_back = true;
                 return Ok(());
             }
-            let special = request.route.special.as_ref();
-            let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
-            // As late as can be, so that the client hears of what happened while its request was under way.
-            let news = request.claim.as_deref().and_then(|claim| core.view_news(claim));
-            let mut is_sent = false;
-            if special.is_none() && out.is_empty() && head.status != 101 && news.is_none() {
-                is_sent = self.send_parsed(client, &head, cookie)?;
-            }
-            match special {
-                None if is_sent => {}
-                None => head.write(VIA, &mut out),
-                Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
-            }
-            if let Some(cookie) = cookie.filter(|_| !is_sent) {
-                add_line(&mut out, "Set-Cookie", cookie);
-            }
-            if let Some(news) = news {
-                add_line(&mut out, client_view::HEADER, &news);
-            }
+            self.write_final(core, request, client, &mut head, &mut out)?;
             self.head_bytes_sent += out.len() as u32;
             self.status = head.status;
             self.client_closes = head.client_closes;
@@ -276,6 +258,40 @@ impl Reply {
             let (framing, body_start) = (head.framing, start + head.length);
             return self.send_first_body(framing, client, &mut out, read, body_start);
         }
+    }
+
+    /// Writes the final head to `out`, or sends it at once to a client that needs no text of it.
+    fn write_final(
+        &mut self,
+        core: &Core,
+        request: &Request,
+        client: &mut Stream,
+        head: &mut ResponseHead<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let special = request.route.special.as_ref();
+        let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
+        // As late as can be, so that the client hears of what happened while its request was under way.
+        let news = request.claim.as_deref().and_then(|claim| core.view_news(claim));
+        if special.is_none()
+            && out.is_empty()
+            && head.status != 101
+            && news.is_none()
+            && self.send_parsed(client, head, cookie)?
+        {
+            return Ok(());
+        }
+        match special {
+            None => head.write(VIA, out),
+            Some(special) => self.write_special(core, request.asked, special, head, out),
+        }
+        if let Some(cookie) = cookie {
+            add_line(out, "Set-Cookie", cookie);
+        }
+        if let Some(news) = news {
+            add_line(out, client_view::HEADER, &news);
+        }
+        Ok(())
     }
 
     fn keep_partial(&mut self, bytes: &[u8]) {
