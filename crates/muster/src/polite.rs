@@ -2,18 +2,18 @@
 //!
 //! A kernel lets a thread that computes go on until its next tick, several milliseconds later, although a thread that
 //! serves has something to do on the same core: each such wait is one that a client sees. Promise: between two turns for
-//! others lies about a tenth of a millisecond. Not here: which work this is (tables with thousands of routes).
+//! others lies about a quarter of a millisecond. Not here: which work this is (tables with thousands of routes).
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, BufReader, Read, Write};
 use std::thread::yield_now;
 
-/// Bytes of JSON between two turns. 16 KiB: about a tenth of a millisecond.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of JSON between two turns. 64 KiB: about a quarter of a millisecond.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Things that are dropped between two turns: some microseconds each at most.
 const PIECE_THINGS: usize = 32;
 
-/// JSON as a value. Small ones are read at once, which costs half.
+/// JSON as a value. A small one is read at once, which costs a little less.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     if bytes.len() <= PIECE_BYTES {
         return serde_json::from_slice(bytes);
@@ -39,7 +39,7 @@ pub fn drop_each<T>(things: impl IntoIterator<Item = T>) {
 
 /// Writes many bytes.
 pub fn write_all(target: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    for piece in bytes.chunks(16 * PIECE_BYTES) {
+    for piece in bytes.chunks(4 * PIECE_BYTES) {
         target.write_all(piece)?;
         if piece.len() < bytes.len() {
             yield_now();
