@@ -10,6 +10,7 @@ const ANSWER_WAIT_US: u64 = 400_000;
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub model: Model,
+    pub commits: u64,
     pub is_down: bool,
     /// Added to every answer.
     pub slow_us: u64,
@@ -63,7 +64,10 @@ impl Fleet {
             }
             Asked::Commit { attempt, txn } => {
                 let outcome = match self.store.model.commit(&txn) {
-                    Ok(revision) => Outcome::Done { revision },
+                    Ok(revision) => {
+                        self.store.commits += 1;
+                        Outcome::Done { revision }
+                    }
                     Err(_) => Outcome::Refused,
                 };
                 if self.store.kill_on_commit == Some(manager) && outcome != Outcome::Refused {
