@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ViewChange {
     pub cluster: ClusterName,
     pub from: u64,
+    #[serde(with = "epoch_text")]
     pub to: Epoch,
     /// All of what a view says besides members, if any of it has changed.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -115,6 +116,25 @@ impl<'de> Deserialize<'de> for Standing {
     }
 }
 
+/// An epoch as `GENERATION.NUMBER`: a third of what it takes by names.
+mod epoch_text {
+    use crate::id::Epoch;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(epoch)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Epoch, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = text.split_once('.');
+        let parsed = parts.and_then(|(generation, number)| {
+            Some(Epoch { generation: generation.parse().ok()?, number: number.parse().ok()? })
+        });
+        parsed.ok_or_else(|| serde::de::Error::custom("an epoch is GENERATION.NUMBER"))
+    }
+}
+
 /// Why a change was not applied; the view is as it was, and a whole one is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
@@ -210,7 +230,7 @@ mod tests {
         let text = serde_json::to_string(&change()).expect("it can be written");
         assert_eq!(
             text,
-            r#"{"cluster":"shop","from":12,"to":{"generation":7,"number":13},"states":{"down+lost":["shop-17"]}}"#
+            r#"{"cluster":"shop","from":12,"to":"7.13","states":{"down+lost":["shop-17"]}}"#
         );
         assert_eq!(serde_json::from_str::<ViewChange>(&text).expect("it can be read"), change());
         for wrong in ["lost", "down+", "down+found", "up lost"] {
