@@ -17,6 +17,7 @@ mod manager;
 pub mod models;
 mod node;
 mod plant;
+mod push;
 mod router;
 mod scenario;
 mod super_cluster;
@@ -28,6 +29,7 @@ pub use fleet::{
     run_fleet_seed,
 };
 pub use plant::Plant;
+pub use push::{PushBytes, push_bytes};
 pub use scenario::run_scenario;
 pub use super_cluster::{SuperCluster, SuperCost, SuperOutcome};
 pub use world::World;

@@ -68,6 +68,7 @@ struct World {
     of: SuperCluster,
     chance: Chance,
     cells: Vec<Cell>,
+    has_faults: bool,
     names: Vec<ClusterName>,
     written: u64,
     written_bytes: u64,
@@ -83,12 +84,12 @@ impl SuperCluster {
         let mut world = World::new(*self);
         let end = self.seconds * 1_000;
         for now in (0..end).step_by(STEP_MS as usize) {
-            let has_faults = now >= end * 3 / 4;
+            world.has_faults = now >= end * 3 / 4;
             for cell in 0..self.cells {
-                let is_gone = has_faults && cell + 2 == self.cells;
+                let is_gone = world.has_faults && cell + 2 == self.cells;
                 if !is_gone {
                     world.change(cell, now);
-                    world.tell(cell, now, has_faults && cell + 1 == self.cells);
+                    world.tell(cell, now);
                 }
             }
         }
@@ -113,6 +114,7 @@ impl World {
             of,
             chance,
             cells,
+            has_faults: false,
             names,
             written: 0,
             written_bytes: 0,
@@ -149,7 +151,7 @@ impl World {
         let input = TellerInput::Cluster { cluster: self.names[cluster].clone(), facts };
         let outputs = host.teller.step(Time(now), input);
         self.cost.telling += begun.elapsed();
-        self.carry_out(cell, now, outputs, false);
+        self.carry_out(cell, now, outputs);
     }
 
     /// Members come and go, one after the other, and load wanders.
@@ -181,17 +183,18 @@ impl World {
         }
     }
 
-    fn tell(&mut self, cell: usize, now: u64, is_nonsense: bool) {
+    fn tell(&mut self, cell: usize, now: u64) {
         let begun = Instant::now();
         let teller = &mut self.cells[cell].teller;
         let is_due = teller.wake_at().is_some_and(|due| due <= Time(now));
         let outputs = if is_due { teller.step(Time(now), TellerInput::Tick) } else { Vec::new() };
         teller.check();
         self.cost.telling += begun.elapsed();
-        self.carry_out(cell, now, outputs, is_nonsense);
+        self.carry_out(cell, now, outputs);
     }
 
-    fn carry_out(&mut self, cell: usize, now: u64, outputs: Vec<TellerOutput>, is_nonsense: bool) {
+    fn carry_out(&mut self, cell: usize, now: u64, outputs: Vec<TellerOutput>) {
+        let is_nonsense = self.has_faults && cell + 1 == self.cells.len();
         for output in outputs {
             let TellerOutput::TellAll(summary) = output else { continue };
             let begun = Instant::now();

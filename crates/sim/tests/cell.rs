@@ -76,3 +76,14 @@ fn a_case_ends_the_same_each_time() {
     let run = || run_fleet_case(Case { nodes: 100, ..case(Fault::Crash, 13) }, Leader::Well, PUSH);
     assert_eq!(run(), run());
 }
+
+/// A change of one member, and of ten that fall together, for each router and member.
+#[test]
+fn a_change_costs_each_router_less_than_150_bytes() {
+    let (one, ten, rack) =
+        (sim::push_bytes(500, 1, 1), sim::push_bytes(500, 1, 10), sim::push_bytes(500, 20, 2_500));
+    assert!(one.frame < 150, "{one:?}");
+    assert!(ten.frame / 10 < 40, "{ten:?}");
+    assert!(rack.frame / 2_500 < 30, "{rack:?}");
+    assert!(one.whole > 50_000, "{one:?}");
+}

@@ -1,7 +1,6 @@
 //! Each model of another protocol beside what was published about it. Only one that agrees may stand beside Muster in
 //! `cargo xtask bench cell`. Each test says its margin, and where a published figure is not reached.
 
-use logic::seed::Chance;
 use sim::models::{
     Case, Fault, FullMesh, Gossip, NomadSettings, RapidC, RapidSettings, Serf, conflicts_percent, fenced,
     memberlist, memberlist_without_lifeguard, nomad_waits_s, periods_to_detection, run, spread_ms,
@@ -124,7 +123,7 @@ fn blocked_hosts_deceive_those_that_are_well_without_lifeguard() {
 fn rapid_conflicts_as_seldom_as_published() {
     let percent = |low| {
         let settings = RapidSettings { low, ..RapidSettings::PAPER };
-        conflicts_percent(settings, 2, 20_000, &mut Chance::new(1))
+        conflicts_percent(settings, 2, 20_000, 1)
     };
     let (five, six) = (percent(4), percent(3));
     assert!(five <= 2.2, "{five} %");

@@ -15,6 +15,7 @@ pub mod settings;
 pub mod status;
 pub mod summary;
 pub mod view;
+pub mod view_change;
 
 /// For what is left out of messages where it says nothing.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -54,8 +54,11 @@ pub struct FleetFound {
     pub informed_p99_ms: u64,
     pub informed_max_ms: u64,
     pub elections: u64,
-    /// Verdicts and alarms that a healthy cell should not have had.
+    /// From the fault to the last of these elections.
+    pub led_ms: Option<u64>,
     pub alarms: u64,
+    /// Writes to the store a second, verdicts aside.
+    pub commits_per_second: f64,
     pub events: u64,
 }
 
@@ -66,6 +69,7 @@ pub fn run_fleet_case(case: Case, leader: Leader, push: Push) -> FleetFound {
     fleet.run_until_us(at_us);
     assert!(fleet.batches == 0, "verdicts before anything went wrong");
     let (heartbeats, elections, alarms) = (fleet.heartbeats, fleet.elections, fleet.alarms);
+    let commits = fleet.store.commits;
     disturb_leader(&mut fleet, leader);
     let mut turns = vec![at_us; case.faulty];
     let end_us = case.until_s * 1_000_000;
@@ -74,15 +78,17 @@ pub fn run_fleet_case(case: Case, leader: Leader, push: Push) -> FleetFound {
         let next_us = turns.iter().copied().min().unwrap_or(end_us).clamp(fleet.now_us + 1, end_us);
         fleet.run_until_us(next_us);
     }
+    let seconds = (case.until_s - case.at_s) as f64;
     let mut measured = FleetFound {
         found: fleet.found(&case),
         epochs: fleet.said.len(),
         elections: fleet.elections - elections,
+        led_ms: fleet.led_at_us.checked_sub(at_us).map(|us| us / 1_000),
         alarms: fleet.alarms - alarms,
+        commits_per_second: (fleet.store.commits - commits) as f64 / seconds,
         events: fleet.events,
         ..FleetFound::default()
     };
-    let seconds = (case.until_s - case.at_s) as f64;
     let bytes = (SIZE_BYTES as u64 + HEADERS_BYTES) as f64;
     // Each heartbeat that came is answered.
     let mean = (fleet.heartbeats - heartbeats) as f64 * bytes / seconds / case.nodes as f64;

@@ -188,6 +188,7 @@ impl Fleet {
         }
         host.leads = Some(term);
         self.elections += 1;
+        self.led_at_us = now_us;
         self.tell(|| format!("manager-{} leads in term {term}", manager + 1));
         let away = self.published.iter().map(|(node, reach)| (NodeNumber(*node as u32), *reach)).collect();
         let is_taken = |node: &usize| self.nodes[*node].taken_at_us.is_some();

@@ -105,6 +105,8 @@ impl Fleet {
         match words {
             ["down"] => self.store.is_down = true,
             ["up"] => self.store.is_down = false,
+            ["full"] => self.store.is_full = true,
+            ["room"] => self.store.is_full = false,
             ["slow", ms] => self.store.slow_us = ms.parse::<u64>().ok()? * 1_000,
             ["copy"] => self.store.copy = Some(self.store.model.clone()),
             ["restore"] => {
@@ -120,6 +122,7 @@ impl Fleet {
         match (verb, rest) {
             ("kill", []) => self.kill_manager(manager),
             ("kill", ["during", "commit"]) => self.store.kill_on_commit = Some(manager),
+            ("stop", ["during", "commit"]) => self.store.stop_on_commit = Some(manager),
             ("start", []) => self.start_manager(manager),
             ("stop", []) => self.stop_manager(manager),
             ("resume", []) => self.resume_manager(manager),

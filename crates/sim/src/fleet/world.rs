@@ -108,6 +108,8 @@ pub(super) struct Fleet {
     /// When and what the leaders said of whom, for those who measure.
     pub said: Vec<Said>,
     pub elections: u64,
+    /// When the last of them was over.
+    pub led_at_us: u64,
     pub batches: u64,
     pub take_overs: u64,
     pub restarts: u64,
@@ -162,6 +164,7 @@ impl Fleet {
             published: BTreeMap::new(),
             said: Vec::new(),
             elections: 0,
+            led_at_us: 0,
             batches: 0,
             take_overs: 0,
             restarts: 0,

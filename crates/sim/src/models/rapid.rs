@@ -299,10 +299,10 @@ fn shuffled(count: usize, chance: &mut Chance) -> Vec<usize> {
 
 /// Of a hundred receivers that hear the alerts about `failures` hosts in an order of their own, how many would propose
 /// to remove only some of them: Rapid's own measure of H and L, without an agreement.
-pub fn conflicts_percent(settings: Settings, failures: usize, receivers: u32, chance: &mut Chance) -> f64 {
-    let mut conflicts = 0;
+pub fn conflicts_percent(settings: Settings, failures: usize, receivers: u32, seed: u64) -> f64 {
+    let (mut chance, mut conflicts) = (Chance::new(seed), 0);
     for _ in 0..receivers {
-        let alerts: Vec<usize> = shuffled(failures * settings.rings, chance);
+        let alerts: Vec<usize> = shuffled(failures * settings.rings, &mut chance);
         let mut counts = vec![0; failures];
         for alert in alerts {
             counts[alert % failures] += 1;

@@ -15,7 +15,7 @@ const CRATE_EDGES: [(&str, &[&str]); 8] = [
     ("store", &["logic"]),
     ("sim", &["logic", "wire"]),
     ("muster", &["store", "logic", "wire"]),
-    ("xtask", &["wire"]),
+    ("xtask", &["sim", "wire"]),
     ("fuzz", &["logic", "wire"]),
 ];
 
