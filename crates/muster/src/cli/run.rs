@@ -118,18 +118,7 @@ fn examine(args: &Args) -> Result<What, String> {
     let file = path.display().to_string();
     let (settings, config_text) = config::load(&path).map_err(|problems| problems.to_string())?;
     let membership = Place::of(Path::new(&settings.state_dir)).membership();
-    let node = match (&args.node, settings.nodes.as_slice(), &membership) {
-        (Some(name), _, _) => NodeName::from(name.as_str()),
-        (None, [only], _) => only.clone(),
-        (None, _, Some(membership)) => membership.node.clone(),
-        (None, nodes, None) => {
-            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
-            return Err(format!(
-                "{file} has several nodes; say with --node which one this is: {}",
-                names.join(", ")
-            ));
-        }
-    };
+    let node = own_node(args, &settings, membership.as_ref(), &file)?;
     if !settings.nodes.contains(&node) {
         return Err(config::no_such_node(&settings, &file, &node).to_string());
     }
@@ -173,6 +162,24 @@ fn examine(args: &Args) -> Result<What, String> {
         who: "muster run".into(),
         take_over: args.take_over,
     })))
+}
+
+/// Which node of the configuration this machine is.
+fn own_node(
+    args: &Args,
+    settings: &CellSettings,
+    membership: Option<&Membership>,
+    file: &str,
+) -> Result<NodeName, String> {
+    match (&args.node, settings.nodes.as_slice(), membership) {
+        (Some(name), _, _) => Ok(NodeName::from(name.as_str())),
+        (None, [only], _) => Ok(only.clone()),
+        (None, _, Some(membership)) => Ok(membership.node.clone()),
+        (None, nodes, None) => {
+            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+            Err(format!("{file} has several nodes; say with --node which one this is: {}", names.join(", ")))
+        }
+    }
 }
 
 /// This machine's part of a cell whose manager is elsewhere.

@@ -247,10 +247,7 @@ impl Reply {
             }
             self.write_final(core, request, client, &mut head, &mut out)?;
             self.head_bytes_sent += out.len() as u32;
-            self.status = head.status;
-            self.client_closes = head.client_closes;
-            self.member_keeps_alive = head.member_keeps_alive;
-            self.unchunk = head.unchunk;
+            self.note(&head);
             if head.status == 101 {
                 self.state = State::Switched;
                 return self.send(client, &out, rest);
@@ -258,6 +255,14 @@ impl Reply {
             let (framing, body_start) = (head.framing, start + head.length);
             return self.send_first_body(framing, client, &mut out, read, body_start);
         }
+    }
+
+    /// What the final head says about the rest.
+    fn note(&mut self, head: &ResponseHead<'_, '_>) {
+        self.status = head.status;
+        self.client_closes = head.client_closes;
+        self.member_keeps_alive = head.member_keeps_alive;
+        self.unchunk = head.unchunk;
     }
 
     /// Writes the final head to `out`, or sends it at once to a client that needs no text of it.
