@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod agent;
+pub mod client_view;
 pub mod enrol;
 pub mod error_code;
 pub mod heartbeat;
@@ -13,7 +14,9 @@ pub mod link;
 pub mod router;
 pub mod settings;
 pub mod status;
+pub mod summary;
 pub mod view;
+pub mod view_change;
 
 /// For what is left out of messages where it says nothing.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,6 +1,6 @@
 //! The audit log: who changed or tried to change what, when, from where, and how it ended.
 //!
-//! Keys of the store: `audit/known/<time>-<chance>` and `audit/stranger/<time>-<chance>` (JSON, see `wire::account`), so
+//! Keys of the store: `audit/known/<time>-<number>-<chance>` and `audit/stranger/...` (JSON, see `wire::account`), so
 //! that several managers write beside each other. Promises: entries of those who are known are safe before their call
 //! is answered, unless the store fails for longer than `NOTE_MAX`; entries of strangers have a bound of their own, so
 //! that guessing does not push out what people did. The oldest make room. Entries hold names and codes, never what was
@@ -8,6 +8,7 @@
 
 use logic::model::{Read, Txn, Write};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -82,10 +83,12 @@ pub struct Audit {
     store: Store,
     inbox: mpsc::Receiver<Wish>,
     /// What the store has, oldest first, as far as this manager knows.
-    entries: BTreeMap<String, AuditEntry>,
+    entries: Entries,
     rate: Rate,
-    /// Makes keys of one microsecond differ.
+    /// Makes keys of one millisecond differ.
     written: u64,
+    /// Keeps apart managers that write in the same one.
+    run: u64,
 }
 
 /// How fast strangers come.
@@ -112,14 +115,21 @@ impl Rate {
     }
 }
 
-/// Reads what is there.
-pub async fn open(store: Store) -> Result<(Audit, Log), StoreError> {
-    let entries = read(&store).await?;
+/// What waits for a writer that has not begun.
+#[derive(Debug)]
+pub struct Wishes(mpsc::Receiver<Wish>);
+
+/// By their keys.
+pub type Entries = BTreeMap<String, AuditEntry>;
+
+/// What is noted before the writer begins waits for it.
+pub fn prepare() -> (Log, Wishes) {
     let (wishes, inbox) = mpsc::channel(QUEUE_MAX);
-    Ok((Audit { store, inbox, entries, rate: Rate::default(), written: 0 }, Log(wishes)))
+    (Log(wishes), Wishes(inbox))
 }
 
-async fn read(store: &Store) -> Result<BTreeMap<String, AuditEntry>, StoreError> {
+/// Reads what is there.
+pub async fn read(store: &Store) -> Result<Entries, StoreError> {
     let found = store.read(Read::Prefix(PREFIX.into())).await?;
     // An entry that cannot be read is not worth a cell that does not start.
     let entries = found.entries.into_iter();
@@ -128,6 +138,17 @@ async fn read(store: &Store) -> Result<BTreeMap<String, AuditEntry>, StoreError>
 }
 
 impl Audit {
+    pub fn begin(store: Store, wishes: Wishes, entries: Entries) -> Self {
+        Self {
+            store,
+            inbox: wishes.0,
+            entries,
+            rate: Rate::default(),
+            written: 0,
+            run: RandomState::new().hash_one(0),
+        }
+    }
+
     /// Writes until all handles are gone.
     pub async fn keep(mut self) {
         let mut wishes = Vec::new();
@@ -186,9 +207,8 @@ impl Audit {
         let (prefix, most) =
             if is_stranger { (STRANGER_PREFIX, STRANGERS_MAX) } else { (KNOWN_PREFIX, KNOWN_MAX) };
         self.written += 1;
-        // The process keeps apart managers that write in the same millisecond.
-        let key =
-            format!("{prefix}{:015}-{:06}-{}", entry.at_ms, self.written % 1_000_000, std::process::id());
+        let Self { written, run, .. } = self;
+        let key = format!("{prefix}{:015}-{:06}-{run:016x}", entry.at_ms, *written % 1_000_000);
         let json = serde_json::to_string(&entry).expect("an entry has only names, numbers and text");
         writes.push(Write::put(key.clone(), json));
         self.entries.insert(key, entry);

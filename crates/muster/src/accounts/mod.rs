@@ -13,11 +13,12 @@ pub mod password;
 pub mod testing;
 
 use crate::identity::now_us;
-use audit::{Audit, Log};
+use audit::{Audit, Log, Wishes};
 use logic::account::{Change, Known, Written};
 use logic::model::{Changes, Check, Read, Refused, Revision, Txn, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,12 +42,22 @@ pub struct AccountsHandle {
     changes: mpsc::Sender<(Change, Reply)>,
     /// Another one after each change.
     pub known: watch::Receiver<Arc<Known>>,
+    /// Whether the store was read, so that who is not known is nobody.
+    is_read: Arc<AtomicBool>,
     log: Log,
 }
 
 impl AccountsHandle {
+    /// Whether all users and tokens are known: not before the store was reached for the first time.
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Acquire)
+    }
+
     /// Makes a change; the sentence says what has changed.
     pub async fn change(&self, change: Change) -> Result<String, ErrorBody> {
+        if !self.is_read() {
+            return Err(not_read());
+        }
         let (reply, answer) = oneshot::channel();
         self.changes.send((change, reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -69,8 +80,16 @@ impl AccountsHandle {
 
     /// The newest entries since a moment, oldest first.
     pub async fn entries(&self, since_ms: u64, most: usize) -> Result<Vec<AuditEntry>, ErrorBody> {
+        if !self.is_read() {
+            return Err(not_read());
+        }
         self.log.entries(since_ms, most).await.ok_or_else(gone)
     }
+}
+
+fn not_read() -> ErrorBody {
+    let message = "the manager has not reached its store yet; nothing was done".to_owned();
+    ErrorBody { code: error_code::STORE_NOT_REACHED.to_string(), message, retry: true }
 }
 
 fn gone() -> ErrorBody {
@@ -91,15 +110,87 @@ pub struct Accounts {
     audit: Audit,
 }
 
-/// Reads what is there.
-pub async fn open(store: Store) -> Result<(AccountsHandle, Accounts), StoreError> {
-    let (audit, log) = audit::open(store.clone()).await?;
+/// Accounts that are not read yet: their store may be on servers that are not there.
+#[derive(Debug)]
+pub struct Waiting {
+    inbox: mpsc::Receiver<(Change, Reply)>,
+    told: watch::Sender<Arc<Known>>,
+    is_read: Arc<AtomicBool>,
+    wishes: Wishes,
+}
+
+/// Makes the handle, by which nobody but the administrator is known until the store was read.
+pub fn prepare() -> (AccountsHandle, Waiting) {
+    let (log, wishes) = audit::prepare();
     let (changes, inbox) = mpsc::channel(CHANGES_MAX);
     let (told, known) = watch::channel(Arc::default());
-    let mut accounts =
-        Accounts { store, known: Arc::default(), revisions: BTreeMap::new(), seen: 0, inbox, told, audit };
-    accounts.read().await?;
-    Ok((AccountsHandle { changes, known, log }, accounts))
+    let is_read = Arc::<AtomicBool>::default();
+    (
+        AccountsHandle { changes, known, is_read: is_read.clone(), log },
+        Waiting { inbox, told, is_read, wishes },
+    )
+}
+
+impl Waiting {
+    /// Reads what is there.
+    pub async fn open(self, store: Store) -> Result<Accounts, StoreError> {
+        let found = read(&store).await?;
+        Ok(self.begin(store, found))
+    }
+
+    /// Reads, as often as it takes, and runs.
+    pub async fn run(self, store: Store) {
+        let mut has_failed = false;
+        let found = loop {
+            match read(&store).await {
+                Ok(found) => break found,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    if !has_failed {
+                        tracing::error!(%error, "users and tokens cannot be read; trying again");
+                    }
+                    has_failed = true;
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        };
+        self.begin(store, found).run().await;
+    }
+
+    fn begin(self, store: Store, found: Found) -> Accounts {
+        let Self { inbox, told, is_read, wishes } = self;
+        let Found { known, revisions, seen, entries } = found;
+        told.send_replace(known.clone());
+        // After what is known, so that whoever sees this sees that.
+        is_read.store(true, Ordering::Release);
+        let audit = Audit::begin(store.clone(), wishes, entries);
+        Accounts { store, known, revisions, seen, inbox, told, audit }
+    }
+}
+
+/// What the store had when it was read.
+struct Found {
+    known: Arc<Known>,
+    revisions: BTreeMap<String, Revision>,
+    seen: Revision,
+    entries: audit::Entries,
+}
+
+async fn read(store: &Store) -> Result<Found, StoreError> {
+    let found = store.read(Read::Prefix(PREFIX.into())).await?;
+    let (mut known, mut revisions) = (Known::default(), BTreeMap::new());
+    for entry in found.entries {
+        take(&mut known, &entry.key, Some(&entry.value));
+        revisions.insert(entry.key, entry.revision);
+    }
+    let entries = audit::read(store).await?;
+    Ok(Found { known: Arc::new(known), revisions, seen: found.revision, entries })
+}
+
+#[cfg(test)]
+pub async fn open(store: Store) -> Result<(AccountsHandle, Accounts), StoreError> {
+    let (handle, waiting) = prepare();
+    Ok((handle, waiting.open(store).await?))
 }
 
 impl Accounts {
@@ -109,18 +200,6 @@ impl Accounts {
         let keeper = Keeper { store, known, revisions, told };
         // Both end by themselves; one that is cancelled leaves only what could not be written any more.
         tokio::join!(keeper.keep(seen, inbox), audit.keep());
-    }
-
-    async fn read(&mut self) -> Result<(), StoreError> {
-        let found = self.store.read(Read::Prefix(PREFIX.into())).await?;
-        self.seen = found.revision;
-        let known = Arc::make_mut(&mut self.known);
-        for entry in found.entries {
-            take(known, &entry.key, Some(&entry.value));
-            self.revisions.insert(entry.key, entry.revision);
-        }
-        self.told.send_replace(self.known.clone());
-        Ok(())
     }
 }
 
@@ -249,25 +328,25 @@ fn of(written: &Written) -> (String, Option<String>) {
 /// Takes over what stands under a key. A record that does not parse opens nothing.
 fn take(known: &mut Known, key: &str, value: Option<&[u8]>) {
     if let Some(name) = key.strip_prefix(USER_PREFIX) {
-        match value.and_then(|value| read(key, value)) {
+        match value.and_then(|value| parse(key, value)) {
             Some(record) => drop(known.users.insert(name.into(), record)),
             None => drop(known.users.remove(&name.into())),
         }
     } else if let Some(name) = key.strip_prefix(TOKEN_PREFIX) {
-        match value.and_then(|value| read(key, value)) {
+        match value.and_then(|value| parse(key, value)) {
             Some(record) => drop(known.tokens.insert(name.into(), record)),
             None => drop(known.tokens.remove(&name.into())),
         }
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(key: &str, value: &[u8]) -> Option<T> {
+fn parse<T: serde::de::DeserializeOwned>(key: &str, value: &[u8]) -> Option<T> {
     // The error is not told: it may quote what it does not understand.
-    let read = serde_json::from_slice(value).ok();
-    if read.is_none() {
+    let parsed = serde_json::from_slice(value).ok();
+    if parsed.is_none() {
         tracing::error!(key, "a user or token in the store is damaged and opens nothing");
     }
-    read
+    parsed
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod apply;
 mod audit;
 mod check;
 mod client;
+mod client_token;
 mod cluster;
 mod demo;
 mod explain;
@@ -80,6 +81,8 @@ enum Command {
     Token(token::Args),
     /// Show who changed or tried to change what
     Audit(audit::Args),
+    /// Make the token of a program that may know members and learns of changes
+    Client(client_token::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
     /// Judge, merge, compare, explain and write files of the WebSphere plug-in
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::User(args) => user::run(args),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Client(args) => client_token::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),

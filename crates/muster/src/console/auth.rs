@@ -43,6 +43,8 @@ pub enum Refusal {
     /// None of token and session was shown, or the session has ended.
     NoCredential,
     WrongToken,
+    /// The manager has not read yet which tokens and users there are.
+    NotKnownYet,
     /// It was a token once.
     ExpiredToken,
     WrongPassword,
@@ -131,6 +133,11 @@ impl Auth {
         }
     }
 
+    /// Whether this is the administrator's token of this manager, which is known whatever else is not.
+    pub fn is_administrators(&self, offered: &str) -> bool {
+        is_equal(offered, &self.token)
+    }
+
     /// Whose token this is, asked by `from`.
     pub fn check_token(&mut self, moment: Moment, from: IpAddr, offered: &str) -> Result<Principal, Refusal> {
         let from = guesser(from);
@@ -153,7 +160,7 @@ impl Auth {
     }
 
     fn whose(&self, moment: Moment, offered: &str) -> Option<Result<Principal, Refusal>> {
-        if is_equal(offered, &self.token) {
+        if self.is_administrators(offered) {
             return Some(Ok(Principal::Administrator));
         }
         let token = ApiToken::from_str(offered).ok()?;

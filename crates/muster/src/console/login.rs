@@ -63,10 +63,8 @@ async fn try_login(shared: &Shared, peer: &Peer, request: Request<Incoming>, not
     let from = peer.address.ip();
     let principal = match login {
         Login::Token { token } => {
-            let known = shared.known();
-            let mut auth = shared.auth.borrow_mut();
-            auth.check_token(shared.moment(&known), from, token.trim())
-                .map_err(|refusal| Box::new(turn_away(refusal)))?
+            let checked = shared.check_token(from, token.trim());
+            checked.map_err(|refusal| Box::new(turn_away(refusal)))?
         }
         Login::Password { user, password } => {
             note_name(shared, noting, &user);
@@ -105,6 +103,9 @@ async fn prove_password(
     password: String,
 ) -> Result<Principal, Box<Answer>> {
     let refused = |refusal| Box::new(turn_away(refusal));
+    if !shared.accounts.is_read() {
+        return Err(refused(auth::Refusal::NotKnownYet));
+    }
     let known = shared.known();
     let begun = shared.auth.borrow_mut().begin_password(shared.moment(&known), from, user, &password);
     let record = begun.map_err(refused)?;

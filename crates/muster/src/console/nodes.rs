@@ -86,7 +86,7 @@ pub async fn serve(shared: Rc<Shared>, callers: NodeCallers, mut stopping: watch
 async fn connection(
     shared: Rc<Shared>,
     caller: NodeCaller,
-    records: watch::Receiver<NodeRecords>,
+    records: watch::Receiver<Option<NodeRecords>>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let NodeCaller { stream, from, bearer, until } = caller;
@@ -100,8 +100,9 @@ async fn connection(
 }
 
 /// Waits until the certificate counts no longer.
-async fn counts_no_longer(mut records: watch::Receiver<NodeRecords>, bearer: &Bearer) {
-    let counts = |records: &NodeRecords| admit(records.get(&bearer.node), bearer.issued_us).is_ok();
+async fn counts_no_longer(mut records: watch::Receiver<Option<NodeRecords>>, bearer: &Bearer) {
+    let record = |records: &Option<NodeRecords>| records.as_ref()?.get(&bearer.node).cloned();
+    let counts = |records: &_| admit(record(records).as_ref(), bearer.issued_us).is_ok();
     // An error means that the manager ends, and this connection with it.
     drop(records.wait_for(|records| !counts(records)).await);
 }

@@ -25,11 +25,14 @@ struct Console {
 
 impl Console {
     fn start() -> Self {
+        Self::start_with(crate::accounts::testing::start())
+    }
+
+    fn start_with(accounts: crate::accounts::AccountsHandle) -> Self {
         let directory = Directory::new();
         let events = vec![sample_event(1, "first"), sample_event(2, "second")];
         let (manager, handle) = FakeManager::start(sample_status(), events);
         let listen = ([127, 0, 0, 1], 0).into();
-        let accounts = crate::accounts::testing::start();
         let state_dir = directory.0.clone();
         let options = ConsoleOptions { listen, state_dir, manager: handle, accounts, callers: None };
         let (role, address) = start(options).expect("a free port and a directory of its own");
@@ -430,7 +433,8 @@ fn without_its_manager_the_console_says_so() {
     let (requests, inbox) = tokio::sync::mpsc::channel(1);
     let (changed, receiver) = tokio::sync::watch::channel(0);
     drop((inbox, changed));
-    let manager = crate::manager::handle::ManagerHandle { requests, changed: receiver };
+    let (_, leadership) = tokio::sync::watch::channel(crate::manager::handle::Leadership::Here);
+    let manager = crate::manager::handle::ManagerHandle { leadership, requests, changed: receiver };
     let listen = ([127, 0, 0, 1], 0).into();
     let accounts = crate::accounts::testing::start();
     let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts, callers: None };

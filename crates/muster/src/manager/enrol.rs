@@ -7,22 +7,20 @@
 //!
 //! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
 
-use super::handle::NodeRecords;
-use crate::identity::authority::{Authority, Point, Subject};
-use crate::identity::{IdentityError, Place, load, now_us, proof, renewal, tls};
+use super::fenced::FencedStore;
+use super::front::Front;
+use crate::identity::authority::{Point, Subject};
+use crate::identity::{now_us, proof};
 use logic::enrol::{
-    Bearer, Guesses, JoinToken, Outdated, SECRET_BYTES, TOKENS_MAX, Unusable, admit, from_hex, is_forgotten,
-    issue_time_us, redeem, to_hex,
+    Bearer, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten, issue_time_us,
+    redeem, to_hex,
 };
 use logic::model::{Check, Read, Refused, Txn, Write};
-use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
-use store::{Store, StoreError};
-use tokio::sync::watch;
+use std::rc::Rc;
+use store::StoreError;
 use wire::enrol::{
     ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
 };
@@ -32,32 +30,33 @@ use wire::settings::CellSettings;
 use wire::status::ErrorBody;
 
 const TOKEN_PREFIX: &str = "enrol/token/";
-const NODE_PREFIX: &str = "enrol/node/";
-/// Pause after the manager's own certificate could not be renewed.
-const OWN_RETRY: Duration = Duration::from_secs(10);
+/// Under which the records of nodes are; other managers hear of them there.
+pub const NODE_PREFIX: &str = "enrol/node/";
 
-/// Where nodes are made. One for each manager that listens for other machines.
+/// Where nodes are made. One for each term of a manager that listens for other machines.
 pub struct Office {
-    store: Store,
-    authority: Authority,
-    place: Place,
-    life: Duration,
-    /// The configuration in force: who may be a node, and where the manager is.
+    store: FencedStore,
+    pub front: Rc<Front>,
+    /// The configuration in force: who may be a node, and where the managers are.
     settings: RefCell<CellSettings>,
-    /// As in the store.
-    nodes: watch::Sender<NodeRecords>,
     guesses: RefCell<Guesses>,
     /// Why nodes were refused last, those that have not been admitted since.
     refused: RefCell<BTreeMap<NodeName, String>>,
-    /// What connections are answered with; another one after each renewal.
-    pub tls: RefCell<Arc<ServerConfig>>,
 }
 
 /// What is refused, with its code; nothing has changed.
 type Answer<T> = Result<T, (ErrorCode, String)>;
 
+/// After these the same may be asked again.
+const STORE_CODES: [ErrorCode; 2] = [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED];
+
 fn node_key(node: &NodeName) -> String {
     format!("{NODE_PREFIX}{node}")
+}
+
+/// A node and its record, as they are in the store. None: it is damaged, or none.
+pub fn read_record(key: &str, value: &[u8]) -> Option<(NodeName, NodeRecord)> {
+    Some((key.strip_prefix(NODE_PREFIX)?.into(), serde_json::from_slice(value).ok()?))
 }
 
 /// By what a token is found.
@@ -84,57 +83,31 @@ fn ago(ms: u64) -> String {
 }
 
 fn store_failed(error: &StoreError) -> (ErrorCode, String) {
-    (error_code::STORE_WRITE_FAILED, format!("the manager's store failed, and nothing was done: {error}"))
-}
-
-/// The manager's own certificate for TLS, made anew where it is missing or due.
-pub fn own_tls(
-    authority: &Authority,
-    place: &Place,
-    node: &NodeName,
-    life: Duration,
-) -> Result<Arc<ServerConfig>, IdentityError> {
-    let is_good = |identity: &crate::identity::Identity| {
-        identity.bearer.node == *node
-            && identity.bearer.cell == authority.id
-            && !renewal::wait(renewal::due_s(identity)).is_zero()
-    };
-    let identity = match load(place) {
-        Ok(identity) if is_good(&identity) => identity,
-        Ok(_) | Err(IdentityError::None { .. }) => {
-            authority.issue_own(place, node, life)?;
-            load(place)?
+    let (code, what) = match error {
+        StoreError::Unknown { .. } => (error_code::STORE_WRITE_UNCERTAIN, "and it may have been done"),
+        StoreError::Unavailable { .. } | StoreError::Denied { .. } => {
+            (error_code::STORE_NOT_REACHED, "and nothing was done")
         }
-        Err(error) => return Err(error),
+        _ => (error_code::STORE_WRITE_FAILED, "and nothing was done"),
     };
-    tls::server_config(&identity)
+    (code, format!("the manager's store failed, {what}: {error}"))
 }
 
 impl Office {
     pub async fn open(
-        store: Store,
-        authority: Authority,
-        place: Place,
+        store: FencedStore,
+        front: Rc<Front>,
         settings: CellSettings,
-        tls: Arc<ServerConfig>,
-        records: watch::Sender<NodeRecords>,
     ) -> Result<Self, StoreError> {
         let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
-        let nodes = found.entries.into_iter().filter_map(|entry| {
-            let record = serde_json::from_slice(&entry.value).ok()?;
-            Some((entry.key[NODE_PREFIX.len()..].into(), record))
-        });
-        records.send_replace(Arc::new(nodes.collect()));
+        let records = found.entries.iter().filter_map(|entry| read_record(&entry.key, &entry.value));
+        front.know_records(records.collect());
         Ok(Self {
             store,
-            authority,
-            place,
-            life: Duration::from_millis(settings.manager.certificate_life_ms),
+            front,
             settings: RefCell::new(settings),
-            nodes: records,
             guesses: RefCell::default(),
             refused: RefCell::default(),
-            tls: RefCell::new(tls),
         })
     }
 
@@ -143,27 +116,13 @@ impl Office {
         self.settings.replace(settings.clone());
     }
 
-    fn keep(&self, node: &NodeName, record: NodeRecord) {
-        self.nodes.send_modify(|nodes| {
-            Arc::make_mut(nodes).insert(node.clone(), record);
-        });
-    }
-
-    fn own_node(&self) -> Option<NodeName> {
-        self.settings.borrow().nodes.first().cloned()
-    }
-
-    /// Where other machines find this manager.
+    /// Where other machines find the managers.
     fn addresses(&self) -> Vec<String> {
-        let settings = self.settings.borrow();
-        let own = settings.nodes.first().and_then(|node| settings.node_addresses.get(node));
-        let own = own.zip(settings.manager.listen);
-        let own = own.map(|(address, listen)| std::net::SocketAddr::new(*address, listen.port()).to_string());
-        own.into_iter().collect()
+        self.settings.borrow().manager_addresses()
     }
 
     fn check_name(&self, node: &NodeName) -> Answer<()> {
-        if self.own_node().as_ref() == Some(node) {
+        if self.front.node == *node {
             let text = format!("node {node} is the manager's own and joins nothing");
             return Err((error_code::ACT_MAKES_NO_SENSE, text));
         }
@@ -183,7 +142,7 @@ impl Office {
 
     async fn try_issue_token(&self, node: &NodeName, valid_ms: u64) -> Answer<IssuedToken> {
         self.check_name(node)?;
-        let manager = self.addresses().into_iter().next();
+        let manager = self.settings.borrow().manager_address(&self.front.node);
         let no_address = || (error_code::NOT_SEVERAL_MACHINES, "the manager has no address".to_owned());
         let manager = manager.ok_or_else(no_address)?;
         let mut secret = [0; SECRET_BYTES];
@@ -207,7 +166,7 @@ impl Office {
         writes.push(Write::put(token_key(&secret), json(&record)));
         let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
         done.map_err(|error| store_failed(&error))?;
-        let token = JoinToken { authority: self.authority.fingerprint(), secret, node: node.clone() };
+        let token = JoinToken { authority: self.front.authority.fingerprint(), secret, node: node.clone() };
         let (node, expires_ms) = (node.clone(), record.expires_ms);
         Ok(IssuedToken { node, token: token.to_string(), manager, expires_ms })
     }
@@ -274,7 +233,7 @@ impl Office {
         let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms))?;
         self.check_name(&used.node)?;
         let node = used.node.clone();
-        let issued_us = issue_time_us(self.nodes.borrow().get(&node), now_us());
+        let issued_us = issue_time_us(self.front.record(&node).as_ref(), now_us());
         let joined = NodeRecord { valid_since_us: issued_us, is_removed: false };
         let revision = found.expect("a token that can be used was found").revision;
         let checks = vec![Check::Unchanged { key: key.clone(), revision }];
@@ -286,7 +245,7 @@ impl Office {
             }
             Err(error) => return Err(store_failed(&error)),
         }
-        self.keep(&node, joined);
+        self.front.know_record(&node, joined);
         let grant = self.grant(&node, &point, issued_us)?;
         tracing::info!(%node, %from, "a machine has joined the cell");
         Ok(grant)
@@ -307,36 +266,23 @@ impl Office {
     }
 
     fn renew(&self, bearer: &Bearer, key: &PublicKey, challenge: &proof::Challenge) -> Answer<Grant> {
-        self.admit(bearer).map_err(|text| (error_code::NODE_REFUSED, text))?;
+        self.front.admit(bearer).map_err(|text| (error_code::NODE_REFUSED, text))?;
         self.check_name(&bearer.node)?;
         let point = proven(key, challenge)?;
-        let issued_us = issue_time_us(self.nodes.borrow().get(&bearer.node), now_us());
+        let issued_us = issue_time_us(self.front.record(&bearer.node).as_ref(), now_us());
         let grant = self.grant(&bearer.node, &point, issued_us)?;
         tracing::info!(node = %bearer.node, "the certificate of a node is renewed");
         Ok(grant)
     }
 
     fn grant(&self, node: &NodeName, point: &[u8], issued_us: u64) -> Answer<Grant> {
-        let subject = Subject { node, is_manager: false, issued_us, life: self.life };
-        let made = self.authority.issue(&Point(point), &subject);
+        let is_manager = self.settings.borrow().managers().contains(node);
+        let subject = Subject { node, is_manager, issued_us, life: self.front.life };
+        let made = self.front.authority.issue(&Point(point), &subject);
         let certificate = made.map_err(|error| (error_code::IDENTITY_NOT_USABLE, error.to_string()))?;
         let cell = self.settings.borrow().name.clone();
         let (node, certificate) = (node.clone(), to_hex(&certificate));
         Ok(Grant { cell, node, certificate, managers: self.addresses() })
-    }
-
-    /// Whether a certificate that TLS has verified still counts; the sentence says why not.
-    pub fn admit(&self, bearer: &Bearer) -> Result<(), String> {
-        if bearer.cell != self.authority.id {
-            return Err("its certificate is of another cell".to_owned());
-        }
-        let node = &bearer.node;
-        admit(self.nodes.borrow().get(node), bearer.issued_us).map_err(|why| match why {
-            Outdated::Removed => {
-                format!("node {node} was removed from the cell; a new token lets it join again")
-            }
-            Outdated::Replaced => format!("another machine has joined as node {node} since"),
-        })
     }
 
     /// A node was refused. Whether that is news.
@@ -352,11 +298,11 @@ impl Office {
 
     /// From now on nothing of this node's certificates counts.
     pub async fn remove(&self, node: &NodeName) -> Result<String, ErrorBody> {
-        if self.own_node().as_ref() == Some(node) {
+        if self.front.node == *node {
             let text = format!("node {node} is the manager's own and cannot be removed");
             return Err(error_body((error_code::ACT_MAKES_NO_SENSE, text)));
         }
-        let before = self.nodes.borrow().get(node).cloned();
+        let before = self.front.record(node);
         let Some(before) = before.filter(|record| !record.is_removed) else {
             let text = format!("no machine has joined as node {node}");
             return Err(error_body((error_code::NO_SUCH_NODE, text)));
@@ -366,32 +312,8 @@ impl Office {
         let writes = vec![Write::put(node_key(node), json(&record))];
         let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
         done.map_err(|error| error_body(store_failed(&error)))?;
-        self.keep(node, record);
+        self.front.know_record(node, record);
         Ok(format!("node {node} is cut off, and its certificate counts no longer"))
-    }
-
-    /// Keeps the manager's own certificate valid. Ends only by being dropped.
-    pub async fn keep_own_renewed(&self) {
-        let mut has_failed = false;
-        loop {
-            let due = load(&self.place).map_or(Duration::ZERO, |own| renewal::wait(renewal::due_s(&own)));
-            let pause = if has_failed { OWN_RETRY } else { due };
-            tokio::time::sleep(pause).await;
-            let Some(node) = self.own_node() else { continue };
-            match own_tls(&self.authority, &self.place, &node, self.life) {
-                Ok(tls) => {
-                    self.tls.replace(tls);
-                    has_failed = false;
-                }
-                Err(error) => {
-                    if !has_failed {
-                        let error = crate::logging::chain(&error);
-                        tracing::error!(error, "the manager's own certificate is due and cannot be renewed");
-                    }
-                    has_failed = true;
-                }
-            }
-        }
     }
 }
 
@@ -406,5 +328,5 @@ fn printable(text: &str) -> String {
 }
 
 fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
-    ErrorBody { code: code.to_string(), message, retry: code == error_code::STORE_WRITE_FAILED }
+    ErrorBody { code: code.to_string(), message, retry: STORE_CODES.contains(&code) }
 }

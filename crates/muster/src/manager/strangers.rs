@@ -4,10 +4,10 @@
 //! of them, and a few from each address; what they may send is small. Not here: what a node says once it is known
 //! (see `links`), and who gets a certificate (see `enrol`).
 
-use super::desk::{Input, Peer};
-use super::enrol::Office;
+use super::desk::Peer;
+use super::front::Front;
 use super::handle::NodeCaller;
-use super::links;
+use super::links::{self, Reception};
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
 use logic::enrol::{Bearer, guesser};
@@ -17,13 +17,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
 use wire::error_code;
 use wire::status::ErrorBody;
 
@@ -85,22 +84,16 @@ impl Drop for Stranger {
 }
 
 /// Accepts until it is dropped. Must run within a `LocalSet`.
-pub async fn accept(
-    listener: TcpListener,
-    office: Rc<Office>,
-    inbox: mpsc::Sender<Input>,
-    callers: mpsc::Sender<NodeCaller>,
-) {
+pub async fn accept(front: Rc<Front>, reception: Reception) {
     let gate = Rc::new(Gate::default());
     let mut connections = JoinSet::new();
     loop {
         // Both branches may be cancelled: neither a connection nor an end is lost before it is returned.
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = front.listener.accept() => match accepted {
                 Ok((stream, from)) => match gate.enter(from.ip()) {
                     Some(stranger) => {
-                        let whither = (inbox.clone(), callers.clone());
-                        let begun = connection(stream, from, office.clone(), whither, stranger);
+                        let begun = connection(stream, from, front.clone(), reception.clone(), stranger);
                         connections.spawn_local(begun);
                     }
                     None => tracing::debug!(%from, "too many connections that have not proven who they are"),
@@ -122,13 +115,13 @@ pub async fn accept(
 async fn connection(
     stream: TcpStream,
     from: SocketAddr,
-    office: Rc<Office>,
-    (inbox, callers): (mpsc::Sender<Input>, mpsc::Sender<NodeCaller>),
+    front: Rc<Front>,
+    reception: Reception,
     stranger: Stranger,
 ) {
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
     drop(stream.set_nodelay(true));
-    let acceptor = TlsAcceptor::from(office.tls.borrow().clone());
+    let acceptor = TlsAcceptor::from(front.tls.borrow().clone());
     let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream).into_fallible()).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
@@ -146,23 +139,16 @@ async fn connection(
     }
     match (stream.get_ref().1.alpn_protocol(), known) {
         (Some(protocol), known) if protocol == PROTOCOL => {
-            enrol(stream, from, &office, known.map(|(bearer, _)| bearer)).await;
+            enrol(stream, from, &reception, known.map(|(bearer, _)| bearer)).await;
         }
         (Some(protocol), Some((bearer, facts))) if protocol == LINK_PROTOCOL => {
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
             let peer = Peer { from, bearer, until, ..Peer::default() };
-            links::connection(stream, peer, inbox, Some((office, stranger))).await;
+            links::connection(stream, peer, reception, Some(stranger)).await;
         }
         (Some(protocol), Some((bearer, facts))) if protocol == API_PROTOCOL => {
-            if let Err(reason) = office.admit(&bearer) {
-                tracing::info!(%from, node = %bearer.node, reason, "a call of a node is refused");
-                return drop(tokio::time::timeout(STRANGER_MAX, refuse_call(stream, reason)).await);
-            }
-            let caller = NodeCaller { stream, from, bearer, until: until(facts.not_after_s) };
-            // The console takes them at once while it has places; who is turned away hears the connection end.
-            if callers.try_send(caller).is_err() {
-                tracing::warn!(%from, "the API has no place for another machine's connection");
-            }
+            let until = until(facts.not_after_s);
+            pass_on(NodeCaller { stream, from, bearer, until }, &front).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }
@@ -180,16 +166,42 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::
     Ok(())
 }
 
+/// Gives a machine that wants to use the API to the console, whether this manager leads or not.
+async fn pass_on(caller: NodeCaller, front: &Front) {
+    let (from, node) = (caller.from, caller.bearer.node.clone());
+    let refused = match front.admit(&caller.bearer) {
+        // Who was removed must not come in because nobody knows of it yet.
+        _ if !front.knows_records() => {
+            let text = "this manager has not read its store yet";
+            Some((error_code::STORE_NOT_REACHED, "503 Service Unavailable", text.to_owned()))
+        }
+        Err(reason) => Some((error_code::NODE_REFUSED, "403 Forbidden", reason)),
+        Ok(()) => None,
+    };
+    if let Some((code, status, reason)) = refused {
+        tracing::info!(%from, %node, reason, "a call of a node is refused");
+        let retry = code == error_code::STORE_NOT_REACHED;
+        let body =
+            ErrorBody { code: code.to_string(), message: format!("The manager refuses: {reason}."), retry };
+        return drop(tokio::time::timeout(STRANGER_MAX, refuse_call(caller.stream, status, &body)).await);
+    }
+    // The console takes them at once while it has places; who is turned away hears the connection end.
+    if front.callers.try_send(caller).is_err() {
+        tracing::warn!(%from, %node, "the API has no place for another machine's connection");
+    }
+}
+
 /// Says no to whoever speaks HTTP, whatever is asked.
-async fn refuse_call(mut stream: TlsStream<TcpStream>, reason: String) -> std::io::Result<()> {
+async fn refuse_call(
+    mut stream: TlsStream<TcpStream>,
+    status: &str,
+    body: &ErrorBody,
+) -> std::io::Result<()> {
     // Answered once something was asked: an answer before that is one to nothing.
     stream.read_u8().await?;
-    let (code, message) = (error_code::NODE_REFUSED.to_string(), format!("The manager refuses: {reason}."));
-    let body = ErrorBody { code, message, retry: false };
-    let body = serde_json::to_string(&body).expect("a refusal has only names as keys");
-    let head =
-        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
-    stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    let body = serde_json::to_string(body).expect("a refusal has only names as keys");
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close");
+    stream.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
     linger(&mut stream).await
 }
 
@@ -199,7 +211,12 @@ fn until(not_after_s: i64) -> Instant {
     Instant::now() + Duration::from_secs(u64::try_from(left_s).unwrap_or(0))
 }
 
-async fn enrol(mut stream: TlsStream<TcpStream>, from: SocketAddr, office: &Office, bearer: Option<Bearer>) {
+async fn enrol(
+    mut stream: TlsStream<TcpStream>,
+    from: SocketAddr,
+    reception: &Reception,
+    bearer: Option<Bearer>,
+) {
     let Some(challenge) = proof::challenge(stream.get_ref().1) else { return };
     let reading = read_bounded_frame::<EnrolRequest>(&mut stream, ENROL_FRAME_MAX_BYTES);
     let request = match tokio::time::timeout(STRANGER_MAX, reading).await {
@@ -208,7 +225,15 @@ async fn enrol(mut stream: TlsStream<TcpStream>, from: SocketAddr, office: &Offi
         Err(_) => return tracing::debug!(%from, "a request did not come in time"),
     };
     let answering = async {
-        let answer = office.answer(request, &challenge, bearer.as_ref(), from.ip()).await;
+        let answer = match reception {
+            Reception::Leads { office: Some(office), .. } => {
+                office.answer(request, &challenge, bearer.as_ref(), from.ip()).await
+            }
+            Reception::Leads { office: None, .. } => EnrolAnswer::NotLeader { leader: None },
+            Reception::Follows(elsewhere) => {
+                EnrolAnswer::NotLeader { leader: elsewhere.leader.borrow().clone() }
+            }
+        };
         write_frame(&mut stream, &answer).await?;
         stream.shutdown().await
     };

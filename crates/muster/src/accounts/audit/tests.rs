@@ -32,7 +32,9 @@ fn the_oldest_of_each_kind_make_room() {
     let (store, thread) = Store::open(&directory.0.join("store.sqlite"), 64 << 20).expect("a store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let (mut audit, log) = open(store).await.expect("a new store");
+        let (log, wishes) = prepare();
+        let entries = read(&store).await.expect("a new store");
+        let mut audit = Audit::begin(store, wishes, entries);
         let mut writes = Vec::new();
         audit.add(entry(1, "anna"), false, &mut writes);
         for number in 0..STRANGERS_MAX as u64 + 10 {

@@ -288,3 +288,23 @@ fn no_secret_is_written_anywhere() {
         }
     }
 }
+
+#[test]
+fn before_the_store_was_reached_nobody_is_refused_for_good() {
+    let (accounts, waiting) = crate::accounts::prepare();
+    let console = Console::start_with(accounts);
+    assert_eq!(console.get("/api/v1/status").status, 200, "the administrator's token is this manager's own");
+    for number in 0..20 {
+        // No guesses: what is right is not known yet.
+        let token = format!("mt1.deploy.{number:064}");
+        let reply = console.call("GET /api/v1/status", &format!("Authorization: Bearer {token}\r\n"), "");
+        assert_eq!((reply.status, reply.code().as_str()), (503, "M5004"), "{reply:?}");
+        assert!(reply.body.contains(r#""retry":true"#), "{reply:?}");
+    }
+    let body = serde_json::json!({ "user": "anna", "password": PASSWORD }).to_string();
+    let login = console.call("POST /login", &console.origin(), &body);
+    assert_eq!((login.status, login.code().as_str()), (503, "M5004"), "{login:?}");
+    let audit = console.get("/api/v1/audit");
+    assert_eq!((audit.status, audit.code().as_str()), (503, "M5004"), "{audit:?}");
+    drop(waiting);
+}
