@@ -2,6 +2,7 @@
 
 use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
+use super::client_views::ClientViews;
 use super::compress;
 use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
@@ -229,6 +230,11 @@ impl Core {
         self.table.borrow().as_ref().is_some_and(|before| {
             Arc::ptr_eq(&before.views, &table.views) && before.settings.retry == table.settings.retry
         })
+    }
+
+    /// What clients may know; None before the first table.
+    pub fn client_views(&self) -> Option<Arc<ClientViews>> {
+        self.table.borrow().as_ref().map(|table| table.client_views.clone())
     }
 
     /// Takes one cluster's view over, if it is newer than the one in force.

@@ -2,6 +2,7 @@
 
 use super::access_log::AccessLogHandle;
 use super::actions::ActionTable;
+use super::client_views::ClientViews;
 use super::gate::Gate;
 use super::vault::TlsTable;
 use super::views::ByCluster;
@@ -20,6 +21,7 @@ pub struct Table {
     pub access_log: Option<AccessLogHandle>,
     pub tls: Arc<TlsTable>,
     pub views: Arc<ByCluster>,
+    pub client_views: Arc<ClientViews>,
     /// Of the clusters whose members have `requests_max`.
     pub gates: BTreeMap<ClusterName, Arc<Gate>>,
 }

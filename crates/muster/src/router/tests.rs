@@ -2,6 +2,7 @@
 
 mod actions;
 mod choice;
+mod clients;
 mod http2;
 pub mod stage;
 

@@ -47,6 +47,7 @@ fn router(name: &str, node: &str, listen: &str, routes: Vec<RouteSettings>) -> R
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new(), pattern: String::new() },
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }
