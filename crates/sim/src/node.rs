@@ -128,6 +128,7 @@ impl World {
             FromManager::Refused { .. }
             | FromManager::Settings { .. }
             | FromManager::Views(_)
+            | FromManager::Changes(_)
             | FromManager::Clusters { .. }
             | FromManager::Placed { .. }
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),

@@ -7,6 +7,7 @@ use crate::agent::{Assignment, Report};
 use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
+use crate::view_change::ViewChange;
 use serde::{Deserialize, Serialize};
 
 /// Longest frame. 16 MiB: views of 10,000 members with room to spare, and small enough to refuse nonsense.
@@ -67,6 +68,9 @@ pub enum FromManager {
     },
     /// To routers: whole views of the clusters that changed.
     Views(Vec<View>),
+    /// To routers whose reports say that they take changes: what turned the views that they were sent last into the
+    /// newest.
+    Changes(Vec<ViewChange>),
     /// To routers: forget every cluster that is not named here.
     Clusters {
         generation: u64,

@@ -228,10 +228,7 @@ mod tests {
     #[test]
     fn a_change_is_short_and_read_as_it_was_written() {
         let text = serde_json::to_string(&change()).expect("it can be written");
-        assert_eq!(
-            text,
-            r#"{"cluster":"shop","from":12,"to":"7.13","states":{"down+lost":["shop-17"]}}"#
-        );
+        assert_eq!(text, r#"{"cluster":"shop","from":12,"to":"7.13","states":{"down+lost":["shop-17"]}}"#);
         assert_eq!(serde_json::from_str::<ViewChange>(&text).expect("it can be read"), change());
         for wrong in ["lost", "down+", "down+found", "up lost"] {
             let text = text.replace("down+lost", wrong);

@@ -186,6 +186,7 @@ async fn listen(
                 | FromManager::Refused { .. }
                 | FromManager::Settings { .. }
                 | FromManager::Views(_)
+                | FromManager::Changes(_)
                 | FromManager::Clusters { .. }
                 | FromManager::KeepAlive,
             ) => continue,
