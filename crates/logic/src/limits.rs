@@ -207,6 +207,21 @@ pub const NODE_NUMBERS_MAX: usize = 16_384;
 pub const MANAGERS_MAX: usize = 5;
 /// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
 pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;
+/// Steps of a cluster's view that a router remembers for its clients. 64: a client that calls every few seconds is never
+/// so far behind, and what it cannot be told it fetches (cell 4).
+pub const CLIENT_STEPS_MAX: usize = 64;
+/// Members of which one delta can tell. 350: the shortest name with its quotes and comma has four bytes, and a header for
+/// a client 1,400.
+pub const CLIENT_STEP_MEMBERS_MAX: usize = 350;
+/// Bytes of whole views that a router gives to clients in a second. 16 MiB: an eighth of a gigabit link, so that a thousand
+/// clients that start at once do not stand in the way of requests.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 16 << 20;
+/// What a small view counts as. 16 KiB: a thousand fetches in a second, each of which costs as much as a request.
+pub const SNAPSHOT_LEAST_BYTES: u64 = 16 << 10;
+/// Whole views that are given at once after a pause, in microseconds of the rate above. A quarter of a second.
+pub const SNAPSHOT_BURST_US: u64 = 250_000;
+/// Longest time after which a client is asked to come again. 30 s: as an idle client polls.
+pub const SNAPSHOT_WAIT_MAX_MS: u64 = 30_000;
 
 // Several cells.
 

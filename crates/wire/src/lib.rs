@@ -4,6 +4,7 @@
 //! Durations are milliseconds and say so in their names; sizes are bytes.
 
 pub mod agent;
+pub mod client_view;
 pub mod enrol;
 pub mod error_code;
 pub mod heartbeat;

@@ -2,7 +2,7 @@
 
 use super::admit::{Receiver, Refusal};
 use super::*;
-use crate::lease::{LAN, Profile};
+use crate::lease::{NORMAL, Profile};
 use crate::limits::*;
 use crate::machine::Machine;
 use crate::time::Time;
@@ -46,7 +46,7 @@ struct Stage {
 impl Stage {
     fn new(managers: u16, nodes: u32) -> Self {
         let numbers: Vec<ManagerNumber> = (0..managers).map(ManagerNumber).collect();
-        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: LAN, run: 0 };
+        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: NORMAL, run: 0 };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector.step(Time(0), Input::Lead { away: Vec::new(), taken: Vec::new() });
@@ -384,7 +384,7 @@ fn old_heartbeats_count_for_nothing() {
 
 #[test]
 fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
-    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: LAN, run: 7 };
+    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: NORMAL, run: 7 };
     let mut detector = Detector::new(settings, Time(0));
     detector.step(Time(0), Input::Nodes(vec![NodeNumber(3)]));
     let mut pulse = pulse(1);
@@ -446,9 +446,9 @@ fn many_nodes_and_load_make_heartbeats_rarer_within_what_leases_bear() {
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector
     };
-    assert_eq!(at(10_000, LAN).interval_ms(), 150);
-    assert_eq!(at(16_000, LAN).interval_ms(), 160);
-    let mut detector = at(100, LAN);
+    assert_eq!(at(10_000, NORMAL).interval_ms(), 150);
+    assert_eq!(at(16_000, NORMAL).interval_ms(), 160);
+    let mut detector = at(100, NORMAL);
     for _ in 0..5 {
         detector.step(Time(10), Input::Dropped);
     }
@@ -509,7 +509,7 @@ fn pulse(managers: u16) -> Pulse {
         cell: CELL,
         node: NodeNumber(3),
         managers: (0..managers).map(ManagerNumber).collect(),
-        lease: LAN,
+        lease: NORMAL,
         incarnation: 5,
         boot: 9,
     };
@@ -533,7 +533,7 @@ fn a_node_acts_by_a_majority_from_when_it_sent() {
     pulse.step(Time(1_200), PulseInput::Answer(answer(0, 2)));
     assert_eq!(pulse.lease_ends_at(), None, "one of three is no majority");
     pulse.step(Time(1_900), PulseInput::Answer(answer(1, 1)));
-    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + LAN.hold_ms)));
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + NORMAL.hold_ms)));
     // Sent again by somebody, for a heartbeat that was never sent, or of an earlier start: nothing changes.
     for wrong in [answer(1, 1), answer(1, 99), Datagram { incarnation: 4, ..answer(1, 2) }, answer(7, 2)] {
         pulse.step(Time(2_000), PulseInput::Answer(wrong));

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
+use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 use wire::view::View;
@@ -79,6 +79,8 @@ pub struct Peer {
     pub until: Option<Instant>,
     /// Its version.
     pub muster: String,
+    /// The highest generation that it has obeyed.
+    pub generation: u64,
 }
 
 #[derive(Debug)]
@@ -184,6 +186,10 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
+    /// Somebody obeyed a manager of this generation, above ours: the store has forgotten it. All has to begin anew.
+    Outnumbered {
+        generation: u64,
+    },
     Stop,
 }
 
@@ -196,25 +202,19 @@ pub struct Desk {
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
-    /// Put into the settings of every router.
-    cookie_keys: Vec<String>,
+    /// The manager's own.
+    node: NodeName,
+    /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
+    secrets: CellSecrets,
     /// The view of each cluster that all routers have been sent last.
     told: BTreeMap<ClusterName, View>,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>) -> Self {
+    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self {
-            cell,
-            config,
-            links,
-            links_count: 0,
-            asks_count: 0,
-            waiting,
-            cookie_keys,
-            told: BTreeMap::new(),
-        }
+        let told = BTreeMap::new();
+        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, node, secrets, told }
     }
 
     /// The connections that a message is for.
@@ -242,6 +242,11 @@ impl Desk {
         if let Err(why) = self.cell.admits(role) {
             return vec![Output::Admit { result: Err(why), reply }];
         }
+        if peer.generation > self.cell.generation() {
+            // It comes back at once, to a manager that it obeys.
+            drop(reply);
+            return vec![Output::Outnumbered { generation: peer.generation }];
+        }
         let place = Place::from(role);
         self.links_count += 1;
         let number = self.links_count;
@@ -268,11 +273,17 @@ impl Desk {
         outputs
     }
 
-    /// Tells the agent of another machine which routers its machine shall run.
+    /// Tells the agent of a machine that has joined what its machine shall run, and where the managers are.
     fn placed(&self, node: &NodeName) -> Output {
-        let here = self.config.settings.routers.iter().filter(|router| router.node == *node);
+        let settings = &self.config.settings;
+        let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
-        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed { routers } }
+        let has_manager = settings.has_several_managers() && settings.managers().contains(node);
+        let manager = has_manager.then(|| {
+            Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
+        });
+        let placed = Placed { routers, managers: settings.manager_addresses(), manager };
+        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
     /// Cuts all connections of a node.
@@ -289,9 +300,8 @@ impl Desk {
 
     /// Adds what is known from their connections to what the cell knows of nodes.
     pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
-        let manager = self.config.settings.nodes.first();
         for status in nodes {
-            if manager == Some(&status.node) {
+            if self.node == status.node {
                 status.roles.push("manager".into());
                 status.version = env!("CARGO_PKG_VERSION").to_owned();
             }
@@ -438,7 +448,7 @@ impl Desk {
                 Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
             }
             cell::Output::RouterSettings { router, mut settings } => {
-                settings.cookie_keys.clone_from(&self.cookie_keys);
+                settings.cookie_keys.clone_from(&self.secrets.cookie_keys);
                 Output::Send {
                     to: To::One(Place::Router(router)),
                     message: FromManager::Settings { generation, settings: Box::new(settings) },
@@ -494,7 +504,7 @@ fn has_room(views: &[View], view: &View) -> bool {
     views.iter().map(members).sum::<usize>() + view.members.len() < MEMBERS_PER_MESSAGE_MAX
 }
 
-/// The last message to these routers, unless something else than messages to routers came after it: views of one step
+/// The last message to these routers, unless something else than such messages came after it: views of one step
 /// travel together, and never overtake what must be remembered first.
 fn last_to<'a>(outputs: &'a mut [Output], to: &To) -> Option<&'a mut FromManager> {
     for output in outputs.iter_mut().rev() {

@@ -8,7 +8,7 @@
 use super::world::{Fleet, Place};
 use crate::models::{Case, Fault, Found, Rate};
 use logic::heartbeat::Reach;
-use logic::lease::LAN;
+use logic::lease::NORMAL;
 use std::collections::BTreeSet;
 use wire::heartbeat::SIZE_BYTES;
 
@@ -63,7 +63,7 @@ pub struct FleetFound {
 }
 
 pub fn run_fleet_case(case: Case, leader: Leader, push: Push) -> FleetFound {
-    let mut fleet = Fleet::new(MANAGERS, case.nodes, LAN, case.seed, false);
+    let mut fleet = Fleet::new(MANAGERS, case.nodes, NORMAL, case.seed, false);
     fleet.has_mischief = false;
     let at_us = case.at_s * 1_000_000;
     fleet.run_until_us(at_us);

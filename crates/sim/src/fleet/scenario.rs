@@ -5,7 +5,7 @@
 
 use super::world::{Event, Fleet, Place};
 use logic::heartbeat;
-use logic::lease::{LAN, Profile};
+use logic::lease::{NORMAL, Profile};
 
 #[derive(Debug)]
 struct Plan {
@@ -19,7 +19,7 @@ struct Plan {
 pub fn run_fleet_scenario(script: &str) -> Result<String, String> {
     let plain = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
     let lines: Vec<String> = script.lines().map(plain).filter(|line| !line.is_empty()).collect();
-    let mut plan = Plan { seed: 1, managers: 3, nodes: 4, profile: LAN };
+    let mut plan = Plan { seed: 1, managers: 3, nodes: 4, profile: NORMAL };
     let (actions, cell): (Vec<&String>, Vec<&String>) =
         lines.iter().partition(|line| line.starts_with("at "));
     for line in cell {

@@ -1,7 +1,7 @@
 //! `cargo xtask nightly`: what takes too long for every change, on a machine that does nothing else.
 //!
-//! More seeds and cases of the random tests, the demo trying itself again and again, and all benchmarks. A seed that
-//! fails is printed and replays with `MUSTER_SEED`.
+//! More seeds and cases of the random tests, all targets of the fuzzer, the demo trying itself again and again, and all
+//! benchmarks. A seed that fails is printed and replays with `MUSTER_SEED`; an input that fails is added to the corpus.
 
 use super::release;
 use super::steps::{self, Ended, Step};
@@ -18,6 +18,8 @@ const SEEDS: &str = "20000";
 const DAY_NODES: &str = "10000";
 /// Cases of each property test. 20,000: some eighty times what every change gets.
 const CASES: &str = "20000";
+/// How long each target of the fuzzer is tried. A quarter of an hour: some tens of millions of inputs.
+const FUZZ_MINUTES: &str = "15";
 /// Times that the demo tries itself.
 const DEMO_RUNS: usize = 50;
 /// Longest time of a step. Four hours: several times what 20,000 seeds take on two cores.
@@ -29,12 +31,13 @@ const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
 const REPORT_LINES_MAX: usize = 60;
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
     Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
     Step { name: "cell", is_needed_by_others: false, carry_out: cell },
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
+    Step { name: "fuzz", is_needed_by_others: false, carry_out: fuzz },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
 ];
@@ -62,6 +65,15 @@ fn properties(log: &Path) -> Ended {
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)], log: &Path, told: String) -> Ended {
     Ended::single(steps::cargo(arguments, environment, log, STEP_TIME_MAX).map(|()| told))
+}
+
+fn fuzz(log: &Path) -> Ended {
+    cargo(
+        &["xtask", "fuzz", "--minutes", FUZZ_MINUTES],
+        &[],
+        log,
+        format!("{FUZZ_MINUTES} minutes of each target"),
+    )
 }
 
 fn demo(log: &Path) -> Ended {
