@@ -38,6 +38,7 @@ pub mod sessions;
 pub mod spread;
 pub mod supervision;
 pub mod term;
+pub mod text_diff;
 pub mod time;
 pub mod trace;
 pub mod view;

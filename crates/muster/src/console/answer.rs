@@ -113,9 +113,14 @@ pub fn refuse(status: StatusCode, code: ErrorCode, message: impl Into<String>, r
 
 /// A refusal of the manager: its own words, with the status that fits its code.
 pub fn refuse_as_manager(error: &ErrorBody) -> Answer {
-    let is_missing = [error_code::NO_SUCH_CLUSTER, error_code::NO_SUCH_MEMBER, error_code::NO_SUCH_NODE]
-        .iter()
-        .any(|code| error.code == code.0);
+    let is_missing = [
+        error_code::NO_SUCH_CLUSTER,
+        error_code::NO_SUCH_MEMBER,
+        error_code::NO_SUCH_NODE,
+        error_code::NO_SUCH_REVISION,
+    ]
+    .iter()
+    .any(|code| error.code == code.0);
     let status = if is_missing {
         StatusCode::NOT_FOUND
     } else if error.code.starts_with("M1") {

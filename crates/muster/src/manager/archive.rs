@@ -135,6 +135,13 @@ pub async fn commit_config(
     }
 }
 
+/// The text of a revision; none if the history does not reach back to it, or not yet.
+pub async fn read_config(store: &Store, revision: u64) -> Result<Option<String>, ArchiveError> {
+    let read = store.read(Read::Keys(vec![config_key(revision)])).await.map_err(ArchiveError::Store)?;
+    let found = read.entries.into_iter().next();
+    Ok(found.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()))
+}
+
 /// Adds a revision to what people are shown, which is bounded as in the store.
 pub fn extend_history(history: &mut Vec<ConfigRevision>, entry: ConfigRevision) {
     history.push(entry);

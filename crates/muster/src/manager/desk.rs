@@ -324,7 +324,9 @@ impl Desk {
             request @ (Request::Status { .. }
             | Request::Events { .. }
             | Request::Apply { .. }
+            | Request::Rollback { .. }
             | Request::Config { .. }
+            | Request::OldConfig { .. }
             | Request::History { .. }
             | Request::Explain { .. }
             | Request::PluginCfg { .. }

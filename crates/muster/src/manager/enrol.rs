@@ -329,6 +329,11 @@ impl Office {
         })
     }
 
+    /// Whether its machine was cut off, and no other has become this node since.
+    pub fn is_removed(&self, node: &NodeName) -> bool {
+        self.nodes.borrow().get(node).is_some_and(|record| record.is_removed)
+    }
+
     /// A node was refused. Whether that is news.
     pub fn note_refused(&self, node: &NodeName, reason: &str) -> bool {
         let mut refused = self.refused.borrow_mut();

@@ -10,6 +10,7 @@ mod desk;
 mod enrol;
 pub mod handle;
 mod links;
+mod past;
 mod shell;
 mod strangers;
 
@@ -240,7 +241,8 @@ async fn prepare(
     };
     let clock = Clock::start();
     let at_ms = clock.unix_ms(clock.now());
-    let entry = ConfigRevision { revision: after + 1, at_ms, who: options.who.clone(), changes };
+    let who = options.who.clone();
+    let entry = ConfigRevision { revision: after + 1, at_ms, who, changes, back_to: None };
     archive::commit_config(store, after, &entry, &text).await?;
     let config = Config { revision: entry.revision, text, settings };
     archive::extend_history(&mut found.history, entry);

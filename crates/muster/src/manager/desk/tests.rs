@@ -148,7 +148,8 @@ fn router_that_is_removed_is_cut_once_the_configuration_is_in_force() {
     let mut config = desk.config.clone();
     config.revision = 2;
     config.settings.routers[0].name = "other".into();
-    let entry = ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new() };
+    let entry =
+        ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new(), back_to: None };
     let (reply, _) = oneshot::channel();
     let outputs = step(&mut desk, Input::Applied { config: Box::new(config), entry, reply });
     assert!(
