@@ -1,6 +1,6 @@
 //! A cell of Muster on the hosts of a lab: its configuration, how it comes to be, and what it says of itself.
 //!
-//! Each host is a node with a router on port 8080 and members of the cluster `shop`. The first hosts have the managers.
+//! Members are used in turn, so that a few requests show which ones a router knows. Each host is a node with a router on port 8080 and members of the cluster `shop`. The first hosts have the managers.
 
 use crate::host::Program;
 use crate::hosts::Hosts;
@@ -82,7 +82,7 @@ pub fn configuration(plan: &Plan) -> String {
         );
     }
     text.push_str(
-        "[clusters.shop.probe]\nkind = \"http\"\npath = \"/healthz\"\n\n[clusters.shop.defaults]\n\
+        "[clusters.shop]\npolicy = \"round-robin\"\n\n[clusters.shop.probe]\nkind = \"http\"\npath = \"/healthz\"\n\n[clusters.shop.defaults]\n\
          command = [\"muster\", \"sample-app\", \"--address\", \"{address}\", \"--port\", \"{port}\"]\n",
     );
     for (number, host) in (1..=plan.hosts.len() * plan.members)

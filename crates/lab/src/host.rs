@@ -70,12 +70,19 @@ impl Host {
         Ok(Self { name, address, namespace, home, disk: None, programs, power: None })
     }
 
+    /// Kills all that runs, without waiting for its end.
+    pub fn kill_all(&self) {
+        if let Some((_, first)) = &self.power {
+            // A way in stops together with what it led to, and would bury it no more.
+            ways_in(*first).into_iter().for_each(|pid| send(pid, Signal::KILL));
+            send(*first, Signal::KILL);
+        }
+    }
+
     /// Nothing of it runs after this, and it runs nothing until `power_on`.
     pub fn power_off(&mut self) {
-        if let Some((mut parent, first)) = self.power.take() {
-            // A way in stops together with what it led to, and would bury it no more.
-            ways_in(first).into_iter().for_each(|pid| send(pid, Signal::KILL));
-            send(first, Signal::KILL);
+        self.kill_all();
+        if let Some((mut parent, _)) = self.power.take() {
             // It ends with its child; that it was waited for already is no harm.
             let _ = parent.wait();
         }

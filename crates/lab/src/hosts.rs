@@ -22,6 +22,13 @@ pub struct Hosts {
     directory: PathBuf,
 }
 
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        // All at once: the kernel takes a second for each.
+        self.hosts.iter().for_each(Host::kill_all);
+    }
+}
+
 impl Hosts {
     /// Hosts that are on, whose `muster` is this binary, with their homes in `directory`. `is_ours`: it goes with the lab.
     pub fn new(directory: &Path, names: &[&str], muster: &Path, is_ours: bool) -> Outcome<Self> {
@@ -86,6 +93,24 @@ impl Hosts {
     /// Starts a command line that goes on; its log is called `as_name`.
     pub fn start(&self, name: &str, as_name: &str, line: &str) -> Outcome<Program> {
         self.get(name)?.start(as_name, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Takes the power away, without a last word to anybody.
+    pub fn power_off(&mut self, name: &str) -> Outcome<()> {
+        let address = self.get(name)?.address;
+        self.network.darken(address, true);
+        self.network.enforce()?;
+        self.get_mut(name)?.power_off();
+        Ok(())
+    }
+
+    /// Gives the power back. Nothing runs on the host yet.
+    pub fn power_on(&mut self, name: &str) -> Outcome<()> {
+        let host = self.get_mut(name)?;
+        let address = host.address;
+        host.power_on()?;
+        self.network.darken(address, false);
+        self.network.enforce()
     }
 
     /// Plugs a host's cable out.

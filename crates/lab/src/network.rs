@@ -58,6 +58,8 @@ pub struct Network {
     cuts: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Of a thousand packets to and from a host, so many vanish each way.
     losses: BTreeMap<Ipv4Addr, u32>,
+    /// Hosts without power.
+    dark: Vec<Ipv4Addr>,
     relay: Option<Relay>,
 }
 
@@ -70,6 +72,7 @@ impl Network {
             addresses: Vec::new(),
             cuts: Vec::new(),
             losses: BTreeMap::new(),
+            dark: Vec::new(),
             relay: None,
         };
         let switch = network.switch();
@@ -117,7 +120,18 @@ impl Network {
 
     /// So many of a thousand packets to and from this host vanish.
     pub fn lose(&mut self, host: Ipv4Addr, per_mille: u32) {
-        self.losses.insert(host, per_mille);
+        self.losses.remove(&host);
+        if per_mille > 0 {
+            self.losses.insert(host, per_mille.min(1000));
+        }
+    }
+
+    /// Nothing leaves or reaches a host without power, not even what its kernel still has to say for dead processes.
+    pub fn darken(&mut self, host: Ipv4Addr, is_dark: bool) {
+        self.dark.retain(|known| *known != host);
+        if is_dark {
+            self.dark.push(host);
+        }
     }
 
     /// Makes what was said of cuts and losses so, all at once.
@@ -132,11 +146,17 @@ impl Network {
         );
         // What goes to the relay comes back from it, and is judged then.
         let _ = writeln!(rules, "  oifname \"{}\" accept", Relay::INTERFACE);
+        for host in &self.dark {
+            let _ = writeln!(rules, "  ip saddr {host} drop\n  ip daddr {host} drop");
+        }
         for (from, to) in &self.cuts {
             let _ = writeln!(rules, "  ip saddr {from} ip daddr {to} drop");
         }
         for (host, per_mille) in &self.losses {
-            let chance = format!("numgen random mod 1000 < {per_mille} drop");
+            let chance = match per_mille {
+                1000 => "drop".to_owned(),
+                per_mille => format!("numgen random mod 1000 < {per_mille} drop"),
+            };
             let _ = writeln!(rules, "  ip saddr {host} {chance}\n  ip daddr {host} {chance}");
         }
         rules.push_str(" }\n}\n");
@@ -189,6 +209,7 @@ mod tests {
             addresses: Vec::new(),
             cuts: Vec::new(),
             losses: BTreeMap::new(),
+            dark: Vec::new(),
             relay: None,
         };
         let empty = network.rules();

@@ -187,12 +187,9 @@ impl Lab {
             Act::Delay { host, delay } => self.hosts.delay(host, *delay),
             Act::Unplug(host) => self.hosts.unplug(host),
             Act::Plug(host) => self.hosts.plug(host),
-            Act::Off(names) => names.iter().try_for_each(|name| {
-                self.hosts.get_mut(name)?.power_off();
-                Ok(())
-            }),
+            Act::Off(names) => names.iter().try_for_each(|name| self.hosts.power_off(name)),
             Act::On(names) => names.iter().try_for_each(|name| {
-                self.hosts.get_mut(name)?.power_on()?;
+                self.hosts.power_on(name)?;
                 self.cell.run(&self.hosts, name)
             }),
             Act::Freeze { host, part: None } => {

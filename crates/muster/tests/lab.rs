@@ -37,8 +37,13 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_bad_network = "bad-network",
+    clocks_are_stepped = "clock",
+    a_full_disk = "disk-full",
     a_member_is_killed = "member-killed",
     the_only_manager_is_killed = "manager-killed",
+    no_manager_for_a_while = "no-manager",
+    a_fast_reboot = "reboot",
 }
 
 #[test]

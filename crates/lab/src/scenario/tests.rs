@@ -63,7 +63,7 @@ fn every_mistake_names_its_line_and_what_is_allowed() {
         ("clock a +5s", &["clock-of a"]),
         ("store kill", &["a file of its manager"]),
         ("expect member shop-1 upp", &["run state", "draining"]),
-        ("expect wonders", &["can be", "the cell whole"]),
+        ("expect wonders", &["cannot be expected", "the cell whole"]),
         ("at 1s", &["nothing follows"]),
         ("load a\nhosts d", &["4: `hosts`"]),
         ("partition a b", &["partition web-1"]),
