@@ -8,6 +8,7 @@ use crate::servers::Kind;
 use crate::wait::until;
 use crate::{Doing, Outcome, Problem};
 use rustix::process::Signal;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +21,10 @@ pub const ROUTER_PORT: u16 = 8080;
 /// Longest wait for a cell to come to be: hosts of a busy machine.
 const START_TIME_MAX: Duration = Duration::from_secs(90);
 /// Longest wait for an answer of a manager that may be frozen.
-const ANSWER_SECONDS_MAX: &str = "4";
+const ANSWER_SECONDS_MAX: &str = "2";
+
+/// The API of a manager on its own machine.
+pub const API: &str = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
 
 /// What a lab consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub struct Cell {
     programs: BTreeMap<(String, Part), Program>,
 }
 
-/// The file that all nodes have.
+/// The file of the first node, which is where the cell is made.
 pub fn configuration(plan: &Plan) -> String {
     let mut text = String::from("[cell]\nname = \"lab\"\n\n[manager]\nlisten = \"0.0.0.0:29001\"\n");
     if plan.managers > 1 {
@@ -98,21 +102,28 @@ impl Cell {
     pub fn start(plan: &Plan, hosts: &Hosts) -> Outcome<Self> {
         let mut cell = Self { plan: plan.clone(), programs: BTreeMap::new() };
         let text = configuration(plan);
-        for name in &plan.hosts[..plan.managers] {
-            let path = hosts.get(name)?.home.join("muster.toml");
-            fs::write(&path, &text).doing(format_args!("write {}", path.display()))?;
-        }
         let first = &plan.hosts[0];
+        let path = hosts.get(first)?.home.join("muster.toml");
+        fs::write(&path, &text).doing(format_args!("write {}", path.display()))?;
         hosts.must(first, "muster init")?;
         // Who finds no manager pauses before it looks again.
         cell.run_part(hosts, first, cell.parts(first)[0])?;
-        until(START_TIME_MAX, "the first manager to answer", || cell.status_at(hosts, first).map(drop))
-            .map_err(|Problem(problem)| Problem(format!("{problem}\n{}", cell.log(hosts, first))))?;
+        until(START_TIME_MAX, "the first manager to answer", || {
+            cell.status_at::<CellStatus>(hosts, first).map(drop)
+        })
+        .map_err(|Problem(problem)| Problem(format!("{problem}\n{}", cell.log(hosts, first))))?;
         cell.run(hosts, first)?;
         for name in &plan.hosts[1..] {
             let join = hosts.must(first, &format!("muster node token {name}"))?;
             hosts.must(name, join.trim())?;
-            cell.run(hosts, name)?;
+            cell.run_part(hosts, name, Part::Rest)?;
+        }
+        for name in &plan.hosts[1..] {
+            // The leader has to say first that there is a manager.
+            until(START_TIME_MAX, "a manager to be placed", || match cell.is_split(name) {
+                true => cell.run_placed_manager(hosts, name),
+                false => Ok(()),
+            })?;
         }
         until(START_TIME_MAX, "the cell to be whole", || cell.is_whole(hosts))?;
         Ok(cell)
@@ -156,7 +167,7 @@ impl Cell {
         if self.programs.get_mut(&key).is_some_and(|program| !program.has_ended()) {
             return Ok(());
         }
-        let has_file = self.plan.hosts[..self.plan.managers].iter().any(|manager| manager == host);
+        let has_file = self.plan.hosts.first().is_some_and(|first| first == host);
         let mut words = Vec::new();
         if self.plan.clocks.iter().any(|name| name == host) {
             words.extend(crate::run::clock_words(hosts.get(host)?)?);
@@ -175,6 +186,15 @@ impl Cell {
         let program = hosts.get(host)?.start(part.log(), &words)?;
         self.programs.insert(key, program);
         Ok(())
+    }
+
+    /// Starts the manager of a machine that has joined; it ends at once where no manager was placed.
+    fn run_placed_manager(&mut self, hosts: &Hosts, host: &str) -> Outcome<()> {
+        self.run_part(hosts, host, Part::Manager)?;
+        std::thread::sleep(Duration::from_millis(500));
+        let program = self.programs.get_mut(&(host.to_owned(), Part::Manager));
+        let is_running = program.is_some_and(|program| !program.has_ended());
+        if is_running { Ok(()) } else { Err(Problem(self.log(hosts, host))) }
     }
 
     /// Sends a signal to a part of a host; all of its parts where none is named.
@@ -201,8 +221,24 @@ impl Cell {
         logs.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     }
 
-    fn status_at(&self, hosts: &Hosts, host: &str) -> Outcome<CellStatus> {
-        let said = hosts.run(host, &format!("timeout {ANSWER_SECONDS_MAX} muster status --json"))?;
+    /// The host whose manager leads.
+    pub fn leader(&self, hosts: &Hosts) -> Outcome<String> {
+        let mut problem = Problem("there is no manager".into());
+        for host in &self.plan.hosts[..self.plan.managers] {
+            match self.status_at::<serde_json::Value>(hosts, host) {
+                Ok(status) => match status.pointer("/leader/node").and_then(|node| node.as_str()) {
+                    Some(leader) => return Ok(leader.to_owned()),
+                    None => problem = Problem(format!("{host} knows of no leader")),
+                },
+                Err(refused) => problem = refused,
+            }
+        }
+        Err(problem)
+    }
+
+    fn status_at<T: DeserializeOwned>(&self, hosts: &Hosts, host: &str) -> Outcome<T> {
+        let command = format!("timeout {ANSWER_SECONDS_MAX} muster status --json {API}");
+        let said = hosts.run(host, &command)?;
         serde_json::from_str(&said.data)
             .map_err(|error| Problem(format!("{host}: {error}: {}", said.talk.trim())))
     }

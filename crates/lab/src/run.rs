@@ -4,7 +4,7 @@ use crate::cell::{Cell, Plan};
 use crate::host::{Host, Program};
 use crate::hosts::Hosts;
 use crate::load::{self, Load};
-use crate::scenario::{self, Act, Expected, Scenario, Step, StoreAct, What};
+use crate::scenario::{self, Act, Expected, Scenario, Step, StoreAct, Way, What};
 use crate::servers::{self, Kind, Server};
 use crate::wait::until;
 use crate::{Doing, Outcome, Problem};
@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PROBES: usize = 24;
 /// Failures that are told of one by one.
 const FAILURES_TOLD_MAX: usize = 5;
+/// Longest wait for somebody to lead whom a line is about.
+const LEADER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Lines of a log that are told.
 const LOG_LINES_MAX: usize = 25;
 
@@ -35,6 +37,8 @@ pub struct Lab {
     burning: BTreeMap<String, Vec<Program>>,
     cell: Cell,
     hosts: Hosts,
+    /// What `@leader` stood for last.
+    old_leader: Option<String>,
     /// When the cell was whole.
     began: Instant,
     /// When something was done.
@@ -99,6 +103,7 @@ impl Lab {
                 burning: BTreeMap::new(),
                 cell,
                 hosts,
+                old_leader: None,
                 began: Instant::now(),
                 acts: Vec::new(),
             }),
@@ -119,6 +124,11 @@ impl Lab {
         hosts.add(CLIENTS, CLIENTS_ADDRESS)?;
         if plan.store != Kind::Sqlite {
             hosts.add(servers::NAME, servers::ADDRESS)?;
+            // What its disk costs depends on all else that the machine does, and is not what scenarios are about.
+            let store = hosts.get_mut(servers::NAME)?;
+            store.power_off();
+            store.disk = Some("768M".into());
+            store.power_on()?;
         }
         let server = match plan.store {
             Kind::Sqlite => None,
@@ -154,6 +164,7 @@ impl Lab {
         if let Some(pause) = step.at.and_then(|at| at.checked_sub(self.began.elapsed())) {
             std::thread::sleep(pause);
         }
+        let step = &self.name_leader(step)?;
         match &step.what {
             What::Load { hosts, connections } => self.start_load(hosts, *connections),
             What::Wait(time) => {
@@ -166,6 +177,23 @@ impl Lab {
             }
             What::Expect(expected) => until(step.within, "it", || self.judge(expected)),
         }
+    }
+
+    /// The step with the host that leads in the place of the words for it.
+    fn name_leader(&mut self, step: &Step) -> Outcome<Step> {
+        let has = |wanted: &str| step.text.split_whitespace().any(|word| word == wanted);
+        let [current, old] = scenario::LEADERS;
+        if has(current) {
+            self.old_leader = Some(until(LEADER_TIME_MAX, "a leader", || self.cell.leader(&self.hosts))?);
+        }
+        if !has(current) && !has(old) {
+            return Ok(step.clone());
+        }
+        let leader = self.old_leader.as_deref();
+        let leader = leader.ok_or_else(|| Problem(format!("{current} comes before {old}")))?;
+        let name = |word| if scenario::LEADERS.contains(&word) { leader } else { word };
+        let text: Vec<&str> = step.text.split_whitespace().map(name).collect();
+        scenario::read_step(&self.cell.plan, step.line, &text.join(" ")).map_err(Problem)
     }
 
     fn start_load(&mut self, hosts: &[String], connections: usize) -> Outcome<()> {
@@ -244,7 +272,7 @@ impl Lab {
         all.filter(|name| !names.contains(&name.as_str())).collect()
     }
 
-    fn cut(&mut self, pairs: &[(Option<String>, Option<String>)]) -> Outcome<()> {
+    fn cut(&mut self, pairs: &[Way]) -> Outcome<()> {
         let mut all: Vec<(String, String)> = Vec::new();
         for (from, to) in pairs {
             let ends = |end: &Option<String>, other: &Option<String>| match (end, other) {
@@ -326,8 +354,7 @@ impl Lab {
                 hold(reached == *members, format!("{reached:?} answer"))
             }
             Expected::Leader { name, is_meant } => {
-                let leader = leader_of(&status()?);
-                let leader = leader.ok_or_else(|| Problem("nobody leads".into()))?;
+                let leader = self.cell.leader(&self.hosts)?;
                 hold((leader == *name) == *is_meant, format!("{leader} leads"))
             }
             Expected::GenerationAbove(floor) => {
@@ -388,10 +415,4 @@ impl Lab {
             }
         }
     }
-}
-
-/// Which node leads, where the cell says so.
-fn leader_of(status: &wire::status::CellStatus) -> Option<String> {
-    let value = serde_json::to_value(status).ok()?;
-    value.pointer("/leader/node").and_then(|node| node.as_str()).map(str::to_owned)
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 const PLAN_WORDS: &str = "hosts, managers, store, profile, members, split, disk, clock-of, nightly";
 const STEP_WORDS: &str = "load, wait, cut, partition, heal, lose, delay, unplug, plug, off, on, freeze, thaw, kill, start, \
                           fill, clear, burn, calm, clock, store, do, expect";
+/// Stands for the host whose manager leads, and for what `@leader` stood for last.
+pub const LEADERS: [&str; 2] = ["@leader", "@old"];
 /// Longest wait that a line can ask for.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -49,58 +51,33 @@ pub enum What {
     Expect(Expected),
 }
 
+/// From the first host to the second; none stands for every other one.
+pub type Way = (Option<String>, Option<String>);
+
 /// What is done to the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// From the first to the second; none stands for every other host.
-    Cut(Vec<(Option<String>, Option<String>)>),
+    Cut(Vec<Way>),
     Partition(Vec<Vec<String>>),
     Heal(Vec<String>),
-    Lose {
-        host: String,
-        per_mille: u32,
-    },
-    Delay {
-        host: String,
-        delay: Duration,
-    },
+    Lose { host: String, per_mille: u32 },
+    Delay { host: String, delay: Duration },
     Unplug(String),
     Plug(String),
     Off(Vec<String>),
     On(Vec<String>),
-    Freeze {
-        host: String,
-        part: Option<Part>,
-    },
-    Thaw {
-        host: String,
-        part: Option<Part>,
-    },
-    Kill {
-        host: String,
-        part: Option<Part>,
-    },
+    Freeze { host: String, part: Option<Part> },
+    Thaw { host: String, part: Option<Part> },
+    Kill { host: String, part: Option<Part> },
     KillMember(String),
-    Start {
-        host: String,
-        part: Option<Part>,
-    },
+    Start { host: String, part: Option<Part> },
     Fill(String),
     Clear(String),
-    Burn {
-        host: String,
-        processes: usize,
-    },
+    Burn { host: String, processes: usize },
     Calm(String),
-    Clock {
-        host: String,
-        seconds: i64,
-    },
+    Clock { host: String, seconds: i64 },
     Store(StoreAct),
-    Do {
-        host: String,
-        command: String,
-    },
+    Do { host: String, command: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,7 +247,10 @@ fn known(plan: &Plan, words: &[&str]) -> Result<Vec<String>, String> {
 
 /// Reads one line of what happens.
 pub fn read_step(plan: &Plan, line: usize, text: &str) -> Result<Step, String> {
-    let mut words: Vec<&str> = text.split_whitespace().collect();
+    // Who leads is known when the line's time has come; until then any host stands for it.
+    let stand_in = plan.hosts.first().map_or("", String::as_str);
+    let name = |word| if LEADERS.contains(&word) { stand_in } else { word };
+    let mut words: Vec<&str> = text.split_whitespace().map(name).collect();
     let (mut at, mut within) = (None, Duration::ZERO);
     if let ["at", time, rest @ ..] = &words[..] {
         at = Some(duration(time)?);
@@ -382,7 +362,7 @@ fn read_clock(plan: &Plan, host: String, step: &str) -> Result<Act, String> {
 }
 
 /// `A`, `A B`, `A > B`, `A >` or `> A`.
-fn read_cut(plan: &Plan, words: &[&str]) -> Result<Vec<(Option<String>, Option<String>)>, String> {
+fn read_cut(plan: &Plan, words: &[&str]) -> Result<Vec<Way>, String> {
     let one = |host: &&str| Ok::<_, String>(Some(known(plan, &[host])?.remove(0)));
     Ok(match words {
         ["store", ">", host] => vec![(Some("store".into()), one(host)?)],

@@ -14,6 +14,8 @@ pub const NAME: &str = "store";
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 201);
 /// Longest time for a server to start. A minute: a busy machine, not a broken server.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+const DATA: &str = "/var/lib/muster/data";
+const SAVED: &str = "/var/lib/muster/saved";
 /// PostgreSQL refuses to run as root; this user owns nothing.
 const NOBODY: u32 = 65534;
 
@@ -78,7 +80,7 @@ impl Server {
         if self.program.as_mut().is_some_and(|program| !program.has_ended()) {
             return Ok(());
         }
-        let data = host.home.join("data").display().to_string();
+        let data = DATA.to_owned();
         let words: Vec<String> = match self.kind {
             Kind::Sqlite => return Ok(()),
             Kind::Etcd => {
@@ -131,11 +133,9 @@ impl Server {
     /// Stops it, copies or brings back all that it has, and starts it.
     pub fn copy(&mut self, host: &Host, is_back: bool) -> Outcome<()> {
         self.kill(host)?;
-        let (data, saved) = (host.home.join("data"), host.home.join("saved"));
-        let (from, to) = if is_back { (saved, data) } else { (data, saved) };
-        let (from, to) = (from.display().to_string(), to.display().to_string());
-        must(host, &["rm", "-rf", &to])?;
-        must(host, &["cp", "-a", &from, &to])?;
+        let (from, to) = if is_back { (SAVED, DATA) } else { (DATA, SAVED) };
+        must(host, &["rm", "-rf", to])?;
+        must(host, &["cp", "-a", from, to])?;
         self.run(host)
     }
 }
@@ -147,15 +147,23 @@ fn as_nobody(words: &[&str]) -> Vec<String> {
 }
 
 fn make_database(host: &Host) -> Outcome<()> {
-    let home = &host.home;
-    std::os::unix::fs::chown(home, Some(NOBODY), Some(NOBODY)).doing("give a directory away")?;
+    std::os::unix::fs::chown(&host.home, Some(NOBODY), Some(NOBODY)).doing("give a directory away")?;
+    must(host, &["chown", &NOBODY.to_string(), "/var/lib/muster"])?;
     let program = postgres_program("initdb")?.display().to_string();
-    let data = home.join("data").display().to_string();
-    let words =
-        as_nobody(&[&program, "-D", &data, "-U", "muster", "--auth=trust", "-E", "UTF8", "--locale=C"]);
+    let words = as_nobody(&[
+        &program,
+        "--no-sync",
+        "-D",
+        DATA,
+        "-U",
+        "muster",
+        "--auth=trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]);
     must(host, &words.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let path = home.join("data/pg_hba.conf");
     // The lab's network has nobody else.
-    let rules = "local all all trust\nhost all all 10.0.0.0/24 trust\n";
-    std::fs::write(&path, rules).doing(format_args!("write {}", path.display()))
+    let trust = format!("echo 'host all all 10.0.0.0/24 trust' >{DATA}/pg_hba.conf");
+    must(host, &["sh", "-c", &trust]).map(drop)
 }

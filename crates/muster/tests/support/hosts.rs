@@ -2,7 +2,7 @@
 
 use super::cell::{MUSTER, Said};
 use super::{Running, Scratch};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Hosts `names`, the first with the address 10.0.0.1, and so on.
 pub struct Hosts(lab::hosts::Hosts);
@@ -22,6 +22,21 @@ impl Hosts {
         Said { code: said.code, data: said.data, talk: said.talk }
     }
 
+    /// Runs what a person types into a shell on a host.
+    pub fn shell(&self, name: &str, text: &str) -> Said {
+        let said = must(must(self.0.get(name)).run(&["sh", "-c", text]));
+        Said { code: said.code, data: said.data, talk: said.talk }
+    }
+
+    /// Takes a host's power away and gives it back; its disk is another one, and empty.
+    pub fn replace(&mut self, name: &str) {
+        must(self.0.power_off(name));
+        let state = must(self.0.get(name)).home.join("state");
+        std::fs::remove_dir_all(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
+        std::fs::create_dir(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
+        must(self.0.power_on(name));
+    }
+
     /// The same, which must end with 0; gives its data.
     pub fn must(&self, name: &str, line: &str) -> String {
         must(self.0.must(name, line))
@@ -29,10 +44,23 @@ impl Hosts {
 
     /// Starts a command line that goes on.
     pub fn start(&self, name: &str, line: &str) -> Running {
-        let host = must(self.0.get(name));
+        self.start_beside(name, line, &self.log(name))
+    }
+
+    /// The same with a log of its own, beside what runs there already.
+    pub fn start_beside(&self, name: &str, line: &str, log: &Path) -> Running {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let mut command = must(host.command(&words));
-        Running::start(&format!("{line} on {name}"), &mut command, &host.home.join("log"))
+        let mut command = must(must(self.0.get(name)).command(&words));
+        Running::start(&format!("{line} on {name}"), &mut command, log)
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.home(name).join("log")
+    }
+
+    /// Where commands of a host start; `state` in it is the host's `/var/lib/muster`.
+    pub fn home(&self, name: &str) -> PathBuf {
+        must(self.0.get(name)).home.clone()
     }
 
     /// Plugs a host's cable out.

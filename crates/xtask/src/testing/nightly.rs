@@ -1,6 +1,6 @@
 //! `cargo xtask nightly`: what takes too long for every change, on a machine that does nothing else.
 //!
-//! More seeds and cases of the random tests, the demo trying itself again and again, and all benchmarks. A seed that
+//! More seeds and cases of the random tests, every scenario of the lab, the demo trying itself again and again, and all benchmarks. A seed that
 //! fails is printed and replays with `MUSTER_SEED`.
 
 use super::release;
@@ -29,11 +29,12 @@ const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
 const REPORT_LINES_MAX: usize = 30;
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
     Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
+    Step { name: "lab", is_needed_by_others: false, carry_out: lab },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
 ];
@@ -79,6 +80,23 @@ fn run_demos(log: &Path) -> Outcome<String> {
         }
     }
     Ok(format!("{DEMO_RUNS} runs"))
+}
+
+/// All scenarios of the lab, with the binary as it is shipped.
+fn lab(log: &Path) -> Ended {
+    Ended::single(run_lab(log))
+}
+
+fn run_lab(log: &Path) -> Outcome<String> {
+    let (tool, program) = (std::env::current_exe().doing("find this tool")?, bench::muster()?);
+    let mut command = Command::new(tool);
+    command.args(["lab", "run", "--nightly", "--muster"]).arg(program);
+    let status = process::run_logged(&mut command, log, STEP_TIME_MAX)?;
+    let said = process::tail(log, REPORT_LINES_MAX);
+    if !status.success() {
+        return Err(Failure(said.join("\n")));
+    }
+    Ok(said.last().cloned().unwrap_or_default())
 }
 
 /// In a process of its own, because it binds itself to a core.
