@@ -40,10 +40,20 @@ scenarios! {
     a_bad_network = "bad-network",
     clocks_are_stepped = "clock",
     a_full_disk = "disk-full",
+    the_leader_is_cut_off = "leader-alone",
+    the_leader_is_frozen = "leader-frozen",
+    the_leader_is_killed_in_a_commit = "leader-killed-in-commit",
+    the_leader_is_killed_on_etcd = "leader-killed-etcd",
+    the_leader_is_killed_on_postgres = "leader-killed-postgres",
+    the_leader_is_not_heard = "leader-one-way",
     a_member_is_killed = "member-killed",
     the_only_manager_is_killed = "manager-killed",
     no_manager_for_a_while = "no-manager",
     a_fast_reboot = "reboot",
+    etcd_is_away = "store-away-etcd",
+    postgres_is_away = "store-away-postgres",
+    etcd_is_put_back = "store-restored-etcd",
+    postgres_is_put_back = "store-restored-postgres",
 }
 
 #[test]

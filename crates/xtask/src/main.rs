@@ -56,6 +56,8 @@ enum BenchPart {
     Exits(bench::ExitsArgs),
     /// The choice of members beside HAProxy's: latency with two slow members of sixteen, and with equal ones
     Balance(bench::BalanceArgs),
+    /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
+    Cell(bench::CellArgs),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
             BenchPart::Router(args) => bench::router(&args),
             BenchPart::Exits(args) => bench::exits(&args),
             BenchPart::Balance(args) => bench::balance(&args),
+            BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Lab { act } => lab::run(&act),

@@ -12,14 +12,14 @@ use logic::cell::{self, Cell, Refusal};
 use logic::enrol::Bearer;
 use logic::machine::Machine;
 use logic::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
+use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 
@@ -77,6 +77,8 @@ pub struct Peer {
     pub until: Option<Instant>,
     /// Its version.
     pub muster: String,
+    /// The highest generation that it has obeyed.
+    pub generation: u64,
 }
 
 #[derive(Debug)]
@@ -176,6 +178,11 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
+    /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
+    /// has to begin anew.
+    Outnumbered {
+        generation: u64,
+    },
     Stop,
 }
 
@@ -185,17 +192,31 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
+    /// Who has been told this generation by this manager, of those that the configuration names.
+    welcomed: BTreeSet<Place>,
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
-    /// Put into the settings of every router.
-    cookie_keys: Vec<String>,
+    /// The manager's own.
+    node: NodeName,
+    /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
+    secrets: CellSecrets,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>) -> Self {
+    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, cookie_keys }
+        Self {
+            cell,
+            config,
+            links,
+            links_count: 0,
+            welcomed: BTreeSet::new(),
+            asks_count: 0,
+            waiting,
+            node,
+            secrets,
+        }
     }
 
     /// The connections that a message is for.
@@ -218,6 +239,13 @@ impl Desk {
             return vec![Output::Admit { result: Err(why), reply }];
         }
         let place = Place::from(role);
+        let own = self.cell.generation();
+        if peer.generation > own || (peer.generation == own && !self.welcomed.contains(&place)) {
+            // It comes back at once, to a manager that it obeys.
+            drop(reply);
+            return vec![Output::Outnumbered { generation: peer.generation }];
+        }
+        self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
         let is_elsewhere = peer.bearer.is_some();
@@ -243,11 +271,17 @@ impl Desk {
         outputs
     }
 
-    /// Tells the agent of another machine which routers its machine shall run.
+    /// Tells the agent of a machine that has joined what its machine shall run, and where the managers are.
     fn placed(&self, node: &NodeName) -> Output {
-        let here = self.config.settings.routers.iter().filter(|router| router.node == *node);
+        let settings = &self.config.settings;
+        let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
-        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed { routers } }
+        let has_manager = settings.has_several_managers() && settings.managers().contains(node);
+        let manager = has_manager.then(|| {
+            Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
+        });
+        let placed = Placed { routers, managers: settings.manager_addresses(), manager };
+        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
     /// Cuts all connections of a node.
@@ -264,9 +298,8 @@ impl Desk {
 
     /// Adds what is known from their connections to what the cell knows of nodes.
     pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
-        let manager = self.config.settings.nodes.first();
         for status in nodes {
-            if manager == Some(&status.node) {
+            if self.node == status.node {
                 status.roles.push("manager".into());
                 status.version = env!("CARGO_PKG_VERSION").to_owned();
             }
@@ -355,11 +388,16 @@ impl Desk {
         // A router that is no longer configured is told so when it comes back.
         let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
         let routers: Vec<Place> = routers.collect();
-        let strangers = self.links.keys().filter(|place| match place {
+        let is_stranger = |place: &Place| match place {
             Place::Agent(_) => false,
             Place::Router(_) => !routers.contains(place),
-        });
+        };
+        let strangers = self.links.keys().filter(|place| is_stranger(place));
         outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
+        self.welcomed.retain(|place| match place {
+            Place::Agent(node) => self.config.settings.nodes.contains(node),
+            Place::Router(_) => !is_stranger(place),
+        });
         let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
         outputs.extend(elsewhere.filter_map(|(place, _)| match place {
             Place::Agent(node) => Some(self.placed(node)),
@@ -399,7 +437,7 @@ impl Desk {
                 Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
             }
             cell::Output::RouterSettings { router, mut settings } => {
-                settings.cookie_keys.clone_from(&self.cookie_keys);
+                settings.cookie_keys.clone_from(&self.secrets.cookie_keys);
                 Output::Send {
                     to: To::One(Place::Router(router)),
                     message: FromManager::Settings { generation, settings: Box::new(settings) },

@@ -4,15 +4,15 @@
 
 use super::archive;
 use super::enrol::Office;
+use super::fenced::FencedStore;
 use super::shell::refusal;
 use crate::config;
-use store::Store;
 use wire::error_code::{self, ErrorCode};
 use wire::id::NodeName;
 use wire::status::{ConfigText, ErrorBody};
 
 /// The text of a revision of the history.
-pub async fn read(store: &Store, revision: u64) -> Result<ConfigText, ErrorBody> {
+pub async fn read(store: &FencedStore, revision: u64) -> Result<ConfigText, ErrorBody> {
     match archive::read_config(store, revision).await {
         Ok(Some(text)) => Ok(ConfigText { revision, text }),
         Ok(None) => {
@@ -28,7 +28,7 @@ pub async fn read(store: &Store, revision: u64) -> Result<ConfigText, ErrorBody>
 /// The same of one that shall be in force again, where now these `nodes` are. Refused if the text is no longer right, or
 /// would bring back a node whose machine was removed from the cell: its members would wait for a machine that is gone.
 pub async fn read_to_return(
-    store: &Store,
+    store: &FencedStore,
     revision: u64,
     nodes: &[NodeName],
     office: Option<&Office>,

@@ -2,9 +2,11 @@
 //!
 //! Not here: decisions about the cell, and waiting for the disk (see `archive`).
 
-use super::archive::{self, Archive, ArchiveError, EVENTS_MAX};
+use super::archive::{self, Archive, ArchiveError, EVENTS_MAX, LeaderRecord};
 use super::desk::{Config, Desk, Input, Output};
+use super::election::Lease;
 use super::enrol::Office;
+use super::fenced::FencedStore;
 use super::handle::Request;
 use super::past;
 use crate::clock::Clock;
@@ -15,12 +17,14 @@ use logic::plugin_cfg::write::of_cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use store::{Store, StoreError};
+use store::StoreError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
 use wire::id::RouterName;
-use wire::status::{Applied, CellStatus, ConfigRevision, ErrorBody, Event, PluginCfgText, Severity};
+use wire::status::{
+    Applied, CellStatus, ConfigRevision, ErrorBody, Event, LeaderStatus, PluginCfgText, Severity,
+};
 use wire::view::View;
 
 /// What a configuration is called in messages when it came over the API and not from a file.
@@ -28,16 +32,22 @@ const UNNAMED_FILE: &str = "configuration";
 
 pub struct Shell {
     pub clock: Clock,
-    pub store: Store,
+    pub store: FencedStore,
+    /// Asked before each act.
+    pub lease: Lease,
     pub archive: Archive,
     pub events: VecDeque<Event>,
     pub history: Vec<ConfigRevision>,
-    pub changed: watch::Sender<u64>,
+    pub changed: Rc<watch::Sender<u64>>,
     pub inbox: mpsc::Sender<Input>,
     /// What is being committed.
     pub commits: JoinSet<()>,
     /// There where other machines are listened to.
     pub office: Option<Rc<Office>>,
+    /// Since when this manager leads, and in which term; None: it is the only one.
+    pub leader: Option<LeaderRecord>,
+    /// The generation that somebody has obeyed and this manager did not know of.
+    pub outnumbered: Option<u64>,
 }
 
 /// A configuration that somebody wants; see `Request::Apply`.
@@ -50,6 +60,9 @@ struct Wish {
 
 impl Shell {
     pub fn carry_out(&mut self, desk: &Desk, output: Output) -> ControlFlow<()> {
+        if !self.lease.holds() {
+            return ControlFlow::Break(());
+        }
         match output {
             // Whoever asked may have gone; that is no concern of ours, here and below.
             Output::Admit { result, reply } => drop(reply.send(result)),
@@ -76,6 +89,10 @@ impl Shell {
                 drop(reply.send(Ok(applied)));
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
+            Output::Outnumbered { generation } => {
+                self.outnumbered = Some(generation);
+                return ControlFlow::Break(());
+            }
             Output::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -168,6 +185,11 @@ impl Shell {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: desk.cell.generation(),
+            leader: self.leader.as_ref().map(|leader| LeaderStatus {
+                node: leader.node.clone(),
+                term: leader.term,
+                since_ms: leader.since_ms,
+            }),
             config_revision: desk.config.revision,
             now_ms: self.clock.unix_ms(self.clock.now()),
             nodes: summary.nodes,
@@ -200,6 +222,10 @@ impl Shell {
             }
         };
         let current = &desk.config;
+        if settings.store != current.settings.store && self.lease.term().is_some() {
+            drop(reply.send(Err(other_store())));
+            return;
+        }
         let changes = changes(&current.settings, &settings);
         if dry_run || text == current.text {
             drop(reply.send(Ok(Applied { revision: current.revision, changes })));
@@ -239,15 +265,33 @@ fn one_machine() -> ErrorBody {
     ErrorBody { code: error_code::NOT_SEVERAL_MACHINES.to_string(), message, retry: false }
 }
 
+/// Managers that were started before and after such a change would not know of each other.
+fn other_store() -> ErrorBody {
+    let message = "another store cannot be applied while managers run: stop all of them, change [store] in the file of \
+                   one, and start that one first"
+        .to_owned();
+    ErrorBody { code: error_code::ACT_MAKES_NO_SENSE.to_string(), message, retry: false }
+}
+
 pub fn refusal(error: &ArchiveError) -> ErrorBody {
     let (code, message, retry) = match error {
         ArchiveError::Overtaken => (error_code::ACT_MAKES_NO_SENSE, error.to_string(), true),
+        ArchiveError::NotLeader => (error_code::MANAGER_UNAVAILABLE, error.to_string(), true),
+        ArchiveError::Config { .. } | ArchiveError::NotPlaced { .. } => {
+            (error_code::CONFIG_NOT_ALLOWED, error.to_string(), false)
+        }
         ArchiveError::Meaningless { .. } => (error_code::STORE_DAMAGED, error.to_string(), false),
         ArchiveError::Store(source @ StoreError::Damaged { .. }) => {
             (error_code::STORE_DAMAGED, source.to_string(), false)
         }
         ArchiveError::Store(source @ StoreError::Unknown { .. }) => {
             (error_code::STORE_WRITE_UNCERTAIN, source.to_string(), false)
+        }
+        ArchiveError::Store(source @ (StoreError::Unavailable { .. } | StoreError::Denied { .. })) => {
+            (error_code::STORE_NOT_REACHED, source.to_string(), true)
+        }
+        ArchiveError::Store(source @ StoreError::TooLarge { .. }) => {
+            (error_code::STORE_WRITE_FAILED, source.to_string(), false)
         }
         ArchiveError::Store(source) => (error_code::STORE_WRITE_FAILED, source.to_string(), true),
     };

@@ -1,13 +1,43 @@
-//! Follows a page of the documentation as a person would: each block of commands on the machine that the text names before it.
+//! Pages of docs/operate that tests follow word by word: what they say, and somebody who does it.
 //!
-//! `muster join ...` stands for what `muster node token` has printed, `... &` goes on, and `kill %1` stops it as a shell does.
-//! Blocks of `toml` and what the text says of files are the test's to carry out.
+//! A `Reader` takes `muster join ...` for what `muster node token` has printed, lets `... &` go on, and stops it with `kill %1` as a
+//! shell does. Files, and what the text says of them, are the test's to carry out.
 
 use super::cell::Said;
 use super::hosts::Hosts;
-use super::{Running, Scratch, root, wait_for};
+use super::{Running, Scratch, wait_for};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
+
+/// The files of a page, and for each block of commands the host on which they are run.
+pub struct Guide {
+    pub files: Vec<String>,
+    pub commands: Vec<(String, Vec<String>)>,
+}
+
+/// Reads the page `name` up to the heading that follows the last block of commands.
+pub fn read(name: &str, hosts: &[&str]) -> Guide {
+    let path = super::root().join("docs/operate").join(name);
+    let text = std::fs::read_to_string(path).expect("the guide is part of the project");
+    let mut blocks = text.split("\n```");
+    let mut before = blocks.next().expect("a text").to_owned();
+    let (mut files, mut commands) = (Vec::new(), Vec::new());
+    while let (Some(block), Some(after)) = (blocks.next(), blocks.next()) {
+        let (kind, lines) = block.split_once('\n').expect("a block begins with its kind");
+        match kind {
+            "toml" => files.push(lines.to_owned()),
+            "sh" => {
+                let host = before.rsplit('`').nth(1);
+                let host = host.expect("a block of commands says where").to_owned();
+                assert!(hosts.contains(&host.as_str()), "{host}: {lines}");
+                commands.push((host, lines.lines().map(str::to_owned).collect()));
+            }
+            other => panic!("a block of {other} in the guide"),
+        }
+        after.clone_into(&mut before);
+    }
+    Guide { files, commands }
+}
 
 /// A command and the host on which it is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,28 +46,16 @@ pub struct Line {
     pub text: String,
 }
 
-/// The blocks of a page: its files, and its commands in order.
-pub fn read(page: &str) -> (Vec<String>, Vec<Line>) {
-    let path = root().join("docs/operate").join(page);
-    let text = std::fs::read_to_string(path).expect("the guide is part of the project");
-    let mut blocks = text.split("\n```");
-    let mut before = blocks.next().expect("a text").to_owned();
-    let (mut files, mut lines) = (Vec::new(), Vec::new());
-    while let (Some(block), Some(after)) = (blocks.next(), blocks.next()) {
-        let (kind, block) = block.split_once('\n').expect("a block begins with its kind");
-        match kind {
-            "toml" => files.push(block.to_owned()),
-            "sh" => {
-                let host = before.rsplit('`').nth(1);
-                let host = host.filter(|host| host.starts_with("web-"));
-                let host = host.unwrap_or_else(|| panic!("where is this run? {block}"));
-                lines.extend(block.lines().map(|text| Line { host: host.into(), text: text.into() }));
-            }
-            other => panic!("a block of {other} in {page}"),
-        }
-        after.clone_into(&mut before);
-    }
-    (files, lines)
+/// The machines on which the guides of this reader take place.
+const HOSTS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
+
+/// The files of a page, and its commands in order.
+pub fn lines(page: &str) -> (Vec<String>, Vec<Line>) {
+    let Guide { files, commands } = read(page, &HOSTS);
+    let lines = commands
+        .into_iter()
+        .flat_map(|(host, lines)| lines.into_iter().map(move |text| Line { host: host.clone(), text }));
+    (files, lines.collect())
 }
 
 /// Somebody at the keyboards of some machines.
@@ -51,8 +69,8 @@ pub struct Reader {
 impl Reader {
     /// The machines of the guide to several machines, with the cell that it leads to, and one more machine.
     pub fn with_cell(scratch: &Scratch) -> Self {
-        let hosts = Hosts::new(scratch, &["web-1", "web-2", "web-3", "web-4"]);
-        let (files, lines) = read("several-machines.md");
+        let hosts = Hosts::new(scratch, &HOSTS);
+        let (files, lines) = lines("several-machines.md");
         hosts.write("web-1", "muster.toml", &files[0]);
         let mut reader = Self { running: BTreeMap::new(), hosts, join: String::new() };
         for line in lines.iter().take_while(|line| !line.text.starts_with("muster node remove")) {

@@ -15,6 +15,7 @@ pub mod member;
 pub mod scripted;
 pub mod servers;
 pub mod steady;
+pub mod stores;
 pub mod websocket;
 
 use rustix::process::{Pid, Signal};

@@ -6,6 +6,8 @@
 
 mod balance;
 mod candidate;
+mod cell;
+
 mod cell_client;
 mod connection;
 mod exits;
@@ -25,6 +27,8 @@ pub use balance::{BalanceArgs, balance};
 pub use candidate::{
     MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager, write_output_to,
 };
+
+pub use cell::{CellArgs, cell};
 pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
 pub use router::{RouterArgs, Scratch, router};

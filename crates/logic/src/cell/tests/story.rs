@@ -324,6 +324,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         nodes: vec!["a".into(), "b".into()],
         node_addresses: Default::default(),
         manager: Default::default(),
+        store: wire::settings::StoreSettings::Sqlite,
         console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into() },
         routers: vec![router(&clusters)],
         clusters,
@@ -367,6 +368,7 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         access_log: AccessLog::default(),
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::console::testing::Directory;
+use crate::manager::election::Lease;
+use crate::manager::fenced::Bounds;
 use store::Store;
+use wire::settings::StoreSettings;
 use wire::status::ConfigRevision;
 
 const RIGHT: &str =
@@ -12,6 +15,8 @@ const RIGHT: &str =
 async fn a_text_that_is_not_right_any_more_can_be_read_but_not_come_back() {
     let directory = Directory::new();
     let (store, thread) = Store::open(&directory.0.join("store.sqlite"), 1 << 30).expect("a new store");
+    let bounds = Bounds::of(&StoreSettings::Sqlite);
+    let store = FencedStore::new(store, Lease::always(), bounds);
     let wrong = RIGHT.replace("address", "adress");
     let texts = [RIGHT, &wrong];
     for (before, text) in (0..).zip(texts) {
