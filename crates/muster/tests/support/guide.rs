@@ -101,10 +101,8 @@ impl Reader {
                 });
             }
         } else if text == "kill %1" {
-            // What was started is the child of what led to it.
             let mut running = self.running.remove(&host).unwrap_or_else(|| panic!("{host} runs nothing"));
-            let pid = super::family(running.pid())[1];
-            super::send(pid, Signal::TERM);
+            running.signal(Signal::TERM);
             assert_eq!(running.wait(), Some(0), "{}", running.log());
         } else if text.starts_with("muster node token") {
             self.must(line).trim().clone_into(&mut self.join);

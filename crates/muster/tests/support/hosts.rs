@@ -51,7 +51,7 @@ impl Hosts {
     pub fn start_beside(&self, name: &str, line: &str, log: &Path) -> Running {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mut command = must(must(self.0.get(name)).command(&words));
-        Running::start(&format!("{line} on {name}"), &mut command, log)
+        Running::start(&format!("{line} on {name}"), &mut command, log).leading_in()
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
