@@ -17,12 +17,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What the first process does: a `/var/lib` of the host's own, then it buries whoever dies as an orphan.
-const FIRST: &str = "echo \"$1\" >/proc/sys/kernel/hostname
+const FIRST: &str = "[ -z \"$3\" ] || echo 0 >\"$3/cgroup.procs\"
+echo \"$1\" >/proc/sys/kernel/hostname
 mount -t tmpfs none /var/lib && mkdir /var/lib/muster || exit 1
 if [ -n \"$2\" ]; then mount -t tmpfs -o size=$2 none /var/lib/muster
 else mount --bind \"$0/state\" /var/lib/muster; fi || exit 1
 echo ready; exec >/dev/null
 while :; do sleep 1000 & wait $!; done";
+/// What a command does before it is what it is: into the host's control group and its home.
+const ENTER: &str = "[ -z \"$1\" ] || echo 0 >\"$1/cgroup.procs\"; shift; cd \"$0\" && exec \"$@\"";
 /// Longest wait for something that takes milliseconds on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,6 +57,8 @@ pub struct Host {
     pub home: PathBuf,
     /// How large `/var/lib/muster` is, if it is not as large as the machine's disk. It is lost with the power.
     pub disk: Option<String>,
+    /// Its control group, if this system has any: hosts must not see each other's, whose names have numbers of processes.
+    group: Option<PathBuf>,
     /// What is put before PATH.
     programs: PathBuf,
     /// The waiting parent of the first process, and the first process itself. None: without power.
@@ -62,12 +67,22 @@ pub struct Host {
 
 impl Host {
     /// A host without power.
-    pub fn new(name: &str, address: Ipv4Addr, namespace: String, directory: &Path) -> Outcome<Self> {
+    pub fn new(
+        name: &str,
+        address: Ipv4Addr,
+        namespace: String,
+        directory: &Path,
+        groups: Option<&Path>,
+    ) -> Outcome<Self> {
         let home = directory.join(name);
         let state = home.join("state");
         fs::create_dir_all(&state).doing(format_args!("create {}", state.display()))?;
+        let group = groups.map(|groups| groups.join(name));
+        if let Some(group) = &group {
+            fs::create_dir_all(group).doing(format_args!("create {}", group.display()))?;
+        }
         let (name, programs) = (name.to_owned(), directory.to_path_buf());
-        Ok(Self { name, address, namespace, home, disk: None, programs, power: None })
+        Ok(Self { name, address, namespace, home, disk: None, group, programs, power: None })
     }
 
     /// Kills all that runs, without waiting for its end.
@@ -96,7 +111,7 @@ impl Host {
         command.arg(format!("--net=/run/netns/{}", self.namespace)).arg(program("unshare")?);
         command.args(["--fork", "--kill-child=KILL", "--pid", "--mount", "--uts", "--mount-proc"]);
         command.args(["sh", "-c", FIRST]).arg(&self.home).arg(&self.name);
-        command.arg(self.disk.as_deref().unwrap_or_default());
+        command.arg(self.disk.as_deref().unwrap_or_default()).arg(self.group());
         let log = self.log("host");
         let output = File::create(&log).doing(format_args!("write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(output);
@@ -124,12 +139,17 @@ impl Host {
             return Err(Problem(format!("host {} is without power", self.name)));
         };
         let mut command = Command::new(program("nsenter")?);
-        command.args(self.entry(*first)).args(["sh", "-c", "cd \"$0\" && exec \"$@\""]);
-        command.arg(&self.home).args(words);
+        command.args(self.entry(*first)).args(["sh", "-c", ENTER]);
+        command.arg(&self.home).arg(self.group()).args(words);
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.programs.display()));
         command.env_remove("MUSTER_API").env_remove("MUSTER_TOKEN").process_group(0);
         Ok(command)
+    }
+
+    /// As an argument: empty where there is none.
+    fn group(&self) -> &Path {
+        self.group.as_deref().unwrap_or(Path::new(""))
     }
 
     fn entry(&self, first: u32) -> Vec<String> {
@@ -143,10 +163,11 @@ impl Host {
         match &self.power {
             None => format!("# {} is without power", self.name),
             Some((_, first)) => format!(
-                "nsenter {} env PATH={}:\"$PATH\" sh -c 'cd {} && exec bash'",
+                "nsenter {} env PATH={}:\"$PATH\" sh -c '{ENTER}' {} '{}' bash",
                 self.entry(*first).join(" "),
                 self.programs.display(),
-                self.home.display()
+                self.home.display(),
+                self.group().display()
             ),
         }
     }

@@ -19,6 +19,8 @@ pub struct Hosts {
     hosts: Vec<Host>,
     network: Network,
     janitor: Janitor,
+    /// The control group that those of the hosts are in.
+    groups: Option<PathBuf>,
     directory: PathBuf,
 }
 
@@ -38,11 +40,13 @@ impl Hosts {
         }
         janitor::sweep();
         let prefix = janitor::prefix(NEXT.fetch_add(1, Ordering::Relaxed));
-        let janitor = Janitor::start(&prefix, is_ours.then_some(directory))?;
+        let groups = janitor::make_groups(&prefix);
+        let janitor = Janitor::start(&prefix, is_ours.then_some(directory), groups.as_deref())?;
         let network = Network::new(&prefix, directory)?;
         let link = directory.join("muster");
         std::os::unix::fs::symlink(muster, &link).doing(format_args!("link {}", link.display()))?;
-        let mut hosts = Self { hosts: Vec::new(), network, janitor, directory: directory.to_path_buf() };
+        let mut hosts =
+            Self { hosts: Vec::new(), network, janitor, groups, directory: directory.to_path_buf() };
         for (place, name) in (1..).zip(names) {
             hosts.add(name, Ipv4Addr::new(10, 0, 0, place))?;
         }
@@ -52,7 +56,7 @@ impl Hosts {
     /// One more host, which is on.
     pub fn add(&mut self, name: &str, address: Ipv4Addr) -> Outcome<()> {
         let namespace = self.network.add(name, address)?;
-        let mut host = Host::new(name, address, namespace, &self.directory)?;
+        let mut host = Host::new(name, address, namespace, &self.directory, self.groups.as_deref())?;
         host.power_on()?;
         self.hosts.push(host);
         Ok(())

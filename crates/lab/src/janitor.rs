@@ -8,16 +8,22 @@ use crate::{Doing, Outcome};
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+/// The beginning of names of labs' control groups.
+const GROUP_START: &str = "muster-lab-";
 /// Where `ip netns` keeps names.
 const NAMESPACES: &str = "/run/netns";
 
 /// Waits for the end of the lab, or the word that its directory shall stay, then clears.
 const SCRIPT: &str = "keep=; while read word; do keep=$word; done
 for path in /run/netns/$1-*; do [ -e \"$path\" ] && ip netns del \"${path##*/}\"; done
-[ -n \"$keep\" ] || [ -z \"$2\" ] || rm -rf \"$2\"";
+[ -n \"$keep\" ] || [ -z \"$2\" ] || rm -rf \"$2\"
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  [ -n \"$3\" ] && [ -e \"$3\" ] || break
+  find \"$3\" -depth -type d -exec rmdir {} + || sleep 0.2
+done";
 
 #[derive(Debug)]
 pub struct Janitor {
@@ -26,11 +32,12 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// Clears the namespaces that begin with `prefix`, and removes `directory` if it is given.
-    pub fn start(prefix: &str, directory: Option<&Path>) -> Outcome<Self> {
+    /// Clears the namespaces that begin with `prefix`, removes `directory` and the control groups below `groups`, if they are
+    /// given.
+    pub fn start(prefix: &str, directory: Option<&Path>, groups: Option<&Path>) -> Outcome<Self> {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "janitor", prefix]);
-        command.arg(directory.unwrap_or_else(|| Path::new("")));
+        command.arg(directory.unwrap_or(Path::new(""))).arg(groups.unwrap_or(Path::new("")));
         // In a group of its own, so that Ctrl-C does not reach it.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().doing("start the janitor")?;
@@ -61,16 +68,59 @@ pub fn prefix(number: u32) -> String {
     format!("m{}x{number}", std::process::id())
 }
 
+/// A control group (version 2) for those of the hosts, if this system has any and lets us.
+pub fn make_groups(prefix: &str) -> Option<PathBuf> {
+    let path = groups_directory()?.join(format!("{GROUP_START}{prefix}"));
+    fs::create_dir(&path).ok()?;
+    path.join("cgroup.procs").exists().then_some(path)
+}
+
+/// The group of this process.
+fn groups_directory() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+    let mount = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (mount, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| mount.to_owned())
+    });
+    Some(Path::new(&mount?).join(own))
+}
+
+/// Removes groups without processes, the innermost first.
+fn remove_groups(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if entry.is_dir() {
+            remove_groups(&entry);
+        }
+    }
+    // One in which something still runs stays.
+    let _ = fs::remove_dir(path);
+}
+
 /// Clears what labs have left whose process is gone.
 pub fn sweep() {
+    let groups = groups_directory().and_then(|path| fs::read_dir(path).ok());
+    for entry in groups.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let prefix = name.to_str().and_then(|name| name.strip_prefix(GROUP_START));
+        if prefix.and_then(|prefix| owner(&format!("{prefix}-"))).is_some_and(is_gone) {
+            remove_groups(&entry.path());
+        }
+    }
     for entry in fs::read_dir(NAMESPACES).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if owner(name).is_some_and(is_gone) {
             // Another lab may be faster, which is as good.
             let _ = Command::new("ip").args(["netns", "del", name]).output();
         }
     }
+}
+
+fn is_gone(pid: u32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// The process whose lab a namespace belongs to.

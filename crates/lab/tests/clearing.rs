@@ -30,6 +30,13 @@ fn namespaces(pid: u32) -> Vec<String> {
     names.filter(|name| name.starts_with(&format!("m{pid}x"))).collect()
 }
 
+/// Control groups of a lab, wherever this system has them.
+fn groups(pid: u32) -> usize {
+    let name = format!("muster-lab-m{pid}x*");
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &name]).output();
+    String::from_utf8_lossy(&found.expect("there is a find").stdout).lines().count()
+}
+
 /// Processes whose environment or words have this text.
 fn processes(text: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -59,8 +66,8 @@ fn check(end: impl FnOnce(&mut std::process::Child)) {
     assert!(processes(&name) > 0);
     end(&mut lab);
     // Who asked it to end is not asked to wait: what is left to do others do.
-    let left = || match (namespaces(pid), processes(&name), directory.exists()) {
-        (names, 0, false) if names.is_empty() => Ok(()),
+    let left = || match (namespaces(pid), groups(pid), processes(&name), directory.exists()) {
+        (names, 0, 0, false) if names.is_empty() => Ok(()),
         left => Err(Problem(format!("{left:?}"))),
     };
     until(PATIENCE, "nothing to be left", left).unwrap_or_else(|problem| panic!("{problem}"));
