@@ -13,7 +13,7 @@ use logic::enrol::Bearer;
 use logic::machine::Machine;
 use logic::time::Time;
 use logic::view::change;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -186,7 +186,8 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
-    /// Somebody obeyed a manager of this generation, above ours: the store has forgotten it. All has to begin anew.
+    /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
+    /// has to begin anew.
     Outnumbered {
         generation: u64,
     },
@@ -199,6 +200,8 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
+    /// Who has been told this generation by this manager, of those that the configuration names.
+    welcomed: BTreeSet<Place>,
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
@@ -213,8 +216,18 @@ pub struct Desk {
 impl Desk {
     pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        let told = BTreeMap::new();
-        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, node, secrets, told }
+        Self {
+            cell,
+            config,
+            links,
+            links_count: 0,
+            welcomed: BTreeSet::new(),
+            asks_count: 0,
+            waiting,
+            node,
+            secrets,
+            told: BTreeMap::new(),
+        }
     }
 
     /// The connections that a message is for.
@@ -242,12 +255,14 @@ impl Desk {
         if let Err(why) = self.cell.admits(role) {
             return vec![Output::Admit { result: Err(why), reply }];
         }
-        if peer.generation > self.cell.generation() {
+        let place = Place::from(role);
+        let own = self.cell.generation();
+        if peer.generation > own || (peer.generation == own && !self.welcomed.contains(&place)) {
             // It comes back at once, to a manager that it obeys.
             drop(reply);
             return vec![Output::Outnumbered { generation: peer.generation }];
         }
-        let place = Place::from(role);
+        self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
         let is_elsewhere = peer.bearer.is_some();
@@ -374,7 +389,9 @@ impl Desk {
             request @ (Request::Status { .. }
             | Request::Events { .. }
             | Request::Apply { .. }
+            | Request::Rollback { .. }
             | Request::Config { .. }
+            | Request::OldConfig { .. }
             | Request::History { .. }
             | Request::Explain { .. }
             | Request::PluginCfg { .. }
@@ -403,11 +420,16 @@ impl Desk {
         // A router that is no longer configured is told so when it comes back.
         let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
         let routers: Vec<Place> = routers.collect();
-        let strangers = self.links.keys().filter(|place| match place {
+        let is_stranger = |place: &Place| match place {
             Place::Agent(_) => false,
             Place::Router(_) => !routers.contains(place),
-        });
+        };
+        let strangers = self.links.keys().filter(|place| is_stranger(place));
         outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
+        self.welcomed.retain(|place| match place {
+            Place::Agent(node) => self.config.settings.nodes.contains(node),
+            Place::Router(_) => !is_stranger(place),
+        });
         let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
         outputs.extend(elsewhere.filter_map(|(place, _)| match place {
             Place::Agent(node) => Some(self.placed(node)),

@@ -222,11 +222,35 @@ fn router_that_is_removed_is_cut_once_the_configuration_is_in_force() {
     let mut config = desk.config.clone();
     config.revision = 2;
     config.settings.routers[0].name = "other".into();
-    let entry = ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new() };
+    let entry =
+        ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new(), back_to: None };
     let (reply, _) = oneshot::channel();
     let outputs = step(&mut desk, Input::Applied { config: Box::new(config), entry, reply });
     assert!(
         outputs.iter().any(|output| matches!(output, Output::Cut(Place::Router(name)) if name.0 == "front"))
     );
     assert_eq!(desk.config.revision, 2);
+}
+
+#[test]
+fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_nothing() {
+    let say = |desk: &mut Desk, role: Role, generation: u64| {
+        let (outlet, _outbox) = outlet(8);
+        let (reply, _) = oneshot::channel();
+        let peer = Peer { generation, ..Peer::default() };
+        let outputs = step(desk, Input::Join { role, outlet, peer, reply });
+        let is_admitted = outputs.iter().any(|output| matches!(output, Output::Admit { result: Ok(_), .. }));
+        let outnumbered = outputs.iter().find_map(|output| match output {
+            Output::Outnumbered { generation } => Some(*generation),
+            _ => None,
+        });
+        assert_eq!(is_admitted, outnumbered.is_none());
+        outnumbered
+    };
+    let mut desk = desk();
+    assert_eq!(say(&mut desk, router(), 6), Some(6));
+    assert_eq!(say(&mut desk, router(), 5), Some(5), "this manager has never spoken to it");
+    assert_eq!(say(&mut desk, router(), 4), None);
+    assert_eq!(say(&mut desk, router(), 5), None, "it is this manager whom it has obeyed");
+    assert_eq!(say(&mut desk, agent(), 5), Some(5), "that was another one");
 }
