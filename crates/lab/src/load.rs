@@ -7,7 +7,7 @@ use crate::{Doing, Outcome, Problem};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const REQUESTS_PER_CONNECTION: usize = 50;
 /// Longest wait of a client: longer than any time-out of a router that a scenario is about.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// Longest wait for a connection: three lost packets.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Failures that are kept; more are counted.
 const FAILURES_MAX: usize = 10_000;
 /// Longest head and body of an answer.
@@ -44,7 +46,8 @@ struct Counts {
 struct Shared {
     must_stop: AtomicBool,
     failures: Mutex<Vec<Failure>>,
-    failed: AtomicU64,
+    /// One for each client: what it waits on, to be ended when the load is.
+    waiting: Mutex<Vec<Option<TcpStream>>>,
 }
 
 #[derive(Debug)]
@@ -87,13 +90,15 @@ impl Load {
             for _ in 0..connections {
                 let (shared, target, namespace) = (load.shared.clone(), target.clone(), namespace.to_owned());
                 let (ready, is_ready) = mpsc::sync_channel(1);
+                let place = load.threads.len();
+                shared.waiting.lock().expect("no client dies while it holds this").push(None);
                 load.threads.push(std::thread::spawn(move || {
                     let entered = enter(&namespace);
                     let is_there = entered.is_ok();
                     // Who started it waits for this.
                     let _ = ready.send(entered);
                     while is_there && !shared.must_stop.load(Ordering::Relaxed) {
-                        ask_some(&shared, &target, pause);
+                        ask_some(&shared, &target, pause, place);
                     }
                 }));
                 is_ready.recv().doing("start a client")??;
@@ -131,6 +136,10 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.shared.must_stop.store(true, Ordering::Relaxed);
+        // Who waits for a host that was cut off would do so for long.
+        let waiting = self.shared.waiting.lock().expect("no client dies while it holds this");
+        waiting.iter().flatten().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        drop(waiting);
         for thread in self.threads.drain(..) {
             // A client that died has said so.
             let _ = thread.join();
@@ -139,13 +148,12 @@ impl Drop for Load {
 }
 
 /// Requests of one connection.
-fn ask_some(shared: &Shared, target: &Target, pause: Duration) {
+fn ask_some(shared: &Shared, target: &Target, pause: Duration, place: usize) {
     let mut began = Instant::now();
     let failed = |began: Instant, why: String| {
         if shared.must_stop.load(Ordering::Relaxed) {
             return;
         }
-        shared.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = shared.failures.lock().expect("no client dies while it holds this");
         if failures.len() < FAILURES_MAX {
             failures.push(Failure { host: target.host.clone(), began, ended: Instant::now(), why });
@@ -159,6 +167,9 @@ fn ask_some(shared: &Shared, target: &Target, pause: Duration) {
             return;
         }
     };
+    // Without a copy only the end of the load takes longer.
+    let copy = connection.try_clone().ok();
+    shared.waiting.lock().expect("no client dies while it holds this")[place] = copy;
     for number in 1..=REQUESTS_PER_CONNECTION {
         if number > 1 {
             began = Instant::now();
@@ -180,7 +191,7 @@ fn ask_some(shared: &Shared, target: &Target, pause: Duration) {
 }
 
 fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let connection = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
+    let connection = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
     connection.set_read_timeout(Some(ANSWER_MAX))?;
     connection.set_write_timeout(Some(ANSWER_MAX))?;
     connection.set_nodelay(true)?;
