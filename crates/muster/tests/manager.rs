@@ -186,7 +186,8 @@ impl Peer {
             }
         });
         let members = members.collect();
-        let report = Report { node: "local".into(), incarnation: 1, sequence, members };
+        let (node, manager_heard_ms, clock_ms) = ("local".into(), None, None);
+        let report = Report { node, incarnation: 1, sequence, members, manager_heard_ms, clock_ms };
         self.say(&ToManager::Agent(report));
     }
 

@@ -60,7 +60,15 @@ fn router() -> Role {
 }
 
 fn report(sequence: u64) -> ToManager {
-    ToManager::Agent(Report { node: "local".into(), incarnation: 1, sequence, members: Vec::new() })
+    let (node, members) = ("local".into(), Vec::new());
+    ToManager::Agent(Report {
+        node,
+        incarnation: 1,
+        sequence,
+        members,
+        manager_heard_ms: None,
+        clock_ms: None,
+    })
 }
 
 #[test]
