@@ -1,7 +1,8 @@
 //! The one place that reads clocks for machines: `Time` is milliseconds since this process started.
 
 use logic::time::Time;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -38,4 +39,31 @@ impl Clock {
     pub fn instant(&self, time: Time) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.start + std::time::Duration::from_millis(time.0))
     }
+}
+
+/// The clock of leases: counts also while the machine sleeps, which the other one does not.
+#[derive(Debug, Clone, Copy)]
+pub struct BootClock {
+    start: Duration,
+}
+
+impl BootClock {
+    pub fn start() -> Self {
+        Self { start: since_boot() }
+    }
+
+    pub fn now(&self) -> Time {
+        Time(since_boot().saturating_sub(self.start).as_millis() as u64)
+    }
+
+    /// The instant of `time`, to wait for; later if the machine sleeps meanwhile, so ask for the time again then.
+    pub fn instant(&self, time: Time) -> tokio::time::Instant {
+        tokio::time::Instant::now() + Duration::from_millis(time.0.saturating_sub(self.now().0))
+    }
+}
+
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }

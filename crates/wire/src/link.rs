@@ -4,6 +4,7 @@
 //! `FRAME_MAX_BYTES`, on one that does not parse, and on silence longer than `SILENCE_MAX_MS`.
 
 use crate::agent::{Assignment, Report};
+use crate::heartbeat::HeartbeatSettings;
 use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
@@ -56,10 +57,8 @@ pub enum FromManager {
         generation: u64,
         assignments: Vec<Assignment>,
     },
-    /// To agents of other machines: the routers that the configuration places on their node.
-    Placed {
-        routers: Vec<RouterName>,
-    },
+    /// To agents of machines that have joined: what the configuration places on their node.
+    Placed(Placed),
     /// To routers. Boxed: it is eight times as large as the rest, and the rest waits in queues.
     Settings {
         generation: u64,
@@ -73,4 +72,13 @@ pub enum FromManager {
         names: Vec<crate::id::ClusterName>,
     },
     KeepAlive,
+}
+
+/// What a node runs, and where its managers are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Placed {
+    pub routers: Vec<RouterName>,
+    /// How the node sends heartbeats; None: as before, or not at all.
+    #[serde(default)]
+    pub heartbeats: Option<Box<HeartbeatSettings>>,
 }

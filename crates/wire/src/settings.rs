@@ -34,12 +34,35 @@ pub struct ManagerSettings {
     pub listen: Option<SocketAddr>,
     /// How long the certificates of nodes are valid.
     pub certificate_life_ms: u64,
+    /// UDP port on which it hears heartbeats, at the address of `listen`; 0: the one after that of `listen`.
+    #[serde(default)]
+    pub heartbeat_port: u16,
+}
+
+impl ManagerSettings {
+    /// Where it hears heartbeats, if other machines reach it.
+    pub fn heartbeat_listen(&self) -> Option<SocketAddr> {
+        let listen = self.listen?;
+        let port = match self.heartbeat_port {
+            0 => listen.port().checked_add(1)?,
+            port => port,
+        };
+        Some(SocketAddr::new(listen.ip(), port))
+    }
+}
+
+impl CellSettings {
+    /// Where nodes send heartbeats for the manager of `node`.
+    pub fn heartbeat_address(&self, node: &NodeName) -> Option<SocketAddr> {
+        let address = self.node_addresses.get(node)?;
+        Some(SocketAddr::new(*address, self.manager.heartbeat_listen()?.port()))
+    }
 }
 
 impl Default for ManagerSettings {
     /// A month: what is stolen is of no use for long, and a node may be away for three weeks.
     fn default() -> Self {
-        Self { listen: None, certificate_life_ms: 30 * 24 * 3_600_000 }
+        Self { listen: None, certificate_life_ms: 30 * 24 * 3_600_000, heartbeat_port: 0 }
     }
 }
 

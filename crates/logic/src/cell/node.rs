@@ -76,7 +76,10 @@ pub(super) struct Agent {
     link_since: Time,
     /// As its heartbeats tell.
     pub reach: Reach,
-    pub reach_since: Time,
+    /// None: it has always been so.
+    pub reach_since: Option<Time>,
+    /// What its clock showed when it last said so, in Unix milliseconds.
+    pub clock: Option<(Time, u64)>,
     /// Its link has worked both ways since its heartbeats stopped.
     is_vouched: bool,
     /// It is degraded, and was not vouched for in time.
@@ -97,7 +100,8 @@ impl Agent {
             address: None,
             link_since: Time(0),
             reach: Reach::Reachable,
-            reach_since: Time(0),
+            reach_since: None,
+            clock: None,
             is_vouched: false,
             is_given_up: false,
             is_agent_end: false,
@@ -122,7 +126,7 @@ impl Agent {
     /// When nobody waits any longer for its link to vouch for it.
     pub fn given_up_at(&self) -> Option<Time> {
         let is_waited_for = self.reach == Reach::Degraded && !self.is_given_up && !self.is_vouched;
-        is_waited_for.then_some(self.reach_since + DEGRADED_WAIT_MS)
+        self.reach_since.filter(|_| is_waited_for).map(|since| since + DEGRADED_WAIT_MS)
     }
 
     /// Whether the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
@@ -226,7 +230,8 @@ impl Cell {
         }
         agent.newest = Some(this);
         agent.heard = Some(now);
-        let doubted_since = agent.reach_since.max(agent.link_since);
+        agent.clock = report.clock_ms.map(|clock_ms| (now, clock_ms)).or(agent.clock);
+        let doubted_since = agent.link_since.max(agent.reach_since.unwrap_or_default());
         let has_heard_us = report.manager_heard_ms.is_some_and(|ago_ms| doubted_since + ago_ms < now);
         let was_away = agent.is_away();
         agent.is_vouched |= agent.is_connected && has_heard_us && now >= doubted_since + VOUCH_AFTER_MS;
@@ -271,7 +276,7 @@ impl Cell {
                 continue;
             };
             agent.reach = verdict.reach;
-            agent.reach_since = now;
+            agent.reach_since = Some(now);
             agent.is_vouched = false;
             agent.is_given_up = false;
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));

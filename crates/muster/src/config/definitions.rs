@@ -250,6 +250,14 @@ const MANAGER: &[Definition] = &[
         "Where the manager listens for agents and routers of other machines. They speak TLS 1.3, and each side proves \
          with a certificate of the cell who it is. Needs `muster init` once, and an `address` for every node.",
     ),
+    key(
+        "heartbeat_port",
+        Kind::Integer { least: 1, most: 65_535 },
+        Preset::Else("the port after that of `listen`"),
+        "29002",
+        "UDP port on which the manager hears heartbeats, at the address of `listen`. Every node sends one each 150 ms; a \
+         machine whose heartbeats stop is known to all routers in less than a second. It must be open to all nodes.",
+    ),
     integer(
         "certificate_life_ms",
         CERTIFICATE_LIFE_MIN_MS,

@@ -3,7 +3,8 @@
 //! Files in `<state_dir>/cell`, which only their owner may read: `authority.pem` (the cell's certificate authority),
 //! `identity.pem` (this node's certificate and key, in one file so that they change together), `cell.json` (which cell
 //! and node this is, on machines that have joined), `routers.json` (which routers ran here last). The first manager's
-//! machine also has `authority-key.pem`, with which nodes' certificates are signed.
+//! machine also has `authority-key.pem`, with which nodes' certificates are signed, and `heartbeat-secret`, of which the
+//! keys are made that prove heartbeats.
 //!
 //! Keys and tokens are never logged. Not here: who may be a node (see `logic::enrol` and `manager/enrol.rs`).
 
@@ -50,6 +51,11 @@ impl Place {
 
     pub fn authority_key(&self) -> PathBuf {
         self.0.join("authority-key.pem")
+    }
+
+    /// Of the keys that prove heartbeats.
+    pub fn heartbeat_secret(&self) -> PathBuf {
+        self.0.join("heartbeat-secret")
     }
 
     pub fn identity(&self) -> PathBuf {

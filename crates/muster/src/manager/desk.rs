@@ -8,6 +8,7 @@
 //! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
 
 use super::handle::Request;
+use super::heartbeats::Keys;
 use logic::cell::{self, Cell, Refusal};
 use logic::enrol::Bearer;
 use logic::machine::Machine;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
+use wire::link::{FromManager, LINK_VERSION, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 
@@ -75,6 +76,8 @@ pub struct Peer {
     pub bearer: Option<Bearer>,
     /// When its certificate expires, and the connection with it.
     pub until: Option<Instant>,
+    /// Since when its machine is the node; 0 on this machine.
+    pub joined_us: u64,
     /// Its version.
     pub muster: String,
 }
@@ -190,12 +193,14 @@ pub struct Desk {
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
     /// Put into the settings of every router.
     cookie_keys: Vec<String>,
+    /// For nodes' heartbeats; None where nobody hears any.
+    keys: Option<Keys>,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>) -> Self {
+    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>, keys: Option<Keys>) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, cookie_keys }
+        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, cookie_keys, keys }
     }
 
     /// The connections that a message is for.
@@ -220,7 +225,7 @@ impl Desk {
         let place = Place::from(role);
         self.links_count += 1;
         let number = self.links_count;
-        let is_elsewhere = peer.bearer.is_some();
+        let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
         let linked = Linked { number, outlet, peer, since: now };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             old.outlet.end();
@@ -230,8 +235,8 @@ impl Desk {
             Output::Admit { result: Ok(number), reply },
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
-        if let (Place::Agent(node), true) = (&place, is_elsewhere) {
-            outputs.push(self.placed(node));
+        if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
+            outputs.push(self.placed(&self.config.settings, node, joined_us));
         }
         outputs.extend(self.step_cell(
             now,
@@ -243,11 +248,15 @@ impl Desk {
         outputs
     }
 
-    /// Tells the agent of another machine which routers its machine shall run.
-    fn placed(&self, node: &NodeName) -> Output {
-        let here = self.config.settings.routers.iter().filter(|router| router.node == *node);
+    /// Tells an agent which routers its machine shall run, and how to send heartbeats.
+    fn placed(&self, settings: &CellSettings, node: &NodeName, joined_us: u64) -> Output {
+        let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
-        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed { routers } }
+        let place = self.cell.nodes().find(|place| place.node == *node);
+        let heartbeats = self.keys.as_ref().zip(place);
+        let heartbeats = heartbeats.and_then(|(keys, place)| keys.settings_of(settings, &place, joined_us));
+        let message = FromManager::Placed(Placed { routers, heartbeats });
+        Output::Send { to: To::One(Place::Agent(node.clone())), message }
     }
 
     /// Cuts all connections of a node.
@@ -358,10 +367,12 @@ impl Desk {
             Place::Router(_) => !routers.contains(place),
         });
         outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
-        let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
-        outputs.extend(elsewhere.filter_map(|(place, _)| match place {
-            Place::Agent(node) => Some(self.placed(node)),
-            Place::Router(_) => None,
+        let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
+        outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
+            match place {
+                Place::Agent(node) => Some(self.placed(&self.config.settings, node, linked.peer.joined_us)),
+                Place::Router(_) => None,
+            }
         }));
         outputs.push(Output::Applied { entry, reply });
         outputs

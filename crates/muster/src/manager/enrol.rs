@@ -134,6 +134,12 @@ impl Office {
         })
     }
 
+    /// Since when the machine that is the node is it, in microseconds since 1970; None if none is.
+    pub fn joined_us(&self, node: &NodeName) -> Option<u64> {
+        let nodes = self.nodes.borrow();
+        nodes.get(node).filter(|record| !record.is_removed).map(|record| record.valid_since_us)
+    }
+
     /// Another configuration is in force.
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());

@@ -9,6 +9,7 @@ mod cookie_keys;
 mod desk;
 mod enrol;
 pub mod handle;
+mod heartbeats;
 mod links;
 mod shell;
 mod strangers;
@@ -23,6 +24,7 @@ use archive::{Archive, ArchiveError, Found};
 use desk::{Config, Desk, Input};
 use enrol::Office;
 use handle::{ManagerHandle, REQUESTS_MAX, Request};
+use heartbeats::Heartbeats;
 use logic::cell::{self, Cell, changes};
 use logic::machine::Machine;
 use rustls::ServerConfig;
@@ -93,6 +95,13 @@ pub enum ManagerError {
         #[source]
         source: io::Error,
     },
+    /// As for `Socket`.
+    #[error("{}: the manager cannot hear heartbeats on UDP {address}", self.code())]
+    Heartbeats {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     /// Nothing has changed.
     #[error("other machines cannot be let in")]
     Identity(#[source] IdentityError),
@@ -114,7 +123,7 @@ impl ManagerError {
             }
             | ManagerError::Archive { source: ArchiveError::Meaningless { .. } } => error_code::STORE_DAMAGED,
             ManagerError::Archive { .. } => error_code::STORE_WRITE_FAILED,
-            ManagerError::Listen { .. } => error_code::ADDRESS_IN_USE,
+            ManagerError::Listen { .. } | ManagerError::Heartbeats { .. } => error_code::ADDRESS_IN_USE,
             ManagerError::Identity(error) => error.code(),
             ManagerError::Directory { .. } | ManagerError::Socket { .. } | ManagerError::Thread { .. } => {
                 error_code::STATE_DIRECTORY_NOT_USABLE
@@ -146,6 +155,8 @@ struct Elsewhere {
     authority: Authority,
     tls: Arc<ServerConfig>,
     place: Place,
+    heartbeats: Option<heartbeats::Prepared>,
+    keys: heartbeats::Keys,
 }
 
 impl Elsewhere {
@@ -160,7 +171,17 @@ impl Elsewhere {
         let refused = |source| ManagerError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
-        Ok(Some(Self { listener, authority, tls, place }))
+        let keys = heartbeats::Keys::open(&place, heartbeats::cell_number(&authority.id));
+        let keys =
+            keys.map_err(|source| ManagerError::Directory { path: place.heartbeat_secret(), source })?;
+        let heartbeats = match settings.manager.heartbeat_listen() {
+            Some(address) => {
+                let refused = |source| ManagerError::Heartbeats { address, source };
+                Some(heartbeats::Prepared::bind(address, keys.cell).map_err(refused)?)
+            }
+            None => None,
+        };
+        Ok(Some(Self { listener, authority, tls, place, heartbeats, keys }))
     }
 }
 
@@ -266,8 +287,12 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let generation = start.found.generation;
     let revision = start.config.revision;
-    let office = open_office(start.elsewhere, &start.store, &start.config.settings).await;
-    let mut desk = Desk::new(Cell::new(generation, start.found.remembered), start.config, start.cookie_keys);
+    let mut elsewhere = start.elsewhere;
+    let prepared = elsewhere.as_mut().and_then(|elsewhere| elsewhere.heartbeats.take());
+    let keys = elsewhere.as_ref().map(|elsewhere| elsewhere.keys.clone());
+    let office = open_office(elsewhere, &start.store, &start.config.settings).await;
+    let cell = Cell::new(generation, start.found.remembered);
+    let mut desk = Desk::new(cell, start.config, start.cookie_keys, keys.clone());
     let mut shell = Shell {
         clock,
         store: start.store.clone(),
@@ -278,6 +303,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         inbox: inputs.clone(),
         commits: JoinSet::new(),
         office: office.as_ref().map(|(_, office)| office.clone()),
+        heartbeats: prepared.and_then(|prepared| listen_for_heartbeats(prepared, &inputs)).zip(keys),
     };
     let text =
         format!("manager of generation {generation} started with revision {revision} of the configuration");
@@ -290,6 +316,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
             assert!(shell.carry_out(&desk, output).is_continue(), "nobody has asked to stop");
         }
     }
+    shell.know_nodes(&desk);
 
     let listener = UnixListener::from_std(start.listener).expect("it is a listener of this runtime's kind");
     tasks.spawn_local(links::accept(listener, inputs.clone()));
@@ -321,13 +348,24 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     }
 }
 
+/// None where the system gives no thread: the manager then goes on as it did before there were heartbeats, and says so.
+fn listen_for_heartbeats(prepared: heartbeats::Prepared, inputs: &mpsc::Sender<Input>) -> Option<Heartbeats> {
+    match Heartbeats::start(prepared, inputs.clone()) {
+        Ok(heartbeats) => Some(heartbeats),
+        Err(error) => {
+            tracing::error!(%error, "no heartbeats are heard: lost machines are noticed by their connections");
+            None
+        }
+    }
+}
+
 /// None also where the store has just failed: the manager then goes on for its own machine, and says so.
 async fn open_office(
     elsewhere: Option<Elsewhere>,
     store: &Store,
     settings: &CellSettings,
 ) -> Option<(TcpListener, Rc<Office>)> {
-    let Elsewhere { listener, authority, tls, place } = elsewhere?;
+    let Elsewhere { listener, authority, tls, place, heartbeats: _, keys: _ } = elsewhere?;
     let address = listener.local_addr().ok();
     let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
     let fingerprint = authority.fingerprint_text();

@@ -141,7 +141,8 @@ async fn connection(
         }
         (Some(protocol), Some((bearer, facts))) if protocol == LINK_PROTOCOL => {
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
-            let peer = Peer { from, bearer, until, ..Peer::default() };
+            let joined_us = bearer.as_ref().and_then(|bearer| office.joined_us(&bearer.node)).unwrap_or(0);
+            let peer = Peer { from, bearer, until, joined_us, ..Peer::default() };
             links::connection(stream, peer, inbox, Some((office, stranger))).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),

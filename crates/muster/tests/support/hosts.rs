@@ -7,6 +7,7 @@
 use super::cell::{MUSTER, Said};
 use super::{Running, Scratch, program};
 use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -102,6 +103,24 @@ impl Hosts {
 
     pub fn log(&self, name: &str) -> PathBuf {
         self.home(name).join("log")
+    }
+
+    /// Runs `work` on a thread that is on a host's network.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let path = format!("/run/netns/{}", self.namespace(name));
+        std::thread::spawn(move || {
+            let namespace = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let entered = rustix::thread::move_into_link_name_space(
+                namespace.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::Network),
+            );
+            entered.unwrap_or_else(|error| panic!("cannot enter {path}: {error}"));
+            work()
+        })
     }
 
     /// Plugs a host's cable out.
