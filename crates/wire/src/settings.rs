@@ -51,14 +51,6 @@ impl ManagerSettings {
     }
 }
 
-impl CellSettings {
-    /// Where nodes send heartbeats for the manager of `node`.
-    pub fn heartbeat_address(&self, node: &NodeName) -> Option<SocketAddr> {
-        let address = self.node_addresses.get(node)?;
-        Some(SocketAddr::new(*address, self.manager.heartbeat_listen()?.port()))
-    }
-}
-
 impl Default for ManagerSettings {
     /// A month: what is stolen is of no use for long, and a node may be away for three weeks.
     fn default() -> Self {

@@ -8,22 +8,21 @@
 //!
 //! The shell reads all that lies in the socket before it calls `step`, so that no heartbeat waits behind a look.
 
-use super::case::{Case, Signs, Told, missing_ms};
-use super::message::{
-    Alarm, Glance, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict,
-};
+mod opinions;
+
+use super::case::{Case, Signs, missing_ms};
+use super::message::{Alarm, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
 use crate::limits::{
     ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
     HEARTBEAT_INTERVAL_MS, HEARTBEATS_PER_SECOND_MAX, MANAGERS_MAX, MASS_SILENCE_PERCENT,
-    MASS_SILENCE_WINDOW_MS, NODE_NUMBERS_MAX, OPINION_SILENT_AFTER_BEATS, QUESTION_NODES_MAX,
-    RELAPSE_WINDOW_MS, RELAPSES_COUNTED_MAX, RELIEF_INTERVAL_MS, RELIEF_LEVEL_MAX, SWEEP_INTERVAL_MS,
-    SWEEP_LAG_MAX_MS, UNREACHABLE_AFTER_BEATS,
+    MASS_SILENCE_WINDOW_MS, NODE_NUMBERS_MAX, RELAPSE_WINDOW_MS, RELAPSES_COUNTED_MAX, RELIEF_INTERVAL_MS,
+    RELIEF_LEVEL_MAX, SWEEP_INTERVAL_MS, SWEEP_LAG_MAX_MS, UNREACHABLE_AFTER_BEATS,
 };
 use crate::machine::Machine;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::heartbeat::{Datagram, Kind};
-use wire::id::{ManagerNumber, NodeNumber, TermNumber};
+use wire::id::{NodeNumber, TermNumber};
 
 /// What is known of one node; touched by every heartbeat.
 #[derive(Debug, Clone, Copy, Default)]
@@ -290,45 +289,6 @@ impl Detector {
         is_over
     }
 
-    fn on_asked(&mut self, now: Time, questions: &[Question]) -> Vec<Opinion> {
-        let mut opinions = Vec::new();
-        for question in questions.iter().take(QUESTION_NODES_MAX) {
-            if self.is_member(question.node) {
-                let is_over = question.wants_promise && self.promise(now, question.node);
-                let signs = self.signs(now, question.node);
-                let silent_ms = signs.silence_ms;
-                // Who has only begun to listen has no opinion yet.
-                let is_silent = silent_ms >= missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
-                if signs.is_heard || is_silent || is_over {
-                    opinions.push(Opinion { node: question.node, silent_ms, is_over });
-                }
-            }
-        }
-        opinions
-    }
-
-    fn on_told(&mut self, by: ManagerNumber, asked_at: Option<Time>, opinions: &[Opinion]) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        let Some(manager) = self.settings.managers.iter().position(|known| *known == by) else {
-            return outputs;
-        };
-        if !self.is_leader || by == self.settings.me {
-            return outputs;
-        }
-        for opinion in opinions.iter().take(QUESTION_NODES_MAX) {
-            let case = self.cases.get_mut(&opinion.node);
-            match (case, asked_at) {
-                (Some(case), Some(asked_at)) => case.hear_of(manager, Told { asked_at, opinion: *opinion }),
-                // A promise for nothing: the leader wants nothing of this node any more.
-                (None, _) if opinion.is_over && !self.withheld.contains(&opinion.node) => {
-                    outputs.push(Output::Release { node: opinion.node });
-                }
-                (_, _) => {}
-            }
-        }
-        outputs
-    }
-
     fn lagged(&mut self, now: Time, lag_ms: u64, outputs: &mut Vec<Output>) {
         if now >= self.distrust_until {
             outputs.push(Output::Alarm(Alarm::Lagged { lag_ms }));
@@ -336,12 +296,17 @@ impl Detector {
         self.doubt_myself(now);
     }
 
-    /// What was not heard until now proves nothing.
+    /// This manager cannot bear as much as it is told.
     fn doubt_myself(&mut self, now: Time) {
+        self.listen_anew(now);
+        self.relieve(now);
+    }
+
+    /// What was not heard until now proves nothing.
+    fn listen_anew(&mut self, now: Time) {
         self.listening_since = now;
         self.distrust_until = now + self.settings.lease.wait_ms;
         self.open_all();
-        self.relieve(now);
     }
 
     fn relieve(&mut self, now: Time) {
@@ -377,24 +342,6 @@ impl Detector {
                 let incarnation = facts.incarnation;
                 outputs.push(Output::Restarted(Restart { node, incarnation, is_reboot }));
             }
-        }
-    }
-
-    /// Nodes that are there and get no grant here: whoever leads should release them, or has a reason not to.
-    fn remind(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        if self.withheld.is_empty() || now.since_ms(self.withheld_told_at) < self.settings.lease.wait_ms {
-            return;
-        }
-        self.withheld_told_at = now;
-        let opinion = |node: &NodeNumber| {
-            let silent_ms = self.silence_ms(now, &self.facts[node.0 as usize]);
-            Opinion { node: *node, silent_ms, is_over: true }
-        };
-        let interval_ms = u64::from(HEARTBEAT_INTERVAL_MAX_MS);
-        let opinions = self.withheld.iter().map(opinion).filter(|opinion| opinion.silent_ms < interval_ms);
-        let opinions: Vec<Opinion> = opinions.take(QUESTION_NODES_MAX).collect();
-        if !opinions.is_empty() {
-            outputs.push(Output::Tell { to: None, asked_at: None, opinions });
         }
     }
 
@@ -441,7 +388,11 @@ impl Detector {
         if hears_nobody && !self.hears_nobody {
             outputs.push(Output::Alarm(Alarm::HearsNobody { nodes: others }));
         }
-        self.hears_nobody = hears_nobody;
+        if std::mem::replace(&mut self.hears_nobody, hears_nobody) && !hears_nobody {
+            // The first is heard again; the others are about to be, and have not been away either.
+            self.cut_since = None;
+            return self.listen_anew(now);
+        }
         if news == 0 || hears_nobody {
             self.cut_since = None;
             return;
@@ -507,28 +458,6 @@ impl Detector {
             && !case.is_taken
             && !self.hears_nobody
             && now >= self.distrust_until
-    }
-
-    fn ask(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let mut questions = Vec::new();
-        let mut cases = std::mem::take(&mut self.cases);
-        for (node, case) in &mut cases {
-            let signs = self.signs(now, *node);
-            let facts = &self.facts[node.0 as usize];
-            let is_over = now >= facts.granted_at.max(self.started_at) + self.settings.lease.wait_ms;
-            let wants_promise = is_over && self.may_take_over(now, case);
-            let is_urgent = wants_promise || case.said != Reach::Unreachable;
-            if case.should_ask(now, &signs, is_urgent) {
-                case.asked_at = Some(now);
-                questions.push(Question { node: *node, wants_promise });
-            }
-        }
-        self.cases = cases;
-        if self.settings.managers.len() > 1 {
-            for questions in questions.chunks(QUESTION_NODES_MAX) {
-                outputs.push(Output::Ask { asked_at: now, questions: questions.to_vec() });
-            }
-        }
     }
 
     fn take_over(&mut self, now: Time, outputs: &mut Vec<Output>) {

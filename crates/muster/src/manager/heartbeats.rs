@@ -44,12 +44,12 @@ pub struct Known {
 /// The socket, before the thread runs.
 #[derive(Debug)]
 pub struct Prepared {
-    pub socket: std::net::UdpSocket,
-    pub cell: CellNumber,
+    socket: std::net::UdpSocket,
+    pub keys: Keys,
 }
 
 impl Prepared {
-    pub fn bind(address: SocketAddr, cell: CellNumber) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, keys: Keys) -> io::Result<Self> {
         let socket = std::net::UdpSocket::bind(address)?;
         socket.set_nonblocking(true)?;
         // More than the system allows needs a right that not everybody has.
@@ -60,25 +60,27 @@ impl Prepared {
         {
             tracing::debug!(%error, "the socket of heartbeats keeps the usual size");
         }
-        Ok(Self { socket, cell })
+        Ok(Self { socket, keys })
     }
 }
 
 /// What nodes are told, and the thread is told of them.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    pub cell: CellNumber,
+    cell: CellNumber,
+    /// On which heartbeats are heard, whatever the configuration says since.
+    port: u16,
     secret: CellSecret,
 }
 
 impl Keys {
     /// The secret lies beside the authority's key.
-    pub fn open(place: &Place, cell: CellNumber) -> io::Result<Self> {
+    pub fn open(place: &Place, cell: CellNumber, port: u16) -> io::Result<Self> {
         place.create()?;
-        Ok(Self { cell, secret: CellSecret::read_or_create(&place.heartbeat_secret())? })
+        Ok(Self { cell, port, secret: CellSecret::read_or_create(&place.heartbeat_secret())? })
     }
 
-    pub fn key_of(&self, place: &NodePlace, joined_us: u64) -> HeartbeatKey {
+    fn key_of(&self, place: &NodePlace, joined_us: u64) -> HeartbeatKey {
         self.secret.key_of(place, joined_us)
     }
 
@@ -89,7 +91,7 @@ impl Keys {
         place: &NodePlace,
         joined_us: u64,
     ) -> Option<Box<HeartbeatSettings>> {
-        let address = cell.heartbeat_address(cell.nodes.first()?)?;
+        let address = SocketAddr::new(*cell.node_addresses.get(cell.nodes.first()?)?, self.port);
         Some(Box::new(HeartbeatSettings {
             cell: self.cell,
             node: place.number,
@@ -111,6 +113,7 @@ pub type Glances = Arc<BTreeMap<NodeNumber, Glance>>;
 /// The manager's end of the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Heartbeats {
+    keys: Keys,
     known: watch::Sender<Vec<Known>>,
     glances: watch::Receiver<Glances>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -122,23 +125,37 @@ impl Heartbeats {
         let mut run = [0; 8];
         getrandom::fill(&mut run).map_err(|error| io::Error::other(error.to_string()))?;
         let run = u64::from_be_bytes(run);
+        let Prepared { socket, keys } = prepared;
+        let cell = keys.cell;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (known, heard) = watch::channel(Vec::new());
         let (glances_in, glances) = watch::channel(Glances::default());
         let thread = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             runtime.block_on(async {
-                let Prepared { socket, cell } = prepared;
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
                 let clock = BootClock::start();
                 Ears::new(socket, cell, run, clock, glances_in).hear_for_ever(heard, inbox).await;
             });
         })?;
-        Ok(Self { known, glances, thread: Some(thread) })
+        Ok(Self { keys, known, glances, thread: Some(thread) })
     }
 
-    /// Whose heartbeats count from now on.
-    pub fn know(&self, nodes: Vec<Known>) {
+    /// Whose heartbeats count from now on: those of nodes whose machines have joined. `joined_us`: since when, None for
+    /// one that has not.
+    pub fn know(
+        &self,
+        places: impl Iterator<Item = NodePlace>,
+        own: Option<&NodeName>,
+        joined_us: impl Fn(&NodeName) -> Option<u64>,
+    ) {
+        let known = |place: NodePlace| {
+            let is_own = own == Some(&place.node);
+            let joined_us = if is_own { Some(0) } else { joined_us(&place.node) };
+            let key = self.keys.key_of(&place, joined_us?);
+            Some(Known { place, key, is_own })
+        };
+        let nodes: Vec<Known> = places.filter_map(known).collect();
         self.known.send_if_modified(|known| {
             let is_new = *known != nodes;
             *known = nodes;
@@ -159,20 +176,4 @@ impl Drop for Heartbeats {
             tracing::error!("the thread that hears heartbeats has failed");
         }
     }
-}
-
-/// All nodes of the configuration whose machines have joined. `joined_us`: since when, None for one that has not.
-pub fn known(
-    keys: &Keys,
-    places: impl Iterator<Item = NodePlace>,
-    own: Option<&NodeName>,
-    joined_us: impl Fn(&NodeName) -> Option<u64>,
-) -> Vec<Known> {
-    let known = |place: NodePlace| {
-        let is_own = own == Some(&place.node);
-        let joined_us = if is_own { Some(0) } else { joined_us(&place.node) };
-        let key = keys.key_of(&place, joined_us?);
-        Some(Known { place, key, is_own })
-    };
-    places.filter_map(known).collect()
 }

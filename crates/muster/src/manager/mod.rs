@@ -155,8 +155,7 @@ struct Elsewhere {
     authority: Authority,
     tls: Arc<ServerConfig>,
     place: Place,
-    heartbeats: Option<heartbeats::Prepared>,
-    keys: heartbeats::Keys,
+    heartbeats: heartbeats::Prepared,
 }
 
 impl Elsewhere {
@@ -171,17 +170,13 @@ impl Elsewhere {
         let refused = |source| ManagerError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
-        let keys = heartbeats::Keys::open(&place, heartbeats::cell_number(&authority.id));
+        let heard_at = settings.manager.heartbeat_listen().expect("a port without a next one was refused");
+        let keys = heartbeats::Keys::open(&place, heartbeats::cell_number(&authority.id), heard_at.port());
         let keys =
             keys.map_err(|source| ManagerError::Directory { path: place.heartbeat_secret(), source })?;
-        let heartbeats = match settings.manager.heartbeat_listen() {
-            Some(address) => {
-                let refused = |source| ManagerError::Heartbeats { address, source };
-                Some(heartbeats::Prepared::bind(address, keys.cell).map_err(refused)?)
-            }
-            None => None,
-        };
-        Ok(Some(Self { listener, authority, tls, place, heartbeats, keys }))
+        let refused = |source| ManagerError::Heartbeats { address: heard_at, source };
+        let heartbeats = heartbeats::Prepared::bind(heard_at, keys).map_err(refused)?;
+        Ok(Some(Self { listener, authority, tls, place, heartbeats }))
     }
 }
 
@@ -287,10 +282,8 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let generation = start.found.generation;
     let revision = start.config.revision;
-    let mut elsewhere = start.elsewhere;
-    let prepared = elsewhere.as_mut().and_then(|elsewhere| elsewhere.heartbeats.take());
-    let keys = elsewhere.as_ref().map(|elsewhere| elsewhere.keys.clone());
-    let office = open_office(elsewhere, &start.store, &start.config.settings).await;
+    let (office, prepared) = open_office(start.elsewhere, &start.store, &start.config.settings).await.unzip();
+    let keys = prepared.as_ref().map(|prepared: &heartbeats::Prepared| prepared.keys.clone());
     let cell = Cell::new(generation, start.found.remembered);
     let mut desk = Desk::new(cell, start.config, start.cookie_keys, keys.clone());
     let mut shell = Shell {
@@ -303,7 +296,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         inbox: inputs.clone(),
         commits: JoinSet::new(),
         office: office.as_ref().map(|(_, office)| office.clone()),
-        heartbeats: prepared.and_then(|prepared| listen_for_heartbeats(prepared, &inputs)).zip(keys),
+        heartbeats: prepared.and_then(|prepared| listen_for_heartbeats(prepared, &inputs)),
     };
     let text =
         format!("manager of generation {generation} started with revision {revision} of the configuration");
@@ -364,15 +357,15 @@ async fn open_office(
     elsewhere: Option<Elsewhere>,
     store: &Store,
     settings: &CellSettings,
-) -> Option<(TcpListener, Rc<Office>)> {
-    let Elsewhere { listener, authority, tls, place, heartbeats: _, keys: _ } = elsewhere?;
+) -> Option<((TcpListener, Rc<Office>), heartbeats::Prepared)> {
+    let Elsewhere { listener, authority, tls, place, heartbeats } = elsewhere?;
     let address = listener.local_addr().ok();
     let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
     let fingerprint = authority.fingerprint_text();
     match Office::open(store.clone(), authority, place, settings.clone(), tls).await {
         Ok(office) => {
             tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
-            Some((listener, Rc::new(office)))
+            Some(((listener, Rc::new(office)), heartbeats))
         }
         Err(error) => {
             tracing::error!(%error, "other machines cannot be let in: the store has failed");

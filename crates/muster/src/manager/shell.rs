@@ -6,7 +6,7 @@ use super::archive::{self, Archive, ArchiveError, EVENTS_MAX};
 use super::desk::{Config, Desk, Input, Output};
 use super::enrol::Office;
 use super::handle::Request;
-use super::heartbeats::{Heartbeats, Keys, known};
+use super::heartbeats::Heartbeats;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity::now_us;
@@ -42,7 +42,7 @@ pub struct Shell {
     pub commits: JoinSet<()>,
     /// There where other machines are listened to.
     pub office: Option<Rc<Office>>,
-    pub heartbeats: Option<(Heartbeats, Keys)>,
+    pub heartbeats: Option<Heartbeats>,
 }
 
 impl Shell {
@@ -87,9 +87,9 @@ impl Shell {
 
     /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.
     pub fn know_nodes(&self, desk: &Desk) {
-        if let (Some((heartbeats, keys)), Some(office)) = (&self.heartbeats, &self.office) {
+        if let (Some(heartbeats), Some(office)) = (&self.heartbeats, &self.office) {
             let own = desk.config.settings.nodes.first();
-            heartbeats.know(known(keys, desk.cell.nodes(), own, |node| office.joined_us(node)));
+            heartbeats.know(desk.cell.nodes(), own, |node| office.joined_us(node));
         }
     }
 
@@ -168,8 +168,7 @@ impl Shell {
     }
 
     fn describe_heartbeats(&self, desk: &Desk, nodes: &mut [NodeStatus]) {
-        let glances =
-            self.heartbeats.as_ref().map(|(heartbeats, _)| heartbeats.glances()).unwrap_or_default();
+        let glances = self.heartbeats.as_ref().map(Heartbeats::glances).unwrap_or_default();
         let numbers: BTreeMap<_, _> = desk.cell.nodes().map(|place| (place.node, place.number)).collect();
         // Somebody may have set this machine's clock since the start, from which times are counted.
         let set_ms = (now_us() / 1_000) as i64 - self.clock.unix_ms(self.clock.now()) as i64;

@@ -28,6 +28,7 @@ fn smallest_file_gets_every_default() {
             manager: ManagerSettings {
                 listen: None,
                 certificate_life_ms: 2592000000,
+                heartbeat_port: 0,
             },
             console: ConsoleSettings {
                 listen: 127.0.0.1:29003,
