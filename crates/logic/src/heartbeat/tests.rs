@@ -294,7 +294,8 @@ fn glances_show_what_people_want_to_know() {
                 is_granted: true,
                 is_withheld: false,
             },
-        )"#]].assert_eq(&format!("{:#?}", glance(&stage, 0)));
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 0)));
     expect![[r#"
         Some(
             Glance {
@@ -303,7 +304,8 @@ fn glances_show_what_people_want_to_know() {
                 is_granted: false,
                 is_withheld: false,
             },
-        )"#]].assert_eq(&format!("{:#?}", glance(&stage, 1)));
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 1)));
     assert_eq!(glance(&stage, 2), None);
     stage.silenced.push(0);
     stage.give(Input::Withhold { node: NodeNumber(0) });
@@ -318,7 +320,8 @@ fn glances_show_what_people_want_to_know() {
                 is_granted: false,
                 is_withheld: true,
             },
-        )"#]].assert_eq(&format!("{:#?}", glance(&stage, 0)));
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 0)));
 }
 
 #[test]
