@@ -76,7 +76,7 @@ const POST: &str = "POST /slow?ms=100 HTTP/1.1\r\nHost: shop\r\nContent-Length: 
 
 impl Cell {
     /// When the manager says that the node is as wanted.
-    fn wait_for_reach(&self, name: &str, wanted: &str) {
+    pub fn wait_for_reach(&self, name: &str, wanted: &str) {
         wait_for(&format!("{name} to be {wanted}"), || {
             let node = self.node(name)?;
             let reach = node.reach.to_string();
