@@ -8,6 +8,7 @@ mod answer_head;
 mod chunks;
 mod client_hello;
 mod http2;
+mod http2_frames;
 mod log_line;
 mod plugin_cfg;
 mod proxy_protocol;
@@ -21,7 +22,7 @@ pub struct Target {
     pub check: fn(&[u8]),
 }
 
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "request-head", check: request_head::check },
     Target { name: "chunks", check: chunks::check },
     Target { name: "answer-head", check: answer_head::check },
@@ -29,6 +30,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "plugin-cfg", check: plugin_cfg::check },
     Target { name: "proxy-protocol", check: proxy_protocol::check },
     Target { name: "http2-client", check: http2::check_client },
+    Target { name: "http2-frames", check: http2_frames::check },
     Target { name: "http2-member", check: http2::check_member },
     Target { name: "client-hello", check: client_hello::check },
     Target { name: "log-line", check: log_line::check },

@@ -298,6 +298,7 @@ pub fn describe(actions: &RouteActions) -> Vec<String> {
         Some(RouteAnswer::Static { status, content_type, body }) => {
             told.push(format!("answer {status} with {} bytes of {content_type}", body.len()));
         }
+        Some(RouteAnswer::Views) => told.push("views for clients".into()),
         None => {}
     }
     if let Some(limit) = &actions.rate_limit {

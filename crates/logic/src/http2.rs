@@ -3,15 +3,16 @@
 //! Pure: the bytes of both directions pass by, `now` is passed in. Promise: a client that asks and takes answers never
 //! runs out of credit, whatever the frames it needs for that; one that only makes work does, within
 //! `limits::HTTP2_CREDIT_MAX` of it, and then gets no more than `limits::HTTP2_CREDIT_PER_SECOND`.
-//! Not here: HTTP/2 itself (frames are only told apart), and what happens to the connection.
+//! Not here: HTTP/2 itself (`client`; frames are only told apart), and what happens to the connection.
 
+pub mod client;
+pub mod frame;
 pub mod head;
+
+pub use frame::PREFACE;
 
 use crate::limits::{HTTP2_CREDIT_MAX, HTTP2_CREDIT_PER_SECOND};
 use crate::time::Time;
-
-/// What a client sends before its first frame.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const FRAME_HEAD_BYTES: usize = 9;
 /// What it costs to have a stream given up.

@@ -31,11 +31,17 @@ pub struct Profile {
 pub const FAST: Profile =
     Profile { name: "fast", renew_ms: 200, hold_ms: 800, stop_ms: 200, wait_ms: 1_050, round_trip_ms: 200 };
 /// For machines of one place: bears a store that needs a quarter of a second, and still changes the holder within 2 s.
-pub const LAN: Profile =
-    Profile { name: "lan", renew_ms: 300, hold_ms: 1_200, stop_ms: 300, wait_ms: 1_550, round_trip_ms: 300 };
+pub const NORMAL: Profile = Profile {
+    name: "normal",
+    renew_ms: 300,
+    hold_ms: 1_200,
+    stop_ms: 300,
+    wait_ms: 1_550,
+    round_trip_ms: 300,
+};
 /// For busy or virtual machines and slow disks: bears pauses of seconds, and takes over after seven.
-pub const CAUTIOUS: Profile = Profile {
-    name: "cautious",
+pub const CAREFUL: Profile = Profile {
+    name: "careful",
     renew_ms: 1_000,
     hold_ms: 5_000,
     stop_ms: 2_000,
@@ -44,7 +50,7 @@ pub const CAUTIOUS: Profile = Profile {
 };
 
 /// All that users may choose.
-pub const PROFILES: [Profile; 3] = [FAST, LAN, CAUTIOUS];
+pub const PROFILES: [Profile; 3] = [FAST, NORMAL, CAREFUL];
 
 impl Profile {
     pub fn named(name: &str) -> Option<&'static Profile> {

@@ -218,3 +218,36 @@ pub const NODE_NUMBERS_MAX: usize = 16_384;
 pub const MANAGERS_MAX: usize = 5;
 /// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
 pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;
+/// Steps of a cluster's view that a router remembers for its clients. 64: a client that calls every few seconds is never
+/// so far behind, and what it cannot be told it fetches (cell 4).
+pub const CLIENT_STEPS_MAX: usize = 64;
+/// Members of which one delta can tell. 350: the shortest name with its quotes and comma has four bytes, and a header for
+/// a client 1,400.
+pub const CLIENT_STEP_MEMBERS_MAX: usize = 350;
+/// Bytes of whole views that a router gives to clients in a second. 16 MiB: an eighth of a gigabit link, so that a thousand
+/// clients that start at once do not stand in the way of requests.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 16 << 20;
+/// What a small view counts as. 16 KiB: a thousand fetches in a second, each of which costs as much as a request.
+pub const SNAPSHOT_LEAST_BYTES: u64 = 16 << 10;
+/// Whole views that are given at once after a pause, in microseconds of the rate above. A quarter of a second.
+pub const SNAPSHOT_BURST_US: u64 = 250_000;
+/// Longest time after which a client is asked to come again. 30 s: as an idle client polls.
+pub const SNAPSHOT_WAIT_MAX_MS: u64 = 30_000;
+
+// Several cells.
+
+/// Pause between two messages to other cells. A second: requests find a cell that is overloaded by their own answers
+/// sooner, and 100 cells that tell each other everything send three megabytes a second at worst (cell 3.2).
+pub const SUMMARY_INTERVAL_MIN_MS: u64 = 1_000;
+/// A cell that has no news says that it is there so often. Two seconds: 50 messages a second among a hundred cells.
+pub const SUMMARY_KEEP_ALIVE_MS: u64 = 2_000;
+/// Silence after which a cell's numbers are no longer gone by. Ten seconds: five times the above, and longer than a new
+/// leader of that cell takes.
+pub const SUMMARY_SILENCE_MAX_MS: u64 = 10_000;
+/// Messages of one cell that are taken in a second. Four: one a second is what it may send, and two after a reconnection.
+pub const SUMMARY_BURST_MAX: u32 = 4;
+/// How long a cell that sends nonsense is not listened to. A minute: long enough that it costs nothing, short enough that
+/// a cell that was mended is back before anybody looks.
+pub const SUMMARY_QUARANTINE_MS: u64 = 60_000;
+/// Other cells that one listens to. 256: two and a half times the largest super cluster that is simulated.
+pub const CELLS_MAX: usize = 256;

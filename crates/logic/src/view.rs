@@ -5,6 +5,10 @@
 //! it, and it may change with every probe.
 //! Not here: what the run states are (see `run_state`) and who is told (see `cell`).
 
+mod change;
+
+pub use change::change;
+
 use wire::id::{ClusterName, Epoch};
 use wire::view::{Affinity, HashKey, Health, MemberView, Policy, View};
 

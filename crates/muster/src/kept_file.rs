@@ -3,9 +3,10 @@
 //! Promise: a file is the old one or the new one, whole, whatever happens meanwhile (written beside, synced, renamed).
 //! Files that do not parse are reported and treated as absent: a role that does not start helps nobody.
 
+use crate::polite;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -31,7 +32,9 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Replaces the file. It may hold environments of members, so nobody else reads it.
 pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    write_bytes(path, &serde_json::to_vec(value).map_err(io::Error::other)?)
+    let mut bytes = Vec::new();
+    polite::to_json(value, &mut bytes).map_err(io::Error::other)?;
+    write_bytes(path, &bytes)
 }
 
 /// The same with a text that is not JSON.
@@ -47,7 +50,7 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
+    polite::write_all(&mut file, bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     // The name too: without this a power cut may bring the old file back.

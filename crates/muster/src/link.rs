@@ -5,8 +5,10 @@
 
 use crate::identity::tls::client_config;
 use crate::identity::{self, IdentityError};
+use crate::polite;
 use serde::{Serialize, de::DeserializeOwned};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{io, path::PathBuf};
@@ -15,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use wire::enrol::LINK_PROTOCOL;
 use wire::link::{
-    FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
+    FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, Known, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
 };
 
 /// Messages that may wait either way. 256: bursts of views; the sender waits beyond.
@@ -25,6 +27,14 @@ const RECONNECT_MIN_MS: u64 = 20;
 const RECONNECT_MAX_MS: u64 = 500;
 /// A role that a manager refuses asks again so often: somebody may write it into the configuration.
 const REFUSED_PAUSE_MAX_MS: u64 = 5_000;
+
+/// Where there are several managers one that says nothing for so long is left for another. Three missed keep-alives: the
+/// others can tell better than we whether it still leads.
+const SILENCE_OF_SEVERAL: Duration = Duration::from_millis(3 * KEEP_ALIVE_MS);
+/// And one that takes so long to connect. Long enough for one lost packet.
+const CONNECT_OF_SEVERAL: Duration = Duration::from_millis(1_500);
+/// How often in a row a manager's word is taken for who leads before there is a pause. Managers may be about to agree.
+const REDIRECTS_MAX: u32 = 3;
 
 /// Different reasons for which no connection came about that are told before one comes about. Eight: there are at most
 /// five managers.
@@ -63,13 +73,13 @@ impl Heard {
 
 /// Writes one frame.
 pub async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).ok().filter(|length| *length <= FRAME_MAX_BYTES);
+    let mut frame = vec![0; 4];
+    polite::to_json(message, &mut frame).map_err(io::Error::other)?;
+    let body_bytes = frame.len() - 4;
+    let length = u32::try_from(body_bytes).ok().filter(|length| *length <= FRAME_MAX_BYTES);
     let length =
-        length.ok_or_else(|| io::Error::other(format!("frame of {} bytes is too long", body.len())))?;
-    let mut frame = Vec::with_capacity(4 + body.len());
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&body);
+        length.ok_or_else(|| io::Error::other(format!("frame of {body_bytes} bytes is too long")))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
     stream.write_all(&frame).await?;
     // TLS may keep back what it has taken.
     stream.flush().await
@@ -95,13 +105,49 @@ pub async fn read_bounded_frame<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
     length_max_bytes: u32,
 ) -> io::Result<T> {
+    polite::from_json(&read_body(stream, length_max_bytes).await?).map_err(io::Error::other)
+}
+
+async fn read_body(stream: &mut (impl AsyncRead + Unpin), length_max_bytes: u32) -> io::Result<Vec<u8>> {
     let length = stream.read_u32().await?;
     if length > length_max_bytes {
         return Err(io::Error::other(format!("frame of {length} bytes is too long")));
     }
     let mut body = vec![0; length as usize];
     stream.read_exact(&mut body).await?;
-    serde_json::from_slice(&body).map_err(io::Error::other)
+    Ok(body)
+}
+
+/// Reads the next message that this version knows, and skips others. Not safe to cancel, as `read_frame`.
+pub async fn read_known<T: DeserializeOwned + Known>(
+    stream: &mut (impl AsyncRead + Unpin),
+    silence: Duration,
+) -> io::Result<T> {
+    loop {
+        let read = read_body(stream, FRAME_MAX_BYTES);
+        let body = tokio::time::timeout(silence, read).await;
+        let body = body.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let error = match polite::from_json(&body) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        match name_of(&body) {
+            Some(name) if !T::NAMES.contains(&name.as_str()) => {
+                tracing::debug!(name, "a message of a newer version is skipped");
+            }
+            Some(_) | None => return Err(io::Error::other(error)),
+        }
+    }
+}
+
+/// The name of a message: it stands alone, or before what it holds.
+fn name_of(body: &[u8]) -> Option<String> {
+    if let Ok(name) = serde_json::from_slice::<String>(body) {
+        return Some(name);
+    }
+    let fields: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_slice(body).ok()?;
+    let mut names = fields.into_keys();
+    names.next().filter(|_| names.next().is_none())
 }
 
 /// Where a role finds the manager.
@@ -116,60 +162,97 @@ pub enum ManagerAt {
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// Connects to one of the managers; `attempt` says which is tried.
-async fn connect(manager: &ManagerAt, attempt: usize) -> Result<Box<dyn Stream>, String> {
+/// Which manager is tried next.
+#[derive(Debug, Default)]
+struct Search {
+    /// Counts through the managers that are known.
+    attempt: usize,
+    /// Who leads, as another manager said.
+    leader: Option<String>,
+    redirects: u32,
+}
+
+/// How long one manager is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    connect: Duration,
+    silence: Duration,
+}
+
+/// Connects to one of the managers.
+async fn connect(manager: &ManagerAt, search: &mut Search) -> Result<(Box<dyn Stream>, Waits), String> {
+    let only =
+        Waits { connect: identity::connect::CONNECT_MAX, silence: Duration::from_millis(SILENCE_MAX_MS) };
     match manager {
         ManagerAt::Socket(path) => {
             let stream = UnixStream::connect(path).await;
-            stream.map(|stream| Box::new(stream) as Box<dyn Stream>).map_err(|error| error.to_string())
+            let stream = stream.map_err(|error| error.to_string())?;
+            Ok((Box::new(stream), only))
         }
         ManagerAt::Cell(place) => {
             let chain = |error: &IdentityError| crate::logging::chain(error);
             let own = identity::load(place).map_err(|error| chain(&error))?;
             let managers = place.membership().map(|membership| membership.managers).unwrap_or_default();
-            let address = managers.get(attempt % managers.len().max(1));
-            let address = address.ok_or("this machine knows no manager; let it join again")?;
+            let waits = match managers.len() {
+                0 | 1 => only,
+                _ => Waits { connect: CONNECT_OF_SEVERAL, silence: SILENCE_OF_SEVERAL },
+            };
+            let address = match search.leader.take() {
+                Some(leader) => leader,
+                None => {
+                    let address = managers.get(search.attempt % managers.len().max(1)).cloned();
+                    search.attempt = search.attempt.wrapping_add(1);
+                    address.ok_or("this machine knows no manager; let it join again")?
+                }
+            };
             let config = client_config(&own, LINK_PROTOCOL).map_err(|error| chain(&error))?;
-            let stream = identity::connect::connect(address, config).await;
-            stream.map(|stream| Box::new(stream) as Box<dyn Stream>).map_err(|error| chain(&error))
+            let stream = identity::connect::connect_within(&address, config, waits.connect).await;
+            let stream = stream.map_err(|error| chain(&error))?;
+            Ok((Box::new(stream), waits))
         }
     }
 }
 
-/// Keeps a connection to the manager until `stop` turns true or the returned `Link` is dropped.
-/// Must be called within a `LocalSet`; the task ends with either.
-pub fn follow(manager: ManagerAt, role: Role, mut stop: watch::Receiver<bool>) -> Link {
+/// Keeps a connection to the manager that leads until `stop` turns true or the returned `Link` is dropped. `obeyed` is
+/// the highest generation that the role has obeyed before. Must be called within a `LocalSet`; the task ends with either.
+pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Receiver<bool>) -> Link {
     let (to_manager, mut outbox) = mpsc::channel(QUEUE_MAX);
     let (events_in, events) = mpsc::channel(QUEUE_MAX);
     let heard = Heard::default();
     let hearing = heard.clone();
     tokio::task::spawn_local(async move {
-        let mut highest_generation = 0;
+        let mut highest_generation = obeyed;
+        let mut search = Search::default();
         let mut pause_ms = RECONNECT_MIN_MS;
         let mut told: Vec<String> = Vec::new();
-        for attempt in 0.. {
+        loop {
             // Cancelling a connection half way only closes it, which is what stopping means.
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                ended = connection(&manager, attempt, &role, &mut highest_generation, &mut outbox, (&events_in, &hearing)) => ended,
+                ended = connection(&manager, &mut search, &role, &mut highest_generation, &mut outbox, (&events_in, &hearing)) => ended,
             };
-            let was_connected = matches!(ended, Ended::AfterWelcome(_));
             let pause_max_ms = match &ended {
                 // It is there and says no: that does not change within a second.
                 Ended::Refused(_) => REFUSED_PAUSE_MAX_MS,
-                Ended::BeforeWelcome(_) | Ended::AfterWelcome(_) => RECONNECT_MAX_MS,
+                Ended::BeforeWelcome(_) | Ended::AfterWelcome(_) | Ended::Elsewhere(_) => RECONNECT_MAX_MS,
             };
-            let (Ended::AfterWelcome(reason) | Ended::BeforeWelcome(reason) | Ended::Refused(reason)) = ended;
-            if was_connected {
-                pause_ms = RECONNECT_MIN_MS;
-                told.clear();
-                if events_in.send(LinkEvent::Lost { reason }).await.is_err() {
-                    return;
+            match ended {
+                Ended::Elsewhere(leader) if leader.is_some() && search.redirects < REDIRECTS_MAX => {
+                    search.leader = leader;
+                    search.redirects += 1;
+                    continue;
                 }
-            } else if !told.contains(&reason) && told.len() < TOLD_MAX {
-                tell(&manager, &reason);
-                told.push(reason);
+                Ended::Elsewhere(_) => tell(&manager, &mut told, "no manager leads".to_owned()),
+                Ended::BeforeWelcome(reason) | Ended::Refused(reason) => tell(&manager, &mut told, reason),
+                Ended::AfterWelcome(reason) => {
+                    pause_ms = RECONNECT_MIN_MS;
+                    told.clear();
+                    if events_in.send(LinkEvent::Lost { reason }).await.is_err() {
+                        return;
+                    }
+                }
             }
+            search.redirects = 0;
             if events_in.is_closed() {
                 return;
             }
@@ -181,39 +264,50 @@ pub fn follow(manager: ManagerAt, role: Role, mut stop: watch::Receiver<bool>) -
 }
 
 /// Each reason once. That the manager of this machine is not there yet is usual; one far away should be.
-fn tell(manager: &ManagerAt, reason: &str) {
+fn tell(manager: &ManagerAt, told: &mut Vec<String>, reason: String) {
+    if told.contains(&reason) || told.len() >= TOLD_MAX {
+        return;
+    }
     match manager {
         ManagerAt::Socket(path) => {
             tracing::debug!(socket = %path.display(), reason, "manager not reached");
         }
         ManagerAt::Cell(_) => tracing::warn!(reason, "no manager takes this node's connection; trying again"),
     }
+    told.push(reason);
 }
 
 enum Ended {
     BeforeWelcome(String),
     Refused(String),
     AfterWelcome(String),
+    /// Another manager leads, at this address if it is known.
+    Elsewhere(Option<String>),
 }
 
 async fn connection(
     manager: &ManagerAt,
-    attempt: usize,
+    search: &mut Search,
     role: &Role,
     highest_generation: &mut u64,
     outbox: &mut mpsc::Receiver<ToManager>,
     (events, heard): (&mpsc::Sender<LinkEvent>, &Heard),
 ) -> Ended {
-    let mut stream = match connect(manager, attempt).await {
-        Ok(stream) => stream,
+    let (mut stream, waits) = match connect(manager, search).await {
+        Ok(connected) => connected,
         Err(reason) => return Ended::BeforeWelcome(reason),
     };
     let muster = env!("CARGO_PKG_VERSION").to_owned();
-    let hello = ToManager::Hello { version: LINK_VERSION, role: role.clone(), muster };
+    let hello = ToManager::Hello {
+        version: LINK_VERSION,
+        role: role.clone(),
+        muster,
+        generation: *highest_generation,
+    };
     if let Err(error) = write_frame(&mut stream, &hello).await {
         return Ended::BeforeWelcome(error.to_string());
     }
-    match read_frame(&mut stream).await {
+    match read_known(&mut stream, waits.silence).await {
         Ok(FromManager::Welcome { generation, .. }) if generation >= *highest_generation => {
             *highest_generation = generation;
             heard.now();
@@ -227,6 +321,7 @@ async fn connection(
             ));
         }
         Ok(FromManager::Refused { reason }) => return Ended::Refused(reason),
+        Ok(FromManager::NotLeader { leader }) => return Ended::Elsewhere(leader),
         Ok(_) => return Ended::BeforeWelcome("no welcome".into()),
         // Only now a manager on another machine has looked at our certificate.
         Err(error) => return Ended::BeforeWelcome(identity::connect::explain(&error)),
@@ -234,7 +329,7 @@ async fn connection(
     let (mut reader, mut writer) = tokio::io::split(stream);
     // Both branches hold their own half; whichever ends first ends the connection, so a lost half frame is harmless.
     let reason = tokio::select! {
-        error = receive(&mut reader, events, heard) => error,
+        error = receive(&mut reader, events, (heard, waits.silence)) => error,
         error = send(&mut writer, outbox) => error,
     };
     Ended::AfterWelcome(reason)
@@ -243,10 +338,10 @@ async fn connection(
 async fn receive(
     reader: &mut (impl AsyncRead + Unpin),
     events: &mpsc::Sender<LinkEvent>,
-    heard: &Heard,
+    (heard, silence): (&Heard, Duration),
 ) -> String {
     loop {
-        let read = read_frame(reader).await;
+        let read = read_known(reader, silence).await;
         heard.now();
         match read {
             Ok(FromManager::KeepAlive) => {}
@@ -273,3 +368,6 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), outbox: &mut mpsc::Receive
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,9 @@
 use crate::agent::{self, AgentError, AgentOptions};
 use crate::console::{self, ConsoleError, ConsoleOptions};
 use crate::identity::{self, IdentityError, renewal};
+use crate::late_manager;
 use crate::link::ManagerAt;
+use crate::logging::chain;
 use crate::manager::handle::ManagerHandle;
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::placement::{self, PlacementOptions};
@@ -36,10 +38,10 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Everything that the configuration places on `node`: manager and console are on the first one.
+    /// Everything that the configuration places on `node`.
     pub fn of_node(settings: &CellSettings, node: &NodeName) -> Self {
         let routers = settings.routers.iter().any(|router| router.node == *node);
-        Self { manager: settings.nodes.first() == Some(node), agent: true, routers }
+        Self { manager: settings.managers().contains(node), agent: true, routers }
     }
 }
 
@@ -82,6 +84,10 @@ pub enum StartError {
         "no router is known to run on node {node}: the manager says so to its agent, which has to run there first"
     )]
     NoRouters { node: NodeName },
+    #[error("no manager is known to run on node {node}: the configuration says which nodes have one")]
+    NoManager { node: NodeName },
+    #[error("the configuration with which the manager of node {node} starts is not right: {problems}")]
+    KeptConfig { node: NodeName, problems: String },
     #[error("the system gave no thread")]
     System {
         #[source]
@@ -91,6 +97,13 @@ pub enum StartError {
     TakeOver(#[source] TakeOverError),
     #[error("the routers cannot be upgraded later")]
     Upgrade(#[source] ServeError),
+}
+
+impl StartError {
+    /// Whether it is the manager's alone, and may be over soon.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Manager(error) if error.may_pass())
+    }
 }
 
 /// The roles that run in this process. Dropping it does not stop them; `stop` does.
@@ -128,15 +141,31 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     let here = settings.routers.iter().filter(|router| router.node == node && selection.routers);
     let routers: Vec<RouterName> = here.map(|router| router.name.clone()).collect();
     if selection.manager {
-        let options = ManagerOptions { settings, config_text, state_dir: state_dir.clone(), who };
-        let (role, handle) = manager::start(options).map_err(StartError::Manager)?;
-        running.manager = Some(handle.clone());
-        running.add(role);
-        let options =
-            ConsoleOptions { listen: console_listen, state_dir: state_dir.clone(), manager: handle };
-        let (role, address) = console::start(options).map_err(StartError::Console)?;
-        running.console = Some(address);
-        running.add(role);
+        let options = ManagerOptions {
+            settings,
+            config_text,
+            is_users: true,
+            node: node.clone(),
+            state_dir: state_dir.clone(),
+            who,
+        };
+        // Others that run here serve from what they keep.
+        let has_company = selection.agent || selection.routers;
+        match start_manager(options.clone(), console_listen) {
+            Ok(Started { manager, handle, console, address }) => {
+                running.manager = Some(handle);
+                running.console = Some(address);
+                running.add(manager);
+                running.add(console);
+            }
+            Err(why) if has_company && why.may_pass() => {
+                let error = chain(&why);
+                tracing::error!(error, "the manager cannot start now and is tried again; the rest starts");
+                let late = late_manager::start(options, console_listen, why);
+                running.add(late.map_err(|source| StartError::System { source })?);
+            }
+            Err(error) => return Err(error),
+        }
     }
     if selection.agent {
         let (state_dir, manager) = (state_dir.clone(), manager_at.clone());
@@ -149,18 +178,40 @@ fn start_each(options: RolesOptions, running: &mut Running) -> Result<(), StartE
     start_routers(&node, &state_dir, &manager_at, routers, origin, take_over, running)
 }
 
+/// A manager that runs, and its console.
+pub struct Started {
+    pub manager: RoleHandle,
+    pub handle: ManagerHandle,
+    pub console: RoleHandle,
+    /// Where the console listens.
+    pub address: SocketAddr,
+}
+
+/// Starts both, or neither.
+pub fn start_manager(options: ManagerOptions, listen: SocketAddr) -> Result<Started, StartError> {
+    let state_dir = options.state_dir.clone();
+    let (manager, handle) = manager::start(options).map_err(StartError::Manager)?;
+    match console::start(ConsoleOptions { listen, state_dir, manager: handle.clone() }) {
+        Ok((console, address)) => Ok(Started { manager, handle, console, address }),
+        Err(error) => {
+            manager.stop();
+            Err(StartError::Console(error))
+        }
+    }
+}
+
 /// What a machine that has joined a cell shall run. All else the manager says.
 #[derive(Debug, Clone)]
 pub struct JoinedOptions {
     pub state_dir: PathBuf,
     pub node: NodeName,
-    /// Without manager.
+    /// Of what is placed on the node.
     pub selection: Selection,
     /// Take over what another process serves.
     pub take_over: bool,
 }
 
-/// Starts the roles of a node whose manager is on another machine.
+/// Starts the roles of a node that has joined a cell, whose managers say what they are.
 pub fn start_joined(options: JoinedOptions) -> Result<Running, StartError> {
     raise_file_limit();
     let is_handed_over = Arc::default();
@@ -181,6 +232,14 @@ fn start_each_joined(options: JoinedOptions, running: &mut Running) -> Result<()
     let manager = ManagerAt::Cell(place.clone());
     let system = |source| StartError::System { source };
     running.add(renewal::start(place.clone()).map_err(system)?);
+    if !selection.agent && selection.manager {
+        let kept = place.manager().ok_or(StartError::NoManager { node: node.clone() })?;
+        let roles = placement::start_manager(&kept, &node, &state_dir)?;
+        roles.into_iter().rev().for_each(|role| running.add(role));
+    }
+    if !selection.agent && !selection.routers {
+        return Ok(());
+    }
     if !selection.agent {
         let routers = place.routers().unwrap_or_default();
         if routers.is_empty() {
@@ -194,12 +253,8 @@ fn start_each_joined(options: JoinedOptions, running: &mut Running) -> Result<()
     let agent_options = AgentOptions { node: node.clone(), state_dir: state_dir.clone(), manager, placed };
     let started = agent::start(agent_options);
     running.add(started.map_err(|source| StartError::Agent { node: node.clone(), source })?);
-    let options = PlacementOptions { node, state_dir, place, placed: seen };
-    if selection.routers {
-        running.add(placement::start(options).map_err(system)?);
-    } else {
-        running.add(placement::remember(options).map_err(system)?);
-    }
+    let options = PlacementOptions { node, state_dir, place, placed: seen, selection };
+    running.add(placement::start(options).map_err(system)?);
     Ok(())
 }
 

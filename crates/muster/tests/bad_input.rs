@@ -53,33 +53,12 @@ fn addresses_in_use_are_named() {
         let change = (free.as_str(), address.as_str());
         check_refused(&scratch, &text, &Wrong { change, code: "M1010", parts: &parts });
     }
-    let port = format!("weight = 2\nport = {}", taken.local_addr().expect("it listens").port());
-    check_refused(&scratch, &text, &Wrong { change: ("weight = 2", &port), code: "M1010", parts: &parts });
 }
 
 #[test]
-fn programs_directories_and_logs_that_cannot_be_used_are_named() {
+fn logs_and_state_directories_that_cannot_be_used_are_named() {
     let scratch = Scratch::new();
     let text = config(&scratch, free_address(), free_address(), &shop_tables(&[("s1", 2)]));
-    let no_program = Wrong {
-        change: ("weight = 2", "weight = 2\ncommand = [\"no-such-server\", \"{port}\"]"),
-        code: "M1011",
-        parts: &["no-such-server", "a program in PATH"],
-    };
-    check_refused(&scratch, &text, &no_program);
-    let no_directory = Wrong {
-        change: ("weight = 2", "weight = 2\ndirectory = \"/no/such/directory\""),
-        code: "M1012",
-        parts: &["/no/such/directory", "a directory of this machine"],
-    };
-    check_refused(&scratch, &text, &no_directory);
-    // Neither root nor anybody else can make a directory within a device.
-    let no_log = Wrong {
-        change: ("weight = 2", "weight = 2\nlog = { path = \"/dev/null/s1.log\" }"),
-        code: "M1012",
-        parts: &["/dev/null"],
-    };
-    check_refused(&scratch, &text, &no_log);
     let no_access_log = Wrong {
         change: (
             "threads = 2",
@@ -92,6 +71,54 @@ fn programs_directories_and_logs_that_cannot_be_used_are_named() {
     let no_state =
         Wrong { change: ("state_dir = \"", "state_dir = \"/dev/null"), code: "M1014", parts: &["/dev/null"] };
     check_refused(&scratch, &text, &no_state);
+}
+
+#[test]
+fn members_that_cannot_run_are_named_and_do_not_keep_the_others_from_it() {
+    let scratch = Scratch::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port is there");
+    let address = taken.local_addr().expect("it listens").to_string();
+    let mut tables = shop_tables(&[("s1", 2)]);
+    let number = taken.local_addr().expect("it listens").port().to_string();
+    let port = format!("port = {number}");
+    // Neither root nor anybody else can make a directory within a device.
+    let faults = [
+        ("program", "command = [\"no-such-server\", \"{port}\"]", "M1011", "no-such-server"),
+        ("directory", "directory = \"/no/such/directory\"", "M1012", "/no/such/directory"),
+        ("port", port.as_str(), "M1010", address.as_str()),
+        ("log", "log = { path = \"/dev/null/s1.log\" }", "M1012", "/dev/null"),
+    ];
+    for (name, line, _, _) in faults {
+        tables += &format!(
+            "\n[clusters.shop.members.{name}]\n{line}\nrestart = {{ delay_ms = 10, attempts_max = 2 }}\n"
+        );
+    }
+    let cell = Cell::start(&scratch, &tables);
+    let said = muster(&["check", "--config", &cell.config.display().to_string(), "--json"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let log = std::fs::read_to_string(scratch.join("muster.log")).expect("it was started");
+    for (name, line, code, part) in faults {
+        let place = tables_line(&cell, line);
+        let is_it = |line: &&str| line.contains(&place) && line.contains(code) && line.contains(part);
+        assert_eq!(log.lines().filter(is_it).count(), 1, "{name} at {place}: {log}");
+    }
+    let reasons =
+        [("program", "no-such-server"), ("directory", "/no/such/directory"), ("port", number.as_str())];
+    for (name, part) in reasons {
+        let member = cell.wait_for_state("shop", name, RunState::Failed);
+        assert!(member.reason.contains(part), "{}", member.reason);
+    }
+    // What only its log lacks runs.
+    cell.wait_for_state("shop", "log", RunState::Up);
+    cell.wait_for_state("shop", "s1", RunState::Up);
+    cell.stop();
+}
+
+/// Where a line of the configuration stands, as problems say it.
+fn tables_line(cell: &Cell, line: &str) -> String {
+    let text = std::fs::read_to_string(&cell.config).expect("the test wrote it");
+    let number = text.lines().position(|one| one == line).expect("it is there") + 1;
+    format!("{}:{number}:", cell.config.display())
 }
 
 #[test]

@@ -165,8 +165,9 @@ fn a_lost_agent_is_told_of_and_its_return_heals_the_cell() {
     cell.stop();
 }
 
-/// A cell whose state lies on a disk of four megabytes, which only its processes see and which goes with them.
-fn start_on_a_small_disk(scratch: &Scratch) -> Cell {
+/// A cell whose state lies on a disk of four megabytes, which only its processes see and which goes with them. The shell's
+/// `script` runs its arguments, which are `muster run`.
+fn start_on_a_small_disk(scratch: &Scratch, script: &str) -> Cell {
     let (console, router) = (free_address(), free_address());
     let text = cell::config(scratch, console, router, &shop_tables(&[("s1", 2), ("s2", 2)]));
     let config = scratch.write("muster.toml", &text);
@@ -177,22 +178,78 @@ fn start_on_a_small_disk(scratch: &Scratch) -> Cell {
         command.arg("--map-root-user");
     }
     command.args(["--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs -o size=4m none \"$0\" && exec \"$@\"").arg(&state_dir);
+    command.arg(format!("mount -t tmpfs -o size=4m none \"$0\" || exit 1; {script}")).arg(&state_dir);
     command.arg(MUSTER).arg("run").arg("--config").arg(&config);
     let process = Running::start("muster", &mut command, &scratch.join("muster.log"));
     let seen_from_here = PathBuf::from(format!("/proc/{}/root{}", process.pid(), state_dir.display()));
     Cell::attach(process, console, router, config, seen_from_here)
 }
 
-#[test]
-fn a_full_disk_refuses_changes_and_goes_on_serving() {
-    let scratch = Scratch::new();
-    let cell = start_on_a_small_disk(&scratch);
-    cell.wait_until_all_up("shop");
-    let load = Steady::start(cell.router, "/healthz", 2);
+fn fill_disk(cell: &Cell) -> PathBuf {
     let filler = cell.state_dir.join("filler");
     let full = fs::write(&filler, vec![7; 5 << 20]).expect_err("the disk is small");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    filler
+}
+
+#[test]
+fn a_cell_starts_on_a_full_disk_with_what_it_keeps_and_gets_its_manager_once_there_is_room() {
+    let scratch = Scratch::new();
+    // The second start is the shell's last act, in its own place.
+    let mut cell = start_on_a_small_disk(&scratch, "\"$@\"; exec \"$@\"");
+    cell.wait_until_all_up("shop");
+    wait_for("what is kept for the next start", || {
+        let kept = ["agent/assignments.json", "router/front.json"].map(|file| cell.state_dir.join(file));
+        if kept.iter().all(|file| file.exists()) { Ok(()) } else { Err(format!("{kept:?}")) }
+    });
+    let filler = fill_disk(&cell);
+    let first = family(cell.process.pid()).into_iter().find(|pid| *pid != cell.process.pid());
+    send(first.expect("the shell has started it"), Signal::KILL);
+    wait_for("members and router of the second start", || {
+        let log = cell.process.log();
+        if !log.contains("the manager cannot start now") {
+            return Err(log);
+        }
+        let answer = http::get(cell.router, "/healthz").map_err(|error| error.to_string())?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    });
+    let refusal = cell.try_status();
+    assert!(refusal.is_err(), "there is no manager: {refusal:?}");
+    fs::remove_file(&filler).expect("it is there");
+    cell.wait_until_it_answers();
+    cell.wait_until_all_up("shop");
+    cell.stop();
+}
+
+#[test]
+fn a_store_that_is_removed_under_its_manager_is_told_of_and_nothing_is_acknowledged() {
+    let scratch = Scratch::new();
+    let cell = Cell::start(&scratch, &shop_tables(&[("s1", 2)]));
+    cell.wait_until_all_up("shop");
+    fs::remove_file(cell.state_dir.join("store.sqlite")).expect("it is there");
+    wait_for("an event", || {
+        let events = cell.events();
+        let is_told =
+            events.iter().any(|event| event.kind == "store-failed" && event.text.contains("is gone"));
+        if is_told { Ok(()) } else { Err(format!("{events:?}")) }
+    });
+    let text =
+        fs::read_to_string(&cell.config).expect("the test wrote it").replace("weight = 2", "weight = 3");
+    let refusal = cell.ask("POST", "/api/v1/config", text.as_bytes()).expect("the API answers");
+    let body: ErrorBody =
+        serde_json::from_slice(&refusal.body).unwrap_or_else(|error| panic!("{error}: {refusal:?}"));
+    assert_eq!(body.code, "M5002", "{body:?}");
+    assert_eq!(cell.member("shop", "s1").weight, 2, "nothing has changed");
+    cell.stop();
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_goes_on_serving() {
+    let scratch = Scratch::new();
+    let cell = start_on_a_small_disk(&scratch, "exec \"$@\"");
+    cell.wait_until_all_up("shop");
+    let load = Steady::start(cell.router, "/healthz", 2);
+    let filler = fill_disk(&cell);
 
     // Long enough not to fit into what the store has of the disk already.
     let text = fs::read_to_string(&cell.config).expect("the test wrote it");

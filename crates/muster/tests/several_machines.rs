@@ -9,6 +9,7 @@ mod lost;
 mod support;
 
 use std::time::Duration;
+use support::guide::Guide;
 use support::hosts::Hosts;
 use support::{Running, Scratch, wait_at_most, wait_for};
 use wire::status::{CellStatus, NodeStatus};
@@ -27,26 +28,8 @@ struct Cell {
 
 /// Parts of the guide: the file, and for each block of commands the host on which they are run.
 fn guide() -> (String, Vec<(String, Vec<String>)>) {
-    let path = support::root().join("docs/operate/several-machines.md");
-    let text = std::fs::read_to_string(path).expect("the guide is part of the project");
-    let mut blocks = text.split("\n```");
-    let mut before = blocks.next().expect("a text").to_owned();
-    let (mut file, mut commands) = (String::new(), Vec::new());
-    while let (Some(block), Some(after)) = (blocks.next(), blocks.next()) {
-        let (kind, lines) = block.split_once('\n').expect("a block begins with its kind");
-        match kind {
-            "toml" => lines.clone_into(&mut file),
-            "sh" => {
-                let host = before.rsplit('`').nth(1);
-                let host = host.expect("a block of commands says where").to_owned();
-                assert!(HOSTS.contains(&host.as_str()), "{host}: {lines}");
-                commands.push((host, lines.lines().map(str::to_owned).collect()));
-            }
-            other => panic!("a block of {other} in the guide"),
-        }
-        after.clone_into(&mut before);
-    }
-    (file, commands)
+    let Guide { mut files, commands } = support::guide::read("several-machines.md", &HOSTS);
+    (files.remove(0), commands)
 }
 
 impl Cell {

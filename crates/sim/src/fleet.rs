@@ -4,6 +4,7 @@
 //! time is in microseconds; each host has a clock of its own that starts anywhere and runs a little wrong. Checked from
 //! outside, in true time: never two managers act at once; nothing is taken over from a node that may still act.
 
+mod case;
 mod chaos;
 mod clock;
 mod day;
@@ -13,6 +14,7 @@ mod scenario;
 mod store;
 mod world;
 
+pub use case::{FleetFound, Leader, Push, run_fleet_case};
 pub use chaos::{FleetOutcome, run_fleet_seed};
 pub use day::{Day, DayOutcome};
 pub use scenario::run_fleet_scenario;

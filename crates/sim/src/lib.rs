@@ -5,6 +5,7 @@
 //! die and hang, and clients. Promise: `check` of every machine runs after each of its steps, and `checks` after each
 //! thing that a user could see. Times are milliseconds.
 //!
+//! `models` holds other protocols, to be compared with. `super_cluster` is about many cells.
 //! `fleet` is a second world, for what comes with many nodes and several managers: leaders, leases and heartbeats.
 
 mod chaos;
@@ -13,14 +14,22 @@ mod exchange;
 mod fleet;
 mod link;
 mod manager;
+pub mod models;
 mod node;
 mod plant;
+mod push;
 mod router;
 mod scenario;
+mod super_cluster;
 mod world;
 
 pub use chaos::{Kind, Outcome, run_seed};
-pub use fleet::{Day, DayOutcome, FleetOutcome, run_fleet_scenario, run_fleet_seed};
+pub use fleet::{
+    Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, run_fleet_case, run_fleet_scenario,
+    run_fleet_seed,
+};
 pub use plant::Plant;
+pub use push::{PushBytes, push_bytes};
 pub use scenario::run_scenario;
+pub use super_cluster::{SuperCluster, SuperCost, SuperOutcome};
 pub use world::World;

@@ -126,10 +126,11 @@ impl World {
                 self.agent_takes(node, Input::Assign { generation, assignments });
             }
             FromManager::Refused { .. }
+            | FromManager::NotLeader { .. }
             | FromManager::Settings { .. }
             | FromManager::Views(_)
             | FromManager::Clusters { .. }
-            | FromManager::Placed { .. }
+            | FromManager::Placed(_)
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),
         }
     }

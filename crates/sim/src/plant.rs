@@ -95,6 +95,7 @@ impl Plant {
             nodes: (1..=self.nodes).map(Self::node_name).collect(),
             node_addresses: Default::default(),
             manager: Default::default(),
+            store: wire::settings::StoreSettings::Sqlite,
             console: ConsoleSettings { listen: ([127, 0, 0, 1], 29003).into() },
             routers: routers.collect(),
             clusters: vec![ClusterSettings {
@@ -154,6 +155,7 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
         access_log: AccessLog::default(),
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }

@@ -112,8 +112,9 @@ impl World {
                 router.clusters.retain(|cluster, _| names.contains(cluster));
             }
             FromManager::Refused { .. }
+            | FromManager::NotLeader { .. }
             | FromManager::Assignments { .. }
-            | FromManager::Placed { .. }
+            | FromManager::Placed(_)
             | FromManager::KeepAlive => {
                 unreachable!("not for routers")
             }

@@ -63,6 +63,16 @@ fn store_away_and_restored() {
 }
 
 #[test]
+fn store_full() {
+    check("full");
+}
+
+#[test]
+fn leader_stopped_during_commit() {
+    check("stopped-in-commit");
+}
+
+#[test]
 fn node_taken_over_and_released() {
     check("take-over");
 }

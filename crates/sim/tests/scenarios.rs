@@ -52,6 +52,11 @@ fn manager_lost() {
 }
 
 #[test]
+fn ten_minutes_alone() {
+    check("ten-minutes-alone");
+}
+
+#[test]
 fn agent_lost() {
     check("agent-lost");
 }

@@ -46,6 +46,9 @@ pub enum StoreError {
     /// Nothing has changed; a retry cannot help.
     #[error("the store at {place} has format {found}, and this Muster knows {known}")]
     Newer { place: String, found: i64, known: i64 },
+    /// Nothing has changed; a retry cannot help before the file is back in its place, or it is opened anew.
+    #[error("the file of the store at {place} is gone, or another is in its place")]
+    Gone { place: String },
     /// Nothing has changed; safe to retry.
     #[error("could not {act} the store at {place}")]
     Engine {

@@ -10,8 +10,9 @@ use logic::limits::TOMBSTONES_MAX;
 use logic::model::{Change, Changes, Entry, Read, Refused, Revision, Snapshot, Txn, Write, within_bounds};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, params};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `MSTR`, at a fixed place of the file: tells ours from other SQLite files.
@@ -39,6 +40,9 @@ const TABLES: &str = "
 pub struct Engine {
     connection: Connection,
     place: String,
+    path: PathBuf,
+    /// Device and number of the file that was opened.
+    identity: (u64, u64),
     revision: Revision,
     forgotten: Revision,
 }
@@ -52,8 +56,9 @@ impl Engine {
         };
         // Created here and not by SQLite: nobody else may read it, and its log inherits the mode.
         let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        let size = file.and_then(|file| file.metadata()).map(|metadata| metadata.len());
-        let size_bytes = size.map_err(|source| failed("create or open", Box::new(source)))?;
+        let metadata = file.and_then(|file| file.metadata());
+        let metadata = metadata.map_err(|source| failed("create or open", Box::new(source)))?;
+        let size_bytes = metadata.len();
         // SQLite takes a file that is shorter than its header for an empty one, and would write over it.
         if (1..HEADER_SIZE_BYTES).contains(&size_bytes) {
             let detail = format!("it has only {size_bytes} bytes");
@@ -62,7 +67,14 @@ impl Engine {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags);
         let connection = opened.map_err(|source| failed("open", Box::new(source)))?;
-        let mut engine = Self { connection, place: path.display().to_string(), revision: 0, forgotten: 0 };
+        let mut engine = Self {
+            connection,
+            place: path.display().to_string(),
+            path: path.to_path_buf(),
+            identity: identity(&metadata),
+            revision: 0,
+            forgotten: 0,
+        };
         engine.prepare(size_max_bytes)?;
         engine.revision = engine.meta("revision")?;
         engine.forgotten = engine.meta("forgotten")?;
@@ -132,7 +144,17 @@ impl Engine {
         read.map(|value| value as u64).map_err(|error| self.explain("read", error))
     }
 
+    /// What is written to a file that was removed is lost with this process, and SQLite does not say so.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let found = std::fs::metadata(&self.path).map(|metadata| identity(&metadata));
+        if found.is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        Err(StoreError::Gone { place: self.place.clone() })
+    }
+
     pub fn read(&self, read: &Read) -> Result<Snapshot, StoreError> {
+        self.check_place()?;
         let entries = match read {
             Read::Keys(keys) => self.read_keys(keys),
             Read::Prefix(prefix) => self.read_prefix(prefix),
@@ -205,6 +227,7 @@ impl Engine {
     }
 
     fn write_all(&mut self, txns: &[&Txn]) -> Result<Vec<Result<Revision, Refused>>, StoreError> {
+        self.check_place()?;
         let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
         begun.map_err(|error| self.explain("write", error))?;
         let mut results = Vec::with_capacity(txns.len());
@@ -300,6 +323,10 @@ impl Engine {
             _ => StoreError::Engine { place, act, source: Box::new(error) },
         }
     }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn entry(row: &Row) -> rusqlite::Result<Entry> {

@@ -227,3 +227,25 @@ async fn directory_that_is_not_there_is_named() {
     assert!(matches!(error, StoreError::Engine { .. }), "{error:?}");
     assert_eq!(error.to_string(), "could not create or open the store at /nonexistent/muster/store.sqlite");
 }
+
+#[tokio::test]
+async fn nothing_is_acknowledged_that_went_to_a_file_which_is_gone() {
+    let scratch = Scratch::new("gone");
+    let (store, thread) = Store::open(&scratch.file(), ROOM_BYTES).expect("the store opens");
+    let commit = |key: &str| store.commit(put(key.to_owned(), b"1".to_vec()));
+    commit("a").await.expect("it is there");
+    let elsewhere = scratch.file().with_extension("moved");
+    std::fs::rename(scratch.file(), &elsewhere).expect("it can be moved");
+    let refused = commit("b").await.expect_err("it would be lost");
+    assert!(matches!(&refused, StoreError::Gone { place } if *place == scratch.file().display().to_string()));
+    let unread = store.read(Read::Keys(Vec::new())).await;
+    assert!(matches!(unread, Err(StoreError::Gone { .. })), "who asks hears of it before writing");
+    std::fs::write(scratch.file(), "another one").expect("the directory is ours");
+    assert!(matches!(commit("b").await, Err(StoreError::Gone { .. })));
+    std::fs::rename(&elsewhere, scratch.file()).expect("it can be moved");
+    commit("b").await.expect("it is back");
+    let read = store.read(Read::Prefix("one/".into())).await.expect("it is back");
+    assert_eq!(read.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["one/a", "one/b"]);
+    drop(store);
+    thread.join().expect("the thread ends");
+}

@@ -44,7 +44,15 @@ pub struct PublicKey {
 #[serde(rename_all = "kebab-case")]
 pub enum EnrolAnswer {
     Granted(Grant),
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
+    /// Another manager leads, at this address if it is known; it is to be asked.
+    NotLeader {
+        #[serde(default)]
+        leader: Option<String>,
+    },
 }
 
 /// What makes a machine a node.

@@ -98,10 +98,13 @@ codes! {
     CLIENT_GONE "M4012" "The client went away before its answer",
     ROUTER_AT_FAULT "M4013" "The router broke a promise of its own",
     RATE_LIMITED "M4014" "A caller makes more requests than it may",
+    NOT_A_CLIENT "M4015" "The views of clusters are for clients with a token",
+    TOO_MANY_FETCHES "M4016" "Too many clients fetch whole views at once",
     WRONG_HOST_FOR_CONNECTION "M4020" "The request is for a host of another certificate",
     STORE_DAMAGED "M5001" "The store is damaged",
     STORE_WRITE_FAILED "M5002" "The store cannot be written",
     STORE_WRITE_UNCERTAIN "M5003" "Whether the store was written is unknown",
+    STORE_NOT_REACHED "M5004" "The servers of the store cannot be used",
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Durations are milliseconds and say so in their names; sizes are bytes.
 
 pub mod agent;
+pub mod client_view;
 pub mod enrol;
 pub mod error_code;
 pub mod heartbeat;
@@ -12,7 +13,9 @@ pub mod link;
 pub mod router;
 pub mod settings;
 pub mod status;
+pub mod summary;
 pub mod view;
+pub mod view_change;
 
 /// For what is left out of messages where it says nothing.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,7 +1,8 @@
 //! Messages between a manager and the roles that follow it, on one long-lived stream each.
 //!
 //! A frame is a 4-byte big-endian length and that many bytes of JSON. Either side closes on a frame longer than
-//! `FRAME_MAX_BYTES`, on one that does not parse, and on silence longer than `SILENCE_MAX_MS`.
+//! `FRAME_MAX_BYTES`, on one that does not parse, and on silence longer than `SILENCE_MAX_MS`. Fields that a reader does not
+//! know are ignored, and messages that it does not know are skipped, so that versions may differ during an upgrade.
 
 use crate::agent::{Assignment, Report};
 use crate::heartbeat::HeartbeatSettings;
@@ -9,6 +10,7 @@ use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Longest frame. 16 MiB: views of 10,000 members with room to spare, and small enough to refuse nonsense.
 pub const FRAME_MAX_BYTES: u32 = 16 << 20;
@@ -22,12 +24,15 @@ pub const LINK_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToManager {
-    /// `muster` is the version of the role's program, for people.
+    /// `muster` is the version of the role's program, for people; `generation` the highest that the role has obeyed,
+    /// which the manager's store may have forgotten.
     Hello {
         version: u32,
         role: Role,
         #[serde(default)]
         muster: String,
+        #[serde(default)]
+        generation: u64,
     },
     Agent(Report),
     Router(RouterReport),
@@ -51,6 +56,11 @@ pub enum FromManager {
     },
     Refused {
         reason: String,
+    },
+    /// In place of a welcome: another manager leads, at this address if it is known.
+    NotLeader {
+        #[serde(default)]
+        leader: Option<String>,
     },
     /// To agents: everything it shall look after.
     Assignments {
@@ -81,4 +91,59 @@ pub struct Placed {
     /// How the node sends heartbeats; None: as before, or not at all.
     #[serde(default)]
     pub heartbeats: Option<Box<HeartbeatSettings>>,
+    /// Where managers listen, `HOST:PORT`; empty: as before.
+    #[serde(default)]
+    pub managers: Vec<String>,
+    /// Only to nodes that are to have a manager.
+    #[serde(default)]
+    pub manager: Option<Box<ManagerPlace>>,
+}
+
+/// What a node needs to have a manager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManagerPlace {
+    /// The text of the configuration in force, which names the store.
+    pub config: String,
+    pub secrets: CellSecrets,
+}
+
+/// What only managers know. Never in the store, in a log, or on another machine.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellSecrets {
+    /// The private key of the cell's certificate authority, PEM. Empty where the cell has none.
+    pub authority_key: String,
+    /// The keys that sign cookies, the one in use first.
+    pub cookie_keys: Vec<String>,
+    /// Of which nodes' keys for heartbeats are made: 64 hexadecimal digits. Empty where nobody hears any.
+    #[serde(default)]
+    pub heartbeat_secret: String,
+}
+
+impl fmt::Debug for CellSecrets {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CellSecrets(..)")
+    }
+}
+
+/// The names of messages, as they stand on the wire: another one is of a newer version.
+pub trait Known {
+    const NAMES: &[&str];
+}
+
+impl Known for ToManager {
+    const NAMES: &[&str] = &["hello", "agent", "router", "keep-alive"];
+}
+
+impl Known for FromManager {
+    const NAMES: &[&str] = &[
+        "welcome",
+        "refused",
+        "not-leader",
+        "assignments",
+        "placed",
+        "settings",
+        "views",
+        "clusters",
+        "keep-alive",
+    ];
 }

@@ -2,7 +2,7 @@
 
 use crate::id::{ClusterName, Epoch, MemberName, RouterName};
 use crate::is_default;
-use crate::settings::{AccessLog, Listener, PluginCfgOutput, RouteSettings, TraceSettings};
+use crate::settings::{AccessLog, ClientSettings, Listener, PluginCfgOutput, RouteSettings, TraceSettings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -23,6 +23,9 @@ pub struct RouterSettings {
     pub trace: Option<TraceSettings>,
     /// Keep X-Forwarded-* and Forwarded of these callers instead of starting anew.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Programs that may know members.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clients: Vec<ClientSettings>,
     /// Keys of the cookies by which routers keep conversations, as hexadecimal digits; the first signs, all are
     /// believed. The manager's shell puts them in: machines know no secrets.
     #[serde(default)]

@@ -21,17 +21,52 @@ pub struct CellSettings {
     pub node_addresses: BTreeMap<NodeName, IpAddr>,
     #[serde(default)]
     pub manager: ManagerSettings,
+    #[serde(default)]
+    pub store: StoreSettings,
     pub console: ConsoleSettings,
     pub routers: Vec<RouterPlace>,
     /// In the order of the file.
     pub clusters: Vec<ClusterSettings>,
 }
 
-/// How the manager is reached from other machines.
+impl CellSettings {
+    /// The nodes that have a manager; the first alone where the file names none.
+    pub fn managers(&self) -> &[NodeName] {
+        match self.manager.nodes.as_slice() {
+            [] => &self.nodes[..self.nodes.len().min(1)],
+            named => named,
+        }
+    }
+
+    /// Whether managers have to agree which of them leads.
+    pub fn has_several_managers(&self) -> bool {
+        self.managers().len() > 1
+    }
+
+    /// Where the other machines reach the managers, `IP:PORT`; empty where the cell is one machine.
+    pub fn manager_addresses(&self) -> Vec<String> {
+        let addresses = self.managers().iter().filter_map(|node| self.manager_address(node));
+        addresses.collect()
+    }
+
+    /// Where other machines reach the manager of a node.
+    pub fn manager_address(&self, node: &NodeName) -> Option<String> {
+        let address = self.node_addresses.get(node)?;
+        Some(SocketAddr::new(*address, self.manager.listen?.port()).to_string())
+    }
+}
+
+/// How managers are reached from other machines, and which there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManagerSettings {
     /// None: only from its own.
     pub listen: Option<SocketAddr>,
+    /// Nodes with a manager; empty: the first node.
+    #[serde(default)]
+    pub nodes: Vec<NodeName>,
+    /// Name of the numbers by which one of several managers keeps the lead.
+    #[serde(default)]
+    pub profile: String,
     /// How long the certificates of nodes are valid.
     pub certificate_life_ms: u64,
     /// UDP port on which it hears heartbeats, at the address of `listen`; 0: the one after that of `listen`.
@@ -54,8 +89,62 @@ impl ManagerSettings {
 impl Default for ManagerSettings {
     /// A month: what is stolen is of no use for long, and a node may be away for three weeks.
     fn default() -> Self {
-        Self { listen: None, certificate_life_ms: 30 * 24 * 3_600_000, heartbeat_port: 0 }
+        Self {
+            listen: None,
+            nodes: Vec::new(),
+            profile: "normal".into(),
+            certificate_life_ms: 30 * 24 * 3_600_000,
+            heartbeat_port: 0,
+        }
     }
+}
+
+/// Where managers keep what must outlive them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum StoreSettings {
+    /// A file in the state directory of the only manager.
+    #[default]
+    Sqlite,
+    Postgres {
+        #[serde(flatten)]
+        remote: RemoteStore,
+        database: String,
+        schema: String,
+    },
+    Etcd {
+        #[serde(flatten)]
+        remote: RemoteStore,
+        prefix: String,
+    },
+}
+
+/// Servers that keep a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteStore {
+    pub servers: Vec<StoreServer>,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The file with the user's password on each machine with a manager.
+    #[serde(default)]
+    pub password_file: Option<String>,
+    /// None: clear text.
+    #[serde(default)]
+    pub tls: Option<StoreTls>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreServer {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Paths of PEM files on each machine with a manager; empty means the system's authorities, or no certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreTls {
+    pub authorities: String,
+    pub certificate: String,
+    pub key: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,12 +169,24 @@ pub struct RouterPlace {
     #[serde(default)]
     pub trace: Option<TraceSettings>,
     pub trusted_proxies: Vec<IpAddr>,
+    /// Programs that may know its clusters' members.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clients: Vec<ClientSettings>,
     /// Host under which others reach it; empty: the address that it listens on, or its node's name.
     #[serde(default)]
     pub advertise: String,
     /// The plugin-cfg.xml that it keeps for web servers in front of the cell's routers.
     #[serde(default)]
     pub plugin_cfg: Option<PluginCfgOutput>,
+}
+
+/// A program that may know the members of clusters, and learns of changes (see `client_view`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientSettings {
+    pub name: String,
+    /// SHA-256 of its token as 64 small hexadecimal digits: whoever reads the configuration has no token.
+    pub token_sha256: String,
+    pub clusters: Vec<ClusterName>,
 }
 
 /// A plugin-cfg.xml that lists routers, and what happens when it changes.
@@ -235,7 +336,7 @@ pub enum PathKind {
 }
 
 /// How a route spreads requests over the clusters of its levels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spread {
     /// All members of all levels are equals, by weight: the plug-in's super cluster.
@@ -281,6 +382,8 @@ pub enum RouteAnswer {
         content_type: String,
         body: String,
     },
+    /// The view of the cluster that a client asks for.
+    Views,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

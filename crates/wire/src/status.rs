@@ -1,7 +1,7 @@
 //! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
 
 use crate::agent::ProcessState;
-use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
+use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName, TermNumber};
 use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,22 @@ pub struct CellStatus {
     pub version: String,
     /// Of the manager that answers.
     pub generation: u64,
+    /// Who leads of several managers; None where there is one on a store of its own.
+    #[serde(default)]
+    pub leader: Option<LeaderStatus>,
     /// Number of the configuration in force, counted from 1.
     pub config_revision: u64,
     pub now_ms: u64,
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    pub node: NodeName,
+    pub term: TermNumber,
+    pub since_ms: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Targets, as the crate `fuzz` names them.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "request-head",
     "chunks",
     "answer-head",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 10] = [
     "plugin-cfg",
     "proxy-protocol",
     "http2-client",
+    "http2-frames",
     "http2-member",
     "client-hello",
     "log-line",

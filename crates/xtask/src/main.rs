@@ -52,6 +52,8 @@ enum BenchPart {
     Balance(bench::BalanceArgs),
     /// Heartbeats that one core of a manager takes
     Heartbeats(bench::HeartbeatsArgs),
+    /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
+    Cell(bench::CellArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
             BenchPart::Exits(args) => bench::exits(&args),
             BenchPart::Balance(args) => bench::balance(&args),
             BenchPart::Heartbeats(args) => bench::heartbeats(&args),
+            BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Fuzz(args) => fuzz::run(&args),

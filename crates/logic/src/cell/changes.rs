@@ -27,6 +27,16 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
             "manager: certificate_life_ms changes, for certificates made from the next start on".into(),
         );
     }
+    if old.managers() != new.managers() {
+        let names: Vec<&str> = new.managers().iter().map(|node| node.0.as_str()).collect();
+        told.push(format!("managers run on {}", names.join(", ")));
+    }
+    if old.manager.profile != new.manager.profile {
+        told.push(format!("managers: profile becomes {}, from their next start on", new.manager.profile));
+    }
+    if old.store != new.store {
+        told.push("the store is another one, from the next start on".into());
+    }
     if old.console != new.console {
         told.push(format!("the console listens on {}, from the next start on", new.console.listen));
     }
@@ -68,7 +78,8 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
 fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
     // Machines that have joined are told at once; the manager's own starts what its file says.
     let when = |router: &RouterPlace| {
-        let is_told = new.manager.listen.is_some() && new.nodes.first() != Some(&router.node);
+        let is_elsewhere = new.has_several_managers() || !new.managers().contains(&router.node);
+        let is_told = new.manager.listen.is_some() && is_elsewhere;
         if is_told { "" } else { ", from the next start of that node on" }
     };
     for router in &new.routers {
@@ -99,6 +110,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         access_log,
         trace,
         trusted_proxies,
+        clients,
         advertise,
         plugin_cfg,
     } = old;
@@ -113,6 +125,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*access_log != new.access_log, "access_log"),
         (*trace != new.trace, "trace"),
         (*trusted_proxies != new.trusted_proxies, "trusted_proxies"),
+        (*clients != new.clients, "clients"),
         (*advertise != new.advertise, "advertise"),
         (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
     ];

@@ -22,6 +22,9 @@ impl Cell {
         self.started.get_or_insert(now);
         self.name = settings.name;
         self.configure_agents(&settings.nodes, settings.node_addresses);
+        if is_first && settings.manager.listen.is_none() {
+            self.forget_reach();
+        }
         self.configure_routers(now, settings.routers);
         let old_names = self.cluster_names();
         let mut old = std::mem::take(&mut self.clusters);

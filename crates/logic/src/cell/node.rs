@@ -39,22 +39,28 @@ pub struct NodePlace {
     pub beats: bool,
 }
 
-/// What survives a manager, as text: `number=3 beats=yes`.
+/// What survives a manager, as text: `number=3 beats=yes away=yes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Record {
     number: NodeNumber,
     beats: bool,
+    /// It was unreachable when anything was last said of it: the next manager to lead does not take it for there.
+    was_away: bool,
 }
 
 impl Record {
     fn text(self) -> String {
-        format!("number={} beats={}", self.number, if self.beats { "yes" } else { "no" })
+        let word = |is: bool| if is { "yes" } else { "no" };
+        format!("number={} beats={} away={}", self.number, word(self.beats), word(self.was_away))
     }
 
     /// None for what nobody has written so; then the node gets a new number.
     fn parse(text: &str) -> Option<Self> {
-        let (number, beats) = text.strip_prefix("number=")?.split_once(" beats=")?;
-        Some(Self { number: NodeNumber(number.parse().ok()?), beats: beats == "yes" })
+        let (number, rest) = text.strip_prefix("number=")?.split_once(" beats=")?;
+        // A manager of an earlier version wrote no more.
+        let (beats, away) = rest.split_once(" away=").unwrap_or((rest, "no"));
+        let (beats, was_away) = (beats == "yes", away == "yes");
+        Some(Self { number: NodeNumber(number.parse().ok()?), beats, was_away })
     }
 }
 
@@ -99,7 +105,7 @@ impl Agent {
             record,
             address: None,
             link_since: Time(0),
-            reach: Reach::Reachable,
+            reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
             reach_since: None,
             clock: None,
             is_vouched: false,
@@ -145,9 +151,16 @@ impl Cell {
     pub fn nodes(&self) -> impl Iterator<Item = NodePlace> {
         let configured = self.agents.iter().filter(|(_, agent)| agent.is_configured);
         configured.map(|(node, agent)| {
-            let Record { number, beats } = agent.record;
+            let Record { number, beats, .. } = agent.record;
             NodePlace { node: node.clone(), number, beats }
         })
+    }
+
+    /// Those of them that cannot simply be reached, as was last said.
+    pub fn away(&self) -> impl Iterator<Item = (NodeNumber, Reach)> {
+        let configured = self.agents.values().filter(|agent| agent.is_configured);
+        let doubted = configured.filter(|agent| agent.reach != Reach::Reachable);
+        doubted.map(|agent| (agent.record.number, agent.reach))
     }
 
     pub(super) fn configure_agents(&mut self, nodes: &[NodeName], mut addresses: BTreeMap<NodeName, IpAddr>) {
@@ -176,13 +189,18 @@ impl Cell {
         }
     }
 
+    /// Nobody hears heartbeats: what they told earlier managers is not true for ever.
+    pub(super) fn forget_reach(&mut self) {
+        self.agents.values_mut().for_each(|agent| agent.reach = Reach::Reachable);
+    }
+
     fn new_record(&mut self, node: &NodeName) -> Record {
         let found = self.remembered.remove(&key(node));
         if let Some(record) = found.as_deref().and_then(Record::parse) {
             self.node_floor = self.node_floor.max(record.number.0 + 1);
             return record;
         }
-        let record = Record { number: NodeNumber(self.node_floor), beats: false };
+        let record = Record { number: NodeNumber(self.node_floor), beats: false, was_away: false };
         self.node_floor += 1;
         let floor = self.node_floor.to_string();
         self.outputs.push(Output::Remember { key: FLOOR_KEY.to_owned(), value: Some(floor) });
@@ -276,13 +294,19 @@ impl Cell {
                 continue;
             };
             agent.reach = verdict.reach;
+            let was_away = agent.record.was_away;
+            agent.record.was_away = verdict.reach == Reach::Unreachable;
+            let is_news = was_away != agent.record.was_away;
             agent.reach_since = Some(now);
             agent.is_vouched = false;
             agent.is_given_up = false;
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
             let ended = agent.link_since;
             agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
-            let node = node.clone();
+            let (node, record) = (node.clone(), agent.record);
+            if is_news {
+                self.remember_node(&node, record);
+            }
             self.mark_node(&node);
             match verdict.reach {
                 Reach::Reachable => said[0].push(node),

@@ -42,6 +42,7 @@ impl Router {
             access_log: place.access_log,
             trace: place.trace,
             trusted_proxies: place.trusted_proxies,
+            clients: place.clients,
             cookie_keys: Vec::new(),
             matches_listener_port: false,
             plugin_cfg: None,

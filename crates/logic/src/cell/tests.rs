@@ -873,8 +873,8 @@ fn what_is_remembered_can_be_read_by_people_and_back() {
         member/shop/s2: wish=drain want=running instance=1 launched=ee53413bf25d329e
         member/shop/s3: wish=run want=running instance=1 launched=a07e2b75c0844069
         node-floor: 2
-        node/a: number=0 beats=no
-        node/b: number=1 beats=no
+        node/a: number=0 beats=no away=no
+        node/b: number=1 beats=no away=no
         seen/shop/s1: state=up address=127.0.0.1:8080
         seen/shop/s2: state=up address=127.0.0.1:8080
         seen/shop/s3: state=up address=127.0.0.1:8080

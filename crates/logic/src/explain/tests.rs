@@ -43,6 +43,7 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
         access_log: AccessLog::default(),
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }

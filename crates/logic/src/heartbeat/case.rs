@@ -51,6 +51,10 @@ pub(super) struct Case {
     pub asked_at: Option<Time>,
     /// Since when it is heard again without a gap.
     steady_since: Option<Time>,
+    /// Since when others hear it without a gap, while it is silent here.
+    heard_elsewhere_since: Option<Time>,
+    /// It was found unreachable since it was last simply there.
+    pub was_unreachable: bool,
     /// When it was first found unreachable, this time.
     pub fell_at: Option<Time>,
     /// It fell with too many others: nothing is taken over from it until a person says so.
@@ -67,6 +71,8 @@ impl Case {
             told: [None; MANAGERS_MAX],
             asked_at: None,
             steady_since: None,
+            heard_elsewhere_since: None,
+            was_unreachable: said == Reach::Unreachable,
             fell_at: None,
             is_mass: false,
             is_taken: false,
@@ -103,7 +109,7 @@ impl Case {
         }
     }
 
-    fn judge_silence(&self, now: Time, signs: &Signs) -> Option<Reach> {
+    fn judge_silence(&mut self, now: Time, signs: &Signs) -> Option<Reach> {
         let missing = |beats| signs.silence_ms >= missing_ms(beats, signs.interval_ms);
         if !missing(UNREACHABLE_AFTER_BEATS) {
             return None;
@@ -119,8 +125,17 @@ impl Case {
             if told.opinion.silent_ms >= silent_ms { silent += 1 } else { hearing += 1 }
         }
         if hearing > 0 {
-            return missing(DEGRADED_AFTER_BEATS).then_some(Reach::Degraded);
+            let since = *self.heard_elsewhere_since.get_or_insert(now);
+            // One that loses most of what it sends is heard somewhere now and then: each time it falls again, it must be
+            // heard for longer.
+            let steady_ms = match self.said {
+                Reach::Reachable | Reach::Degraded => 0,
+                Reach::Unreachable => missing_ms(DEGRADED_AFTER_BEATS << signs.relapses, signs.interval_ms),
+            };
+            let is_degraded = missing(DEGRADED_AFTER_BEATS) && now.since_ms(since) >= steady_ms;
+            return is_degraded.then_some(Reach::Degraded);
         }
+        self.heard_elsewhere_since = None;
         let is_agreed = signs.managers > 1 && silent > signs.managers / 2;
         (is_agreed || missing(UNREACHABLE_ALONE_AFTER_BEATS)).then_some(Reach::Unreachable)
     }

@@ -180,7 +180,10 @@ impl Detector {
         Signs {
             silence_ms: self.silence_ms(now, facts),
             interval_ms: facts.interval_ms,
-            is_deaf: facts.is_deaf,
+            // Who was not running has answered nobody: that they heard nothing says nothing about them.
+            is_deaf: facts.is_deaf
+                && now.since_ms(self.listening_since)
+                    >= missing_ms(UNREACHABLE_AFTER_BEATS, facts.interval_ms),
             is_heard: facts.last_heard > self.listening_since,
             managers: self.settings.managers.len(),
             relapses: facts.relapses,
@@ -420,17 +423,20 @@ impl Detector {
         for (node, case) in &mut self.cases {
             let Some(reach) = case.next.take() else { continue };
             let facts = &mut self.facts[node.0 as usize];
-            if case.said == Reach::Reachable {
+            let falls_again = reach == Reach::Unreachable && case.was_unreachable;
+            if case.said == Reach::Reachable || falls_again {
                 let is_relapse =
                     facts.returned_at.0 > 0 && now.since_ms(facts.returned_at) < RELAPSE_WINDOW_MS;
                 let relapses = if is_relapse { facts.relapses + 1 } else { 0 };
                 facts.relapses = relapses.min(RELAPSES_COUNTED_MAX);
             }
-            if reach == Reach::Reachable {
+            if case.said == Reach::Unreachable || reach == Reach::Reachable {
                 facts.returned_at = now;
-                case.fell_at = None;
-                case.is_mass = false;
             }
+            if reach == Reach::Reachable {
+                (case.fell_at, case.is_mass) = (None, false);
+            }
+            case.was_unreachable |= reach == Reach::Unreachable;
             case.said = reach;
             let silence_ms = now.since_ms(facts.last_heard.max(self.listening_since));
             verdicts.push(Verdict { node: *node, reach, silence_ms });

@@ -2,7 +2,7 @@
 
 use super::admit::{Receiver, Refusal};
 use super::*;
-use crate::lease::{LAN, Profile};
+use crate::lease::{NORMAL, Profile};
 use crate::limits::*;
 use crate::machine::Machine;
 use crate::time::Time;
@@ -46,7 +46,7 @@ struct Stage {
 impl Stage {
     fn new(managers: u16, nodes: u32) -> Self {
         let numbers: Vec<ManagerNumber> = (0..managers).map(ManagerNumber).collect();
-        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: LAN, run: 0 };
+        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: NORMAL, run: 0 };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector.step(Time(0), Input::Lead { away: Vec::new(), taken: Vec::new() });
@@ -113,6 +113,55 @@ impl Stage {
     fn said(&mut self, expected: Expect) {
         expected.assert_eq(&std::mem::take(&mut self.said));
     }
+}
+
+#[test]
+fn who_did_not_run_believes_nobody_to_be_deaf() {
+    let mut stage = Stage::new(3, 30);
+    stage.opinions = vec![Some((5, false)), Some((5, false))];
+    stage.run_until(2_000);
+    // The manager stands still for a second and answers nobody; then one node misses three, so that it is looked at.
+    stage.now = Time(3_000);
+    stage.deaf = (0..30).collect();
+    stage.silenced = vec![3];
+    stage.run_until(3_550);
+    stage.silenced.clear();
+    stage.run_until(3_740);
+    stage.deaf.clear();
+    stage.run_until(6_000);
+    stage.said(expect![[r#"
+        3.005s Alarm(Lagged { lag_ms: 980 })
+    "#]]);
+    stage.deaf = vec![3];
+    stage.silenced = vec![3];
+    stage.run_until(6_520);
+    stage.silenced.clear();
+    stage.run_until(8_000);
+    stage.said(expect![[r#"
+        6.630s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Degraded, silence_ms: 15 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
+    let mut stage = Stage::new(3, 30);
+    stage.run_until(1_000);
+    stage.silenced = vec![7];
+    for turn in 0..6 {
+        // Nobody hears it for two seconds, then one other does for four.
+        stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+        stage.run_until(3_000 + turn * 6_000);
+        stage.opinions = vec![Some((5_000, false)), Some((5, false))];
+        stage.run_until(7_000 + turn * 6_000);
+    }
+    stage.said(expect![[r#"
+        1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815 }], is_mass: false }
+        1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_over: true }] }
+        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3390 }], is_mass: false }
+        7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140 }], is_mass: false }
+        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10590 }], is_mass: false }
+        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140 }], is_mass: false }
+    "#]]);
 }
 
 #[test]
@@ -391,7 +440,7 @@ fn old_heartbeats_count_for_nothing() {
 
 #[test]
 fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
-    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: LAN, run: 7 };
+    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: NORMAL, run: 7 };
     let mut detector = Detector::new(settings, Time(0));
     detector.step(Time(0), Input::Nodes(vec![NodeNumber(3)]));
     let mut pulse = pulse(1);
@@ -453,9 +502,9 @@ fn many_nodes_and_load_make_heartbeats_rarer_within_what_leases_bear() {
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector
     };
-    assert_eq!(at(10_000, LAN).interval_ms(), 150);
-    assert_eq!(at(16_000, LAN).interval_ms(), 160);
-    let mut detector = at(100, LAN);
+    assert_eq!(at(10_000, NORMAL).interval_ms(), 150);
+    assert_eq!(at(16_000, NORMAL).interval_ms(), 160);
+    let mut detector = at(100, NORMAL);
     for _ in 0..5 {
         detector.step(Time(10), Input::Dropped);
     }
@@ -516,7 +565,7 @@ fn pulse_settings(managers: u16) -> PulseSettings {
         cell: CELL,
         node: NodeNumber(3),
         managers: (0..managers).map(ManagerNumber).collect(),
-        lease: LAN,
+        lease: NORMAL,
         incarnation: 5,
         boot: 9,
     }
@@ -543,7 +592,7 @@ fn a_node_acts_by_a_majority_from_when_it_sent() {
     pulse.step(Time(1_200), PulseInput::Answer(answer(0, 2)));
     assert_eq!(pulse.lease_ends_at(), None, "one of three is no majority");
     pulse.step(Time(1_900), PulseInput::Answer(answer(1, 1)));
-    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + LAN.hold_ms)));
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + NORMAL.hold_ms)));
     // Sent again by somebody, for a heartbeat that was never sent, or of an earlier start: nothing changes.
     for wrong in [answer(1, 1), answer(1, 99), Datagram { incarnation: 4, ..answer(1, 2) }, answer(7, 2)] {
         pulse.step(Time(2_000), PulseInput::Answer(wrong));

@@ -52,6 +52,8 @@ pub(super) struct Scan {
     pub names_others: bool,
     pub upgrade: Option<u8>,
     pub host: Option<u8>,
+    /// `Muster-View`: between clients and routers, never further.
+    pub view: Option<u8>,
     pub expects_continue: bool,
     pub expects_other: bool,
     pub content_types: u8,
@@ -178,6 +180,10 @@ impl Scan {
                 self.read_connection(header.value);
             }
             10 if is(name, "keep-alive") => self.hop |= bit,
+            11 if is(name, "muster-view") => {
+                self.hop |= bit;
+                self.view = Some(at as u8);
+            }
             12 if is(name, "content-type") => self.content_types += 1,
             14 if is_mapped(name, "content-length") => {
                 self.length_at = at as u8;

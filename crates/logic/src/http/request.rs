@@ -294,6 +294,11 @@ impl<'b> RequestHead<'b, '_> {
         })
     }
 
+    /// What a client shows of its view of a cluster (see `wire::client_view`).
+    pub fn view_claim(&self) -> Option<&'b [u8]> {
+        self.scan.view.map(|at| self.headers[usize::from(at)].value)
+    }
+
     /// Value of the first header of that name. A linear search: not for the common path.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)

@@ -19,8 +19,8 @@ fn an_inequality_is_shown_with_its_numbers() {
     let shown: Vec<String> = PROFILES.iter().map(|profile| profile.safety().to_string()).collect();
     expect![[r#"
         fast: L(1-ρ) = 1047.951 ms ≥ R(1+ρ) + K = 1000.800 ms, with L 1050 ms, R 800 ms, K 200 ms, ρ 1000 ppm
-        lan: L(1-ρ) = 1547.451 ms ≥ R(1+ρ) + K = 1501.200 ms, with L 1550 ms, R 1200 ms, K 300 ms, ρ 1000 ppm
-        cautious: L(1-ρ) = 7091.901 ms ≥ R(1+ρ) + K = 7005.000 ms, with L 7100 ms, R 5000 ms, K 2000 ms, ρ 1000 ppm"#]]
+        normal: L(1-ρ) = 1547.451 ms ≥ R(1+ρ) + K = 1501.200 ms, with L 1550 ms, R 1200 ms, K 300 ms, ρ 1000 ppm
+        careful: L(1-ρ) = 7091.901 ms ≥ R(1+ρ) + K = 7005.000 ms, with L 7100 ms, R 5000 ms, K 2000 ms, ρ 1000 ppm"#]]
     .assert_eq(&shown.join("\n"));
     let tight = Profile { name: "tight", wait_ms: 1_000, ..FAST };
     assert!(!tight.safety().holds());

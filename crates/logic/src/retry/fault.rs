@@ -17,6 +17,8 @@ pub enum Fault {
     RateLimited {
         retry_after_s: u8,
     },
+    /// It asks for the view of a cluster without a token for it.
+    NotAClient,
     /// The head did not come in time, or the body stopped coming.
     RequestTimeout,
     /// The client went away; the answer is for the log alone.
@@ -69,6 +71,7 @@ impl Fault {
             | Fault::MemberLost => true,
             Fault::RequestRefused { .. }
             | Fault::RateLimited { .. }
+            | Fault::NotAClient
             | Fault::RequestTimeout
             | Fault::ClientGone
             | Fault::NoRoute
@@ -98,6 +101,7 @@ impl Fault {
             | Fault::Overloaded
             | Fault::DeadlinePassed
             | Fault::RateLimited { .. }
+            | Fault::NotAClient
             | Fault::WrongHost
             | Fault::Internal => "the request failed",
         }
@@ -139,6 +143,7 @@ impl Fault {
                 retry_after_s: Some(u32::from(retry_after_s)),
                 ..row(client, 429, code::RATE_LIMITED, "There were too many requests.")
             },
+            Fault::NotAClient => row(client, 401, code::NOT_A_CLIENT, "This is for clients with a token."),
             Fault::RequestTimeout => {
                 row(client, 408, code::REQUEST_TIMED_OUT, "The request came too slowly.")
             }

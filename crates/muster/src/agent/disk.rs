@@ -3,7 +3,7 @@
 use crate::kept_file::{read, write};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -28,12 +28,18 @@ pub fn lock(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Wall-clock microseconds, but higher than at the last start even if somebody has set the clock back.
+/// Wall-clock microseconds, but higher than at the last start even if somebody has set the clock back. A full disk keeps
+/// nobody from starting: then only the clock says what is higher at the next start.
 pub fn next_incarnation(directory: &Path) -> io::Result<u64> {
     let path = directory.join("incarnation.json");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
     let incarnation = read::<u64>(&path).map_or(now, |last| now.max(last + 1));
-    write(&path, &incarnation)?;
+    match write(&path, &incarnation) {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            tracing::warn!(path = %path.display(), %error, "the agent's start could not be written down");
+        }
+        written => written?,
+    }
     Ok(incarnation)
 }
 

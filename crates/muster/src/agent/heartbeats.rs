@@ -7,7 +7,7 @@ use crate::clock::BootClock;
 use crate::heartbeat::{code, come_first, usable};
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
-use logic::lease::{LAN, Profile};
+use logic::lease::{NORMAL, Profile};
 use logic::limits::HEARTBEAT_INTERVAL_MS;
 use logic::machine::Machine;
 use ring::hmac;
@@ -143,7 +143,7 @@ impl Sender {
             cell: settings.cell,
             node: settings.node,
             managers: settings.managers.iter().map(|manager| manager.number).collect(),
-            lease: *Profile::named(&settings.lease).unwrap_or(&LAN),
+            lease: *Profile::named(&settings.lease).unwrap_or(&NORMAL),
             incarnation,
             boot,
         };

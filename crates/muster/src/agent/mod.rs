@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use wire::agent::Report;
-use wire::id::{MemberId, NodeName, RouterName};
+use wire::id::{MemberId, NodeName};
 use wire::link::{FromManager, Placed, Role, ToManager};
 
 /// How long the end waits for the assignments to reach the disk.
@@ -49,8 +49,8 @@ pub struct AgentOptions {
     pub node: NodeName,
     pub state_dir: PathBuf,
     pub manager: ManagerAt,
-    /// Told which routers the manager places on this node.
-    pub placed: watch::Sender<Option<Vec<RouterName>>>,
+    /// Told what the manager places on this node.
+    pub placed: watch::Sender<Option<Placed>>,
 }
 
 /// Why no agent runs. Nothing was started; a retry is safe.
@@ -117,12 +117,13 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let node = start.options.node.clone();
     let remembered = start.remembered.map(|remembered| (remembered.generation, remembered.assignments));
+    let obeyed = remembered.as_ref().map_or(0, |(generation, _)| *generation);
     let machine = Agent::new(clock.now(), node.clone(), start.incarnation, remembered);
 
     // The link outlives the members, so that the manager hears of their end.
     let (link_stop, link_stop_seen) = watch::channel(false);
     let role = Role::Agent { node: node.clone() };
-    let link = follow(start.options.manager, role, link_stop_seen);
+    let link = follow(start.options.manager, role, obeyed, link_stop_seen);
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
@@ -161,7 +162,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 
 /// Who hears what the machine does not decide about.
 struct Told {
-    placed: watch::Sender<Option<Vec<RouterName>>>,
+    placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
 }
 
@@ -187,16 +188,17 @@ async fn listen(
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
                 Input::Assign { generation, assignments }
             }
-            LinkEvent::Message(FromManager::Placed(Placed { routers, heartbeats })) => {
-                told.placed.send_replace(Some(routers));
-                if let Some(settings) = heartbeats {
+            LinkEvent::Message(FromManager::Placed(mut place)) => {
+                if let Some(settings) = place.heartbeats.take() {
                     told.heartbeats.send_as(*settings);
                 }
+                told.placed.send_replace(Some(place));
                 continue;
             }
             LinkEvent::Message(
                 FromManager::Welcome { .. }
                 | FromManager::Refused { .. }
+                | FromManager::NotLeader { .. }
                 | FromManager::Settings { .. }
                 | FromManager::Views(_)
                 | FromManager::Clusters { .. }

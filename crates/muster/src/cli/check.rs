@@ -5,11 +5,12 @@
 use super::{Exit, print};
 use crate::config::{self, Problems};
 use crate::roles::Selection;
+use logic::lease::Profile;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use wire::agent::Run;
 use wire::id::NodeName;
-use wire::settings::{CellSettings, RouterPlace};
+use wire::settings::{CellSettings, RouterPlace, StoreSettings};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -134,6 +135,7 @@ fn summary(findings: &Findings) -> String {
     ];
     let nodes: Vec<&str> = settings.nodes.iter().map(|node| node.0.as_str()).collect();
     lines.push(format!("{:8} {}", if nodes.len() == 1 { "node" } else { "nodes" }, nodes.join(", ")));
+    describe_managers(settings, &mut lines);
     settings.routers.iter().for_each(|router| describe_router(router, &mut lines));
     for cluster in &settings.clusters {
         let affinity = match &cluster.affinity {
@@ -165,6 +167,24 @@ fn summary(findings: &Findings) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Where state is kept, and by which numbers one of several managers keeps the lead.
+fn describe_managers(settings: &CellSettings, lines: &mut Vec<String>) {
+    let (kind, remote) = match &settings.store {
+        StoreSettings::Sqlite => return,
+        StoreSettings::Postgres { remote, .. } => ("PostgreSQL", remote),
+        StoreSettings::Etcd { remote, .. } => ("etcd", remote),
+    };
+    let servers: Vec<String> =
+        remote.servers.iter().map(|server| format!("{}:{}", server.host, server.port)).collect();
+    let tls = if remote.tls.is_some() { "with TLS" } else { "in clear text" };
+    let managers: Vec<&str> = settings.managers().iter().map(|node| node.0.as_str()).collect();
+    lines.push(format!("store    {kind} at {}, {tls}", servers.join(", ")));
+    lines.push(format!("managers {}", managers.join(", ")));
+    if let Some(profile) = Profile::named(&settings.manager.profile) {
+        lines.push(format!("  two never lead at once, because {}", profile.safety()));
+    }
 }
 
 fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {

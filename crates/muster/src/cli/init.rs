@@ -38,8 +38,8 @@ pub fn run(args: Args) -> Exit {
             return Exit::WrongUse;
         }
     };
-    let Some(node) = settings.nodes.first() else {
-        unreachable!("a configuration has at least the node `local`")
+    let Some(node) = settings.managers().first() else {
+        unreachable!("a configuration has at least the node `local`, which has the manager")
     };
     let place = Place::of(Path::new(&settings.state_dir));
     let life = Duration::from_millis(settings.manager.certificate_life_ms);

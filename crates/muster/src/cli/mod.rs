@@ -20,6 +20,7 @@ mod router;
 mod run;
 mod status;
 mod table;
+mod token;
 mod top;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +70,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
+    /// Make the token of a program that may know members and learns of changes
+    Client(token::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
     /// Judge, merge, compare, explain and write files of the WebSphere plug-in
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
+        Command::Client(args) => token::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),

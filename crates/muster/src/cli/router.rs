@@ -212,6 +212,7 @@ fn base(args: &RunArgs, tls: &ListenerTls) -> RouterSettings {
         },
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         cookie_keys: Vec::new(),
         matches_listener_port: false,
         plugin_cfg: None,

@@ -5,12 +5,14 @@
 
 use super::Exit;
 use crate::config;
-use crate::identity::{IdentityError, Membership, Place};
+use crate::identity::authority::Authority;
+use crate::identity::{self, IdentityError, KeptManager, Membership, Place};
 use crate::logging::{self, LogFormat, chain};
 use crate::roles::{JoinedOptions, RolesOptions, Running, Selection, start_all, start_joined};
 use crate::upgrade::notify;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use wire::id::NodeName;
@@ -116,36 +118,41 @@ fn examine(args: &Args) -> Result<What, String> {
     let file = path.display().to_string();
     let (settings, config_text) = config::load(&path).map_err(|problems| problems.to_string())?;
     let membership = Place::of(Path::new(&settings.state_dir)).membership();
-    let node = match (&args.node, settings.nodes.as_slice(), &membership) {
-        (Some(name), _, _) => NodeName::from(name.as_str()),
-        (None, [only], _) => only.clone(),
-        (None, _, Some(membership)) => membership.node.clone(),
-        (None, nodes, None) => {
-            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
-            return Err(format!(
-                "{file} has several nodes; say with --node which one this is: {}",
-                names.join(", ")
-            ));
-        }
-    };
+    let node = own_node(args, &settings, membership.as_ref(), &file)?;
     if !settings.nodes.contains(&node) {
         return Err(config::no_such_node(&settings, &file, &node).to_string());
     }
-    let is_elsewhere = settings.manager.listen.is_some() && settings.nodes.first() != Some(&node);
-    if is_elsewhere {
-        let state_dir = PathBuf::from(&settings.state_dir);
+    let state_dir = PathBuf::from(&settings.state_dir);
+    let is_manager = settings.managers().contains(&node);
+    let has_authority = Place::of(&state_dir).authority_key().exists();
+    let shares = settings.has_several_managers();
+    if settings.manager.listen.is_some() && (!is_manager || (shares && !has_authority)) {
         return match membership {
             Some(membership) if membership.node == node => joined(args, membership, state_dir),
             Some(membership) => Err(other_node(&node, &membership)),
+            None if settings.managers().first() == Some(&node) => {
+                let error = IdentityError::NoAuthority { path: Place::of(&state_dir).authority_key() };
+                Err(error.to_string())
+            }
             None => Err(not_joined(&state_dir)),
         };
     }
     let selection = select(&args.roles, &settings, &node)?;
     // Addresses that are taken over are in use, and rightly.
     let checked = Selection { routers: selection.routers && !args.take_over, ..selection };
-    let problems = config::check_environment(&settings, &config_text, &file, &node, checked);
+    let check = |roles| config::check_environment(&settings, &config_text, &file, &node, roles);
+    let problems = check(Selection { agent: false, ..checked });
     if !problems.is_empty() {
         return Err(problems.to_string());
+    }
+    // What one member lacks does not keep the others from running; its run state will say what it is.
+    for problem in check(Selection { manager: false, routers: false, ..checked }).list {
+        let text = problem.to_string();
+        tracing::warn!(key = %problem.key, "{}", text.lines().next().unwrap_or_default());
+    }
+    if shares {
+        let membership = settle(&settings, config_text, &node)?;
+        return joined(args, membership, state_dir);
     }
     Ok(What::Here(Box::new(RolesOptions {
         settings,
@@ -157,19 +164,57 @@ fn examine(args: &Args) -> Result<What, String> {
     })))
 }
 
+/// Which node of the configuration this machine is.
+fn own_node(
+    args: &Args,
+    settings: &CellSettings,
+    membership: Option<&Membership>,
+    file: &str,
+) -> Result<NodeName, String> {
+    match (&args.node, settings.nodes.as_slice(), membership) {
+        (Some(name), _, _) => Ok(NodeName::from(name.as_str())),
+        (None, [only], _) => Ok(only.clone()),
+        (None, _, Some(membership)) => Ok(membership.node.clone()),
+        (None, nodes, None) => {
+            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+            Err(format!("{file} has several nodes; say with --node which one this is: {}", names.join(", ")))
+        }
+    }
+}
+
 /// This machine's part of a cell whose manager is elsewhere.
 fn joined(args: &Args, membership: Membership, state_dir: PathBuf) -> Result<What, String> {
     if let Some(name) = args.node.as_ref().filter(|name| **name != membership.node.0) {
         return Err(other_node(&name.as_str().into(), &membership));
     }
-    if args.roles.contains(&RoleName::Manager) {
-        return Err(format!("--role manager: node {} has joined a manager's cell", membership.node));
-    }
     let wants = |role| args.roles.is_empty() || args.roles.contains(&role);
-    let (agent, routers) = (wants(RoleName::Agent), wants(RoleName::Router));
-    let selection = Selection { manager: false, agent, routers };
+    let (manager, agent, routers) =
+        (wants(RoleName::Manager), wants(RoleName::Agent), wants(RoleName::Router));
+    if args.roles.contains(&RoleName::Manager) && Place::of(&state_dir).manager().is_none() {
+        return Err(format!("--role manager: no manager is placed on node {}", membership.node));
+    }
+    let selection = Selection { manager, agent, routers };
     let node = membership.node;
     Ok(What::Joined(membership.cell, JoinedOptions { state_dir, node, selection, take_over: args.take_over }))
+}
+
+/// Keeps what the file says of this manager's cell as if it had joined: with several managers each machine runs what the
+/// one that leads says.
+fn settle(settings: &CellSettings, config: String, node: &NodeName) -> Result<Membership, String> {
+    let place = Place::of(Path::new(&settings.state_dir));
+    let managers = settings.manager_addresses();
+    let membership = Membership { cell: settings.name.clone(), node: node.clone(), managers };
+    let kept = place
+        .keep_membership(&membership)
+        .and_then(|()| place.keep_manager(&KeptManager { config, is_users: true }));
+    let path = place.path().to_path_buf();
+    kept.map_err(|source| chain(&IdentityError::Write { path, source }))?;
+    if let Err(IdentityError::None { .. }) = identity::load(&place) {
+        let life = Duration::from_millis(settings.manager.certificate_life_ms);
+        let made = Authority::load(&place).and_then(|authority| authority.issue_own(&place, node, life));
+        made.map_err(|error| chain(&error))?;
+    }
+    Ok(membership)
 }
 
 fn other_node(node: &NodeName, membership: &Membership) -> String {
@@ -191,10 +236,8 @@ fn select(roles: &[RoleName], settings: &CellSettings, node: &NodeName) -> Resul
         return Err(format!("--role router: the configuration has no router on node {node}"));
     }
     if roles.contains(&RoleName::Manager) && !of_node.manager {
-        let first = settings.nodes.first().map_or("none", |first| first.0.as_str());
-        return Err(format!(
-            "--role manager: the manager runs on the first node, {first}, and not on {node}"
-        ));
+        let nodes: Vec<&str> = settings.managers().iter().map(|node| node.0.as_str()).collect();
+        return Err(format!("--role manager: managers run on {}, and not on {node}", nodes.join(", ")));
     }
     Ok(Selection {
         manager: roles.contains(&RoleName::Manager),

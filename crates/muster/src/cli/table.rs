@@ -137,6 +137,13 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
             Style::Dim
         )
     );
+    if let Some(leader) = &status.leader {
+        let since = duration(status.now_ms, leader.since_ms);
+        text.push_str(&format!(
+            "the manager of {} leads, for {since}, in term {}\n",
+            leader.node, leader.term
+        ));
+    }
     text.push('\n');
     text.push_str(&nodes(status, paint));
     text.push('\n');

@@ -87,6 +87,15 @@ pub const ROUTE_ACTIONS: &[Definition] = &[
         "Largest head of a request, at most what the router's limits say.",
     ),
     key(
+        "views",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "The router answers with the view of the cluster that a client asks for: members, states, weights and policy. \
+         Only clients of `[clients.NAME]` get one, with their token; everybody else gets 401. See \
+         [clients](../operate/clients.md).",
+    ),
+    key(
         "compress",
         Kind::Boolean,
         Preset::Boolean(false),

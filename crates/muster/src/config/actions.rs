@@ -1,6 +1,6 @@
 //! Reads what a route does besides finding a member, and finds actions that contradict each other or have no effect.
 
-use super::document::{At, Table};
+use super::document::{At, Data, Table};
 use super::problem::KeyPath;
 use super::reader::Reader;
 use super::settings::Builder;
@@ -44,7 +44,11 @@ pub fn read(
 
 /// Whether the route is answered by the router itself, so that it needs no cluster.
 pub fn answers_itself(table: &Table) -> bool {
-    table.get("redirect").is_some() || table.get("answer").is_some()
+    table.get("redirect").is_some() || table.get("answer").is_some() || tells_views(table)
+}
+
+fn tells_views(table: &Table) -> bool {
+    matches!(table.get("views"), Some(Data::Boolean(true)))
 }
 
 fn inner<'a>(path: &KeyPath, table: &'a Table, key: &str) -> Option<Reader<'a>> {
@@ -69,6 +73,9 @@ fn read_answer(
         let location = redirect.text_if_any("to").unwrap_or_default();
         return Some(("redirect", RouteAnswer::Redirect { status: status(&redirect), location }));
     }
+    if tells_views(table) {
+        return Some(("views", RouteAnswer::Views));
+    }
     let answer = inner(path, table, "answer")?;
     let (status, body) = (status(&answer), answer.text("body"));
     if matches!(status, 204 | 205 | 304) && !body.is_empty() {
@@ -87,8 +94,9 @@ fn read_answer(
 
 /// Keys that speak of members have no effect where no member is asked.
 fn check_alone(builder: &mut Builder<'_>, path: &KeyPath, table: &Table, answer: &str) {
-    const OF_MEMBERS: [&str; 10] = [
+    const OF_MEMBERS: [&str; 11] = [
         "answer",
+        "views",
         "redirect",
         "cluster",
         "clusters",
@@ -99,11 +107,16 @@ fn check_alone(builder: &mut Builder<'_>, path: &KeyPath, table: &Table, answer:
         "compress",
         "cookie",
     ];
-    for key in OF_MEMBERS.into_iter().filter(|key| *key != answer && table.get(key).is_some()) {
+    for key in OF_MEMBERS.into_iter().filter(|key| *key != answer && says(table, key)) {
         let message = format!("`{key}` has no effect beside `{answer}`: the router answers itself");
         let allowed = format!("either `{answer}` or `{key}`");
         builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with(key), At::Key, message, &allowed);
     }
+}
+
+/// Whether the key is there and means something.
+fn says(table: &Table, key: &str) -> bool {
+    table.get(key).is_some_and(|data| !matches!(data, Data::Boolean(false)))
 }
 
 fn read_headers(builder: &mut Builder<'_>, path: &KeyPath, table: &Table, key: &str) -> HeaderChanges {

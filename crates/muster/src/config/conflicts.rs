@@ -2,6 +2,7 @@
 //!
 //! Pure: only what the file itself says. What else uses a port of this machine is a question for `environment`.
 
+use super::clients;
 use super::document::{At, Document};
 use super::listeners;
 use super::problem::KeyPath;
@@ -28,6 +29,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
             routes.claim(builder, claimed, path, &what);
         }
     }
+    clients::check(settings, builder);
     // With a node missing or unknown, everything would seem to stand on the same one.
     if !builder.problems.is_empty() {
         return;
@@ -110,8 +112,10 @@ fn all_listeners(document: &Document<'_>, settings: &CellSettings) -> Vec<(NodeN
     if let [node] = settings.nodes.as_slice() {
         all.push((node.clone(), settings.console.listen, KeyPath::of(&["console", "listen"])));
     }
-    if let (Some(listen), Some(node)) = (settings.manager.listen, settings.nodes.first()) {
-        all.push((node.clone(), listen, KeyPath::of(&["manager", "listen"])));
+    for node in settings.managers() {
+        let listen =
+            settings.manager.listen.map(|it| (node.clone(), it, KeyPath::of(&["manager", "listen"])));
+        all.extend(listen);
     }
     for router in &settings.routers {
         for (index, address) in router.listeners.iter().map(|listener| &listener.address).enumerate() {

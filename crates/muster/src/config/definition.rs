@@ -88,6 +88,7 @@ impl Section {
                 "nodes" => "NODE",
                 "routers" => "ROUTER",
                 "clusters" => "CLUSTER",
+                "clients" => "CLIENT",
                 _ => "MEMBER",
             };
             if !path.is_empty() {

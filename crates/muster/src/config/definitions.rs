@@ -4,6 +4,7 @@
 
 mod member;
 mod plugin_cfg;
+mod store;
 mod transport;
 
 use super::action_definitions;
@@ -17,10 +18,14 @@ use transport::{CERTIFICATE, LISTENER, SERVER_NAME, TRANSPORT};
 
 /// Nodes of a cell. 1,000: what one manager can hear on one machine; larger cells are several.
 const NODES_MAX: usize = 1000;
+/// Managers of a cell. Five: two may be lost, and more only make the store busier.
+const MANAGERS_MAX: usize = 5;
 /// Routers of a cell. 1,000: one on each node.
 const ROUTERS_MAX: usize = 1000;
 /// Clusters of a cell. 1,000: each has a view that every router holds.
 const CLUSTERS_MAX: usize = 1000;
+/// Clients of a cell. 1,000: each is looked at when one of them is behind.
+const CLIENTS_MAX: usize = 1000;
 /// Routes of a router. 10,000: the table finds by hash, so that their number costs a request nothing; a file with more is
 /// longer than anybody reads.
 const ROUTES_MAX: usize = 10_000;
@@ -67,10 +72,12 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "manager",
         repeats: Repeats::Once,
-        doc: "How other machines reach the manager, which runs on the first node. Without `listen` the cell is one \
-              machine. See [several machines](../operate/several-machines.md).",
+        doc: "How other machines reach the managers, and which nodes have one. Without `listen` the cell is one \
+              machine. See [several machines](../operate/several-machines.md) and \
+              [several managers](../operate/several-managers.md).",
         keys: &[MANAGER],
     },
+    store::SECTION,
     Section {
         path: "console",
         repeats: Repeats::Once,
@@ -82,6 +89,13 @@ pub const SECTIONS: &[Section] = &[
         repeats: Repeats::Named { most: NODES_MAX },
         doc: "The machines of the cell, that of the manager first. Without any there is one, called `local`.",
         keys: &[NODE],
+    },
+    Section {
+        path: "clients.*",
+        repeats: Repeats::Named { most: CLIENTS_MAX },
+        doc: "A program that may know the members of clusters, so that it can call them itself and learns of changes \
+              with the answers of routers. It needs a route with `views = true`. See [clients](../operate/clients.md).",
+        keys: &[CLIENT],
     },
     Section {
         path: "routers.*",
@@ -258,6 +272,22 @@ const MANAGER: &[Definition] = &[
         "UDP port on which the manager hears heartbeats, at the address of `listen`. Every node sends one each 150 ms; a \
          machine whose heartbeats stop is known to all routers in less than a second. It must be open to all nodes.",
     ),
+    key(
+        "nodes",
+        Kind::List { of: Form::Name, least: 1, most: MANAGERS_MAX },
+        Preset::Else("the first node"),
+        "[\"web-1\", \"web-2\", \"web-3\"]",
+        "The nodes that have a manager. One of several leads; when it is lost another one does within two seconds. \
+         Several need `listen`, and a store on servers.",
+    ),
+    key(
+        "profile",
+        Kind::Choice(&["fast", "normal", "careful"]),
+        Preset::Else("`normal`"),
+        "\"careful\"",
+        "How soon another manager leads when the present one is lost: after 1.1 (`fast`), 1.6 or 7.1 seconds \
+         (`careful`). The store must answer within 0.2, 0.3 or 2 seconds. All managers must have the same.",
+    ),
     integer(
         "certificate_life_ms",
         CERTIFICATE_LIFE_MIN_MS,
@@ -277,6 +307,23 @@ const NODE: &[Definition] = &[key(
     "Where other machines reach this one. Members that its agent starts are probed and reached at this address, so they \
      must listen on it; it stands for `{address}` in their command and environment.",
 )];
+
+const CLIENT: &[Definition] = &[
+    key(
+        "token_sha256",
+        Kind::Text(Form::Sha256),
+        Preset::Required,
+        "\"ec7ad5f8a2fd1fce2b8f6e7f3c9ad04ad21f58a8e2f4a3ce9a1c5f7d2b6e9013\"",
+        "SHA-256 of its token. `muster client token` makes both; the token itself stands nowhere in the cell.",
+    ),
+    key(
+        "clusters",
+        Kind::List { of: Form::Name, least: 1, most: CLUSTERS_MAX },
+        Preset::Required,
+        "[\"shop\"]",
+        "The clusters whose members it may know.",
+    ),
+];
 
 const CONSOLE: &[Definition] = &[key(
     "listen",

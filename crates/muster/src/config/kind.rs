@@ -3,12 +3,13 @@
 //! Each kind says in one sentence what it allows; that sentence stands in errors, in the reference and in the schema.
 //! Not here: which key has which kind (see `definitions`), and what needs more than one key to judge (see `settings`).
 
+use super::address::{check_address, check_host, check_server, is_host_name};
 use super::document::{Data, Value};
 use super::suggest;
 use logic::actions::{Template, Unfit, VALUE_PLACES};
 use logic::log_pattern;
 use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use wire::error_code::{self, ErrorCode};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Form {
     ListenAddress,
     /// `IP:port` of something that listens.
     PeerAddress,
+    /// `host:port` of a server whose name may have to be looked up.
+    Server,
     IpAddress,
     AbsolutePath,
     /// A path prefix of routes.
@@ -66,6 +69,8 @@ pub enum Form {
     /// A cookie name, or empty for none.
     PathParameter,
     UserName,
+    /// 64 small hexadecimal digits.
+    Sha256,
     /// A word of a command line.
     Word,
 }
@@ -94,7 +99,7 @@ impl Refusal {
         Self { code, message: message.into(), suggestion: None, within: None }
     }
 
-    fn not_allowed(message: impl Into<String>, suggestion: Option<String>) -> Self {
+    pub(super) fn not_allowed(message: impl Into<String>, suggestion: Option<String>) -> Self {
         Self { suggestion, ..Self::new(error_code::CONFIG_NOT_ALLOWED, message) }
     }
 
@@ -343,6 +348,7 @@ impl Form {
                 refuse("this is not a valid name", plain_name(text))
             }
             Form::ListenAddress | Form::PeerAddress => check_address(self, text),
+            Form::Server => check_server(text),
             Form::IpAddress if text.parse::<IpAddr>().is_err() => match text.split_once('/') {
                 Some(_) => refuse("a network is not an address; list the addresses themselves", None),
                 None => refuse("this is not an IP address", None),
@@ -356,6 +362,7 @@ impl Form {
             Form::RequestTarget if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') => {
                 refuse("the path has a character that must be written as %XX", None)
             }
+            Form::Sha256 if !is_sha256(text) => refuse("this is no SHA-256 of a token", None),
             Form::HostHeader if !is_host_header(text) => refuse("this is not a host", None),
             Form::Location => check_template(Template::parse_location(text)),
             Form::LogPattern => log_pattern::check(text).map_err(|why| Refusal::not_allowed(why, None)),
@@ -380,6 +387,7 @@ impl Form {
             | Form::ServerName
             | Form::PathParameter
             | Form::UserName
+            | Form::Sha256
             | Form::Word => Ok(()),
         }
     }
@@ -393,6 +401,9 @@ impl Form {
                 "an IP address and a port like \"0.0.0.0:8080\" or \"[::]:8080\"; port 0 takes a free one"
             }
             Form::PeerAddress => "an IP address and a port like \"10.0.0.5:8080\" or \"[fd00::5]:8080\"",
+            Form::Server => {
+                "a host name or IP address and a port like \"db.example:5432\" or \"[fd00::5]:2379\""
+            }
             Form::IpAddress => "an IP address like \"10.0.0.1\" or \"fd00::1\"",
             Form::AbsolutePath => "a path that starts with `/`",
             Form::RoutePath => {
@@ -411,6 +422,7 @@ impl Form {
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
             Form::UserName => "the name of a user of the node",
+            Form::Sha256 => "64 hexadecimal digits in small letters, as `muster client token` prints them",
             Form::Word => "any text",
         }
     }
@@ -419,6 +431,7 @@ impl Form {
         let pattern = match self {
             Form::Name => "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
             Form::ListenAddress | Form::PeerAddress => "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$",
+            Form::Server => "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:]+\\]):[0-9]{1,5}$",
             Form::IpAddress => "^[0-9A-Fa-f:.]+$",
             Form::AbsolutePath | Form::RequestTarget => "^/",
             Form::RoutePath => "^/([^ ?#;\\\\]*[^ ?#;\\\\/])?$",
@@ -430,6 +443,7 @@ impl Form {
             Form::CookieName | Form::HeaderName => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
             Form::PathParameter => "^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
             Form::UserName => "^[A-Za-z0-9_][A-Za-z0-9._-]*\\$?$",
+            Form::Sha256 => "^[0-9a-f]{64}$",
             Form::Word | Form::LogPattern => return json!({ "type": "string" }),
         };
         json!({ "type": "string", "pattern": pattern })
@@ -445,43 +459,8 @@ fn plain_name(text: &str) -> Option<String> {
     wire::id::is_valid_name(&plain).then_some(plain)
 }
 
-fn check_address(form: Form, text: &str) -> Result<(), Refusal> {
-    let local = if form == Form::ListenAddress { "0.0.0.0" } else { "127.0.0.1" };
-    let refuse = |message: &str, suggestion: Option<String>| {
-        Err(Refusal::not_allowed(message, suggestion.map(|text| format!("{text:?}"))))
-    };
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return match form {
-            Form::PeerAddress if address.port() == 0 => refuse("port 0 cannot be connected to", None),
-            Form::PeerAddress if address.ip().is_unspecified() => {
-                refuse("this address means any, not one", Some(format!("127.0.0.1:{}", address.port())))
-            }
-            _ => Ok(()),
-        };
-    }
-    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
-        return refuse("the IP address is missing", Some(format!("{local}:{port}")));
-    }
-    if text.parse::<IpAddr>().is_ok() {
-        return refuse("the port is missing", None);
-    }
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => match host {
-            "localhost" => refuse("host names are not looked up", Some(format!("127.0.0.1:{port}"))),
-            "*" | "" => refuse("the IP address is missing", Some(format!("{local}:{port}"))),
-            host if host.contains(':') => {
-                refuse("an IPv6 address needs brackets before its port", Some(format!("[{host}]:{port}")))
-            }
-            _ => refuse(
-                "host names are not looked up, so that the cell does not depend on a name server; give the IP address",
-                None,
-            ),
-        },
-        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            refuse("the port is above 65535", None)
-        }
-        _ => refuse("this is not an IP address and a port", None),
-    }
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn check_route_path(text: &str) -> Result<(), Refusal> {
@@ -515,30 +494,6 @@ fn check_route_path(text: &str) -> Result<(), Refusal> {
     } else {
         refuse("the path has a character that paths of routes cannot have", None)
     }
-}
-
-fn check_host(text: &str) -> Result<(), Refusal> {
-    let refuse = |message: &str, suggestion: Option<String>| {
-        Err(Refusal::not_allowed(message, suggestion.map(|text| format!("{text:?}"))))
-    };
-    let is_address = text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    if text == "*" || is_address || is_host_name(text) {
-        return Ok(());
-    }
-    if text.contains('*') {
-        return refuse("`*` stands alone for any host; it cannot be a part of one", None);
-    }
-    match text.trim_start_matches("http://").trim_start_matches("https://").split(['/', ':']).next() {
-        Some(host) if host != text && is_host_name(host) => {
-            refuse("a host is given without scheme, port and path", Some(host.to_owned()))
-        }
-        _ => refuse("this is not a host", None),
-    }
-}
-
-fn is_host_name(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_letter))
 }
 
 fn is_server_name(text: &str) -> bool {

@@ -6,9 +6,11 @@
 
 mod action_definitions;
 mod actions;
+mod address;
 mod certificates;
 mod choice;
 mod choice_definitions;
+mod clients;
 mod conflicts;
 mod definition;
 mod definitions;
@@ -23,6 +25,7 @@ pub mod reference;
 pub mod schema;
 mod settings;
 mod shape;
+mod stores;
 mod suggest;
 #[cfg(test)]
 mod tests;

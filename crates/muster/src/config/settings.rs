@@ -11,19 +11,23 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{listeners, members};
+use super::{clients, listeners, members, stores};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
-    AccessLog, AccessLogFormat, CellSettings, ClusterSettings, ConsoleSettings, Listener, ManagerSettings,
-    PathKind, PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace, TraceSettings,
+    AccessLog, AccessLogFormat, CellSettings, ClientSettings, ClusterSettings, ConsoleSettings, Listener,
+    ManagerSettings, PathKind, PluginCfgOutput, PluginCfgScope, Protocol, RouteSettings, RouterPlace,
+    TraceSettings,
 };
 
 /// The node of a file that names none.
 const ONLY_NODE: &str = "local";
+
+/// How managers keep the lead where nothing is said.
+const PROFILE: &str = "normal";
 
 /// `default_state_dir` is what the user's environment gives; None where it gives nothing.
 pub fn build(document: &Document<'_>, default_state_dir: Option<String>) -> Result<CellSettings, Problems> {
@@ -40,6 +44,7 @@ pub struct Builder<'a> {
     nodes: Vec<NodeName>,
     node_addresses: BTreeMap<NodeName, IpAddr>,
     pub clusters: Vec<ClusterName>,
+    clients: Vec<ClientSettings>,
 }
 
 impl<'a> Builder<'a> {
@@ -50,8 +55,14 @@ impl<'a> Builder<'a> {
             nodes.push(ONLY_NODE.into());
         }
         let clusters = names("clusters").map(ClusterName::from).collect();
-        let problems = Problems::default();
-        Self { document, problems, nodes, node_addresses: BTreeMap::new(), clusters }
+        Self {
+            document,
+            problems: Problems::default(),
+            nodes,
+            node_addresses: BTreeMap::new(),
+            clusters,
+            clients: Vec::new(),
+        }
     }
 
     /// A reader of one table that nothing stands in for.
@@ -78,7 +89,9 @@ impl<'a> Builder<'a> {
         }
         self.read_node_addresses();
         let manager = self.manager();
+        let store = stores::read(self, &manager);
         self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
+        self.clients = clients::read(self);
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
@@ -90,6 +103,7 @@ impl<'a> Builder<'a> {
             nodes: self.nodes.clone(),
             node_addresses: self.node_addresses.clone(),
             manager,
+            store,
             console: ConsoleSettings { listen: address(&console.text("listen")) },
             routers,
             clusters,
@@ -132,8 +146,11 @@ impl<'a> Builder<'a> {
             let allowed = format!("`address` in [nodes.{node}]: where other machines reach it");
             self.refuse(error_code::CONFIG_MISSING, &path.with("listen"), At::Key, message, &allowed);
         }
+        let nodes = self.manager_nodes(&reader, listen.is_some());
+        let profile = reader.text_if_any("profile").unwrap_or_else(|| PROFILE.to_owned());
         let heartbeat_port = self.heartbeat_port(&reader, listen);
-        ManagerSettings { listen, certificate_life_ms: reader.integer("certificate_life_ms"), heartbeat_port }
+        let certificate_life_ms = reader.integer("certificate_life_ms");
+        ManagerSettings { listen, nodes, profile, certificate_life_ms, heartbeat_port }
     }
 
     /// 0: the port after that of `listen`.
@@ -149,6 +166,35 @@ impl<'a> Builder<'a> {
             self.refuse(error_code::CONFIG_NOT_ALLOWED, &path, At::Value, message, allowed);
         }
         0
+    }
+
+    /// The nodes with a manager. Several cannot do without an address for the others.
+    fn manager_nodes(&mut self, reader: &Reader<'_>, can_be_reached: bool) -> Vec<NodeName> {
+        let path = reader.path("nodes");
+        let mut nodes: Vec<NodeName> = Vec::new();
+        for (index, name) in reader.list("nodes").into_iter().enumerate() {
+            let place = path.with(&format!("[{index}]"));
+            let name = NodeName(name);
+            if nodes.contains(&name) {
+                let message = format!("node `{name}` is given twice");
+                self.refuse(error_code::CONFIG_DUPLICATE, &place, At::Value, message, "each node once");
+            } else if !self.nodes.contains(&name) {
+                let known: Vec<String> = self.nodes.iter().map(|name| name.0.clone()).collect();
+                self.unknown_name(&place, "node", &name.0, &known);
+            }
+            nodes.push(name);
+        }
+        if nodes.is_empty() {
+            nodes.extend(self.nodes.first().cloned());
+        }
+        let is_elsewhere = nodes.len() > 1 || nodes.first() != self.nodes.first();
+        if is_elsewhere && !can_be_reached {
+            let message =
+                "the managers of other machines must be reached, and there is no `listen`".to_owned();
+            let allowed = "`listen` in [manager], e.g. \"0.0.0.0:29001\"";
+            self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, allowed);
+        }
+        nodes
     }
 
     /// Where others reach a node, if that is said.
@@ -211,6 +257,7 @@ impl<'a> Builder<'a> {
                 }
             }),
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
+            clients: self.clients.clone(),
             advertise: router.text_if_any("advertise").unwrap_or_default(),
             plugin_cfg: self.plugin_cfg(&path, table),
         }

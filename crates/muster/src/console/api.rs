@@ -265,7 +265,7 @@ async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(gone)) => {
             tracing::debug!(error = %gone, "a call found no manager");
-            Err(unavailable("The manager has stopped. Routers and members go on without it."))
+            Err(unavailable(&shared.manager.why_silent()))
         }
         Err(_) => Err(unavailable("The manager did not answer in time; it may still do what was asked.")),
     }

@@ -69,7 +69,17 @@ impl Hub {
                 self.wanted.notified().await;
             }
             manager.changed.mark_unchanged();
-            let Ok(snapshot) = ask(&manager, event_number).await else { break };
+            let Ok(snapshot) = ask(&manager, event_number).await else {
+                self.newest.send_replace(News::ManagerGone);
+                if manager.requests.is_closed() || !manager.leads_again().await {
+                    break;
+                }
+                // Another manager may have led meanwhile, and its events have numbers of their own.
+                event_number = 0;
+                tokio::time::sleep(Duration::from_millis(STATUS_INTERVAL_MS)).await;
+                self.newest.send_replace(News::None);
+                continue;
+            };
             event_number = snapshot.event_number;
             self.newest.send_replace(News::Known(snapshot));
             tokio::time::sleep(pace.pause(Instant::now())).await;

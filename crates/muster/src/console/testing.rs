@@ -1,6 +1,6 @@
 //! A manager that is not one: answers every request from a status made up by the test, over the real handle.
 
-use crate::manager::handle::{ManagerHandle, REQUESTS_MAX, Request};
+use crate::manager::handle::{Leadership, ManagerHandle, REQUESTS_MAX, Request};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
@@ -38,7 +38,8 @@ impl FakeManager {
         let fake = Self { world, changed: Arc::new(changed) };
         let answering = fake.clone();
         std::thread::spawn(move || answering.answer(inbox));
-        (fake, ManagerHandle { requests, changed: receiver })
+        let (_, leadership) = watch::channel(Leadership::Here);
+        (fake, ManagerHandle { leadership, requests, changed: receiver })
     }
 
     pub fn change(&self, change: impl FnOnce(&mut World)) {
@@ -167,6 +168,7 @@ pub fn sample_status() -> CellStatus {
         cell: "test".into(),
         version: "1.2.3".into(),
         generation: 7,
+        leader: None,
         config_revision: 3,
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {

@@ -392,7 +392,8 @@ fn without_its_manager_the_console_says_so() {
     let (requests, inbox) = tokio::sync::mpsc::channel(1);
     let (changed, receiver) = tokio::sync::watch::channel(0);
     drop((inbox, changed));
-    let manager = crate::manager::handle::ManagerHandle { requests, changed: receiver };
+    let (_, leadership) = tokio::sync::watch::channel(crate::manager::handle::Leadership::Here);
+    let manager = crate::manager::handle::ManagerHandle { leadership, requests, changed: receiver };
     let listen = ([127, 0, 0, 1], 0).into();
     let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager };
     let (role, address) = start(options).expect("a console needs no manager to start");

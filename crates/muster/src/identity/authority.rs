@@ -1,6 +1,6 @@
 //! The cell's certificate authority: made once, signs the certificates of nodes.
 //!
-//! Its key never leaves the machine on which it was made. Not here: who gets a certificate (see `manager/enrol.rs`).
+//! Its key is on the machines with a manager, and nowhere else. Not here: who gets a certificate (see `manager/enrol.rs`).
 
 use super::{IdentityError, Place, authority_of, fingerprint, now_us, pem_text};
 use crate::console::token::new_secret;

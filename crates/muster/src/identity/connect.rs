@@ -10,25 +10,31 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// From nothing to a connection. Longer than two lost packets.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// From a connection to a session of TLS.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-
+/// From nothing to a connection, and from there to a session of TLS. Longer than two lost packets.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Connects to a manager at `HOST:PORT`.
 pub async fn connect(
     address: &str,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, IdentityError> {
+    connect_within(address, config, CONNECT_MAX).await
+}
+
+/// The same with other bounds for the connection and for TLS.
+pub async fn connect_within(
+    address: &str,
+    config: Arc<ClientConfig>,
+    limit: Duration,
+) -> Result<TlsStream<TcpStream>, IdentityError> {
     let not_reached = |why: String| IdentityError::NotReached { address: address.to_owned(), why };
-    let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
+    let stream = tokio::time::timeout(limit, TcpStream::connect(address))
         .await
         .map_err(|_| not_reached("no connection came about in time".to_owned()))?
         .map_err(|error| not_reached(error.to_string()))?;
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
     drop(stream.set_nodelay(true));
     let shaken = TlsConnector::from(config).connect(manager_name(), stream);
-    let shaken = tokio::time::timeout(HANDSHAKE_MAX, shaken).await;
+    let shaken = tokio::time::timeout(limit, shaken).await;
     match shaken {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(address, &error)),

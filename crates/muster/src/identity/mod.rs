@@ -2,9 +2,9 @@
 //!
 //! Files in `<state_dir>/cell`, which only their owner may read: `authority.pem` (the cell's certificate authority),
 //! `identity.pem` (this node's certificate and key, in one file so that they change together), `cell.json` (which cell
-//! and node this is, on machines that have joined), `routers.json` (which routers ran here last). The first manager's
-//! machine also has `authority-key.pem`, with which nodes' certificates are signed, and `heartbeat-secret`, of which the
-//! keys are made that prove heartbeats.
+//! and node this is, on machines that have joined), `routers.json` (which routers ran here last). Machines with a manager
+//! also have `authority-key.pem`, with which nodes' certificates are signed, `heartbeat-secret`, of which the keys are
+//! made that prove heartbeats, and where there are several of them `manager.json` (the configuration with which it starts).
 //!
 //! Keys and tokens are never logged. Not here: who may be a node (see `logic::enrol` and `manager/enrol.rs`).
 
@@ -30,6 +30,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use wire::enrol::MANAGER_SERVER_NAME;
 use wire::id::{NodeName, RouterName};
 
 /// The directory with these files.
@@ -94,6 +95,27 @@ impl Place {
         kept_file::write(&self.routers_path(), &routers)
     }
 
+    fn manager_path(&self) -> PathBuf {
+        self.0.join("manager.json")
+    }
+
+    /// What the manager of this node starts with, if it is to have one.
+    pub fn manager(&self) -> Option<KeptManager> {
+        kept_file::read(&self.manager_path())
+    }
+
+    pub fn keep_manager(&self, manager: &KeptManager) -> io::Result<()> {
+        kept_file::write(&self.manager_path(), manager)
+    }
+
+    /// This node is to have no manager.
+    pub fn forget_manager(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.manager_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Replaces certificate and key at once.
     pub fn keep_identity(&self, certificate: &CertificateDer<'_>, key: &KeyPair) -> io::Result<()> {
         let text = pem_text(certificate) + &key.serialize_pem();
@@ -111,11 +133,23 @@ pub struct Membership {
     pub managers: Vec<String>,
 }
 
+/// What one of several managers knows before it has read the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptManager {
+    /// The text of the configuration, which names the store.
+    pub config: String,
+    /// It is a file of the user's, and not what a leader said.
+    #[serde(default)]
+    pub is_users: bool,
+}
+
 /// A certificate of the cell with its key, and the authority that made it.
 #[derive(Debug)]
 pub struct Identity {
     pub bearer: Bearer,
     pub not_after_s: i64,
+    /// It may answer as a manager.
+    pub is_manager: bool,
     pub certificate: CertificateDer<'static>,
     pub key: PrivateKeyDer<'static>,
     pub authority: CertificateDer<'static>,
@@ -135,7 +169,8 @@ pub fn load(place: &Place) -> Result<Identity, IdentityError> {
     let meaningless = || IdentityError::Meaningless { path: path.clone() };
     let facts = certificate::read(&certificate).ok_or_else(meaningless)?;
     let bearer = bearer(&facts.uris, &facts.serial).ok_or_else(meaningless)?;
-    Ok(Identity { bearer, not_after_s: facts.not_after_s, certificate, key, authority })
+    let is_manager = facts.names.iter().any(|name| name == MANAGER_SERVER_NAME);
+    Ok(Identity { bearer, not_after_s: facts.not_after_s, is_manager, certificate, key, authority })
 }
 
 /// The certificate of the authority that this machine believes.

@@ -3,10 +3,11 @@
 //! One thread that sleeps most of the time. Where several processes of a node run, the first one renews and the others
 //! see the new file: every connection reads it anew.
 
+use super::authority::Authority;
 use super::{Identity, IdentityError, Place, join, load, now_us};
 use crate::role::RoleHandle;
 use logic::enrol::renew_at_s;
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -80,24 +81,38 @@ fn tell(told: &mut String, error: &IdentityError) {
     }
 }
 
-async fn renew_once(place: &Place, identity: &Identity) -> Result<(), IdentityError> {
+/// The right to change this node's certificate; None: another process of this node has it at this moment.
+pub fn lock(place: &Place) -> Result<Option<File>, IdentityError> {
     let path = place.path().join("renewal.lock");
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let lock = lock.map_err(|source| IdentityError::Write { path: path.clone(), source })?;
     match lock.try_lock() {
-        Ok(()) => {}
-        // Another process of this node renews it at this moment.
-        Err(TryLockError::WouldBlock) => {
-            tokio::time::sleep(PAUSE_MIN).await;
-            return Ok(());
-        }
-        Err(TryLockError::Error(source)) => return Err(IdentityError::Write { path, source }),
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(IdentityError::Write { path, source }),
     }
+}
+
+async fn renew_once(place: &Place, identity: &Identity) -> Result<(), IdentityError> {
+    let Some(_lock) = lock(place)? else {
+        tokio::time::sleep(PAUSE_MIN).await;
+        return Ok(());
+    };
     let newest = load(place)?;
     if newest.certificate != identity.certificate {
         return Ok(());
     }
-    let renewed = join::renew(place, identity).await?;
+    // Where the authority's key is there is a manager, which needs a certificate that says so.
+    let renewed = match Authority::load(place) {
+        Ok(authority) => {
+            let life_us = identity.not_after_s.saturating_mul(1_000_000) - identity.bearer.issued_us as i64;
+            let life = Duration::from_micros(u64::try_from(life_us).unwrap_or(0));
+            authority.issue_own(place, &identity.bearer.node, life)?;
+            load(place)?
+        }
+        Err(IdentityError::NoAuthority { .. }) => join::renew(place, identity).await?,
+        Err(error) => return Err(error),
+    };
     tracing::info!(node = %renewed.bearer.node, until_s = renewed.not_after_s, "the certificate of this node is renewed");
     Ok(())
 }

@@ -1,18 +1,21 @@
 //! What the manager keeps in the store: generation, configuration history, wishes and sights of the cell, events.
 //!
-//! Keys: `generation`, `config-current`, `config/<revision>` (the text), `config-info/<revision>` and `event/<number>`
+//! Keys: `generation`, `leader` (who has it, JSON), `config-current`, `config/<revision>` (the text), `config-info/<revision>` and `event/<number>`
 //! (JSON), `cell/...` (see `logic::cell`). Promises: a generation is committed before anything is done in its name; a
 //! configuration before it takes effect. Sights and events are written in the background, the newest of each key,
-//! and an operator is answered once what was to be remembered before is safe.
+//! and an operator is answered once what was to be remembered before is safe. Every write goes through `FencedStore`.
 
-use logic::model::{Check, Read, Txn, Write};
+use super::fenced::{FencedStore, is_overtaken};
+use logic::model::{Check, Read, Refused, Txn, Write};
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
-use store::{Store, StoreError};
+use store::StoreError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use wire::error_code;
+use wire::id::{NodeName, TermNumber};
 use wire::status::{ConfigRevision, ErrorBody, Event, Severity};
 
 use super::desk::Input;
@@ -23,8 +26,16 @@ pub const EVENTS_MAX: usize = 1000;
 const HISTORY_MAX: usize = 100;
 /// Pause after a write has failed: nothing tells when a disk has room again.
 const RETRY_PAUSE_MS: u64 = 1_000;
+/// How often a store in which nothing is written is looked at. Five seconds: nothing tells of all ways in which a file or
+/// a server goes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Highest generation that is believed of a role: what is above comes from a fault.
+const GENERATION_MAX: u64 = 1 << 62;
 
 const GENERATION_KEY: &str = "generation";
+/// Who leads, for the managers that do not.
+pub const LEADER_KEY: &str = "leader";
 const CURRENT_KEY: &str = "config-current";
 const CELL_PREFIX: &str = "cell/";
 const EVENT_PREFIX: &str = "event/";
@@ -54,6 +65,31 @@ pub enum ArchiveError {
     /// Nothing has changed; decide again with what is there now.
     #[error("another configuration was applied meanwhile")]
     Overtaken,
+    /// Nothing has changed, and this manager must do nothing more.
+    #[error("another manager leads")]
+    NotLeader,
+    /// Nothing has changed; a retry cannot help.
+    #[error("the configuration in the store is not right: {problems}")]
+    Config { problems: String },
+    /// Nothing has changed; a retry cannot help.
+    #[error("the configuration in the store places no manager on node {node}")]
+    NotPlaced { node: NodeName },
+}
+
+impl From<StoreError> for ArchiveError {
+    fn from(error: StoreError) -> Self {
+        if is_overtaken(&error) { ArchiveError::NotLeader } else { ArchiveError::Store(error) }
+    }
+}
+
+/// Who leads, as others find it in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderRecord {
+    pub node: NodeName,
+    pub term: TermNumber,
+    /// Where it listens for other machines, `IP:PORT`.
+    pub address: String,
+    pub since_ms: u64,
 }
 
 /// What earlier managers have left.
@@ -67,9 +103,20 @@ pub struct Found {
     pub events: VecDeque<Event>,
 }
 
-/// Reads everything and takes the next generation.
-pub async fn begin(store: &Store) -> Result<Found, ArchiveError> {
-    let snapshot = store.read(Read::Prefix(String::new())).await.map_err(ArchiveError::Store)?;
+/// Reads everything and takes the next generation, above `heard` as well: the store may have been put back. `leader` is
+/// told to the other managers in the same commit.
+pub async fn begin(
+    store: &FencedStore,
+    heard: u64,
+    leader: Option<&LeaderRecord>,
+) -> Result<Found, ArchiveError> {
+    let snapshot = store.read(Read::Prefix(String::new())).await?;
+    let generation_entry = snapshot.entries.iter().find(|entry| entry.key == GENERATION_KEY);
+    let key = GENERATION_KEY.to_owned();
+    let check = match generation_entry {
+        Some(entry) => Check::Unchanged { key, revision: entry.revision },
+        None => Check::Absent { key },
+    };
     let entries = snapshot.entries.into_iter();
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let mut values: BTreeMap<String, String> = entries.map(|it| (it.key, text(it.value))).collect();
@@ -77,9 +124,11 @@ pub async fn begin(store: &Store) -> Result<Found, ArchiveError> {
         Some(value) => parse(GENERATION_KEY, value)?,
         None => 0,
     };
-    let generation: u64 = old_generation + 1;
-    let writes = vec![Write::put(GENERATION_KEY, generation.to_string())];
-    store.commit(Txn { checks: Vec::new(), writes }).await.map_err(ArchiveError::Store)?;
+    let generation: u64 = old_generation.max(heard.min(GENERATION_MAX)) + 1;
+    let record = leader.map(|leader| serde_json::to_string(leader).expect("it has only names and numbers"));
+    let mut writes = vec![Write::put(GENERATION_KEY, generation.to_string())];
+    writes.extend(record.map(|record| Write::put(LEADER_KEY, record)));
+    store.commit(Txn { checks: vec![check], writes }).await?;
     let current = match values.get(CURRENT_KEY) {
         None => None,
         Some(value) => {
@@ -105,12 +154,12 @@ fn parse(key: &str, value: &str) -> Result<u64, ArchiveError> {
 
 /// Commits a configuration that follows revision `after` (0: it is the first).
 pub async fn commit_config(
-    store: &Store,
+    store: &FencedStore,
     after: u64,
     entry: &ConfigRevision,
     text: &str,
 ) -> Result<(), ArchiveError> {
-    let read = store.read(Read::Keys(vec![CURRENT_KEY.into()])).await.map_err(ArchiveError::Store)?;
+    let read = store.read(Read::Keys(vec![CURRENT_KEY.into()])).await?;
     let key = CURRENT_KEY.to_owned();
     let check = match (read.entries.first(), after) {
         (None, 0) => Check::Absent { key },
@@ -130,9 +179,24 @@ pub async fn commit_config(
     }
     match store.commit(Txn { checks: vec![check], writes }).await {
         Ok(_) => Ok(()),
-        Err(StoreError::Refused(logic::model::Refused::CheckFailed { .. })) => Err(ArchiveError::Overtaken),
+        Err(error @ StoreError::Unknown { .. }) if is_there(store, entry).await => {
+            tracing::info!(%error, revision = entry.revision, "the configuration is in the store all the same");
+            Ok(())
+        }
+        Err(error) if is_overtaken(&error) => Err(ArchiveError::NotLeader),
+        Err(StoreError::Refused(Refused::CheckFailed { .. })) => Err(ArchiveError::Overtaken),
         Err(error) => Err(ArchiveError::Store(error)),
     }
+}
+
+/// Whether a revision whose write had no answer is the one in force. Only yes is sure: the write may still come.
+async fn is_there(store: &FencedStore, entry: &ConfigRevision) -> bool {
+    let keys = vec![CURRENT_KEY.to_owned(), info_key(entry.revision)];
+    let Ok(found) = store.read(Read::Keys(keys)).await else { return false };
+    let value = |key: &str| found.entries.iter().find(|it| it.key == key).map(|it| it.value.as_slice());
+    let info = serde_json::to_vec(entry).expect("a revision has only names and numbers");
+    value(CURRENT_KEY) == Some(entry.revision.to_string().as_bytes())
+        && value(&info_key(entry.revision)) == Some(&info)
 }
 
 /// Adds a revision to what people are shown, which is bounded as in the store.
@@ -189,12 +253,16 @@ impl Archive {
     }
 
     /// Writes until it is closed. Tells `inbox` when the store fails, and when it works again.
-    pub async fn keep(self, store: Store, inbox: mpsc::Sender<Input>) {
+    pub async fn keep(self, store: FencedStore, inbox: mpsc::Sender<Input>) {
         let mut is_failing = false;
         loop {
-            self.wake.notified().await;
+            // A word that is missed by this stays until the next look.
+            let is_woken = tokio::time::timeout(LOOK_INTERVAL, self.wake.notified()).await.is_ok();
             let is_last = self.is_closing.get();
-            let result = self.write(&store).await;
+            let result = match is_woken || is_failing {
+                true => self.write(&store).await,
+                false => store.read(Read::Keys(Vec::new())).await.map(drop),
+            };
             if is_last {
                 return;
             }
@@ -226,7 +294,7 @@ impl Archive {
         self.wake.notify_one();
     }
 
-    async fn write(&self, store: &Store) -> Result<(), StoreError> {
+    async fn write(&self, store: &FencedStore) -> Result<(), StoreError> {
         let batch = std::mem::take(&mut *self.pending.borrow_mut());
         let values = batch.values.iter().map(|(key, value)| match value {
             Some(value) => Write::put(key.clone(), value.as_str()),
@@ -239,23 +307,17 @@ impl Archive {
             std::iter::once(Write::put(event_key(event.number), json)).chain(delete)
         });
         let writes: Vec<Write> = values.chain(events).collect();
-        let result = match writes.is_empty() {
-            true => Ok(()),
-            false => store.commit(Txn { checks: Vec::new(), writes }).await.map(|_| ()),
-        };
+        let result = write_in_parts(store, &writes).await;
         for (reply, text) in batch.answers {
             let answer = match &result {
                 Ok(()) => Ok(text),
-                Err(error) => Err(ErrorBody {
-                    code: error_code::STORE_WRITE_FAILED.to_string(),
-                    message: format!("{text}, but a restart of the manager would forget it: {error}"),
-                    retry: true,
-                }),
+                Err(error) => Err(not_kept(&text, error)),
             };
             // Whoever asked may have gone.
             drop(reply.send(answer));
         }
         if result.is_err() {
+            // Parts that were written are written again, which changes nothing: each key has its newest value.
             let mut pending = self.pending.borrow_mut();
             for (key, value) in batch.values {
                 pending.values.entry(key).or_insert(value);
@@ -268,4 +330,25 @@ impl Archive {
         }
         result
     }
+}
+
+/// Servers take only so much in one transaction. Each key stands for itself, so parts may be seen one after the other.
+async fn write_in_parts(store: &FencedStore, writes: &[Write]) -> Result<(), StoreError> {
+    let mut rest = writes;
+    while !rest.is_empty() {
+        let (part, later) = rest.split_at(store.bounds.fitting(rest));
+        store.commit(Txn { checks: Vec::new(), writes: part.to_vec() }).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// The answer to an operator whose wish is carried out and was not kept.
+fn not_kept(text: &str, error: &StoreError) -> ErrorBody {
+    let (code, how) = match error {
+        StoreError::Unknown { .. } => (error_code::STORE_WRITE_UNCERTAIN, "may"),
+        _ => (error_code::STORE_WRITE_FAILED, "would"),
+    };
+    let message = format!("{text}, but a restart of the manager {how} forget it: {error}");
+    ErrorBody { code: code.to_string(), message, retry: true }
 }

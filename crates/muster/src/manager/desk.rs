@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::link::{FromManager, LINK_VERSION, Placed, Role, ToManager};
+use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 
@@ -80,6 +80,8 @@ pub struct Peer {
     pub joined_us: u64,
     /// Its version.
     pub muster: String,
+    /// The highest generation that it has obeyed.
+    pub generation: u64,
 }
 
 #[derive(Debug)]
@@ -179,6 +181,10 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
+    /// Somebody obeyed a manager of this generation, above ours: the store has forgotten it. All has to begin anew.
+    Outnumbered {
+        generation: u64,
+    },
     Stop,
 }
 
@@ -191,16 +197,18 @@ pub struct Desk {
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
-    /// Put into the settings of every router.
-    cookie_keys: Vec<String>,
+    /// The manager's own.
+    node: NodeName,
+    /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
+    secrets: CellSecrets,
     /// For nodes' heartbeats; None where nobody hears any.
     keys: Option<Keys>,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, cookie_keys: Vec<String>, keys: Option<Keys>) -> Self {
+    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets, keys: Option<Keys>) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, cookie_keys, keys }
+        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, node, secrets, keys }
     }
 
     /// The connections that a message is for.
@@ -222,6 +230,11 @@ impl Desk {
         if let Err(why) = self.cell.admits(role) {
             return vec![Output::Admit { result: Err(why), reply }];
         }
+        if peer.generation > self.cell.generation() {
+            // It comes back at once, to a manager that it obeys.
+            drop(reply);
+            return vec![Output::Outnumbered { generation: peer.generation }];
+        }
         let place = Place::from(role);
         self.links_count += 1;
         let number = self.links_count;
@@ -236,7 +249,7 @@ impl Desk {
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
         if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
-            outputs.push(self.placed(&self.config.settings, node, joined_us));
+            outputs.push(self.placed(node, joined_us));
         }
         outputs.extend(self.step_cell(
             now,
@@ -248,15 +261,22 @@ impl Desk {
         outputs
     }
 
-    /// Tells an agent which routers its machine shall run, and how to send heartbeats.
-    fn placed(&self, settings: &CellSettings, node: &NodeName, joined_us: u64) -> Output {
+    /// Tells an agent what its machine shall run, how to send heartbeats, and where the managers are.
+    fn placed(&self, node: &NodeName, joined_us: u64) -> Output {
+        let settings = &self.config.settings;
         let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
+        let numbers = self.cell.nodes().map(|place| (place.node, place.number)).collect();
         let place = self.cell.nodes().find(|place| place.node == *node);
         let heartbeats = self.keys.as_ref().zip(place);
-        let heartbeats = heartbeats.and_then(|(keys, place)| keys.settings_of(settings, &place, joined_us));
-        let message = FromManager::Placed(Placed { routers, heartbeats });
-        Output::Send { to: To::One(Place::Agent(node.clone())), message }
+        let heartbeats =
+            heartbeats.and_then(|(keys, place)| keys.settings_of(settings, &numbers, &place, joined_us));
+        let has_manager = settings.has_several_managers() && settings.managers().contains(node);
+        let manager = has_manager.then(|| {
+            Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
+        });
+        let placed = Placed { routers, managers: settings.manager_addresses(), manager, heartbeats };
+        Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
     /// Cuts all connections of a node.
@@ -273,9 +293,8 @@ impl Desk {
 
     /// Adds what is known from their connections to what the cell knows of nodes.
     pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
-        let manager = self.config.settings.nodes.first();
         for status in nodes {
-            if manager == Some(&status.node) {
+            if self.node == status.node {
                 status.roles.push("manager".into());
                 status.version = env!("CARGO_PKG_VERSION").to_owned();
             }
@@ -370,7 +389,7 @@ impl Desk {
         let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
         outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
             match place {
-                Place::Agent(node) => Some(self.placed(&self.config.settings, node, linked.peer.joined_us)),
+                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us)),
                 Place::Router(_) => None,
             }
         }));
@@ -408,7 +427,7 @@ impl Desk {
                 Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
             }
             cell::Output::RouterSettings { router, mut settings } => {
-                settings.cookie_keys.clone_from(&self.cookie_keys);
+                settings.cookie_keys.clone_from(&self.secrets.cookie_keys);
                 Output::Send {
                     to: To::One(Place::Router(router)),
                     message: FromManager::Settings { generation, settings: Box::new(settings) },

@@ -7,20 +7,20 @@
 //!
 //! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
 
-use crate::identity::authority::{Authority, Point, Subject};
-use crate::identity::{IdentityError, Place, load, now_us, proof, renewal, tls};
+use super::fenced::FencedStore;
+use super::front::Front;
+use crate::identity::authority::{Point, Subject};
+use crate::identity::{now_us, proof};
 use logic::enrol::{
     Bearer, Guesses, JoinToken, Outdated, SECRET_BYTES, TOKENS_MAX, Unusable, admit, from_hex, is_forgotten,
     issue_time_us, redeem, to_hex,
 };
 use logic::model::{Check, Read, Refused, Txn, Write};
-use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
-use store::{Store, StoreError};
+use std::rc::Rc;
+use store::StoreError;
 use wire::enrol::{
     ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
 };
@@ -30,29 +30,26 @@ use wire::settings::CellSettings;
 use wire::status::ErrorBody;
 
 const TOKEN_PREFIX: &str = "enrol/token/";
-const NODE_PREFIX: &str = "enrol/node/";
-/// Pause after the manager's own certificate could not be renewed.
-const OWN_RETRY: Duration = Duration::from_secs(10);
+pub const NODE_PREFIX: &str = "enrol/node/";
 
-/// Where nodes are made. One for each manager that listens for other machines.
+/// Where nodes are made. One for each term of a manager that listens for other machines.
 pub struct Office {
-    store: Store,
-    authority: Authority,
-    place: Place,
-    life: Duration,
-    /// The configuration in force: who may be a node, and where the manager is.
+    store: FencedStore,
+    pub front: Rc<Front>,
+    /// The configuration in force: who may be a node, and where the managers are.
     settings: RefCell<CellSettings>,
     /// As in the store.
     nodes: RefCell<BTreeMap<NodeName, NodeRecord>>,
     guesses: RefCell<Guesses>,
     /// Why nodes were refused last, those that have not been admitted since.
     refused: RefCell<BTreeMap<NodeName, String>>,
-    /// What connections are answered with; another one after each renewal.
-    pub tls: RefCell<Arc<ServerConfig>>,
 }
 
 /// What is refused, with its code; nothing has changed.
 type Answer<T> = Result<T, (ErrorCode, String)>;
+
+/// After these the same may be asked again.
+const STORE_CODES: [ErrorCode; 2] = [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED];
 
 fn node_key(node: &NodeName) -> String {
     format!("{NODE_PREFIX}{node}")
@@ -82,39 +79,30 @@ fn ago(ms: u64) -> String {
 }
 
 fn store_failed(error: &StoreError) -> (ErrorCode, String) {
-    (error_code::STORE_WRITE_FAILED, format!("the manager's store failed, and nothing was done: {error}"))
+    let (code, what) = match error {
+        StoreError::Unknown { .. } => (error_code::STORE_WRITE_UNCERTAIN, "and it may have been done"),
+        StoreError::Unavailable { .. } | StoreError::Denied { .. } => {
+            (error_code::STORE_NOT_REACHED, "and nothing was done")
+        }
+        _ => (error_code::STORE_WRITE_FAILED, "and nothing was done"),
+    };
+    (code, format!("the manager's store failed, {what}: {error}"))
 }
 
-/// The manager's own certificate for TLS, made anew where it is missing or due.
-pub fn own_tls(
-    authority: &Authority,
-    place: &Place,
-    node: &NodeName,
-    life: Duration,
-) -> Result<Arc<ServerConfig>, IdentityError> {
-    let is_good = |identity: &crate::identity::Identity| {
-        identity.bearer.node == *node
-            && identity.bearer.cell == authority.id
-            && !renewal::wait(renewal::due_s(identity)).is_zero()
-    };
-    let identity = match load(place) {
-        Ok(identity) if is_good(&identity) => identity,
-        Ok(_) | Err(IdentityError::None { .. }) => {
-            authority.issue_own(place, node, life)?;
-            load(place)?
-        }
-        Err(error) => return Err(error),
-    };
-    tls::server_config(&identity)
+/// See `Office::joined_us`.
+pub fn joined_us(record: Option<&NodeRecord>) -> Option<u64> {
+    match record {
+        Some(record) if record.is_removed => None,
+        Some(record) => Some(record.valid_since_us),
+        None => Some(0),
+    }
 }
 
 impl Office {
     pub async fn open(
-        store: Store,
-        authority: Authority,
-        place: Place,
+        store: FencedStore,
+        front: Rc<Front>,
         settings: CellSettings,
-        tls: Arc<ServerConfig>,
     ) -> Result<Self, StoreError> {
         let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
         let nodes = found.entries.into_iter().filter_map(|entry| {
@@ -123,21 +111,18 @@ impl Office {
         });
         Ok(Self {
             store,
-            authority,
-            place,
-            life: Duration::from_millis(settings.manager.certificate_life_ms),
+            front,
             settings: RefCell::new(settings),
             nodes: RefCell::new(nodes.collect()),
             guesses: RefCell::default(),
             refused: RefCell::default(),
-            tls: RefCell::new(tls),
         })
     }
 
-    /// Since when the machine that is the node is it, in microseconds since 1970; None if none is.
+    /// Since when the machine that is the node is it, in microseconds since 1970, or 0 where that was never noted; None if
+    /// it was removed.
     pub fn joined_us(&self, node: &NodeName) -> Option<u64> {
-        let nodes = self.nodes.borrow();
-        nodes.get(node).filter(|record| !record.is_removed).map(|record| record.valid_since_us)
+        joined_us(self.nodes.borrow().get(node))
     }
 
     /// Another configuration is in force.
@@ -145,21 +130,13 @@ impl Office {
         self.settings.replace(settings.clone());
     }
 
-    fn own_node(&self) -> Option<NodeName> {
-        self.settings.borrow().nodes.first().cloned()
-    }
-
-    /// Where other machines find this manager.
+    /// Where other machines find the managers.
     fn addresses(&self) -> Vec<String> {
-        let settings = self.settings.borrow();
-        let own = settings.nodes.first().and_then(|node| settings.node_addresses.get(node));
-        let own = own.zip(settings.manager.listen);
-        let own = own.map(|(address, listen)| std::net::SocketAddr::new(*address, listen.port()).to_string());
-        own.into_iter().collect()
+        self.settings.borrow().manager_addresses()
     }
 
     fn check_name(&self, node: &NodeName) -> Answer<()> {
-        if self.own_node().as_ref() == Some(node) {
+        if self.front.node == *node {
             let text = format!("node {node} is the manager's own and joins nothing");
             return Err((error_code::ACT_MAKES_NO_SENSE, text));
         }
@@ -179,7 +156,7 @@ impl Office {
 
     async fn try_issue_token(&self, node: &NodeName, valid_ms: u64) -> Answer<IssuedToken> {
         self.check_name(node)?;
-        let manager = self.addresses().into_iter().next();
+        let manager = self.settings.borrow().manager_address(&self.front.node);
         let no_address = || (error_code::NOT_SEVERAL_MACHINES, "the manager has no address".to_owned());
         let manager = manager.ok_or_else(no_address)?;
         let mut secret = [0; SECRET_BYTES];
@@ -203,7 +180,7 @@ impl Office {
         writes.push(Write::put(token_key(&secret), json(&record)));
         let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
         done.map_err(|error| store_failed(&error))?;
-        let token = JoinToken { authority: self.authority.fingerprint(), secret, node: node.clone() };
+        let token = JoinToken { authority: self.front.authority.fingerprint(), secret, node: node.clone() };
         let (node, expires_ms) = (node.clone(), record.expires_ms);
         Ok(IssuedToken { node, token: token.to_string(), manager, expires_ms })
     }
@@ -313,8 +290,9 @@ impl Office {
     }
 
     fn grant(&self, node: &NodeName, point: &[u8], issued_us: u64) -> Answer<Grant> {
-        let subject = Subject { node, is_manager: false, issued_us, life: self.life };
-        let made = self.authority.issue(&Point(point), &subject);
+        let is_manager = self.settings.borrow().managers().contains(node);
+        let subject = Subject { node, is_manager, issued_us, life: self.front.life };
+        let made = self.front.authority.issue(&Point(point), &subject);
         let certificate = made.map_err(|error| (error_code::IDENTITY_NOT_USABLE, error.to_string()))?;
         let cell = self.settings.borrow().name.clone();
         let (node, certificate) = (node.clone(), to_hex(&certificate));
@@ -323,7 +301,7 @@ impl Office {
 
     /// Whether a certificate that TLS has verified still counts; the sentence says why not.
     pub fn admit(&self, bearer: &Bearer) -> Result<(), String> {
-        if bearer.cell != self.authority.id {
+        if bearer.cell != self.front.authority.id {
             return Err("its certificate is of another cell".to_owned());
         }
         let node = &bearer.node;
@@ -348,7 +326,7 @@ impl Office {
 
     /// From now on nothing of this node's certificates counts.
     pub async fn remove(&self, node: &NodeName) -> Result<String, ErrorBody> {
-        if self.own_node().as_ref() == Some(node) {
+        if self.front.node == *node {
             let text = format!("node {node} is the manager's own and cannot be removed");
             return Err(error_body((error_code::ACT_MAKES_NO_SENSE, text)));
         }
@@ -365,30 +343,6 @@ impl Office {
         self.nodes.borrow_mut().insert(node.clone(), record);
         Ok(format!("node {node} is cut off, and its certificate counts no longer"))
     }
-
-    /// Keeps the manager's own certificate valid. Ends only by being dropped.
-    pub async fn keep_own_renewed(&self) {
-        let mut has_failed = false;
-        loop {
-            let due = load(&self.place).map_or(Duration::ZERO, |own| renewal::wait(renewal::due_s(&own)));
-            let pause = if has_failed { OWN_RETRY } else { due };
-            tokio::time::sleep(pause).await;
-            let Some(node) = self.own_node() else { continue };
-            match own_tls(&self.authority, &self.place, &node, self.life) {
-                Ok(tls) => {
-                    self.tls.replace(tls);
-                    has_failed = false;
-                }
-                Err(error) => {
-                    if !has_failed {
-                        let error = crate::logging::chain(&error);
-                        tracing::error!(error, "the manager's own certificate is due and cannot be renewed");
-                    }
-                    has_failed = true;
-                }
-            }
-        }
-    }
 }
 
 fn proven(key: &PublicKey, challenge: &proof::Challenge) -> Answer<Vec<u8>> {
@@ -402,5 +356,5 @@ fn printable(text: &str) -> String {
 }
 
 fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
-    ErrorBody { code: code.to_string(), message, retry: code == error_code::STORE_WRITE_FAILED }
+    ErrorBody { code: code.to_string(), message, retry: STORE_CODES.contains(&code) }
 }

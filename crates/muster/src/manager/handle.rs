@@ -2,6 +2,7 @@
 //!
 //! The manager's own task answers every request; the console and the API use nothing else.
 
+use super::archive::LeaderRecord;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::enrol::IssuedToken;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
@@ -67,19 +68,52 @@ pub enum Request {
     },
 }
 
+/// Which manager answers requests at the moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Leadership {
+    /// Nobody that this manager knows of.
+    #[default]
+    Nobody,
+    Here,
+    /// Another one.
+    There(LeaderRecord),
+}
+
 #[derive(Debug, Clone)]
 pub struct ManagerHandle {
+    /// Requests are only answered where it says `Here`.
+    pub leadership: watch::Receiver<Leadership>,
     pub requests: mpsc::Sender<Request>,
     /// Raised whenever something that `Status` or `Events` shows has changed.
     pub changed: watch::Receiver<u64>,
 }
 
-/// The manager's task is gone; state is what was committed last, and a retry after its return is safe.
+/// The manager's task is gone, or does not lead; state is what was committed last, and a retry after its return is safe.
 #[derive(Debug, thiserror::Error)]
-#[error("the manager has stopped")]
+#[error("the manager has stopped, or leads no longer")]
 pub struct ManagerGone;
 
 impl ManagerHandle {
+    /// Why there is no answer, for people.
+    pub fn why_silent(&self) -> String {
+        match &*self.leadership.borrow() {
+            _ if self.requests.is_closed() => {
+                "The manager has stopped. Routers and members go on without it.".into()
+            }
+            Leadership::There(leader) => {
+                format!("Another manager leads: that of node {}. Ask there.", leader.node)
+            }
+            Leadership::Nobody | Leadership::Here => {
+                "No manager leads at this moment. Routers and members go on without it.".into()
+            }
+        }
+    }
+
+    /// Waits until this manager leads. False: it has ended.
+    pub async fn leads_again(&mut self) -> bool {
+        self.leadership.wait_for(|leadership| *leadership == Leadership::Here).await.is_ok()
+    }
+
     /// Sends the request that `make` builds around a reply place, and waits for the answer.
     pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ManagerGone> {
         let (reply, answer) = oneshot::channel();

@@ -1,21 +1,22 @@
 //! Hears heartbeats on a thread of its own, answers them, and tells the manager what they mean (see
 //! `logic::heartbeat::Detector`).
 //!
-//! Each datagram is stamped when it is read, before any queue; all that lies in the socket is read before each look at
-//! who is silent. What the manager is to hear waits here, merged, while it is busy: nothing is lost, and there is never
-//! more of it than there are nodes. What is not genuine costs a look and changes nothing.
-//! Not here: keys (see `heartbeat`), what follows from verdicts (see `logic::cell`).
+//! The thread lasts as long as the manager, whether that leads or not: who follows hears all nodes too, so that it knows
+//! who is there when its turn comes. Each datagram is stamped when it is read, before any queue; all that lies in the socket
+//! is read before each look at who is silent. What a leader is to hear waits here, merged, while it is busy: nothing is
+//! lost, and there is never more of it than there are nodes. What is not genuine costs a look and changes nothing.
+//! Not here: keys (see `heartbeat`), what follows from verdicts (see `logic::cell`), whether this manager may act on them
+//! (see `shell`).
 
 mod ears;
 mod pending;
 
-use crate::clock::BootClock;
 use crate::heartbeat::{CellSecret, come_first};
 use crate::identity::Place;
 use ears::Ears;
 use logic::cell::NodePlace;
-use logic::heartbeat::Glance;
-use logic::lease::LAN;
+use logic::heartbeat::{Glance, Reach};
+use logic::lease::{NORMAL, Profile};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -37,15 +38,13 @@ const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 pub struct Known {
     pub place: NodePlace,
     pub key: HeartbeatKey,
-    /// This manager runs there.
-    pub is_own: bool,
 }
 
 /// The socket, before the thread runs.
 #[derive(Debug)]
 pub struct Prepared {
     socket: std::net::UdpSocket,
-    pub keys: Keys,
+    keys: Keys,
 }
 
 impl Prepared {
@@ -84,22 +83,43 @@ impl Keys {
         self.secret.key_of(place, joined_us)
     }
 
-    /// How a node sends heartbeats; None where nobody can be told an address.
+    /// How a node sends heartbeats; None where nobody can be told an address. `numbers`: of all nodes.
     pub fn settings_of(
         &self,
         cell: &CellSettings,
+        numbers: &BTreeMap<NodeName, NodeNumber>,
         place: &NodePlace,
         joined_us: u64,
     ) -> Option<Box<HeartbeatSettings>> {
-        let address = SocketAddr::new(*cell.node_addresses.get(cell.nodes.first()?)?, self.port);
-        Some(Box::new(HeartbeatSettings {
-            cell: self.cell,
-            node: place.number,
-            key: self.key_of(place, joined_us),
-            managers: vec![ManagerAddress { number: ManagerNumber(0), address }],
-            lease: LAN.name.to_owned(),
-        }))
+        let managers = self.managers(cell, numbers);
+        (!managers.is_empty()).then(|| {
+            Box::new(HeartbeatSettings {
+                cell: self.cell,
+                node: place.number,
+                key: self.key_of(place, joined_us),
+                managers,
+                lease: profile_of(cell).name.to_owned(),
+            })
+        })
     }
+
+    /// A manager has the number of its node, which nobody else ever gets.
+    fn managers(&self, cell: &CellSettings, numbers: &BTreeMap<NodeName, NodeNumber>) -> Vec<ManagerAddress> {
+        let address = |node| Some(SocketAddr::new(*cell.node_addresses.get(node)?, self.port));
+        let manager = |node| {
+            Some(ManagerAddress { number: manager_number(*numbers.get(node)?)?, address: address(node)? })
+        };
+        cell.managers().iter().filter_map(manager).collect()
+    }
+}
+
+/// None for numbers that no node has.
+fn manager_number(node: NodeNumber) -> Option<ManagerNumber> {
+    u16::try_from(node.0).ok().map(ManagerNumber)
+}
+
+fn profile_of(cell: &CellSettings) -> Profile {
+    *Profile::named(&cell.manager.profile).unwrap_or(&NORMAL)
 }
 
 /// Tells cells apart: the id of its authority, which is 16 hexadecimal digits.
@@ -110,57 +130,103 @@ pub fn cell_number(authority: &str) -> CellNumber {
 /// What was known of each node a moment ago.
 pub type Glances = Arc<BTreeMap<NodeNumber, Glance>>;
 
+/// What a manager that leads has the thread do for it.
+#[derive(Debug, Clone)]
+pub struct Lead {
+    /// Tells its term from others.
+    pub generation: u64,
+    /// The nodes that are left out, as the term began.
+    pub away: Vec<(NodeNumber, Reach)>,
+    pub inbox: mpsc::Sender<Input>,
+}
+
+/// What the thread works by.
+#[derive(Debug, Clone)]
+struct Orders {
+    /// This manager's own number; until it has one nothing is heard.
+    me: Option<ManagerNumber>,
+    managers: Vec<ManagerAddress>,
+    profile: Profile,
+    known: Vec<Known>,
+    /// None: another manager leads, or nobody.
+    lead: Option<Lead>,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self { me: None, managers: Vec::new(), profile: NORMAL, known: Vec::new(), lead: None }
+    }
+}
+
+impl Orders {
+    fn is_same(&self, other: &Self) -> bool {
+        let generation = |orders: &Self| orders.lead.as_ref().map(|lead| lead.generation);
+        self.me == other.me
+            && self.managers == other.managers
+            && self.profile == other.profile
+            && self.known == other.known
+            && generation(self) == generation(other)
+    }
+}
+
 /// The manager's end of the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Heartbeats {
-    keys: Keys,
-    known: watch::Sender<Vec<Known>>,
+    pub keys: Keys,
+    orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Heartbeats {
-    /// Starts the thread, which tells `inbox`.
-    pub fn start(prepared: Prepared, inbox: mpsc::Sender<Input>) -> io::Result<Self> {
-        let mut run = [0; 8];
-        getrandom::fill(&mut run).map_err(|error| io::Error::other(error.to_string()))?;
-        let run = u64::from_be_bytes(run);
+    pub fn start(prepared: Prepared) -> io::Result<Self> {
         let Prepared { socket, keys } = prepared;
         let cell = keys.cell;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (known, heard) = watch::channel(Vec::new());
+        let (orders, given) = watch::channel(Orders::default());
         let (glances_in, glances) = watch::channel(Glances::default());
         let thread = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             runtime.block_on(async {
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
-                let clock = BootClock::start();
-                Ears::new(socket, cell, run, clock, glances_in).hear_for_ever(heard, inbox).await;
+                Ears::hear_for_ever(socket, cell, given, glances_in).await;
             });
         })?;
-        Ok(Self { keys, known, glances, thread: Some(thread) })
+        Ok(Self { keys, orders, glances, thread: Some(thread) })
     }
 
-    /// Whose heartbeats count from now on: those of nodes whose machines have joined. `joined_us`: since when, None for
-    /// one that has not.
+    /// Whose heartbeats count from now on: those of nodes whose machines have joined. `own`: this manager's node.
+    /// `joined_us`: since when a machine is the node, None for one that was removed.
     pub fn know(
         &self,
+        cell: &CellSettings,
+        own: &NodeName,
         places: impl Iterator<Item = NodePlace>,
-        own: Option<&NodeName>,
         joined_us: impl Fn(&NodeName) -> Option<u64>,
+        lead: Option<Lead>,
     ) {
-        let known = |place: NodePlace| {
-            let is_own = own == Some(&place.node);
-            let joined_us = if is_own { Some(0) } else { joined_us(&place.node) };
-            let key = self.keys.key_of(&place, joined_us?);
-            Some(Known { place, key, is_own })
-        };
-        let nodes: Vec<Known> = places.filter_map(known).collect();
-        self.known.send_if_modified(|known| {
-            let is_new = *known != nodes;
-            *known = nodes;
+        let places: Vec<NodePlace> = places.collect();
+        let numbers = places.iter().map(|place| (place.node.clone(), place.number)).collect();
+        let managers = self.keys.managers(cell, &numbers);
+        let me = numbers.get(own).and_then(|number| manager_number(*number));
+        let me = me.filter(|me| managers.iter().any(|manager| manager.number == *me));
+        let known = places.into_iter().filter_map(|place| {
+            let key = self.keys.key_of(&place, joined_us(&place.node)?);
+            Some(Known { place, key })
+        });
+        let new = Orders { me, managers, profile: profile_of(cell), known: known.collect(), lead };
+        self.orders.send_if_modified(|orders| {
+            let is_new = !orders.is_same(&new);
+            if is_new {
+                *orders = new;
+            }
             is_new
         });
+    }
+
+    /// This manager leads no longer.
+    pub fn follow(&self) {
+        self.orders.send_if_modified(|orders| orders.lead.take().is_some());
     }
 
     pub fn glances(&self) -> Glances {
@@ -171,7 +237,7 @@ impl Heartbeats {
 impl Drop for Heartbeats {
     fn drop(&mut self) {
         // The thread ends with the sender.
-        drop(std::mem::replace(&mut self.known, watch::channel(Vec::new()).0));
+        drop(std::mem::replace(&mut self.orders, watch::channel(Orders::default()).0));
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that hears heartbeats has failed");
         }

@@ -5,9 +5,11 @@
 //! join and what messages mean (see `desk`).
 
 use super::desk::{Input, Outlet, Peer, Place};
+use super::election::Lease;
 use super::enrol::Office;
 use super::strangers::Stranger;
-use crate::link::{read_bounded_frame, read_frame, write_frame};
+use crate::link::{read_bounded_frame, read_known, write_frame};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,15 +36,31 @@ const VERSION_LENGTH_MAX: usize = 32;
 /// Longest hello of another machine. 4 KiB: names.
 const HELLO_MAX_BYTES: u32 = 4 << 10;
 
-/// Accepts until it is dropped. Must run within a `LocalSet`.
-pub async fn accept(listener: UnixListener, inbox: mpsc::Sender<Input>) {
+/// What a connection meets.
+#[derive(Clone)]
+pub enum Reception {
+    /// This manager leads, in this term.
+    Leads { inbox: mpsc::Sender<Input>, office: Option<Rc<Office>>, lease: Lease },
+    /// Another one does, or nobody.
+    Follows(Rc<Elsewhere>),
+}
+
+/// Who leads in place of this manager.
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    /// Its address for other machines, if it is known.
+    pub leader: RefCell<Option<String>>,
+}
+
+/// Accepts until it is dropped, and its connections with it. Must run within a `LocalSet`.
+pub async fn accept(listener: Rc<UnixListener>, reception: Reception) {
     let mut connections = JoinSet::new();
     loop {
         // Both branches may be cancelled: neither a connection nor an end is lost before it is returned.
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn_local(connection(stream, Peer::default(), inbox.clone(), None));
+                    connections.spawn_local(connection(stream, Peer::default(), reception.clone(), None));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -63,15 +81,29 @@ pub async fn accept(listener: UnixListener, inbox: mpsc::Sender<Input>) {
 pub async fn connection(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut peer: Peer,
-    inbox: mpsc::Sender<Input>,
-    stranger: Option<(Rc<Office>, Stranger)>,
+    reception: Reception,
+    stranger: Option<Stranger>,
 ) {
-    let office = stranger.as_ref().map(|(office, _)| office.clone());
-    let office = office.as_deref();
-    let role = match hello(&mut stream, &mut peer, stranger.is_some()).await {
+    let said = hello(&mut stream, &mut peer, stranger.is_some()).await;
+    let (inbox, office, lease) = match reception {
+        Reception::Leads { inbox, office, lease } => (inbox, office, lease),
+        Reception::Follows(elsewhere) => {
+            let leader = elsewhere.leader.borrow().clone();
+            let deadline = Duration::from_millis(SILENCE_MAX_MS);
+            let answer = FromManager::NotLeader { leader };
+            // Whoever does not wait for it tries another manager by itself.
+            return drop(tokio::time::timeout(deadline, write_frame(&mut stream, &answer)).await);
+        }
+    };
+    let joined_us = |node| office.as_ref().and_then(|office| office.joined_us(node)).unwrap_or(0);
+    // What comes over the socket is of this machine.
+    let office = office.as_deref().filter(|_| stranger.is_some());
+    let role = match said {
         Ok(role) => role,
         Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
+    let (Role::Agent { node } | Role::Router { node, .. }) = &role;
+    peer.joined_us = joined_us(node);
     // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
     let refusal = || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.admit(bearer).err());
     if let Some(reason) = refusal() {
@@ -106,7 +138,7 @@ pub async fn connection(
             // Whichever ends first ends the connection, so a frame that is cut in half is harmless.
             tokio::select! {
                 reason = receive(&mut reader, &place, number, &inbox) => reason,
-                reason = send(&mut writer, outbox) => reason,
+                reason = send(&mut writer, outbox, &lease) => reason,
                 () = expiry(peer.until) => "its certificate has expired".to_owned(),
                 () = cut.notified() => "it was removed, too slow, or another connection took its place".to_owned(),
             }
@@ -135,7 +167,8 @@ async fn hello(
     let reading = read_bounded_frame(stream, length_max_bytes);
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
-        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster })) => {
+        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation })) => {
+            peer.generation = generation;
             peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
@@ -190,7 +223,7 @@ async fn receive(
     inbox: &mpsc::Sender<Input>,
 ) -> String {
     loop {
-        match read_frame(reader).await {
+        match read_known(reader, Duration::from_millis(SILENCE_MAX_MS)).await {
             Ok(ToManager::KeepAlive) => {}
             Ok(message) => {
                 if inbox.send(Input::Said { place: place.clone(), number, message }).await.is_err() {
@@ -202,7 +235,11 @@ async fn receive(
     }
 }
 
-async fn send(writer: &mut (impl AsyncWrite + Unpin), mut outbox: mpsc::Receiver<FromManager>) -> String {
+async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut outbox: mpsc::Receiver<FromManager>,
+    lease: &Lease,
+) -> String {
     let keep_alive = Duration::from_millis(KEEP_ALIVE_MS);
     let deadline = Duration::from_millis(SILENCE_MAX_MS);
     loop {
@@ -211,6 +248,10 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), mut outbox: mpsc::Receiver
             Ok(None) => return "another connection took its place".into(),
             Err(_) => FromManager::KeepAlive,
         };
+        // It may have waited long, and this process with it.
+        if !lease.holds() {
+            return "this manager leads no longer".into();
+        }
         match tokio::time::timeout(deadline, write_frame(writer, &message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error.to_string(),

@@ -2,54 +2,61 @@
 //!
 //! One thread of its own. Only one manager uses a state directory at a time (`manager.lock`). Files there:
 //! `store.sqlite`, `manager.sock`. Serving needs no manager: agents and routers go on when it is gone, and it learns
-//! from them again when it is back. Not here: decisions (see `logic::cell`), roles and their order (see `roles`).
+//! from them again when it is back. A manager on a file of its own leads from its start to its end; those that share a
+//! store on servers elect the one that leads, and begin anew with each term.
+//! Not here: decisions (see `logic::cell`), roles and their order (see `roles`).
 
 mod archive;
 mod cookie_keys;
 mod desk;
+mod election;
 mod enrol;
+mod fenced;
+mod front;
 pub mod handle;
 mod heartbeats;
 mod links;
 mod shell;
+mod storage;
 mod strangers;
+mod term;
+mod waiting;
 
 use crate::clock::Clock;
-use crate::config;
-use crate::driver::{INBOX_MAX, drive};
-use crate::identity::authority::Authority;
-use crate::identity::{IdentityError, Place};
+use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
-use archive::{Archive, ArchiveError, Found};
-use desk::{Config, Desk, Input};
-use enrol::Office;
-use handle::{ManagerHandle, REQUESTS_MAX, Request};
+use archive::ArchiveError;
+use election::{Election, Lease};
+use fenced::{Bounds, FencedStore};
+use front::Front;
+use handle::{Leadership, ManagerHandle, REQUESTS_MAX, Request};
 use heartbeats::Heartbeats;
-use logic::cell::{self, Cell, changes};
-use logic::machine::Machine;
-use rustls::ServerConfig;
-use shell::Shell;
+use logic::lease::{NORMAL, Profile};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
+use storage::StorageError;
 use store::{Store, StoreError, StoreThread};
-use tokio::net::{TcpListener, UnixListener};
+use term::{Begun, Ended};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
+use waiting::WaitingRoom;
 use wire::error_code::{self, ErrorCode};
-use wire::settings::CellSettings;
-use wire::status::{ConfigRevision, Severity};
+use wire::id::NodeName;
+use wire::link::CellSecrets;
+use wire::settings::{CellSettings, StoreSettings};
 
-/// How large the store may grow. 4 GiB: a hundred configurations of the largest size many times over; a mistake
-/// must not fill the disk of a machine that also serves.
-const STORE_SIZE_MAX_BYTES: u64 = 4 << 30;
-/// How long the end waits for what is still to be written.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// First pause between attempts to open a store on servers; each is twice the last.
+const OPEN_AGAIN_MIN: Duration = Duration::from_millis(200);
+/// Longest such pause: servers that are back must not wait long for us.
+const OPEN_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Pause after a term that could not begin.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a manager needs to run.
 #[derive(Debug, Clone)]
@@ -57,6 +64,10 @@ pub struct ManagerOptions {
     /// Made from `config_text`.
     pub settings: CellSettings,
     pub config_text: String,
+    /// It is a file of the user's, and not what another manager said.
+    pub is_users: bool,
+    /// The one that it runs on.
+    pub node: NodeName,
     pub state_dir: PathBuf,
     /// Who gave the configuration, for its history.
     pub who: String,
@@ -75,6 +86,12 @@ pub enum ManagerError {
     /// Nothing has changed, and the other process is not disturbed.
     #[error("{}: another process uses the state directory {}", self.code(), path.display())]
     InUse { path: PathBuf },
+    /// Nothing has changed.
+    #[error("{}: the manager has no store", self.code())]
+    Storage {
+        #[source]
+        source: StorageError,
+    },
     /// The generation may have been raised, which is harmless.
     #[error("{}: the manager cannot start from its state", self.code())]
     Archive {
@@ -114,15 +131,59 @@ pub enum ManagerError {
 }
 
 impl ManagerError {
+    /// Whether another attempt may succeed although nobody has changed anything of Muster's: a disk gets room, a server
+    /// of a store comes back.
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            ManagerError::Archive { source: ArchiveError::Store(error) }
+            | ManagerError::Storage { source: StorageError::Store(error) } => match error {
+                StoreError::Full { .. }
+                | StoreError::Busy { .. }
+                | StoreError::Unavailable { .. }
+                | StoreError::Engine { .. }
+                | StoreError::Unknown { .. }
+                | StoreError::Gone { .. } => true,
+                StoreError::Refused(_)
+                | StoreError::Denied { .. }
+                | StoreError::TooLarge { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Closed => false,
+            },
+            ManagerError::Directory { source, .. } | ManagerError::Socket { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
+            ManagerError::Archive { source: ArchiveError::NotLeader } => true,
+            ManagerError::Archive {
+                source:
+                    ArchiveError::Overtaken
+                    | ArchiveError::Meaningless { .. }
+                    | ArchiveError::Config { .. }
+                    | ArchiveError::NotPlaced { .. },
+            }
+            | ManagerError::Storage { source: StorageError::Password { .. } | StorageError::Tls(_) }
+            | ManagerError::InUse { .. }
+            | ManagerError::Listen { .. }
+            | ManagerError::Heartbeats { .. }
+            | ManagerError::Identity(_)
+            | ManagerError::Thread { .. } => false,
+        }
+    }
+
     /// The code under which docs/errors explains this.
     pub fn code(&self) -> ErrorCode {
         match self {
             ManagerError::InUse { .. } => error_code::STATE_DIRECTORY_IN_USE,
-            ManagerError::Archive {
+            ManagerError::Storage {
+                source: StorageError::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }),
+            }
+            | ManagerError::Archive {
                 source: ArchiveError::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }),
             }
             | ManagerError::Archive { source: ArchiveError::Meaningless { .. } } => error_code::STORE_DAMAGED,
-            ManagerError::Archive { .. } => error_code::STORE_WRITE_FAILED,
+            ManagerError::Archive { .. } | ManagerError::Storage { .. } => error_code::STORE_WRITE_FAILED,
             ManagerError::Listen { .. } | ManagerError::Heartbeats { .. } => error_code::ADDRESS_IN_USE,
             ManagerError::Identity(error) => error.code(),
             ManagerError::Directory { .. } | ManagerError::Socket { .. } | ManagerError::Thread { .. } => {
@@ -132,98 +193,117 @@ impl ManagerError {
     }
 }
 
+/// Where the keys of cookies are kept.
+pub fn cookie_keys_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("cookie-keys")
+}
+
+/// What the manager was started with.
+struct Own {
+    settings: CellSettings,
+    config_text: String,
+    is_users: bool,
+    node: NodeName,
+    who: String,
+}
+
+/// What lasts from the start to the end, whether this manager leads or not.
+struct Base {
+    clock: Clock,
+    own: Own,
+    local: Rc<UnixListener>,
+    front: Option<Rc<Front>>,
+    heartbeats: Option<Rc<Heartbeats>>,
+    secrets: CellSecrets,
+    requests: mpsc::Receiver<Request>,
+    changed: Rc<watch::Sender<u64>>,
+    leadership: watch::Sender<Leadership>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// A store that is open, and the first term on it.
+struct Opened {
+    store: Store,
+    thread: StoreThread,
+    begun: Begun,
+}
+
 /// All that was gathered before the thread started.
 struct Start {
-    store: Store,
-    store_thread: StoreThread,
-    found: Found,
-    /// The configuration before this start, if it was another one.
-    before: Option<CellSettings>,
-    config: Config,
-    cookie_keys: Vec<String>,
+    own: Own,
+    /// None: it is on servers, which may not be there yet.
+    opened: Option<Opened>,
+    state_dir: PathBuf,
+    secrets: CellSecrets,
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
-    elsewhere: Option<Elsewhere>,
+    front: Option<front::Prepared>,
+    heartbeats: Option<heartbeats::Prepared>,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
+    leadership: watch::Sender<Leadership>,
     _lock: File,
 }
 
-/// What it takes to let other machines in.
-struct Elsewhere {
-    listener: std::net::TcpListener,
-    authority: Authority,
-    tls: Arc<ServerConfig>,
-    place: Place,
-    heartbeats: heartbeats::Prepared,
-}
-
-impl Elsewhere {
-    fn prepare(settings: &CellSettings, directory: &Path) -> Result<Option<Self>, ManagerError> {
-        let (Some(address), Some(node)) = (settings.manager.listen, settings.nodes.first()) else {
-            return Ok(None);
-        };
-        let place = Place::of(directory);
-        let authority = Authority::load(&place).map_err(ManagerError::Identity)?;
-        let life = Duration::from_millis(settings.manager.certificate_life_ms);
-        let tls = enrol::own_tls(&authority, &place, node, life).map_err(ManagerError::Identity)?;
-        let refused = |source| ManagerError::Listen { address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(refused)?;
-        listener.set_nonblocking(true).map_err(refused)?;
-        let heard_at = settings.manager.heartbeat_listen().expect("a port without a next one was refused");
-        let keys = heartbeats::Keys::open(&place, heartbeats::cell_number(&authority.id), heard_at.port());
-        let keys =
-            keys.map_err(|source| ManagerError::Directory { path: place.heartbeat_secret(), source })?;
-        let refused = |source| ManagerError::Heartbeats { address: heard_at, source };
-        let heartbeats = heartbeats::Prepared::bind(heard_at, keys).map_err(refused)?;
-        Ok(Some(Self { listener, authority, tls, place, heartbeats }))
-    }
-}
-
-/// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect and requests are answered.
+/// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect; requests are answered once it
+/// leads, which is at once where it has its store to itself.
 pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), ManagerError> {
-    let directory = options.state_dir.clone();
-    let unusable = |source| ManagerError::Directory { path: directory.clone(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(unusable)?;
-    let lock = lock(&directory).map_err(unusable)?;
-    let lock = lock.ok_or_else(|| ManagerError::InUse { path: directory.clone() })?;
+    let ManagerOptions { settings, config_text, is_users, node, state_dir, who } = options;
+    let unusable = |source| ManagerError::Directory { path: state_dir.clone(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(&state_dir).map_err(unusable)?;
+    let lock = lock(&state_dir).map_err(unusable)?;
+    let lock = lock.ok_or_else(|| ManagerError::InUse { path: state_dir.clone() })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ManagerError::Thread { source })?;
-    let elsewhere = Elsewhere::prepare(&options.settings, &directory)?;
-
-    let opened = Store::open(&directory.join("store.sqlite"), STORE_SIZE_MAX_BYTES);
-    let (store, store_thread) =
-        opened.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) })?;
-    let prepared = runtime.block_on(prepare(&store, &options));
-    let (found, before, config) = prepared.map_err(|source| ManagerError::Archive { source })?;
-
-    let cookie_keys = cookie_keys::read_or_create(&directory.join("cookie-keys"));
-    let cookie_keys = cookie_keys.map_err(unusable)?;
-    let socket = manager_socket(&directory);
+    let front = front::Prepared::gather(&settings, &state_dir, &node)?;
+    let own = Own { settings, config_text, is_users, node, who };
+    let opened = match own.settings.store {
+        StoreSettings::Sqlite => Some(runtime.block_on(open_own(&own, &state_dir))?),
+        StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => None,
+    };
+    let cookie_keys = cookie_keys::read_or_create(&cookie_keys_path(&state_dir)).map_err(unusable)?;
+    let heartbeats = front.as_ref().map(|front| front.heartbeats(&own.settings)).transpose()?;
+    let secrets = match &front {
+        Some(front) => front.secrets(cookie_keys).map_err(unusable)?,
+        None => CellSecrets { cookie_keys, ..CellSecrets::default() },
+    };
+    let socket = manager_socket(&state_dir);
     let listener = listen(&socket).map_err(|source| ManagerError::Socket { path: socket.clone(), source })?;
     let (stop, stopping) = watch::channel(false);
     let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
     let (changed, changed_seen) = watch::channel(0);
+    let (leadership, leadership_seen) = watch::channel(Leadership::Nobody);
     let start = Start {
-        store,
-        store_thread,
-        found,
-        before,
-        config,
-        cookie_keys,
+        own,
+        opened,
+        state_dir,
+        secrets,
         listener,
         socket,
-        elsewhere,
+        front,
+        heartbeats,
         requests,
         changed,
+        leadership,
         _lock: lock,
     };
     let thread = std::thread::Builder::new()
         .name("manager".into())
         .spawn(move || LocalSet::new().block_on(&runtime, live(start, stopping)))
         .map_err(|source| ManagerError::Thread { source })?;
-    let handle = ManagerHandle { requests: requests_in, changed: changed_seen };
+    let handle = ManagerHandle { leadership: leadership_seen, requests: requests_in, changed: changed_seen };
     Ok((RoleHandle { name: "manager", stop, thread }, handle))
+}
+
+/// Opens a store that this manager has to itself, and begins on it.
+async fn open_own(own: &Own, state_dir: &Path) -> Result<Opened, ManagerError> {
+    let opened = storage::open(&own.settings.store, state_dir).await;
+    let (store, thread) = opened.map_err(|source| ManagerError::Storage { source })?;
+    let lease = Lease::always();
+    let fenced = FencedStore::new(store.clone(), lease.clone(), Bounds::of(&own.settings.store));
+    let begun = term::begin(&fenced, own, true, 0, &lease).await;
+    let begun = begun.map_err(|source| ManagerError::Archive { source })?;
+    Ok(Opened { store, thread, begun })
 }
 
 /// None: another process has it.
@@ -235,32 +315,6 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-/// Takes a generation and brings the configuration's history up to date.
-async fn prepare(
-    store: &Store,
-    options: &ManagerOptions,
-) -> Result<(Found, Option<CellSettings>, Config), ArchiveError> {
-    let mut found = archive::begin(store).await?;
-    let (text, settings) = (options.config_text.clone(), options.settings.clone());
-    if let Some((revision, _)) = found.current.as_ref().filter(|(_, old)| *old == text) {
-        let config = Config { revision: *revision, text, settings };
-        return Ok((found, None, config));
-    }
-    let old = found.current.as_ref().and_then(|(_, old)| config::parse(old, "the last configuration").ok());
-    let after = found.current.as_ref().map_or(0, |(revision, _)| *revision);
-    let changes = match &old {
-        Some(old) => changes(old, &settings),
-        None => vec!["the configuration of a new cell".to_owned()],
-    };
-    let clock = Clock::start();
-    let at_ms = clock.unix_ms(clock.now());
-    let entry = ConfigRevision { revision: after + 1, at_ms, who: options.who.clone(), changes };
-    archive::commit_config(store, after, &entry, &text).await?;
-    let config = Config { revision: entry.revision, text, settings };
-    archive::extend_history(&mut found.history, entry);
-    Ok((found, old, config))
 }
 
 /// We hold the lock, so a socket that is there belongs to nobody.
@@ -277,74 +331,68 @@ fn listen(socket: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 async fn live(start: Start, stopping: watch::Receiver<bool>) {
-    let clock = Clock::start();
-    let (inputs, inbox) = mpsc::channel(INBOX_MAX);
-    let mut tasks = JoinSet::new();
-    let generation = start.found.generation;
-    let revision = start.config.revision;
-    let (office, prepared) = open_office(start.elsewhere, &start.store, &start.config.settings).await.unzip();
-    let keys = prepared.as_ref().map(|prepared: &heartbeats::Prepared| prepared.keys.clone());
-    let cell = Cell::new(generation, start.found.remembered);
-    let mut desk = Desk::new(cell, start.config, start.cookie_keys, keys.clone());
-    let mut shell = Shell {
-        clock,
-        store: start.store.clone(),
-        archive: Archive::default(),
-        events: start.found.events,
-        history: start.found.history,
-        changed: start.changed,
-        inbox: inputs.clone(),
-        commits: JoinSet::new(),
-        office: office.as_ref().map(|(_, office)| office.clone()),
-        heartbeats: prepared.and_then(|prepared| listen_for_heartbeats(prepared, &inputs)),
+    let Start {
+        own,
+        opened,
+        state_dir,
+        secrets,
+        listener,
+        socket,
+        front,
+        heartbeats,
+        requests,
+        changed,
+        leadership,
+        _lock,
+    } = start;
+    let local = UnixListener::from_std(listener).expect("it is a listener of this runtime's kind");
+    let front = front.map(|front| Rc::new(front.open()));
+    let mut renewing = JoinSet::new();
+    if let Some(front) = front.clone() {
+        renewing.spawn_local(async move { front.keep_own_renewed().await });
+    }
+    let mut base = Base {
+        clock: Clock::start(),
+        own,
+        local: Rc::new(local),
+        front,
+        heartbeats: heartbeats.and_then(listen_for_heartbeats),
+        secrets,
+        requests,
+        changed: Rc::new(changed),
+        leadership,
+        stopping,
     };
-    let text =
-        format!("manager of generation {generation} started with revision {revision} of the configuration");
-    let started = Input::Note { severity: Severity::Info, kind: "manager-started", text };
-    // The one before first: members that it had and the present one has not are taken out in good order.
-    let settings = start.before.into_iter().chain([desk.config.settings.clone()]);
-    let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
-    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
-        for output in desk.step(clock.now(), input) {
-            assert!(shell.carry_out(&desk, output).is_continue(), "nobody has asked to stop");
+    let thread = match opened {
+        Some(Opened { store, thread, begun }) => {
+            lead_alone(&mut base, store, begun).await;
+            Some(thread)
         }
-    }
-    shell.know_nodes(&desk);
-
-    let listener = UnixListener::from_std(start.listener).expect("it is a listener of this runtime's kind");
-    tasks.spawn_local(links::accept(listener, inputs.clone()));
-    if let Some((listener, office)) = office {
-        tasks.spawn_local(strangers::accept(listener, office.clone(), inputs.clone()));
-        tasks.spawn_local(async move { office.keep_own_renewed().await });
-    }
-    tasks.spawn_local(pass_on(start.requests, inputs.clone()));
-    tasks.spawn_local(pass_on_stop(stopping, inputs.clone()));
-    let archive = shell.archive.clone();
-    let mut writer = tokio::task::spawn_local(archive.clone().keep(start.store, inputs));
-    drive(desk, clock, inbox, |desk, output| shell.carry_out(desk, output)).await;
-
-    // Roles see their connections end; what is left to be written is written.
-    tasks.shutdown().await;
-    shell.commits.shutdown().await;
-    drop(shell);
-    archive.close();
-    if tokio::time::timeout(CLOSE_WAIT, &mut writer).await.is_err() {
-        tracing::warn!("the last events could not be written in time");
-        // It holds the store, whose thread is waited for below.
-        writer.abort();
-        drop(writer.await);
-    }
+        None => match open_shared(&mut base, &state_dir).await {
+            Some((store, thread)) => {
+                take_turns(&mut base, store).await;
+                Some(thread)
+            }
+            None => None,
+        },
+    };
+    renewing.shutdown().await;
+    drop(base);
     // Gone already is as good as removed.
-    drop(std::fs::remove_file(&start.socket));
-    if start.store_thread.join().is_err() {
-        tracing::error!("the store's thread has failed");
+    drop(std::fs::remove_file(&socket));
+    if let Some(thread) = thread {
+        // Apart, so that tasks of this thread which were given up can let go of the store.
+        let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+        if !joined.unwrap_or(false) {
+            tracing::error!("the store's thread has failed");
+        }
     }
 }
 
-/// None where the system gives no thread: the manager then goes on as it did before there were heartbeats, and says so.
-fn listen_for_heartbeats(prepared: heartbeats::Prepared, inputs: &mpsc::Sender<Input>) -> Option<Heartbeats> {
-    match Heartbeats::start(prepared, inputs.clone()) {
-        Ok(heartbeats) => Some(heartbeats),
+/// None where the system gives no thread: the manager then goes on as if there were no heartbeats, and says so.
+fn listen_for_heartbeats(prepared: heartbeats::Prepared) -> Option<Rc<Heartbeats>> {
+    match Heartbeats::start(prepared) {
+        Ok(heartbeats) => Some(Rc::new(heartbeats)),
         Err(error) => {
             tracing::error!(%error, "no heartbeats are heard: lost machines are noticed by their connections");
             None
@@ -352,38 +400,134 @@ fn listen_for_heartbeats(prepared: heartbeats::Prepared, inputs: &mpsc::Sender<I
     }
 }
 
-/// None also where the store has just failed: the manager then goes on for its own machine, and says so.
-async fn open_office(
-    elsewhere: Option<Elsewhere>,
-    store: &Store,
-    settings: &CellSettings,
-) -> Option<((TcpListener, Rc<Office>), heartbeats::Prepared)> {
-    let Elsewhere { listener, authority, tls, place, heartbeats } = elsewhere?;
-    let address = listener.local_addr().ok();
-    let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
-    let fingerprint = authority.fingerprint_text();
-    match Office::open(store.clone(), authority, place, settings.clone(), tls).await {
-        Ok(office) => {
-            tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
-            Some(((listener, Rc::new(office)), heartbeats))
+/// Leads until it is asked to stop: nobody else uses the store.
+async fn lead_alone(base: &mut Base, store: Store, begun: Begun) {
+    let lease = Lease::always();
+    let fenced = FencedStore::new(store, lease.clone(), Bounds::of(&base.own.settings.store));
+    let mut begun = Some(begun);
+    let mut heard = 0;
+    base.leadership.send_replace(Leadership::Here);
+    loop {
+        let next = match begun.take() {
+            Some(begun) => Ok(begun),
+            None => term::begin(&fenced, &base.own, false, heard, &lease).await,
+        };
+        let ended = match next {
+            Ok(begun) => term::lead(base, begun, fenced.clone(), lease.clone(), std::future::pending()).await,
+            Err(error) => match pause_after(base, &error).await {
+                true => continue,
+                false => Ended::Asked,
+            },
+        };
+        match ended {
+            Ended::Asked | Ended::Over => return,
+            Ended::Outnumbered { generation } => {
+                tracing::warn!(
+                    generation,
+                    "the store was put back: this generation is known and was not kept"
+                );
+                heard = generation;
+            }
         }
+    }
+}
+
+/// Opens a store on servers, however long that takes. None: the manager was asked to stop.
+async fn open_shared(base: &mut Base, state_dir: &Path) -> Option<(Store, StoreThread)> {
+    let _room = WaitingRoom::open(base);
+    let mut pause = OPEN_AGAIN_MIN;
+    let mut told = String::new();
+    let mut stopping = base.stopping.clone();
+    let opening = async {
+        loop {
+            let error = match storage::open(&base.own.settings.store, state_dir).await {
+                Ok(opened) => return opened,
+                Err(error) => crate::logging::chain(&error),
+            };
+            if told != error {
+                let code = error_code::STORE_NOT_REACHED;
+                tracing::error!(%code, error, "this manager cannot lead without its store; trying again");
+                told = error;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(OPEN_AGAIN_MAX);
+        }
+    };
+    // What is cancelled has only read.
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => None,
+        opened = opening => Some(opened),
+        () = waiting::turn_away(&mut base.requests) => None,
+    }
+}
+
+/// Takes part in the election, and leads whenever it is this manager's turn, until it is asked to stop.
+async fn take_turns(base: &mut Base, store: Store) {
+    let profile = Profile::named(&base.own.settings.manager.profile).unwrap_or(&NORMAL);
+    let election = match Election::start(store.clone(), &base.own.node, *profile) {
+        Ok(election) => election,
         Err(error) => {
-            tracing::error!(%error, "other machines cannot be let in: the store has failed");
-            None
+            return tracing::error!(%error, "no random numbers: this manager cannot be told from others");
         }
+    };
+    let bounds = Bounds::of(&base.own.settings.store);
+    let (mut is_new, mut heard) = (true, 0);
+    while let Some(lease) = waiting::until_leading(base, &store, &election).await {
+        let number = lease.term().expect("it is of an election");
+        loop {
+            let fenced = FencedStore::new(store.clone(), lease.clone(), bounds);
+            let beginning = term::begin(&fenced, &base.own, is_new, heard, &lease);
+            // Cancelling leaves at most a generation that nobody has used.
+            let begun = tokio::select! {
+                biased;
+                () = election.over(number) => break,
+                begun = beginning => begun,
+            };
+            let ended = match begun {
+                Ok(begun) => {
+                    is_new = false;
+                    let over = election.over(number);
+                    term::lead(base, begun, fenced, lease.clone(), over).await
+                }
+                Err(ArchiveError::NotLeader) => Ended::Over,
+                Err(error) => {
+                    election.give_up(number).await;
+                    match pause_after(base, &error).await {
+                        true => Ended::Over,
+                        false => Ended::Asked,
+                    }
+                }
+            };
+            match ended {
+                Ended::Asked => return election.leave(number).await,
+                Ended::Over if lease.holds() => {
+                    // A write has shown that another term has begun, and the lease has not heard of it yet.
+                    election.give_up(number).await;
+                    break;
+                }
+                Ended::Over => break,
+                Ended::Outnumbered { generation } => {
+                    tracing::warn!(
+                        generation,
+                        "the store was put back: this generation is known and was not kept"
+                    );
+                    heard = generation;
+                }
+            }
+        }
+        base.leadership.send_replace(Leadership::Nobody);
+        election.stopped(number).await;
     }
 }
 
-async fn pass_on(mut requests: mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>) {
-    while let Some(request) = requests.recv().await {
-        if inputs.send(Input::Ask(request)).await.is_err() {
-            return;
-        }
+/// Tells why no term has begun, and waits a moment. False: the manager was asked to stop.
+async fn pause_after(base: &mut Base, error: &ArchiveError) -> bool {
+    let error = crate::logging::chain(error);
+    tracing::error!(error, "this manager cannot begin to lead; trying again");
+    let mut stopping = base.stopping.clone();
+    // What is cancelled only waits.
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => false,
+        () = tokio::time::sleep(BEGIN_AGAIN) => true,
     }
-}
-
-async fn pass_on_stop(mut stopping: watch::Receiver<bool>, inputs: mpsc::Sender<Input>) {
-    // A handle that was dropped means the same: nobody can ask to stop any more.
-    drop(stopping.wait_for(|stop| *stop).await);
-    drop(inputs.send(Input::Stop).await);
 }

@@ -2,11 +2,13 @@
 //!
 //! Not here: decisions about the cell, and waiting for the disk (see `archive`).
 
-use super::archive::{self, Archive, ArchiveError, EVENTS_MAX};
+use super::archive::{self, Archive, ArchiveError, EVENTS_MAX, LeaderRecord};
 use super::desk::{Config, Desk, Input, Output};
+use super::election::Lease;
 use super::enrol::Office;
+use super::fenced::FencedStore;
 use super::handle::Request;
-use super::heartbeats::Heartbeats;
+use super::heartbeats::{Heartbeats, Lead};
 use crate::clock::Clock;
 use crate::config;
 use crate::identity::now_us;
@@ -16,14 +18,14 @@ use logic::plugin_cfg::write::of_cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use store::{Store, StoreError};
+use store::StoreError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
-use wire::id::RouterName;
+use wire::id::{NodeName, RouterName};
 use wire::status::{
-    Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaseStatus, NodeStatus,
-    PluginCfgText, Severity,
+    Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
+    NodeStatus, PluginCfgText, Severity,
 };
 use wire::view::View;
 
@@ -32,21 +34,32 @@ const UNNAMED_FILE: &str = "configuration";
 
 pub struct Shell {
     pub clock: Clock,
-    pub store: Store,
+    pub store: FencedStore,
+    /// Asked before each act.
+    pub lease: Lease,
     pub archive: Archive,
     pub events: VecDeque<Event>,
     pub history: Vec<ConfigRevision>,
-    pub changed: watch::Sender<u64>,
+    pub changed: Rc<watch::Sender<u64>>,
     pub inbox: mpsc::Sender<Input>,
     /// What is being committed.
     pub commits: JoinSet<()>,
     /// There where other machines are listened to.
     pub office: Option<Rc<Office>>,
-    pub heartbeats: Option<Heartbeats>,
+    pub heartbeats: Option<Rc<Heartbeats>>,
+    /// The manager's own.
+    pub node: NodeName,
+    /// Since when this manager leads, and in which term; None: it is the only one.
+    pub leader: Option<LeaderRecord>,
+    /// The generation that somebody has obeyed and this manager did not know of.
+    pub outnumbered: Option<u64>,
 }
 
 impl Shell {
     pub fn carry_out(&mut self, desk: &Desk, output: Output) -> ControlFlow<()> {
+        if !self.lease.holds() {
+            return ControlFlow::Break(());
+        }
         match output {
             // Whoever asked may have gone; that is no concern of ours, here and below.
             Output::Admit { result, reply } => {
@@ -80,6 +93,10 @@ impl Shell {
                 drop(reply.send(Ok(applied)));
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
+            Output::Outnumbered { generation } => {
+                self.outnumbered = Some(generation);
+                return ControlFlow::Break(());
+            }
             Output::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -88,8 +105,13 @@ impl Shell {
     /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.
     pub fn know_nodes(&self, desk: &Desk) {
         if let (Some(heartbeats), Some(office)) = (&self.heartbeats, &self.office) {
-            let own = desk.config.settings.nodes.first();
-            heartbeats.know(desk.cell.nodes(), own, |node| office.joined_us(node));
+            let lead = Lead {
+                generation: desk.cell.generation(),
+                away: desk.cell.away().collect(),
+                inbox: self.inbox.clone(),
+            };
+            let joined_us = |node: &NodeName| office.joined_us(node);
+            heartbeats.know(&desk.config.settings, &self.node, desk.cell.nodes(), joined_us, Some(lead));
         }
     }
 
@@ -159,6 +181,11 @@ impl Shell {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: desk.cell.generation(),
+            leader: self.leader.as_ref().map(|leader| LeaderStatus {
+                node: leader.node.clone(),
+                term: leader.term,
+                since_ms: leader.since_ms,
+            }),
             config_revision: desk.config.revision,
             now_ms: self.clock.unix_ms(self.clock.now()),
             nodes: summary.nodes,
@@ -168,7 +195,7 @@ impl Shell {
     }
 
     fn describe_heartbeats(&self, desk: &Desk, nodes: &mut [NodeStatus]) {
-        let glances = self.heartbeats.as_ref().map(Heartbeats::glances).unwrap_or_default();
+        let glances = self.heartbeats.as_ref().map(|heartbeats| heartbeats.glances()).unwrap_or_default();
         let numbers: BTreeMap<_, _> = desk.cell.nodes().map(|place| (place.node, place.number)).collect();
         // Somebody may have set this machine's clock since the start, from which times are counted.
         let set_ms = (now_us() / 1_000) as i64 - self.clock.unix_ms(self.clock.now()) as i64;
@@ -219,6 +246,10 @@ impl Shell {
             }
         };
         let current = &desk.config;
+        if settings.store != current.settings.store && self.lease.term().is_some() {
+            drop(reply.send(Err(other_store())));
+            return;
+        }
         let changes = changes(&current.settings, &settings);
         if dry_run || text == current.text {
             drop(reply.send(Ok(Applied { revision: current.revision, changes })));
@@ -258,15 +289,33 @@ fn one_machine() -> ErrorBody {
     ErrorBody { code: error_code::NOT_SEVERAL_MACHINES.to_string(), message, retry: false }
 }
 
+/// Managers that were started before and after such a change would not know of each other.
+fn other_store() -> ErrorBody {
+    let message = "another store cannot be applied while managers run: stop all of them, change [store] in the file of \
+                   one, and start that one first"
+        .to_owned();
+    ErrorBody { code: error_code::ACT_MAKES_NO_SENSE.to_string(), message, retry: false }
+}
+
 fn refusal(error: &ArchiveError) -> ErrorBody {
     let (code, message, retry) = match error {
         ArchiveError::Overtaken => (error_code::ACT_MAKES_NO_SENSE, error.to_string(), true),
+        ArchiveError::NotLeader => (error_code::MANAGER_UNAVAILABLE, error.to_string(), true),
+        ArchiveError::Config { .. } | ArchiveError::NotPlaced { .. } => {
+            (error_code::CONFIG_NOT_ALLOWED, error.to_string(), false)
+        }
         ArchiveError::Meaningless { .. } => (error_code::STORE_DAMAGED, error.to_string(), false),
         ArchiveError::Store(source @ StoreError::Damaged { .. }) => {
             (error_code::STORE_DAMAGED, source.to_string(), false)
         }
         ArchiveError::Store(source @ StoreError::Unknown { .. }) => {
             (error_code::STORE_WRITE_UNCERTAIN, source.to_string(), false)
+        }
+        ArchiveError::Store(source @ (StoreError::Unavailable { .. } | StoreError::Denied { .. })) => {
+            (error_code::STORE_NOT_REACHED, source.to_string(), true)
+        }
+        ArchiveError::Store(source @ StoreError::TooLarge { .. }) => {
+            (error_code::STORE_WRITE_FAILED, source.to_string(), false)
         }
         ArchiveError::Store(source) => (error_code::STORE_WRITE_FAILED, source.to_string(), true),
     };

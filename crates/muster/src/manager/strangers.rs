@@ -4,9 +4,9 @@
 //! of them, and a few from each address; what they may send is small. Not here: what a node says once it is known
 //! (see `links`), and who gets a certificate (see `enrol`).
 
-use super::desk::{Input, Peer};
-use super::enrol::Office;
-use super::links;
+use super::desk::Peer;
+use super::front::Front;
+use super::links::{self, Reception};
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
 use logic::enrol::{Bearer, guesser};
@@ -16,13 +16,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
 /// so within seconds, and each costs some 40 kB.
@@ -82,16 +81,16 @@ impl Drop for Stranger {
 }
 
 /// Accepts until it is dropped. Must run within a `LocalSet`.
-pub async fn accept(listener: TcpListener, office: Rc<Office>, inbox: mpsc::Sender<Input>) {
+pub async fn accept(front: Rc<Front>, reception: Reception) {
     let gate = Rc::new(Gate::default());
     let mut connections = JoinSet::new();
     loop {
         // Both branches may be cancelled: neither a connection nor an end is lost before it is returned.
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = front.listener.accept() => match accepted {
                 Ok((stream, from)) => match gate.enter(from.ip()) {
                     Some(stranger) => {
-                        let begun = connection(stream, from, office.clone(), inbox.clone(), stranger);
+                        let begun = connection(stream, from, front.clone(), reception.clone(), stranger);
                         connections.spawn_local(begun);
                     }
                     None => tracing::debug!(%from, "too many connections that have not proven who they are"),
@@ -113,13 +112,13 @@ pub async fn accept(listener: TcpListener, office: Rc<Office>, inbox: mpsc::Send
 async fn connection(
     stream: TcpStream,
     from: SocketAddr,
-    office: Rc<Office>,
-    inbox: mpsc::Sender<Input>,
+    front: Rc<Front>,
+    reception: Reception,
     stranger: Stranger,
 ) {
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
     drop(stream.set_nodelay(true));
-    let acceptor = TlsAcceptor::from(office.tls.borrow().clone());
+    let acceptor = TlsAcceptor::from(front.tls.borrow().clone());
     let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream).into_fallible()).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
@@ -137,13 +136,12 @@ async fn connection(
     }
     match (stream.get_ref().1.alpn_protocol(), known) {
         (Some(protocol), known) if protocol == PROTOCOL => {
-            enrol(stream, from, &office, known.map(|(bearer, _)| bearer)).await;
+            enrol(stream, from, &reception, known.map(|(bearer, _)| bearer)).await;
         }
         (Some(protocol), Some((bearer, facts))) if protocol == LINK_PROTOCOL => {
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
-            let joined_us = bearer.as_ref().and_then(|bearer| office.joined_us(&bearer.node)).unwrap_or(0);
-            let peer = Peer { from, bearer, until, joined_us, ..Peer::default() };
-            links::connection(stream, peer, inbox, Some((office, stranger))).await;
+            let peer = Peer { from, bearer, until, ..Peer::default() };
+            links::connection(stream, peer, reception, Some(stranger)).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }
@@ -167,7 +165,12 @@ fn until(not_after_s: i64) -> Instant {
     Instant::now() + Duration::from_secs(u64::try_from(left_s).unwrap_or(0))
 }
 
-async fn enrol(mut stream: TlsStream<TcpStream>, from: SocketAddr, office: &Office, bearer: Option<Bearer>) {
+async fn enrol(
+    mut stream: TlsStream<TcpStream>,
+    from: SocketAddr,
+    reception: &Reception,
+    bearer: Option<Bearer>,
+) {
     let Some(challenge) = proof::challenge(stream.get_ref().1) else { return };
     let reading = read_bounded_frame::<EnrolRequest>(&mut stream, ENROL_FRAME_MAX_BYTES);
     let request = match tokio::time::timeout(STRANGER_MAX, reading).await {
@@ -176,7 +179,15 @@ async fn enrol(mut stream: TlsStream<TcpStream>, from: SocketAddr, office: &Offi
         Err(_) => return tracing::debug!(%from, "a request did not come in time"),
     };
     let answering = async {
-        let answer = office.answer(request, &challenge, bearer.as_ref(), from.ip()).await;
+        let answer = match reception {
+            Reception::Leads { office: Some(office), .. } => {
+                office.answer(request, &challenge, bearer.as_ref(), from.ip()).await
+            }
+            Reception::Leads { office: None, .. } => EnrolAnswer::NotLeader { leader: None },
+            Reception::Follows(elsewhere) => {
+                EnrolAnswer::NotLeader { leader: elsewhere.leader.borrow().clone() }
+            }
+        };
         write_frame(&mut stream, &answer).await?;
         stream.shutdown().await
     };

@@ -6,8 +6,9 @@
 //! Not here: what is right (see `logic::actions`, `logic::rate`), compression (see `compress`).
 
 use super::answers::reason;
+use super::client_views;
 use super::core::Core;
-use super::request::Caller;
+use super::request::{Caller, claim};
 use logic::actions::{Facts, Template, VALUE_PLACES, is_same_name, rewrite};
 use logic::compress::takes_gzip;
 use logic::http::refusal::Refusal;
@@ -20,6 +21,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use wire::client_view::{self, Claim};
 use wire::router::{OTHER_ROUTES, ROUTES_TOLD_MAX, TrafficCounts};
 use wire::settings::{HeaderChanges, PathKind, RateLimit, RouteActions, RouteAnswer, RouteSettings};
 
@@ -32,6 +34,8 @@ pub struct Actions {
     /// Without `/` at its end.
     route_path: Box<[u8]>,
     answer: Option<OwnAnswer>,
+    /// Answered with the view of the cluster that a client asks for.
+    tells_views: bool,
     request_headers: Headers,
     answer_headers: Headers,
     rate: Option<Arc<Rate>>,
@@ -75,7 +79,8 @@ pub fn build(routes: &[RouteSettings], before: &ActionTable) -> ActionTable {
         Some(Arc::new(Actions {
             route: route.clone(),
             route_path: own_path(route).as_bytes().into(),
-            answer: route.actions.answer.as_ref().map(OwnAnswer::new),
+            answer: route.actions.answer.as_ref().and_then(OwnAnswer::new),
+            tells_views: route.actions.answer == Some(RouteAnswer::Views),
             request_headers: Headers::new(&route.actions.request_headers),
             answer_headers: Headers::new(&route.actions.answer_headers),
             rate,
@@ -102,8 +107,9 @@ fn template(parsed: Result<Template, logic::actions::Unfit>) -> Template {
 }
 
 impl OwnAnswer {
-    fn new(answer: &RouteAnswer) -> Self {
-        match answer {
+    /// None for what is not the same for all who ask.
+    fn new(answer: &RouteAnswer) -> Option<Self> {
+        Some(match answer {
             RouteAnswer::Redirect { status, location } => {
                 Self::Redirect { status: *status, location: template(Template::parse_location(location)) }
             }
@@ -112,7 +118,8 @@ impl OwnAnswer {
                 content_type: content_type.as_str().into(),
                 body: body.as_str().into(),
             },
-        }
+            RouteAnswer::Views => return None,
+        })
     }
 }
 
@@ -258,6 +265,9 @@ pub fn early(
         scheme,
         route: &actions.route.name,
     };
+    if actions.tells_views {
+        return client_views::answer(core, head);
+    }
     match &actions.answer {
         Some(answer) => actions.answer(answer, &facts),
         None => actions.change(head, &facts),
@@ -432,6 +442,8 @@ pub struct Answered {
     is_head: bool,
     /// Whether the connection can go on: the request's end is known.
     pub keep_alive: bool,
+    /// What its client shows of its view of a cluster; None where the answer is about nothing else.
+    pub claim: Option<Box<Claim>>,
 }
 
 impl Answered {
@@ -442,6 +454,8 @@ impl Answered {
         message: Message,
         route: Rc<RouteState>,
     ) -> Self {
+        let tells_views = route.actions.as_ref().is_some_and(|actions| actions.tells_views);
+        let claim = if tells_views { None } else { claim(head) };
         Self {
             message,
             route,
@@ -450,14 +464,18 @@ impl Answered {
             is_version_11: head.is_version_11,
             is_head: head.is_head(),
             keep_alive: head.keep_alive && is_complete,
+            claim,
         }
     }
 
-    /// The whole answer as bytes.
-    pub fn render(&self, keep_alive: bool) -> Vec<u8> {
+    /// The whole answer as bytes; with what its client is told of a cluster's view.
+    pub fn render(&self, keep_alive: bool, news: Option<&str>) -> Vec<u8> {
         let Message { status, head, body } = &self.message;
         let mut out = format!("HTTP/1.1 {status} {}\r\n", reason(*status)).into_bytes();
         out.extend_from_slice(head);
+        if let Some(news) = news {
+            out.extend_from_slice(format!("{}: {news}\r\n", client_view::HEADER).as_bytes());
+        }
         // 204 and 304 have no body and no length.
         if !matches!(status, 204 | 304) {
             out.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());

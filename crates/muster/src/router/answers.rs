@@ -9,14 +9,15 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
+use wire::client_view;
 
 /// How long a client may go on sending after its answer. Two seconds: a round trip to anywhere and back.
 pub const LINGER_MS: u64 = 2_000;
 /// How much of it is thrown away before we close.
 const LINGER_MAX_BYTES: usize = 1 << 20;
 
-/// The whole answer as bytes.
-pub fn render(refused: &Refused, keep_alive: bool) -> Vec<u8> {
+/// The whole answer as bytes; with what its client is told of a cluster's view.
+pub fn render(refused: &Refused, keep_alive: bool, news: Option<&str>) -> Vec<u8> {
     let answer = refused.fault.answer();
     let status = answer.status;
     let (kind, body) = if refused.wants_json {
@@ -33,6 +34,12 @@ pub fn render(refused: &Refused, keep_alive: bool) -> Vec<u8> {
     ));
     if let Some(seconds) = answer.retry_after_s {
         line(format_args!("Retry-After: {seconds}\r\n"));
+    }
+    if status == 401 {
+        line(format_args!("WWW-Authenticate: Muster-View\r\n"));
+    }
+    if let Some(news) = news {
+        line(format_args!("{}: {news}\r\n", client_view::HEADER));
     }
     if status == 405 {
         line(format_args!("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"));
@@ -66,6 +73,7 @@ pub fn reason(status: u16) -> &'static str {
         201 => "Created",
         202 => "Accepted",
         204 => "No Content",
+        304 => "Not Modified",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -138,14 +146,15 @@ mod tests {
             head: Box::default(),
             is_version_11: true,
             route: None,
+            claim: None,
         };
-        let text = String::from_utf8(render(&refused, true)).expect("text");
+        let text = String::from_utf8(render(&refused, true, None)).expect("text");
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(text.contains("application/json"));
         assert!(!text.contains("10.0.0.1"));
         refused.wants_json = false;
         refused.is_head = true;
-        let text = String::from_utf8(render(&refused, false)).expect("text");
+        let text = String::from_utf8(render(&refused, false, None)).expect("text");
         assert!(text.contains("text/html") && text.ends_with("Connection: close\r\n\r\n"));
     }
 }

@@ -6,6 +6,7 @@ mod handover;
 
 use super::access_log::AccessLogHandle;
 use super::actions::{self, ActionTable};
+use super::client_views::Publisher;
 use super::gate::Gate;
 use super::handover::{Held, Request, Taken};
 use super::kept::{Keeper, Kept};
@@ -76,6 +77,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         keeper: Some(keeper),
         state,
         views: Views::default(),
+        client_views: Publisher::default(),
         gates: BTreeMap::new(),
         table: None,
         tables_before: Vec::new(),
@@ -129,6 +131,7 @@ struct Control {
     keeper: Option<Keeper>,
     state: Kept,
     views: Views,
+    client_views: Publisher,
     /// Bounds on requests under way, which all threads share.
     gates: BTreeMap<ClusterName, Arc<Gate>>,
     /// The table that was handed out last.
@@ -277,8 +280,9 @@ impl Control {
             LinkEvent::Message(
                 FromManager::Welcome { .. }
                 | FromManager::Refused { .. }
+                | FromManager::NotLeader { .. }
                 | FromManager::Assignments { .. }
-                | FromManager::Placed { .. }
+                | FromManager::Placed(_)
                 | FromManager::KeepAlive,
             ) => false,
         };
@@ -410,6 +414,7 @@ impl Control {
             access_log: self.access_log.as_ref().and_then(|(_, handle)| handle.clone()),
             tls: Arc::new(self.vault.table()),
             views: self.views.all().clone(),
+            client_views: self.client_views.publish(settings, self.views.all()),
             gates: self.gates.clone(),
         });
         self.tables_before.extend(self.table.replace(table.clone()));
@@ -426,7 +431,11 @@ impl Control {
 
     /// Clears away tables that nobody else has any more.
     fn clear_tables(&mut self) {
-        self.tables_before.retain(|before| Arc::strong_count(before) > 1);
+        let before = std::mem::take(&mut self.tables_before);
+        let (unused, used) = before.into_iter().partition(|before| Arc::strong_count(before) == 1);
+        self.tables_before = used;
+        let unused: Vec<Arc<Table>> = unused;
+        unused.into_iter().filter_map(Arc::into_inner).for_each(Table::clear_away);
     }
 
     fn keep(&mut self) {

@@ -2,6 +2,7 @@
 
 use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
+use super::client_views::ClientViews;
 use super::compress;
 use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
@@ -56,7 +57,7 @@ pub struct Core {
     pub scratch: RefCell<Box<[u8]>>,
     /// Where heads of answers are written before they are sent.
     pub out: RefCell<Vec<u8>>,
-    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub spare_buffers: RefCell<Vec<Vec<u8>>>,
     /// Places for requests that are over, so that none has to be made for the next.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare_requests: RefCell<Vec<Box<Request>>>,
@@ -229,6 +230,11 @@ impl Core {
         self.table.borrow().as_ref().is_some_and(|before| {
             Arc::ptr_eq(&before.views, &table.views) && before.settings.retry == table.settings.retry
         })
+    }
+
+    /// What clients may know; None before the first table.
+    pub fn client_views(&self) -> Option<Arc<ClientViews>> {
+        self.table.borrow().as_ref().map(|table| table.client_views.clone())
     }
 
     /// Takes one cluster's view over, if it is newer than the one in force.

@@ -187,13 +187,15 @@ impl Session {
         if let Some(route) = &refused.route {
             route.count_own_answer(refused.fault.answer().status, 0);
         }
-        self.send_own(answers::render(refused, keep_alive), keep_alive).await
+        let news = refused.claim.as_deref().and_then(|claim| self.client.core.view_news(claim));
+        self.send_own(answers::render(refused, keep_alive, news.as_deref()), keep_alive).await
     }
 
     /// Gives the answer that the route itself has.
     pub async fn answer_itself(&mut self, answered: Box<Answered>) -> Next {
         let keep_alive = answered.keep_alive && !self.client.core.is_stopping.get();
-        let answer = answered.render(keep_alive);
+        let news = answered.claim.as_deref().and_then(|claim| self.client.core.view_news(claim));
+        let answer = answered.render(keep_alive, news.as_deref());
         let bytes_out = answer.len() as u64;
         answered.route.count_own_answer(answered.message.status, bytes_out);
         self.client.core.count(|totals| {

@@ -8,6 +8,7 @@ mod accept;
 mod access_log;
 mod actions;
 mod answers;
+mod client_views;
 mod compress;
 mod connect;
 mod control;

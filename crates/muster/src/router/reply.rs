@@ -9,6 +9,7 @@ use super::core::Core;
 use super::request::{Request, VIA};
 use super::splice::{Pipe, SPLICE_MIN_BYTES, Spliced};
 use super::streams::{Outbox, READ_ROOM_BYTES, Stream};
+use super::waits::NEVER;
 use logic::compress::Verdict;
 use logic::http::HeaderSpace;
 use logic::http::body::Framing;
@@ -18,14 +19,15 @@ use logic::http::response::{AnswerChanges, Asked, ResponseHead, parse};
 use logic::log_pattern::Phases;
 use logic::retry::Fault;
 use std::task::{Context, Poll, ready};
+use wire::client_view;
 
 /// An answer up to this size is given whole or not at all, where another member could give it.
 const SMALL_BODY_MAX_BYTES: usize = 16 * 1024;
 /// A body up to this size is copied behind its new head; before a larger one the head is written where it was read, so
 /// that both lie in one piece without a copy of the body.
 const COPIED_BODY_MAX_BYTES: usize = 1024;
-/// How long a small answer is kept back for its rest: what comes later than that is sent with all before it. A second: a
-/// member that is slower means its client to see what there is.
+/// How long a small answer is kept back for its rest. A second: a member that is slower means its client to see what
+/// there is.
 const SMALL_WAIT_MAX_US: u64 = 1_000_000;
 /// The value of the line that `ResponseHead::write` makes of `VIA`.
 const VIA_VALUE: &str = "1.1 muster";
@@ -63,6 +65,8 @@ pub struct Reply {
 struct Rare {
     /// The beginning of an answer that did not come in one piece, behind as much room as a read leaves.
     partial: Vec<u8>,
+    /// That is the head of a small answer, whose rest is waited for.
+    is_kept_back: bool,
     compressor: Option<Compressor>,
 }
 
@@ -183,6 +187,21 @@ impl Reply {
         }
     }
 
+    /// When what is kept back of a small answer shall be sent, on the thread's clock.
+    pub fn release_at_us(&self) -> u64 {
+        match &self.rare {
+            Some(rare) if rare.is_kept_back => self.fresh_until_us() + 1,
+            _ => NEVER,
+        }
+    }
+
+    /// Sends what is kept back.
+    pub fn release(&mut self, core: &Core, request: &Request, client: &mut Stream) -> Result<(), Fault> {
+        let Some(rare) = self.rare.take() else { return Ok(()) };
+        let mut partial = rare.partial;
+        self.take_heads(core, request, client, &mut partial)
+    }
+
     /// Interim heads, the final head and the body that came with it go out in one write.
     fn take_heads(
         &mut self,
@@ -223,27 +242,12 @@ impl Reply {
             let may_wait = request.is_idempotent && out.is_empty() && self.is_fresh(core);
             if may_wait && is_small_part(head.framing, rest.len()) {
                 self.keep_partial(bytes);
+                self.rare.get_or_insert_default().is_kept_back = true;
                 return Ok(());
             }
-            let special = request.route.special.as_ref();
-            let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
-            let mut is_sent = false;
-            if special.is_none() && out.is_empty() && head.status != 101 {
-                is_sent = self.send_parsed(client, &head, cookie)?;
-            }
-            match special {
-                None if is_sent => {}
-                None => head.write(VIA, &mut out),
-                Some(special) => self.write_special(core, asked, special, &mut head, &mut out),
-            }
-            if let Some(cookie) = cookie.filter(|_| !is_sent) {
-                add_cookie(&mut out, cookie);
-            }
+            self.write_final(core, request, client, &mut head, &mut out)?;
             self.head_bytes_sent += out.len() as u32;
-            self.status = head.status;
-            self.client_closes = head.client_closes;
-            self.member_keeps_alive = head.member_keeps_alive;
-            self.unchunk = head.unchunk;
+            self.note(&head);
             if head.status == 101 {
                 self.state = State::Switched;
                 return self.send(client, &out, rest);
@@ -251,6 +255,48 @@ impl Reply {
             let (framing, body_start) = (head.framing, start + head.length);
             return self.send_first_body(framing, client, &mut out, read, body_start);
         }
+    }
+
+    /// What the final head says about the rest.
+    fn note(&mut self, head: &ResponseHead<'_, '_>) {
+        self.status = head.status;
+        self.client_closes = head.client_closes;
+        self.member_keeps_alive = head.member_keeps_alive;
+        self.unchunk = head.unchunk;
+    }
+
+    /// Writes the final head to `out`, or sends it at once to a client that needs no text of it.
+    fn write_final(
+        &mut self,
+        core: &Core,
+        request: &Request,
+        client: &mut Stream,
+        head: &mut ResponseHead<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let special = request.route.special.as_ref();
+        let cookie = request.room.as_ref().and_then(|held| held.set_cookie.as_deref());
+        // As late as can be, so that the client hears of what happened while its request was under way.
+        let news = request.claim.as_deref().and_then(|claim| core.view_news(claim));
+        if special.is_none()
+            && out.is_empty()
+            && head.status != 101
+            && news.is_none()
+            && self.send_parsed(client, head, cookie)?
+        {
+            return Ok(());
+        }
+        match special {
+            None => head.write(VIA, out),
+            Some(special) => self.write_special(core, request.asked, special, head, out),
+        }
+        if let Some(cookie) = cookie {
+            add_line(out, "Set-Cookie", cookie);
+        }
+        if let Some(news) = news {
+            add_line(out, client_view::HEADER, &news);
+        }
+        Ok(())
     }
 
     fn keep_partial(&mut self, bytes: &[u8]) {
@@ -281,7 +327,11 @@ impl Reply {
 
     /// Whether the answer's first byte came a moment ago.
     fn is_fresh(&self, core: &Core) -> bool {
-        core.waits.now_us() <= self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
+        core.waits.now_us() <= self.fresh_until_us()
+    }
+
+    fn fresh_until_us(&self) -> u64 {
+        self.sent_at_us + self.first_byte_us + SMALL_WAIT_MAX_US
     }
 
     /// Sends `out`, the new head, with the part of the body that begins at `body_start` of what was read.
@@ -438,13 +488,13 @@ fn is_small_part(framing: Framing, come: usize) -> bool {
 }
 
 /// Adds a line to a head that was written to its end.
-fn add_cookie(head: &mut Vec<u8>, cookie: &str) {
+fn add_line(head: &mut Vec<u8>, name: &str, value: &str) {
     let end = head.len() - 2;
     assert!(head.ends_with(b"\r\n\r\n"), "a head ends in an empty line");
     head.truncate(end);
-    head.extend_from_slice(b"Set-Cookie: ");
-    head.extend_from_slice(cookie.as_bytes());
-    head.extend_from_slice(b"\r\n\r\n");
+    for part in [name, ": ", value, "\r\n\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Appends the payload of a chunked body; how many bytes that took.

@@ -21,6 +21,7 @@ use logic::plugin_cfg;
 use logic::retry::{self, Failure, Fault, Verdict};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use wire::client_view::Claim;
 use wire::router::RouterSettings;
 
 /// Our name in Via.
@@ -54,6 +55,8 @@ pub struct Request {
     pub body_since_us: Option<u64>,
     /// Attempts that ended because the member was silent.
     pub silences: u8,
+    /// What its client shows of its view of a cluster.
+    pub claim: Option<Box<Claim>>,
 }
 
 /// A request that is answered by the router itself.
@@ -73,6 +76,8 @@ pub struct Refused {
     pub is_version_11: bool,
     /// None where it was refused before that was known.
     pub route: Option<Rc<RouteState>>,
+    /// What its client shows of its view of a cluster.
+    pub claim: Option<Box<Claim>>,
 }
 
 impl Refused {
@@ -103,6 +108,7 @@ impl Refused {
             head: head.bytes().into(),
             is_version_11: head.is_version_11,
             route: None,
+            claim: claim(head),
         }
     }
 
@@ -117,6 +123,7 @@ impl Refused {
             head: Box::default(),
             is_version_11: true,
             route: None,
+            claim: None,
         }
     }
 }
@@ -299,8 +306,14 @@ impl Arrived<'_, '_, '_> {
             deadline_us: deadline(started_us, settings.timeouts.request_ms),
             body_since_us: Some(started_us),
             silences: 0,
+            claim: claim(head),
         })
     }
+}
+
+/// What a client shows of its view; None for all other requests.
+pub fn claim(head: &RequestHead<'_, '_>) -> Option<Box<Claim>> {
+    Claim::parse(head.view_claim()?).map(Box::new)
 }
 
 /// The port that the client asked for: that of Host, else the usual one.
@@ -409,6 +422,7 @@ impl Request {
             is_version_11: self.asked.is_version_11,
             // Counted already, with the request.
             route: None,
+            claim: self.claim.clone(),
         }
     }
 

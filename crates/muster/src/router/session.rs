@@ -347,13 +347,17 @@ impl Session {
                 deadline = deadline.min(self.ticket.in_ms(CONTINUE_WAIT_MS));
             }
             let body_due_us = exchange.body_due_us(&self.client, request);
-            deadline = deadline.min(body_due_us);
+            let release_at_us = exchange.reply.release_at_us();
+            deadline = deadline.min(body_due_us).min(release_at_us);
             let Self { ticket, client } = self;
             let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
                 Ok(Err(fault)) => return Err(fault),
+                Err(Signal::Deadline) if deadline == release_at_us => {
+                    exchange.reply.release(&client.core, request, &mut client.stream)?;
+                }
                 // A member that knows nothing of Expect waits for the body, and so would we for its answer.
                 Err(Signal::Deadline) if exchange.upload.waits_for_leave() => {
                     exchange.upload.release(&mut exchange.connection, request);

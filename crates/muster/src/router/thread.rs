@@ -219,7 +219,7 @@ fn refuse_connection(core: &Core, listener: &Listener, stream: &tokio::net::TcpS
         return;
     }
     let refused = super::request::Refused::overloaded();
-    if let Err(error) = stream.try_write(&super::answers::render(&refused, false)) {
+    if let Err(error) = stream.try_write(&super::answers::render(&refused, false, None)) {
         tracing::debug!(%error, "a connection too many could not be told so");
     }
 }

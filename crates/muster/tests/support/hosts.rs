@@ -96,9 +96,13 @@ impl Hosts {
 
     /// Starts a command line that goes on.
     pub fn start(&self, name: &str, line: &str) -> Running {
+        self.start_beside(name, line, &self.log(name))
+    }
+
+    /// The same with a log of its own, beside what runs there already.
+    pub fn start_beside(&self, name: &str, line: &str, log: &Path) -> Running {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let log = self.log(name);
-        Running::start(&format!("{line} on {name}"), &mut self.command(name, &words), &log)
+        Running::start(&format!("{line} on {name}"), &mut self.command(name, &words), log)
     }
 
     pub fn log(&self, name: &str) -> PathBuf {

@@ -8,12 +8,14 @@
 pub mod cell;
 pub mod certificates;
 pub mod clients;
+pub mod guide;
 pub mod hosts;
 pub mod http;
 pub mod member;
 pub mod scripted;
 pub mod servers;
 pub mod steady;
+pub mod stores;
 pub mod websocket;
 
 use rustix::process::{Pid, Signal};

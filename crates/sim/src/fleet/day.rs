@@ -4,7 +4,7 @@
 //! thread does, too, so it also shows what a heartbeat and a look at all nodes cost.
 
 use logic::heartbeat::{Detector, Heard, Input, Output, Settings};
-use logic::lease::LAN;
+use logic::lease::NORMAL;
 use logic::limits::{HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS};
 use logic::machine::Machine;
 use logic::seed::Chance;
@@ -78,7 +78,7 @@ impl Day {
     }
 
     fn host(&self, me: ManagerNumber, managers: &[ManagerNumber]) -> Host {
-        let settings = Settings { me, managers: managers.to_vec(), lease: LAN, run: 0 };
+        let settings = Settings { me, managers: managers.to_vec(), lease: NORMAL, run: 0 };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..self.nodes).map(NodeNumber).collect()));
         Host { detector, number: me }

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::store::Asked;
-use super::world::{CELL, Event, Fleet, Place};
+use super::world::{CELL, Event, Fleet, Place, Said};
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
@@ -188,6 +188,7 @@ impl Fleet {
         }
         host.leads = Some(term);
         self.elections += 1;
+        self.led_at_us = now_us;
         self.tell(|| format!("manager-{} leads in term {term}", manager + 1));
         let away = self.published.iter().map(|(node, reach)| (NodeNumber(*node as u32), *reach)).collect();
         let is_taken = |node: &usize| self.nodes[*node].taken_at_us.is_some();
@@ -199,7 +200,7 @@ impl Fleet {
         let key = 7 + u64::from(datagram.node.0);
         // The bytes are those that would be sent; one in a while is damaged, forged or of another cell.
         let mut bytes = datagram.bytes(|signed| code(signed, key));
-        if self.chance.below(500) == 0 {
+        if self.has_mischief && self.chance.below(500) == 0 {
             let at = self.chance.below(bytes.len() as u32) as usize;
             bytes[at] ^= 1 << self.chance.below(8);
         }
@@ -297,6 +298,8 @@ impl Fleet {
             return;
         }
         self.batches += 1;
+        let told = verdicts.iter().map(|verdict| (verdict.node.0 as usize, verdict.reach)).collect();
+        self.said.push(Said { at_us: self.now_us, verdicts: told });
         let mut said = [Vec::new(), Vec::new(), Vec::new()];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;

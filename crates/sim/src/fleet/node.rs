@@ -116,7 +116,7 @@ impl Fleet {
         let delay_us = self.some(100, 3_000);
         self.after(delay_us, Event::Heartbeat { manager, datagram });
         // Someone on the way keeps it and sends it again, to all managers.
-        if self.chance.below(1_000) == 0 {
+        if self.has_mischief && self.chance.below(1_000) == 0 {
             for manager in 0..self.managers.len() {
                 let delay_us = self.some(3_000, 20_000_000);
                 self.after(delay_us, Event::Heartbeat { manager, datagram });

@@ -5,7 +5,7 @@
 
 use super::world::{Event, Fleet, Place};
 use logic::heartbeat;
-use logic::lease::{LAN, Profile};
+use logic::lease::{NORMAL, Profile};
 
 #[derive(Debug)]
 struct Plan {
@@ -19,7 +19,7 @@ struct Plan {
 pub fn run_fleet_scenario(script: &str) -> Result<String, String> {
     let plain = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
     let lines: Vec<String> = script.lines().map(plain).filter(|line| !line.is_empty()).collect();
-    let mut plan = Plan { seed: 1, managers: 3, nodes: 4, profile: LAN };
+    let mut plan = Plan { seed: 1, managers: 3, nodes: 4, profile: NORMAL };
     let (actions, cell): (Vec<&String>, Vec<&String>) =
         lines.iter().partition(|line| line.starts_with("at "));
     for line in cell {
@@ -105,6 +105,8 @@ impl Fleet {
         match words {
             ["down"] => self.store.is_down = true,
             ["up"] => self.store.is_down = false,
+            ["full"] => self.store.is_full = true,
+            ["room"] => self.store.is_full = false,
             ["slow", ms] => self.store.slow_us = ms.parse::<u64>().ok()? * 1_000,
             ["copy"] => self.store.copy = Some(self.store.model.clone()),
             ["restore"] => {
@@ -120,6 +122,7 @@ impl Fleet {
         match (verb, rest) {
             ("kill", []) => self.kill_manager(manager),
             ("kill", ["during", "commit"]) => self.store.kill_on_commit = Some(manager),
+            ("stop", ["during", "commit"]) => self.store.stop_on_commit = Some(manager),
             ("start", []) => self.start_manager(manager),
             ("stop", []) => self.stop_manager(manager),
             ("resume", []) => self.resume_manager(manager),

@@ -10,12 +10,17 @@ const ANSWER_WAIT_US: u64 = 400_000;
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub model: Model,
+    pub commits: u64,
     pub is_down: bool,
+    /// Its disk is full: it reads, and refuses to write.
+    pub is_full: bool,
     /// Added to every answer.
     pub slow_us: u64,
     pub copy: Option<Model>,
     /// Kill this manager when its next commit has happened and before it hears of it.
     pub kill_on_commit: Option<usize>,
+    /// The same, but the manager only gets no more time of its processor.
+    pub stop_on_commit: Option<usize>,
 }
 
 /// On its way to the store.
@@ -61,15 +66,26 @@ impl Fleet {
                 let snapshot: Snapshot = self.store.model.read(&Read::Prefix(PREFIX.into()));
                 Input::Read { ask, snapshot: Some(snapshot) }
             }
+            Asked::Commit { attempt, .. } if self.store.is_full => {
+                Input::Committed { attempt, outcome: Outcome::NotDone }
+            }
             Asked::Commit { attempt, txn } => {
                 let outcome = match self.store.model.commit(&txn) {
-                    Ok(revision) => Outcome::Done { revision },
+                    Ok(revision) => {
+                        self.store.commits += 1;
+                        Outcome::Done { revision }
+                    }
                     Err(_) => Outcome::Refused,
                 };
                 if self.store.kill_on_commit == Some(manager) && outcome != Outcome::Refused {
                     self.store.kill_on_commit = None;
                     self.tell(|| format!("manager-{} is killed before it hears of its commit", manager + 1));
                     self.kill_manager(manager);
+                }
+                if self.store.stop_on_commit == Some(manager) && outcome != Outcome::Refused {
+                    self.store.stop_on_commit = None;
+                    self.tell(|| format!("manager-{} is stopped before it hears of its commit", manager + 1));
+                    self.stop_manager(manager);
                 }
                 Input::Committed { attempt, outcome }
             }

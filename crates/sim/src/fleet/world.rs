@@ -74,6 +74,13 @@ pub(super) enum Event {
     },
 }
 
+/// A batch of verdicts: one epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub at_us: u64,
+    pub verdicts: Vec<(usize, Reach)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub now_us: u64,
@@ -88,13 +95,21 @@ pub(super) struct Fleet {
     pub cuts: BTreeSet<(Place, Place)>,
     /// Of a thousand datagrams and messages.
     pub loss_permille: u32,
+    /// Of a thousand datagrams that a node sends, and that are sent to it.
+    pub node_losses: BTreeMap<usize, (u32, u32)>,
+    /// Whether somebody damages datagrams, keeps them and sends them again.
+    pub has_mischief: bool,
     numbers: u64,
     pub terms: BTreeMap<TermNumber, u64>,
     pub newest_term: TermNumber,
     pub was_restored: bool,
     /// What the leaders have committed: nodes that are not simply reachable.
     pub published: BTreeMap<usize, Reach>,
+    /// When and what the leaders said of whom, for those who measure.
+    pub said: Vec<Said>,
     pub elections: u64,
+    /// When the last of them was over.
+    pub led_at_us: u64,
     pub batches: u64,
     pub take_overs: u64,
     pub restarts: u64,
@@ -140,12 +155,16 @@ impl Fleet {
             store: Store::default(),
             cuts: BTreeSet::new(),
             loss_permille: 0,
+            node_losses: BTreeMap::new(),
+            has_mischief: true,
             numbers: 0,
             terms: BTreeMap::new(),
             newest_term: TermNumber(0),
             was_restored: false,
             published: BTreeMap::new(),
+            said: Vec::new(),
             elections: 0,
+            led_at_us: 0,
             batches: 0,
             take_overs: 0,
             restarts: 0,
@@ -189,8 +208,16 @@ impl Fleet {
             return true;
         }
         // Streams repeat what is lost; only datagrams are gone.
-        let is_datagram = matches!((from, to), (Place::Node(_), _) | (_, Place::Node(_)));
-        is_datagram && self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille
+        let share = match (from, to) {
+            (Place::Node(node), _) => {
+                self.loss_permille + self.node_losses.get(&node).map_or(0, |loss| loss.0)
+            }
+            (_, Place::Node(node)) => {
+                self.loss_permille + self.node_losses.get(&node).map_or(0, |loss| loss.1)
+            }
+            (Place::Manager(_) | Place::Store, _) => 0,
+        };
+        share > 0 && self.chance.below(1_000) < share
     }
 
     pub fn run_until_us(&mut self, end_us: u64) {

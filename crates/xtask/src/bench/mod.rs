@@ -6,6 +6,8 @@
 
 mod balance;
 mod candidate;
+mod cell;
+
 mod cell_client;
 mod connection;
 mod exits;
@@ -27,6 +29,8 @@ pub use candidate::{
     BESIDE_ROUTER, MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager,
     write_output_to,
 };
+
+pub use cell::{CellArgs, cell};
 pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
 pub use heartbeats::{HeartbeatsArgs, heartbeats};

@@ -1,7 +1,7 @@
 //! `cargo xtask nightly`: what takes too long for every change, on a machine that does nothing else.
 //!
-//! More seeds and cases of the random tests, the demo trying itself again and again, and all benchmarks. A seed that
-//! fails is printed and replays with `MUSTER_SEED`.
+//! More seeds and cases of the random tests, all targets of the fuzzer, the demo trying itself again and again, and all
+//! benchmarks. A seed that fails is printed and replays with `MUSTER_SEED`; an input that fails is added to the corpus.
 
 use super::release;
 use super::steps::{self, Ended, Step};
@@ -18,6 +18,8 @@ const SEEDS: &str = "20000";
 const DAY_NODES: &str = "10000";
 /// Cases of each property test. 20,000: some eighty times what every change gets.
 const CASES: &str = "20000";
+/// How long each target of the fuzzer is tried. A quarter of an hour: some tens of millions of inputs.
+const FUZZ_MINUTES: &str = "15";
 /// Times that the demo tries itself.
 const DEMO_RUNS: usize = 50;
 /// Longest time of a step. Four hours: several times what 20,000 seeds take on two cores.
@@ -27,13 +29,15 @@ const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
 /// Lines shown of a demo that failed: its findings are one object of that length.
 const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
-const REPORT_LINES_MAX: usize = 30;
+const REPORT_LINES_MAX: usize = 60;
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 8] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
     Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
+    Step { name: "cell", is_needed_by_others: false, carry_out: cell },
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
+    Step { name: "fuzz", is_needed_by_others: false, carry_out: fuzz },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
 ];
@@ -63,6 +67,15 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)], log: &Path, told: Str
     Ended::single(steps::cargo(arguments, environment, log, STEP_TIME_MAX).map(|()| told))
 }
 
+fn fuzz(log: &Path) -> Ended {
+    cargo(
+        &["xtask", "fuzz", "--minutes", FUZZ_MINUTES],
+        &[],
+        log,
+        format!("{FUZZ_MINUTES} minutes of each target"),
+    )
+}
+
 fn demo(log: &Path) -> Ended {
     Ended::single(run_demos(log))
 }
@@ -81,14 +94,19 @@ fn run_demos(log: &Path) -> Outcome<String> {
     Ok(format!("{DEMO_RUNS} runs"))
 }
 
-/// In a process of its own, because it binds itself to a core.
+/// Each in a process of its own: that of the router binds itself to a core.
 fn benchmarks(log: &Path) -> Ended {
-    Ended::single(run_benchmarks(log))
+    Ended::single(run_benchmark("router", log))
 }
 
-fn run_benchmarks(log: &Path) -> Outcome<String> {
+/// Simulated, so that it needs no quiet machine.
+fn cell(log: &Path) -> Ended {
+    Ended::single(run_benchmark("cell", log))
+}
+
+fn run_benchmark(part: &str, log: &Path) -> Outcome<String> {
     let tool = std::env::current_exe().doing("find this tool")?;
-    let status = process::run_logged(Command::new(tool).args(["bench", "router"]), log, STEP_TIME_MAX)?;
+    let status = process::run_logged(Command::new(tool).args(["bench", part]), log, STEP_TIME_MAX)?;
     let said = process::tail(log, REPORT_LINES_MAX).join("\n");
     if !status.success() {
         return Err(Failure(said));

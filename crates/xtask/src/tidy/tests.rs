@@ -233,6 +233,9 @@ fn crates_depend_only_along_the_edges() {
     one("logic", "tokio = \"1\"", "does things");
     one("logic", "a = \"1\"\nb = \"1\"\nc = \"1\"\nd = \"1\"\ne = \"1\"", "at most 4");
     one("muster", "rusqlite = \"1\"", "only `store`");
+    one("muster", "client.workspace = true", "must not depend on `client`");
+    one("client", "logic.workspace = true", "must not depend on `logic`");
+    assert_eq!(manifest("muster", "\n[dev-dependencies]\nclient.workspace = true"), Vec::<String>::new());
     one("new", "", "no place in the house");
     assert_eq!(manifest("muster", "store.workspace = true\ntokio = \"1\""), Vec::<String>::new());
     let loose = edges::judge_manifest(&file("crates/wire/Cargo.toml", "[package]\nname = \"wire\"\n"));

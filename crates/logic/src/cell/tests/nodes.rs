@@ -272,8 +272,8 @@ fn numbers_outlive_managers_and_nodes_and_are_never_given_twice() {
     expect![[r#"
         instance-floor: 1
         node-floor: 4
-        node/a: number=3 beats=no
-        node/c: number=2 beats=no
+        node/a: number=3 beats=no away=no
+        node/c: number=2 beats=no away=no
     "#]]
     .assert_eq(&told.remembered_text());
     // Also one that left while it was connected.
@@ -303,4 +303,45 @@ fn verdicts_on_who_has_left_and_verdicts_that_are_no_news_change_nothing() {
             10 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
         "#]],
     );
+}
+
+#[test]
+fn a_machine_that_was_lost_under_one_manager_is_lost_for_the_next() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.tell("2000 reach b=away");
+    told.restart_manager(8);
+    told.forget();
+    told.tell(
+        "
+        3000 configure shop=s1@a,s2@b,s3@b,x@b!
+        3000 router edge
+        3100 agent a
+        3100 report a s1=up
+        9000 reach b=there
+        9100 agent b
+        9100 report b s2=up s3=up x=up
+        ",
+    );
+    told.compare(&expect![[r#"
+        3000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+        3000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+        3000 clusters all: shop
+        3000 settings edge
+        3000 clusters edge: shop
+        3000 event info router-connected: router edge is connected
+        3100 event info node-connected: the agent of node a is connected
+        3100 assign a: s1 running 1
+        5000 view shop 8.1: s1 up, s2 down!, s3 down!, x up
+        9000 event info node-reachable: node b can be reached
+        9000 event info member-up: shop/s2 is up: as before; its agent has not been heard since
+        9000 event info member-up: shop/s3 is up: as before; its agent has not been heard since
+        9000 view shop 8.2: s1 up, s2 up, s3 up, x up
+        9100 event info node-connected: the agent of node b is connected
+        9100 assign b: s2 running 1, s3 running 1, x running 1
+    "#]]);
+    let away = |told: &Story| told.remembered_text().matches("away=yes").count();
+    assert_eq!(away(&told), 0, "what has come back stays there");
+    told.tell("10000 reach b=away");
+    assert_eq!(away(&told), 1);
 }

@@ -376,7 +376,11 @@ pub fn settings(words: &[&str]) -> CellSettings {
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
         node_addresses: Default::default(),
-        manager: Default::default(),
+        manager: wire::settings::ManagerSettings {
+            listen: Some(([10, 0, 0, 1], 29001).into()),
+            ..Default::default()
+        },
+        store: wire::settings::StoreSettings::Sqlite,
         console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into() },
         routers: vec![router(&clusters)],
         clusters,
@@ -420,6 +424,7 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         access_log: AccessLog::default(),
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }

@@ -47,6 +47,7 @@ fn router(name: &str, node: &str, listen: &str, routes: Vec<RouteSettings>) -> R
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new(), pattern: String::new() },
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }
@@ -166,6 +167,22 @@ fn the_last_of_equal_routes_counts() {
     let views = ["a", "b"].map(|name| view(name, vec![member(name, 1, RunState::Up)]));
     let written = of_cell("cell", &[router("r", "n", "0.0.0.0:80", routes)], None, &[&views[0], &views[1]]);
     assert_eq!(graph(&right(&written.expect("right"))), ["*:* /*: b-id"]);
+}
+
+/// Ends in no reasonable time where each route looks through those before it.
+#[test]
+fn tens_of_thousands_of_routes_to_as_many_clusters_are_written() {
+    const COUNT: usize = 30_000;
+    let names: Vec<String> = (0..COUNT).map(|number| format!("c{number}")).collect();
+    let route = |name: &String| RouteSettings::to_cluster("*", &format!("/{name}"), name.as_str().into());
+    let views: Vec<View> = names.iter().map(|name| view(name, vec![member(name, 1, RunState::Up)])).collect();
+    let views: Vec<&View> = views.iter().collect();
+    // Each route twice, and of equal ones the last counts.
+    let routes = names.iter().chain(&names).map(route).collect();
+    let written = of_cell("cell", &[router("r", "n", "0.0.0.0:80", routes)], None, &views).expect("right");
+    let count = |tag: &str| written.file.root.all(tag).count();
+    assert_eq!((count("ServerCluster"), count("Route")), (COUNT, COUNT));
+    assert_eq!(written.notes, Vec::<String>::new());
 }
 
 #[test]

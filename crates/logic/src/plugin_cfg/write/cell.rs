@@ -5,8 +5,8 @@ use crate::plugin_cfg::graph::{Affinity, Pair};
 use crate::plugin_cfg::layout::Parts;
 use crate::plugin_cfg::weights;
 use crate::plugin_cfg::xml::{Element, Node, XmlFile};
-use std::collections::BTreeMap;
-use wire::id::RouterName;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::id::{ClusterName, RouterName};
 use wire::settings::{RouteSettings, RouterPlace, Spread};
 use wire::view::{AffinityKind, MemberView, Policy, RunState, View};
 
@@ -25,7 +25,7 @@ pub fn of_cell(
     {
         return Err(format!("There is no router {name}."));
     }
-    let mut writer = Writer { views, notes: Vec::new(), groups: Vec::new() };
+    let mut writer = Writer::over(views);
     for router in routers.iter().filter(|router| only.is_none_or(|name| router.name == *name)) {
         for route in &router.routes {
             writer.add(router, route);
@@ -47,11 +47,20 @@ pub fn of_cell(
     Ok(Written { file, notes: writer.notes })
 }
 
+/// What each route needs is found by a name or key: a cell may have thousands of them.
 struct Writer<'a> {
-    views: &'a [&'a View],
+    views: BTreeMap<&'a ClusterName, &'a View>,
     notes: Vec<String>,
+    noted: BTreeSet<String>,
     groups: Vec<Group>,
+    group_names: BTreeSet<String>,
+    /// Places in `groups`.
+    group_of_way: BTreeMap<Way, usize>,
+    group_of_pair: BTreeMap<Pair, usize>,
 }
+
+/// Levels of clusters, and how requests spread over them.
+type Way = (Vec<Vec<ClusterName>>, Spread);
 
 /// Pairs that lead to the same clusters in the same way.
 struct Group {
@@ -63,14 +72,26 @@ struct Group {
 }
 
 impl<'a> Writer<'a> {
+    fn over(views: &'a [&'a View]) -> Self {
+        Self {
+            views: views.iter().map(|view| (&view.cluster, *view)).collect(),
+            notes: Vec::new(),
+            noted: BTreeSet::new(),
+            groups: Vec::new(),
+            group_names: BTreeSet::new(),
+            group_of_way: BTreeMap::new(),
+            group_of_pair: BTreeMap::new(),
+        }
+    }
+
     fn note(&mut self, note: String) {
-        if !self.notes.contains(&note) {
+        if self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
     }
 
-    fn view(&self, name: &wire::id::ClusterName) -> Option<&'a View> {
-        self.views.iter().copied().find(|view| view.cluster == *name)
+    fn view(&self, name: &ClusterName) -> Option<&'a View> {
+        self.views.get(name).copied()
     }
 
     fn add(&mut self, router: &RouterPlace, route: &RouteSettings) {
@@ -79,33 +100,39 @@ impl<'a> Writer<'a> {
             Err(why) => return self.note(why),
         };
         let affinity = self.affinity(route);
-        // Of equal pairs the last wins, whichever group had it.
-        for group in &mut self.groups {
-            group.pairs.retain(|pair, _| !pairs.contains(pair));
-        }
-        let is_alike =
-            |group: &&mut Group| group.route.levels == route.levels && group.route.spread == route.spread;
-        let group = match self.groups.iter_mut().find(is_alike) {
-            Some(group) => group,
+        let way = (route.levels.clone(), route.spread);
+        let place = match self.group_of_way.get(&way) {
+            Some(place) => *place,
             None => {
-                let mut name = route.clusters().map(|name| name.0.as_str()).collect::<Vec<_>>().join("_and_");
-                if self.groups.iter().any(|group| group.name == name) {
-                    name = format!("{name}_{}", self.groups.len());
-                }
-                self.groups.push(Group {
-                    name,
-                    route: route.clone(),
-                    routers: Vec::new(),
-                    response_ms: router.timeouts.response_ms,
-                    pairs: BTreeMap::new(),
-                });
-                self.groups.last_mut().expect("pushed just now")
+                let name = self.group_name(route);
+                let (routers, pairs) = (Vec::new(), BTreeMap::new());
+                let response_ms = router.timeouts.response_ms;
+                self.groups.push(Group { name, route: route.clone(), routers, response_ms, pairs });
+                self.group_of_way.insert(way, self.groups.len() - 1);
+                self.groups.len() - 1
             }
         };
-        group.pairs.extend(pairs.into_iter().map(|pair| (pair, affinity.clone())));
+        for pair in pairs {
+            // Of equal pairs the last wins, whichever group had it.
+            if let Some(before) = self.group_of_pair.insert(pair.clone(), place) {
+                self.groups[before].pairs.remove(&pair);
+            }
+            self.groups[place].pairs.insert(pair, affinity.clone());
+        }
+        let group = &mut self.groups[place];
         if !group.routers.contains(&router.name.0) {
             group.routers.push(router.name.0.clone());
         }
+    }
+
+    /// A name that no group has.
+    fn group_name(&mut self, route: &RouteSettings) -> String {
+        let mut name = route.clusters().map(|name| name.0.as_str()).collect::<Vec<_>>().join("_and_");
+        if self.group_names.contains(&name) {
+            name = format!("{name}_{}", self.groups.len());
+        }
+        self.group_names.insert(name.clone());
+        name
     }
 
     fn affinity(&self, route: &RouteSettings) -> Affinity {

@@ -18,6 +18,7 @@ name = "base"
 [console]
 listen = "127.0.0.1:1"
 [manager]
+[store]
 [nodes.local]
 address = "127.0.0.3"
 [nodes.other]
@@ -58,6 +59,12 @@ to = "/x"
 [[routers.r.routes]]
 path = "/answer"
 [routers.r.routes.answer]
+[[routers.r.routes]]
+path = "/views"
+views = true
+[clients.p]
+token_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+clusters = ["c"]
 [clusters.shop]
 members.m = { address = "127.0.0.1:3", node = "other" }
 [clusters.c]
@@ -77,7 +84,7 @@ command = ["base", "{port}"]
 "#;
 
 fn header(section: &Section) -> String {
-    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local")];
+    let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
     names.iter().fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
@@ -108,13 +115,28 @@ fn base_with(section: &Section, line: &str) -> String {
     text
 }
 
+const ETCD: &str = "kind = \"etcd\"\nservers = [\"base:1\"]\n";
+
 /// The text with what a key needs beside it to have an effect, and without what contradicts it.
-fn in_company(text: &str, key: &str) -> String {
+fn in_company(text: &str, section: &Section, key: &str) -> String {
     let (old, new) = match key {
+        "clusters" if section.name() == "clients" => return text.to_owned(),
+        "views" => {
+            let company = "cluster = \"c\"\n[routers.r.routes.rate_limit]\nrequests_per_second = 7\n\
+                           [routers.r.routes.request_headers]\n";
+            (company, "")
+        }
         "clusters" | "levels" => ("cluster = \"c\"\n", ""),
         "spread" => ("cluster = \"c\"\n", "levels = [[\"c\"], [\"shop\"]]\n"),
         "hash_by" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_name = \"x\"\n"),
         "hash_name" => ("[clusters.c]\n", "[clusters.c]\npolicy = \"hash\"\nhash_by = \"cookie\"\n"),
+        "nodes" => {
+            let names = ["web-1", "web-2", "web-3"];
+            let more = names.map(|name| format!("[nodes.{name}]\naddress = \"127.0.0.9\"\n")).concat();
+            let text = text.replace("[manager]\n", "[manager]\nlisten = \"0.0.0.0:9\"\n");
+            return text.replace("[store]\n", &format!("[store]\n{ETCD}{more}"));
+        }
+        "profile" => return text.replace("[store]\n", &format!("[store]\n{ETCD}")),
         "queue_ms" => ("[clusters.c.health]\n", "[clusters.c.health]\nqueue_max = 1\n"),
         _ => return text.to_owned(),
     };
@@ -157,11 +179,29 @@ fn companions(section: &Section, key: &str) -> &'static str {
     match (section.name(), key) {
         ("listeners", "protocol") => "cluster = \"c\"",
         ("listeners", "cluster") => "protocol = \"tcp\"",
+        ("store", "kind") => "servers = [\"base:1\"]",
+        ("store", "servers") => "kind = \"etcd\"",
+        ("store", "prefix") => "kind = \"etcd\"\nservers = [\"base:1\"]",
+        ("store", "tls_certificate") => {
+            "kind = \"postgres\"\nservers = [\"base:1\"]\ntls = true\ntls_key = \"/k\""
+        }
+        ("store", "tls_key") => {
+            "kind = \"postgres\"\nservers = [\"base:1\"]\ntls = true\ntls_certificate = \"/c\""
+        }
+        ("store", key) if key.starts_with("tls_") => {
+            "kind = \"postgres\"\nservers = [\"base:1\"]\ntls = true"
+        }
+        ("store", _) => "kind = \"postgres\"\nservers = [\"base:1\"]",
         (_, "tls_certificate") => "tls = true\ntls_key = \"/base/key\"",
         (_, "tls_key") => "tls = true\ntls_certificate = \"/base/certificate\"",
         (_, key) if key.starts_with("tls_") => "tls = true",
         _ => "",
     }
+}
+
+/// BASE, with what keys of several managers need.
+fn in_company_of_managers(section: &Section, key: &str) -> String {
+    if ["nodes", "profile"].contains(&key) { in_company(BASE, section, key) } else { BASE.to_owned() }
 }
 
 #[test]
@@ -170,7 +210,15 @@ fn every_example_is_allowed_and_changes_the_settings() {
         let line = format!("{} = {}", definition.name, definition.example);
         let beside = companions(section, definition.name);
         let base = match beside {
-            "" | "cluster = \"c\"" => settings(BASE),
+            // Halves of what is only allowed together.
+            _ if section.name() == "store" && ["kind", "servers"].contains(&definition.name) => {
+                settings(BASE)
+            }
+            beside if section.name() == "store" => {
+                let alone = beside.split_once("\ntls_").map_or(beside, |(alone, _)| alone);
+                settings(&base_with(section, alone))
+            }
+            "" | "cluster = \"c\"" => settings(&in_company_of_managers(section, definition.name)),
             beside if beside.contains('\n') => settings(&base_with(section, "tls = true")),
             "protocol = \"tcp\"" => settings(&base_with(section, "protocol = \"tcp\"\ncluster = \"c\"")),
             beside => settings(&base_with(section, beside)),
@@ -183,7 +231,7 @@ fn every_example_is_allowed_and_changes_the_settings() {
         if definition.name == "pattern" {
             text = text.replace("format = \"common\"", "format = \"custom\"");
         }
-        let text = in_company(&text, definition.name);
+        let text = in_company(&text, section, definition.name);
         let changed = settings(&text);
         assert_ne!(changed, base, "{line} has no effect in {}", section.header());
     }

@@ -3,7 +3,7 @@
 use super::settings;
 use expect_test::expect;
 use wire::agent::{ProbeKind, Run};
-use wire::settings::{CellSettings, PathKind};
+use wire::settings::{CellSettings, PathKind, RemoteStore, StoreServer, StoreSettings, StoreTls};
 
 /// The least that makes a cell.
 const SMALLEST: &str = r#"
@@ -27,9 +27,16 @@ fn smallest_file_gets_every_default() {
             node_addresses: {},
             manager: ManagerSettings {
                 listen: None,
+                nodes: [
+                    NodeName(
+                        "local",
+                    ),
+                ],
+                profile: "normal",
                 certificate_life_ms: 2592000000,
                 heartbeat_port: 0,
             },
+            store: Sqlite,
             console: ConsoleSettings {
                 listen: 127.0.0.1:29003,
             },
@@ -117,6 +124,7 @@ fn smallest_file_gets_every_default() {
                     },
                     trace: None,
                     trusted_proxies: [],
+                    clients: [],
                     advertise: "",
                     plugin_cfg: None,
                 },
@@ -218,6 +226,30 @@ fn a_member_is_reached_at_the_address_of_its_node() {
     assert_eq!(managed(&settings, 0).address, Some("fd00::2".parse().expect("an address")));
     assert_eq!(managed(&settings, 1).address, Some([10, 0, 0, 1].into()));
     assert_eq!(settings.manager.listen, Some(([0, 0, 0, 0], 29001).into()));
+}
+
+#[test]
+fn managers_and_their_store_are_read() {
+    let settings = settings(
+        "[manager]\nlisten = \"0.0.0.0:29001\"\nnodes = [\"b\", \"a\"]\n[store]\nkind = \"postgres\"\n\
+         servers = [\"db.example:5432\", \"[fd00::4]:5433\"]\npassword_file = \"/p\"\ntls = true\n\
+         [nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n\
+         [routers.front]\nnode = \"a\"\nlisten = [\"127.0.0.1:0\"]\n\
+         [clusters.shop.members.one]\nnode = \"b\"\naddress = \"10.0.0.2:80\"\n",
+    );
+    assert_eq!(settings.manager_addresses(), ["10.0.0.2:29001", "10.0.0.1:29001"]);
+    assert!(settings.has_several_managers());
+    let server = |host: &str, port| StoreServer { host: host.into(), port };
+    let remote = RemoteStore {
+        servers: vec![server("db.example", 5432), server("fd00::4", 5433)],
+        user: Some("muster".into()),
+        password_file: Some("/p".into()),
+        tls: Some(StoreTls::default()),
+    };
+    let (database, schema) = ("muster".to_owned(), "muster".to_owned());
+    assert_eq!(settings.store, StoreSettings::Postgres { remote, database, schema });
+    let text = serde_json::to_string(&settings.store).expect("it has only names");
+    assert_eq!(serde_json::from_str::<StoreSettings>(&text).ok(), Some(settings.store));
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, console, nodes, routers, clusters
+              allowed: cell, manager, store, console, nodes, clients, routers, clusters
               did you mean `clusters`?"#]],
     );
     check_added(
@@ -1076,5 +1076,151 @@ fn several_machines_need_addresses_that_can_be_reached() {
           key:     routers.front.listen[0]
           value:   "0.0.0.0:8080"
           allowed: each address and port of a node once; port 0 takes a free one"#]],
+    );
+}
+
+#[test]
+fn clients_need_a_place_to_fetch_from_and_such_a_place_clients() {
+    let hash = "0".repeat(64);
+    let client = format!("[clients.billing]\ntoken_sha256 = \"{hash}\"\nclusters = [\"shop\"]\n");
+    check_added(
+        &client,
+        expect![[r#"
+        muster.toml:9:10: M1008: client `billing` has nowhere to fetch its first view
+          key:     clients.billing
+          allowed: a route with `views = true` beside it, such as [[routers.NAME.routes]] with `path = "/muster/views"`"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/views\"\nviews = true\n",
+        expect![[r#"
+        muster.toml:11:1: M1008: `views` has no effect: there are no clients that could ask
+          key:     routers.front.routes[0].views
+          value:   true
+          allowed: a table [clients.NAME] with `token_sha256` and `clusters`, as `muster client token` prints it"#]],
+    );
+    let routes = "[[routers.front.routes]]\npath = \"/views\"\nviews = true\ncompress = true\n";
+    check_added(
+        &format!("{routes}{client}"),
+        expect![[r#"
+        muster.toml:12:1: M1008: `compress` has no effect beside `views`: the router answers itself
+          key:     routers.front.routes[0].compress
+          value:   true
+          allowed: either `views` or `compress`"#]],
+    );
+    let routes = "[[routers.front.routes]]\npath = \"/views\"\nviews = true\n";
+    check_added(
+        &format!("{routes}{}", client.replace("\"shop\"", "\"shpo\"")),
+        expect![[r#"
+        muster.toml:14:13: M1007: there is no cluster `shpo` in this file
+          key:     clients.billing.clusters[0]
+          value:   "shpo"
+          allowed: "shop"
+          did you mean `"shop"`?"#]],
+    );
+    check_added(
+        &format!("{routes}{}", client.replace("000", "00A")),
+        expect![[r#"
+        muster.toml:13:16: M1004: this is no SHA-256 of a token
+          key:     clients.billing.token_sha256
+          value:   "00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00 ...
+          allowed: 64 hexadecimal digits in small letters, as `muster client token` prints them"#]],
+    );
+}
+
+#[test]
+fn several_managers_need_a_store_that_they_can_share_and_a_way_to_each_other() {
+    let nodes = "[nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n";
+    let text = "[routers.front]\nlisten = [\"0.0.0.0:8080\"]\nnode = \"a\"\n[clusters.shop.members.one]\n\
+                address = \"10.0.0.1:80\"\nnode = \"a\"\n";
+    let check_managers = |managers: &str, told: Expect| check(&format!("{text}{nodes}{managers}"), told);
+    check_managers(
+        "[manager]\nnodes = [\"a\", \"b\"]",
+        expect![[r#"
+        muster.toml: M1006: several managers cannot share a file
+          key:     store.kind
+          allowed: `kind = "postgres"` or `kind = "etcd"`
+        muster.toml:12:1: M1006: the managers of other machines must be reached, and there is no `listen`
+          key:     manager.nodes
+          value:   ["a", "b"]
+          allowed: `listen` in [manager], e.g. "0.0.0.0:29001""#]],
+    );
+    check_managers(
+        "[manager]\nlisten = \"0.0.0.0:29001\"\nnodes = [\"a\", \"c\", \"a\"]\n[store]\nkind = \"etcd\"",
+        expect![[r#"
+            muster.toml:13:15: M1007: there is no node `c` in this file
+              key:     manager.nodes[1]
+              value:   "c"
+              allowed: "a", "b"
+            muster.toml:13:20: M1005: node `a` is given twice
+              key:     manager.nodes[2]
+              value:   "a"
+              allowed: each node once
+            muster.toml:14:2: M1006: `servers` is missing, and `kind = "etcd"` is reached by it
+              key:     store.servers
+              allowed: hosts and ports like ["db.example:5432"]"#]],
+    );
+}
+
+#[test]
+fn keys_of_a_store_fit_its_kind_and_each_other() {
+    check_added(
+        "[store]\nservers = [\"db:5432\"]\ntls = true\n[manager]\nprofile = \"fast\"",
+        expect![[r#"
+            muster.toml:10:1: M1008: `servers` has no effect with `kind = "sqlite"`
+              key:     store.servers
+              value:   ["db:5432"]
+              allowed: the keys of this kind of store
+            muster.toml:11:1: M1008: `tls` has no effect with `kind = "sqlite"`
+              key:     store.tls
+              value:   true
+              allowed: the keys of this kind of store
+            muster.toml:13:1: M1008: `profile` has no effect: nobody else can use a file of this machine
+              key:     manager.profile
+              value:   "fast"
+              allowed: several `nodes` in [manager], or another `kind` of store"#]],
+    );
+    check_added(
+        "[store]\nkind = \"etcd\"\nservers = [\"http://10.0.0.4:2379/\"]\nprefix = \"/\"",
+        expect![[r#"
+            muster.toml:11:12: M1004: this is not a host and a port
+              key:     store.servers[0]
+              value:   "http://10.0.0.4:2379/"
+              allowed: 1 to 9 texts, each a host name or IP address and a port like "db.example:5432" or "[fd00::5]:2379"
+              did you mean `"10.0.0.4:2379"`?"#]],
+    );
+    check_added(
+        "[store]\nkind = \"etcd\"\nservers = [\"10.0.0.4:2379\"]\nprefix = \"/\"\nuser = \"m\"\ndatabase = \"m\"",
+        expect![[r#"
+            muster.toml:12:10: M1004: this cannot be the beginning of keys
+              key:     store.prefix
+              value:   "/"
+              allowed: printable ASCII without blanks, and more than `/`
+            muster.toml:13:1: M1008: `user` stands alone
+              key:     store.user
+              value:   "m"
+              allowed: `user` and `password_file` together
+            muster.toml:14:1: M1008: `database` has no effect with `kind = "etcd"`
+              key:     store.database
+              value:   "m"
+              allowed: the keys of this kind of store"#]],
+    );
+    check_added(
+        "[store]\nkind = \"postgres\"\nservers = [\"[fd00::1]:5432\"]\nschema = \"Shop\"\ntls_key = \"/k\"",
+        expect![[r#"
+            muster.toml:12:10: M1004: this is not a name for a schema
+              key:     store.schema
+              value:   "Shop"
+              allowed: 1 to 48 lower case letters, digits and `_`, a letter first
+            muster.toml:13:1: M1008: `tls_key` has no effect without `tls`
+              key:     store.tls_key
+              value:   "/k"
+              allowed: `tls = true` beside it"#]],
+    );
+    check_added(
+        "[store]\nkind = \"postgres\"",
+        expect![[r#"
+        muster.toml:9:2: M1006: `servers` is missing, and `kind = "postgres"` is reached by it
+          key:     store.servers
+          allowed: hosts and ports like ["db.example:5432"]"#]],
     );
 }

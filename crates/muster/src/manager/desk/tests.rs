@@ -20,7 +20,7 @@ fn desk() -> Desk {
     let text = CONFIG.replace("[clusters.shop", &format!("{routes}[clusters.shop"));
     let settings = crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
     let config = Config { revision: 1, text, settings: settings.clone() };
-    let mut desk = Desk::new(Cell::new(5, []), config, Vec::new(), None);
+    let mut desk = Desk::new(Cell::new(5, []), config, "local".into(), CellSecrets::default(), None);
     step(&mut desk, Input::Cell(cell::Input::Configure(Box::new(settings))));
     desk
 }

@@ -1,13 +1,11 @@
-//! The thread: reads, answers, looks, and tells.
+//! The thread: reads, answers, looks, and tells whoever leads.
 
 use super::pending::Pending;
-use super::{Glances, Known};
+use super::{Glances, Known, Lead, Orders};
 use crate::clock::BootClock;
 use crate::heartbeat::{code, usable};
-use crate::manager::desk::Input as DeskInput;
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{Detector, Heard, Input, Output, Reach, Settings, Verdict};
-use logic::lease::LAN;
 use logic::limits::{NODE_NUMBERS_MAX, SWEEP_LAG_MAX_MS};
 use logic::machine::Machine;
 use logic::time::Time;
@@ -17,9 +15,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use wire::heartbeat::{Datagram, HeartbeatKey, Parsed, SIZE_MAX_BYTES};
-use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
+use wire::id::{CellNumber, NodeNumber, TermNumber};
 
 /// How long a look may be put off while the socket is never empty. Half of what makes a manager doubt itself: whoever
 /// floods it shall neither hide a lost machine nor make those look lost that wait behind the flood.
@@ -44,11 +42,15 @@ struct Node {
 pub struct Ears {
     socket: UdpSocket,
     port: u16,
+    cell: CellNumber,
+    orders: Orders,
     receiver: Receiver,
     clock: BootClock,
     detector: Detector,
     nodes: Vec<Option<Node>>,
     pending: Pending,
+    /// What was said last of nodes that are not simply there.
+    said: BTreeMap<NodeNumber, Reach>,
     /// Nodes from which something could be taken over now. Nothing is: groups do not exist yet, so each gets its leases
     /// back when it does.
     fallen: BTreeSet<NodeNumber>,
@@ -61,64 +63,139 @@ pub struct Ears {
 }
 
 impl Ears {
-    pub fn new(
+    /// Ends when `orders` has no sender any more.
+    pub async fn hear_for_ever(
         socket: UdpSocket,
         cell: CellNumber,
-        run: u64,
-        clock: BootClock,
+        mut orders: watch::Receiver<Orders>,
         glances: watch::Sender<Glances>,
-    ) -> Self {
-        let manager = ManagerNumber(0);
-        let settings = Settings { me: manager, managers: vec![manager], lease: LAN, run };
+    ) {
+        // What comes before this manager has a number waits in the socket.
+        let Ok(first) = orders.wait_for(|orders| orders.me.is_some()).await.map(|first| first.clone()) else {
+            return;
+        };
+        let mut ears = match Self::new(socket, cell, first, glances) {
+            Ok(ears) => ears,
+            Err(error) => return tracing::error!(%error, "no heartbeats are heard: no random numbers"),
+        };
+        orders.mark_changed();
+        loop {
+            let due = ears.detector.wake_at().expect("a detector looks at its nodes for ever");
+            // All may be cancelled: they only wait.
+            tokio::select! {
+                biased;
+                changed = orders.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let new = orders.borrow_and_update().clone();
+                    ears.obey(new);
+                }
+                _ = ears.socket.readable() => {}
+                () = tokio::time::sleep_until(ears.clock.instant(due)) => {}
+            }
+            ears.read_all(due);
+            let now = ears.clock.now();
+            if now >= due {
+                ears.look(now);
+            }
+            if let Some(lead) = &ears.orders.lead {
+                ears.pending.hand_over(&lead.inbox);
+            }
+        }
+    }
+
+    fn new(
+        socket: UdpSocket,
+        cell: CellNumber,
+        first: Orders,
+        glances: watch::Sender<Glances>,
+    ) -> Result<Self, getrandom::Error> {
+        let clock = BootClock::start();
         let now = clock.now();
-        let mut detector = Detector::new(settings, now);
-        detector.step(now, Input::Lead { away: Vec::new(), taken: Vec::new() });
         let port = socket.local_addr().map_or(0, |address| address.port());
-        Self {
+        let me = first.me.expect("nobody hears before it has a number");
+        Ok(Self {
             socket,
             port,
-            receiver: Receiver::Manager { cell, manager },
+            cell,
+            receiver: Receiver::Manager { cell, manager: me },
             clock,
-            detector,
+            detector: detector(&first, now)?,
+            orders: Orders { lead: None, known: Vec::new(), ..first },
             nodes: Vec::new(),
             pending: Pending::default(),
+            said: BTreeMap::new(),
             fallen: BTreeSet::new(),
             glances,
             glanced_at: now,
             drops: drops_of(port).unwrap_or(0),
             drops_asked_at: now,
             read: 0,
+        })
+    }
+
+    fn obey(&mut self, mut new: Orders) {
+        if new.me.is_none() {
+            // It is no manager any more, and is about to end.
+            new.me = self.orders.me;
+            new.managers = self.orders.managers.clone();
+        }
+        let old = std::mem::replace(&mut self.orders, new);
+        let numbers = |orders: &Orders| orders.managers.iter().map(|it| it.number).collect::<Vec<_>>();
+        let is_same = old.me == self.orders.me
+            && old.profile == self.orders.profile
+            && numbers(&old) == numbers(&self.orders);
+        if !is_same {
+            self.begin_anew();
+        }
+        let known = self.orders.known.clone();
+        self.know(&known);
+        let generation = |lead: &Option<Lead>| lead.as_ref().map(|lead| lead.generation);
+        match self.orders.lead.clone() {
+            Some(lead) if generation(&old.lead) != Some(lead.generation) => {
+                self.said = lead.away.iter().copied().collect();
+                self.lead();
+            }
+            Some(_) if !is_same => self.lead(),
+            Some(_) => {}
+            None => {
+                self.pending = Pending::default();
+                self.step(Input::Follow);
+            }
         }
     }
 
-    /// Ends when `known` has no sender any more.
-    pub async fn hear_for_ever(
-        mut self,
-        mut known: watch::Receiver<Vec<Known>>,
-        inbox: mpsc::Sender<DeskInput>,
-    ) {
-        loop {
-            let due = self.detector.wake_at().expect("a detector looks at its nodes for ever");
-            // All may be cancelled: they only wait.
-            tokio::select! {
-                biased;
-                changed = known.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let nodes = known.borrow_and_update().clone();
-                    self.know(&nodes);
-                }
-                _ = self.socket.readable() => {}
-                () = tokio::time::sleep_until(self.clock.instant(due)) => {}
-            }
-            self.read_all(due);
-            let now = self.clock.now();
-            if now >= due {
-                self.look(now);
-            }
-            self.pending.hand_over(&inbox);
+    /// Among other managers, or with other numbers: promises and grants to those before mean nothing now.
+    fn begin_anew(&mut self) {
+        let now = self.clock.now();
+        match detector(&self.orders, now) {
+            Ok(detector) => self.detector = detector,
+            Err(error) => return tracing::error!(%error, "managers stay as they were: no random numbers"),
         }
+        self.receiver = Receiver::Manager {
+            cell: self.cell,
+            manager: self.orders.me.expect("a manager that had a number has one"),
+        };
+        let watched = self.watched();
+        self.step(Input::Nodes(watched));
+    }
+
+    /// A term begins for the detector, with all that is to be told in it.
+    fn lead(&mut self) {
+        self.step(Input::Follow);
+        self.pending = Pending::default();
+        self.fallen.clear();
+        self.nodes.iter_mut().flatten().for_each(|node| node.is_told = false);
+        let away = self.said.iter().map(|(node, reach)| (*node, *reach)).collect();
+        self.step(Input::Lead { away, taken: Vec::new() });
+    }
+
+    fn watched(&self) -> Vec<NodeNumber> {
+        let numbers = (0..).map(NodeNumber);
+        let watched =
+            numbers.zip(&self.nodes).filter(|(_, node)| node.as_ref().is_some_and(|it| it.is_watched));
+        watched.map(|(number, _)| number).collect()
     }
 
     /// Takes what the configuration and those who joined say. Whoever is no longer there, or is another machine now,
@@ -142,25 +219,22 @@ impl Ears {
                 self.nodes.resize_with(index + 1, || None);
             }
             self.nodes[index] = node;
-            if known.is_own {
-                self.step(Input::Own(known.place.number));
-            }
         }
         let left = old.iter().enumerate().filter(|(_, node)| node.is_some());
         gone.extend(left.map(|(index, _)| NodeNumber(index as u32)));
         self.watch(&gone);
         // What was last said of them does not hold for who comes next.
         let there = |node: &NodeNumber| Verdict { node: *node, reach: Reach::Reachable, silence_ms: 0 };
-        self.pending.verdicts(gone.iter().map(there), false);
+        if self.orders.lead.is_some() {
+            self.pending.verdicts(gone.iter().map(there), false);
+        }
         self.fallen.retain(|node| !gone.contains(node));
+        self.said.retain(|node, _| !gone.contains(node));
     }
 
     /// Tells the detector which nodes there are; `gone` are forgotten first.
     fn watch(&mut self, gone: &BTreeSet<NodeNumber>) {
-        let numbers = (0..).map(NodeNumber);
-        let watched =
-            numbers.zip(&self.nodes).filter(|(_, node)| node.as_ref().is_some_and(|it| it.is_watched));
-        let watched: Vec<NodeNumber> = watched.map(|(number, _)| number).collect();
+        let watched = self.watched();
         if watched.iter().any(|node| gone.contains(node)) {
             let kept = watched.iter().filter(|node| !gone.contains(node)).copied();
             self.step(Input::Nodes(kept.collect()));
@@ -210,7 +284,7 @@ impl Ears {
             }
         };
         let node = self.nodes[index].as_mut().expect("its key was found");
-        if !node.is_told {
+        if !node.is_told && self.orders.lead.is_some() {
             node.is_told = true;
             self.pending.beats(beat.node);
         }
@@ -261,15 +335,36 @@ impl Ears {
                         })
                         .map(|verdict| verdict.node)
                         .collect();
+                    for verdict in &verdicts {
+                        match verdict.reach {
+                            Reach::Reachable => drop(self.said.remove(&verdict.node)),
+                            away => drop(self.said.insert(verdict.node, away)),
+                        }
+                    }
                     self.pending.verdicts(verdicts, is_mass);
                     back.into_iter().for_each(|node| self.step(Input::Release { node }));
                 }
-                Output::Restarted(restart) => self.pending.restarted(restart),
+                Output::Restarted(restart) if self.orders.lead.is_some() => self.pending.restarted(restart),
+                // Its leader hears it too.
+                Output::Restarted(_) => {}
                 Output::TakeOver { node, .. } => drop(self.fallen.insert(node)),
-                Output::Alarm(alarm) => self.pending.alarm(alarm),
+                Output::Alarm(alarm) if self.orders.lead.is_some() => self.pending.alarm(alarm),
+                Output::Alarm(alarm) => tracing::warn!(?alarm, "of this manager, which follows"),
             }
         }
     }
+}
+
+/// One that has heard nobody yet, of a run of its own.
+fn detector(orders: &Orders, now: Time) -> Result<Detector, getrandom::Error> {
+    let mut run = [0; 8];
+    getrandom::fill(&mut run)?;
+    let me = orders.me.expect("nobody hears before it has a number");
+    let managers = orders.managers.iter().map(|manager| manager.number).collect();
+    let settings = Settings { me, managers, lease: orders.profile, run: u64::from_be_bytes(run) };
+    let mut detector = Detector::new(settings, now);
+    detector.step(now, Input::Own(NodeNumber(u32::from(me.0))));
+    Ok(detector)
 }
 
 /// Datagrams for a UDP port of this machine that the kernel had no room for, since its sockets exist.

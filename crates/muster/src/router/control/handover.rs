@@ -124,7 +124,10 @@ impl Control {
     pub(super) fn lead(&mut self, stopped: &watch::Receiver<bool>) {
         self.link = self.source.take().map(|source| match source {
             Source::Manager { node, manager } => {
-                follow(manager, Role::Router { node, router: self.router.clone() }, stopped.clone())
+                // What is served from is not gone back behind.
+                let obeyed = self.views.all().values().map(|view| view.epoch.generation).max();
+                let role = Role::Router { node, router: self.router.clone() };
+                follow(manager, role, obeyed.unwrap_or_default(), stopped.clone())
             }
             Source::File(source) => source.follow(stopped.clone()),
         });

@@ -3,8 +3,7 @@
 //! Ends by itself: asked to when the router stops or the client has asked for nothing for `idle_ms`, at once when it
 //! floods us or takes nothing of what is there for it. Requests have deadlines of their own, as over HTTP/1.1.
 
-use super::connection::{Begun, ClientStream, Connection};
-use super::inbound::Over;
+use super::connection::{ClientStream, Connection, Over};
 use super::request_stream::{Company, RequestStream, Seat};
 use super::{HEADER_ROOM_BYTES, crew};
 use crate::router::core::Core;
@@ -12,7 +11,8 @@ use crate::router::origin::Origin;
 use crate::router::session::{Client, Session};
 use crate::router::streams::Stream;
 use crate::router::waits::{NEVER, Signal, Ticket};
-use h2::Reason;
+use logic::http2::client::{Begun, Offence};
+use logic::http2::frame::Reason;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -112,10 +112,12 @@ impl Front {
                 // Something happened at the last moment.
                 Err(Signal::Deadline) if self.deadline() > self.ticket.now_us() => {}
                 Err(Signal::Deadline) if self.company.count.get() > 0 => self.ask_to_leave(),
-                Err(Signal::Deadline) if self.is_leaving.get() || self.connection.borrow().has_unsent() => {
+                Err(Signal::Deadline)
+                    if self.is_leaving.get() || self.connection.borrow().machine.has_unsent() =>
+                {
                     return tracing::debug!(client = &*self.origin.address, "an HTTP/2 client takes nothing");
                 }
-                Err(Signal::Deadline) if !self.connection.borrow().has_settings => {
+                Err(Signal::Deadline) if !self.connection.borrow().machine.has_settings() => {
                     return tracing::debug!(client = &*self.origin.address, "HTTP/2 did not begin");
                 }
                 Err(Signal::Deadline) => self.ask_to_leave(),
@@ -147,7 +149,7 @@ impl Front {
     fn ask_to_leave(&self) {
         if !self.is_leaving.replace(true) {
             self.idle_since_us.set(self.ticket.now_us());
-            self.connection.borrow_mut().ask_to_leave();
+            self.connection.borrow_mut().machine.ask_to_leave();
         }
     }
 
@@ -172,11 +174,11 @@ impl Front {
                 Poll::Pending => {}
             }
             let mut connection = self.connection.borrow_mut();
-            let was_clogged = connection.is_clogged();
+            let was_clogged = connection.machine.is_clogged();
             match connection.poll_send(context) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if was_clogged => continue,
-                Poll::Ready(Ok(())) if connection.is_done() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if connection.machine.is_done() => return Poll::Ready(()),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             drop(connection);
@@ -190,19 +192,19 @@ impl Front {
         self.is_broken.set(true);
         let reason = match over {
             Over::Gone => return,
-            Over::Wrong(reason) => {
-                tracing::debug!(client = &*self.origin.address, %reason, "an HTTP/2 connection broke off");
+            Over::By(Offence::Wrong(reason)) => {
+                tracing::debug!(client = &*self.origin.address, ?reason, "an HTTP/2 connection broke off");
                 reason
             }
-            Over::Flood => {
+            Over::By(Offence::Flood) => {
                 if self.core.may_tell() {
                     tracing::info!(client = &*self.origin.address, "a client floods its HTTP/2 connection");
                 }
-                Reason::ENHANCE_YOUR_CALM
+                Reason::EnhanceYourCalm
             }
         };
         let connection = &mut *self.connection.borrow_mut();
-        connection.write_goodbye(connection.last_id, reason);
+        connection.machine.end(reason);
         let _ = connection.poll_send(context);
     }
 
@@ -217,8 +219,10 @@ impl Front {
             return old_at_us;
         }
         let silent_at_us = match () {
-            () if !connection.has_settings => after(self.idle_since_us.get(), self.timeouts.head_ms),
-            () if connection.has_unsent() => {
+            () if !connection.machine.has_settings() => {
+                after(self.idle_since_us.get(), self.timeouts.head_ms)
+            }
+            () if connection.machine.has_unsent() => {
                 after(connection.sent_us.max(self.idle_since_us.get()), self.timeouts.response_ms)
             }
             () => NEVER,
@@ -230,7 +234,7 @@ impl Front {
     /// Begins a session for each request that has come.
     fn take_begun(&self, context: &mut Context<'_>) {
         loop {
-            let Some(begun) = self.connection.borrow_mut().begun.pop_front() else { return };
+            let Some(begun) = self.connection.borrow_mut().take_begun() else { return };
             self.begin(begun, context);
         }
     }
@@ -240,7 +244,7 @@ impl Front {
         let stream = ClientStream::new(&self.connection, key);
         if self.core.streams.get() as usize >= self.core.sessions_max.get() {
             // The client may ask again, here or elsewhere: nobody has seen the request.
-            stream.reset(Reason::REFUSED_STREAM);
+            stream.reset(Reason::RefusedStream);
             stream.leave();
             return self.core.count(|totals| totals.refused += 1);
         }

@@ -10,7 +10,6 @@ mod carrier;
 mod connection;
 pub mod crew;
 pub mod front;
-mod inbound;
 pub mod member_link;
 pub mod member_stream;
 mod parts;
@@ -21,17 +20,11 @@ mod source;
 use super::core::Core;
 use super::member::Member;
 use super::streams::Stream;
+use logic::http2::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use logic::retry::Fault;
 use parts::{broken, send_parts};
 use std::rc::Rc;
 
-/// Requests under way on one connection of a client. 128: browsers use at most 100, and each costs what a connection
-/// with HTTP/1.1 costs.
-const STREAMS_MAX: u32 = 128;
-/// Body bytes that a peer may send before they are passed on, for one stream. 64 KiB: one read of the thread.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same for all streams of a connection: one stream that stands still must not stop the others.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What the h2 crate may keep for a member's small DATA frames that are not passed on yet: it counts 256 bytes for each,
 /// and ends the connection beyond that. 64 MiB, because it is one of ours: the whole window in the smallest frames of
 /// gRPC (five bytes).
@@ -40,9 +33,6 @@ const MEMBER_SMALL_FRAMES_BYTES: usize = 64 * 1024 * 1024;
 const STREAM_UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// Room that each header takes in the size of a list of headers (RFC 9113, 6.5.2).
 const HEADER_ROOM_BYTES: u32 = 32;
-/// Space for a frame that came in pieces is given back beyond this.
-const KEPT_FRAME_BYTES: usize = 4 * 1024;
-
 /// Room for a request on a connection to the member that is there already.
 pub fn reuse(core: &Core, member: &Member) -> Option<Stream> {
     let most = core.settings.borrow().limits.pool_size_max as usize;

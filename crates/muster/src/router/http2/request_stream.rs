@@ -8,11 +8,11 @@ use super::send_parts;
 use super::sink::{Outlet, Sink, is_connection_specific};
 use super::source::{Form, Payload, Source};
 use bytes::Bytes;
-use h2::Reason;
 use httparse::Header;
 use logic::http::HEADERS_MAX;
 use logic::http::body::Framing;
 use logic::http::response::ResponseHead;
+use logic::http2::frame::Reason;
 use logic::http2::head::Shape;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -279,7 +279,7 @@ impl RequestStream {
     /// Tells the client that its answer was cut off.
     pub fn reset(mut self) {
         if let Answer::Body(_) = &self.answer {
-            self.stream.reset(Reason::INTERNAL_ERROR);
+            self.stream.reset(Reason::InternalError);
         }
         self.answer = Answer::Over;
     }
@@ -290,7 +290,7 @@ impl Drop for RequestStream {
     fn drop(&mut self) {
         if let Answer::Body(sink) = &mut self.answer {
             if sink.framing() != Framing::UntilClose {
-                self.stream.reset(Reason::INTERNAL_ERROR);
+                self.stream.reset(Reason::InternalError);
             } else if let Err(error) = sink.end() {
                 tracing::debug!(%error, "the end of an answer was not taken");
             }

@@ -119,6 +119,7 @@ fn place(routes: Vec<RouteSettings>, zone: &str) -> RouterPlace {
         access_log: AccessLog { format: AccessLogFormat::Off, path: String::new(), pattern: String::new() },
         trace: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
     }
@@ -141,6 +142,7 @@ fn core_with(place: &RouterPlace, views: &[View], seed: u64) -> std::rc::Rc<Core
         access_log: None,
         tls: Arc::default(),
         views: Arc::new(views),
+        client_views: Default::default(),
         gates: BTreeMap::new(),
     };
     table.views.iter().for_each(|(name, view)| core.take_view(name, view, &table));

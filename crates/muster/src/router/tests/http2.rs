@@ -560,3 +560,26 @@ fn plain_requests_of_the_old_kind_stay_as_they_were() {
     client.write_all(logic::http2::PREFACE).expect("the router reads");
     assert!(read_answer(&mut client).starts_with("HTTP/1.1 400"));
 }
+
+#[test]
+fn a_client_that_shows_its_view_hears_what_changed() {
+    let stage = super::clients::stage();
+    stage.member("a", 1, named("a"));
+    let answer = |number: u64| {
+        tell(async {
+            let mut client = client(&stage).await;
+            let mut request = request(Method::GET, "/");
+            let claim = format!("shop 1.{number} {}", super::clients::TOKEN);
+            request.headers_mut().insert("muster-view", claim.parse().expect("a value"));
+            let (response, _) = client.send_request(request, true).expect("a request");
+            take(response).await.expect("an answer")
+        })
+    };
+    let before = answer(2).head.headers().get("muster-view").cloned();
+    assert_eq!(before, None, "it has the newest");
+    stage.change(|view| view.members[0].weight = 9);
+    let told = answer(2);
+    let news = told.head.headers()["muster-view"].to_str().expect("text").to_owned();
+    assert!(news.starts_with("{\"delta\":") && news.contains("\"weight\":9"), "{news}");
+    assert_eq!(told.text(), "a");
+}

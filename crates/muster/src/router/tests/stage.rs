@@ -341,6 +341,7 @@ pub fn settings() -> RouterSettings {
         matches_listener_port: false,
         plugin_cfg: None,
         trusted_proxies: Vec::new(),
+        clients: Vec::new(),
         cookie_keys: Vec::new(),
     }
 }

@@ -2,31 +2,15 @@
 //!
 //! Promise: whatever a client sends, the answer is one that the standard names: the stream is given up, or the connection.
 
-use super::connection::{
-    ACK, Begun, Block, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, GOAWAY,
-    HEADERS, LEAVE_PING, PADDED, PAYLOAD_MAX_BYTES, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS,
-    StreamState, WINDOW_MAX, WINDOW_UPDATE, WITH_PRIORITY,
+use super::streams::StreamState;
+use super::{Begun, Block, KEPT_BYTES, LEAVE_PING, Machine, Offence, STREAMS_MAX};
+use crate::http2::frame::{
+    self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEAD_BYTES, HEADERS, PADDED,
+    PAYLOAD_MAX_BYTES, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason, SETTINGS, WINDOW_MAX,
+    WINDOW_UPDATE, WITH_PRIORITY, setting,
 };
-use super::request_stream::challenge;
-use super::{KEPT_FRAME_BYTES, STREAMS_MAX};
-use crate::router::core::Core;
-use h2::Reason;
-use logic::http2::PREFACE;
-use logic::http2::head::{HeadText, Verdict, write_trailer};
-use logic::time::Time;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
-
-/// Why a connection comes to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// It is closed, or broken.
-    Gone,
-    Wrong(Reason),
-    /// The client has spent its credit.
-    Flood,
-}
+use crate::http2::head::{HeadText, Verdict, write_trailer};
+use crate::time::Time;
 
 /// A mistake of the client.
 #[derive(Debug)]
@@ -35,97 +19,66 @@ enum Wrong {
     Stream(u32, Reason),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Frame<'a> {
-    kind: u8,
-    flags: u8,
-    id: u32,
-    payload: &'a [u8],
-}
+const PROTOCOL: Wrong = Wrong::Connection(Reason::ProtocolError);
+const FRAME_SIZE: Wrong = Wrong::Connection(Reason::FrameSizeError);
+const FLOW_CONTROL: Wrong = Wrong::Connection(Reason::FlowControlError);
 
-impl Frame<'_> {
-    fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-}
-
-const PROTOCOL: Wrong = Wrong::Connection(Reason::PROTOCOL_ERROR);
-const FRAME_SIZE: Wrong = Wrong::Connection(Reason::FRAME_SIZE_ERROR);
-const FLOW_CONTROL: Wrong = Wrong::Connection(Reason::FLOW_CONTROL_ERROR);
-
-impl Connection {
-    /// Reads once, and does what the frames say.
-    pub fn poll_input(&mut self, core: &Core, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
-        if self.is_clogged() {
-            return Poll::Pending;
+impl Machine {
+    /// Does what the frames in these bytes say, and keeps what is not whole. Heads are written into buffers from `spare`.
+    pub fn receive(&mut self, now: Time, bytes: &[u8], spare: &mut Vec<Vec<u8>>) -> Result<(), Offence> {
+        if !self.conduct.received(now, bytes) {
+            return Err(Offence::Flood);
         }
-        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(Over::Gone)) };
-        let mut scratch = core.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        if ready!(Pin::new(socket).poll_read(context, &mut buffer)).is_err() || buffer.filled().is_empty() {
-            return Poll::Ready(Err(Over::Gone));
-        }
-        Poll::Ready(self.take(core, buffer.filled()))
+        self.take_frames(bytes, spare).map_err(Offence::Wrong)
     }
 
-    /// Does what the frames in these bytes say, and keeps what is not whole.
-    pub fn take(&mut self, core: &Core, bytes: &[u8]) -> Result<(), Over> {
-        if !self.conduct.received(Time(self.waits.now_us() / 1000), bytes) {
-            return Err(Over::Flood);
-        }
-        self.take_frames(core, bytes).map_err(Over::Wrong)
-    }
-
-    fn take_frames(&mut self, core: &Core, bytes: &[u8]) -> Result<(), Reason> {
+    fn take_frames(&mut self, bytes: &[u8], spare: &mut Vec<Vec<u8>>) -> Result<(), Reason> {
         let (preface, mut bytes) = bytes.split_at(self.preface_left.min(bytes.len()));
         if !PREFACE[PREFACE.len() - self.preface_left..].starts_with(preface) {
-            return Err(Reason::PROTOCOL_ERROR);
+            return Err(Reason::ProtocolError);
         }
         self.preface_left -= preface.len();
         if !self.partial.is_empty() {
             let mut partial = std::mem::take(&mut self.partial);
-            let mut missing = missing(&partial)?;
+            let mut missing = frame::missing(&partial)?;
             // First what its length stands in, then the rest of it.
             while missing > 0 && !bytes.is_empty() {
                 let (part, rest) = bytes.split_at(missing.min(bytes.len()));
                 partial.extend_from_slice(part);
                 bytes = rest;
-                missing = self::missing(&partial)?;
+                missing = frame::missing(&partial)?;
             }
             if missing > 0 {
                 self.partial = partial;
                 return Ok(());
             }
-            self.take_frame(core, &partial)?;
-            if partial.capacity() <= KEPT_FRAME_BYTES {
+            self.take_frame(&partial, spare)?;
+            if partial.capacity() <= KEPT_BYTES {
                 partial.clear();
                 self.partial = partial;
             }
         }
-        while bytes.len() >= FRAME_HEAD_BYTES {
-            let length = FRAME_HEAD_BYTES + payload_length(bytes)?;
+        while bytes.len() >= HEAD_BYTES {
+            let length = HEAD_BYTES + frame::payload_length(bytes)?;
             let Some((frame, rest)) = bytes.split_at_checked(length) else { break };
-            self.take_frame(core, frame)?;
+            self.take_frame(frame, spare)?;
             bytes = rest;
         }
         self.partial.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn take_frame(&mut self, core: &Core, bytes: &[u8]) -> Result<(), Reason> {
-        let (head, payload) = bytes.split_at(FRAME_HEAD_BYTES);
-        let id = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
-        let frame = Frame { kind: head[3], flags: head[4], id, payload };
-        match self.obey(core, frame) {
+    fn take_frame(&mut self, bytes: &[u8], spare: &mut Vec<Vec<u8>>) -> Result<(), Reason> {
+        match self.obey(Frame::of(bytes), spare) {
             Ok(()) => Ok(()),
             Err(Wrong::Connection(reason)) => Err(reason),
             Err(Wrong::Stream(id, reason)) => {
                 self.conduct.was_wrong();
-                if let Some((_, stream)) = self.find(id) {
+                if let Some(stream) = self.streams.find(id) {
                     if std::mem::replace(&mut stream.is_given_up, true) {
                         return Ok(());
                     }
-                    stream.wake();
+                    stream.wake(&mut self.woken);
                 }
                 self.write_reset(id, reason);
                 Ok(())
@@ -133,7 +86,7 @@ impl Connection {
         }
     }
 
-    fn obey(&mut self, core: &Core, frame: Frame<'_>) -> Result<(), Wrong> {
+    fn obey(&mut self, frame: Frame<'_>, spare: &mut Vec<Vec<u8>>) -> Result<(), Wrong> {
         let is_first = !std::mem::replace(&mut self.has_settings, true);
         if is_first && (frame.kind != SETTINGS || frame.has(ACK)) {
             return Err(PROTOCOL);
@@ -147,8 +100,8 @@ impl Connection {
             DATA | HEADERS | PRIORITY | RST_STREAM | CONTINUATION if !is_of_stream => Err(PROTOCOL),
             SETTINGS | PING | GOAWAY if frame.id != 0 => Err(PROTOCOL),
             DATA => self.take_data(frame),
-            HEADERS => self.take_headers(core, frame),
-            CONTINUATION => self.take_continuation(core, frame),
+            HEADERS => self.take_headers(frame, spare),
+            CONTINUATION => self.take_continuation(frame, spare),
             // Nobody is preferred.
             PRIORITY if frame.payload.len() == 5 => Ok(()),
             PRIORITY => Err(FRAME_SIZE),
@@ -177,24 +130,24 @@ impl Connection {
         if self.receive_window < 0 {
             return Err(FLOW_CONTROL);
         }
-        let Some((_, stream)) = self.find(frame.id).filter(|(_, stream)| !stream.is_given_up) else {
-            self.release(count);
+        let Some(stream) = self.streams.find(frame.id).filter(|stream| !stream.is_given_up) else {
+            self.release_of_connection(count);
             let is_expected = self.was_given_up(frame.id) || frame.id > self.last_wanted_id;
-            let error = Wrong::Stream(frame.id, Reason::STREAM_CLOSED);
-            return if is_expected || self.find(frame.id).is_some() { Ok(()) } else { Err(error) };
+            let error = Wrong::Stream(frame.id, Reason::StreamClosed);
+            return if is_expected || self.streams.find(frame.id).is_some() { Ok(()) } else { Err(error) };
         };
         let error = |reason| Err(Wrong::Stream(frame.id, reason));
         stream.receive_window -= count as i64;
         let fault = match () {
-            () if stream.has_ended => Some(Reason::STREAM_CLOSED),
-            () if stream.receive_window < 0 => Some(Reason::FLOW_CONTROL_ERROR),
+            () if stream.has_ended => Some(Reason::StreamClosed),
+            () if stream.receive_window < 0 => Some(Reason::FlowControlError),
             () => None,
         };
         let length_left = stream.length_left.map(|left| left.checked_sub(data.len() as u64));
         let is_too_long = length_left == Some(None);
         let is_too_short = frame.has(END_STREAM) && length_left.flatten().is_some_and(|left| left > 0);
-        if let Some(reason) = fault.or((is_too_long || is_too_short).then_some(Reason::PROTOCOL_ERROR)) {
-            self.release(count);
+        if let Some(reason) = fault.or((is_too_long || is_too_short).then_some(Reason::ProtocolError)) {
+            self.release_of_connection(count);
             return error(reason);
         }
         stream.length_left = length_left.flatten();
@@ -203,12 +156,12 @@ impl Connection {
         // What nobody reads is asked for again with what is read next.
         let padding = count - data.len();
         stream.released += padding;
-        stream.wake();
-        self.release(padding);
+        stream.wake(&mut self.woken);
+        self.release_of_connection(padding);
         Ok(())
     }
 
-    fn take_headers(&mut self, core: &Core, frame: Frame<'_>) -> Result<(), Wrong> {
+    fn take_headers(&mut self, frame: Frame<'_>, spare: &mut Vec<Vec<u8>>) -> Result<(), Wrong> {
         let mut fragment = without_padding(frame)?;
         let mut depends_on_itself = false;
         if frame.has(WITH_PRIORITY) {
@@ -222,52 +175,56 @@ impl Connection {
             self.block = Some(Block { id: frame.id, has_ended, bytes: fragment.to_vec() });
             return Ok(());
         }
-        self.take_block(core, frame.id, has_ended, fragment)?;
-        if depends_on_itself { Err(Wrong::Stream(frame.id, Reason::PROTOCOL_ERROR)) } else { Ok(()) }
+        self.take_block(frame.id, has_ended, fragment, spare)?;
+        if depends_on_itself { Err(Wrong::Stream(frame.id, Reason::ProtocolError)) } else { Ok(()) }
     }
 
-    fn take_continuation(&mut self, core: &Core, frame: Frame<'_>) -> Result<(), Wrong> {
+    fn take_continuation(&mut self, frame: Frame<'_>, spare: &mut Vec<Vec<u8>>) -> Result<(), Wrong> {
         let mut block = self.block.take().filter(|block| block.id == frame.id).ok_or(PROTOCOL)?;
         if block.bytes.len() + frame.payload.len() > PAYLOAD_MAX_BYTES + self.list_size_max {
-            return Err(Wrong::Connection(Reason::ENHANCE_YOUR_CALM));
+            return Err(Wrong::Connection(Reason::EnhanceYourCalm));
         }
         block.bytes.extend_from_slice(frame.payload);
         if frame.has(END_HEADERS) {
-            return self.take_block(core, block.id, block.has_ended, &block.bytes);
+            return self.take_block(block.id, block.has_ended, &block.bytes, spare);
         }
         self.block = Some(block);
         Ok(())
     }
 
     /// A whole block of headers. It is unpacked in any case, because those that follow depend on it.
-    fn take_block(&mut self, core: &Core, id: u32, has_ended: bool, block: &[u8]) -> Result<(), Wrong> {
+    fn take_block(
+        &mut self,
+        id: u32,
+        has_ended: bool,
+        block: &[u8],
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<(), Wrong> {
         if id <= self.last_id {
-            return self.take_trailers(id, has_ended, block);
+            return self.read_trailers(id, has_ended, block);
         }
         self.last_id = id;
-        let mut head = core.take_buffer();
+        let mut head = spare.pop().unwrap_or_default();
         let mut text = HeadText::new(&mut head, &mut self.scratch, self.list_size_max);
         let unpacked = self.decoder.decode(block, |field| text.take(field));
-        let verdict = text.end(has_ended, challenge);
+        let verdict = text.end(has_ended, self.challenge);
         if unpacked.is_err() {
-            return Err(Wrong::Connection(Reason::COMPRESSION_ERROR));
+            return Err(Wrong::Connection(Reason::CompressionError));
         }
         let shape = match verdict {
             Verdict::Request(shape) => shape,
-            Verdict::Abuse => return Err(Wrong::Connection(Reason::ENHANCE_YOUR_CALM)),
+            Verdict::Abuse => return Err(Wrong::Connection(Reason::EnhanceYourCalm)),
             Verdict::Malformed | Verdict::TooLarge => {
-                core.give_buffer(head);
                 if verdict == Verdict::Malformed {
-                    return Err(Wrong::Stream(id, Reason::PROTOCOL_ERROR));
+                    return Err(Wrong::Stream(id, Reason::ProtocolError));
                 }
                 self.answer(id, 431, has_ended);
                 return Ok(());
             }
         };
         if id > self.last_wanted_id || self.streams.len() >= STREAMS_MAX as usize {
-            core.give_buffer(head);
             // Nobody has seen it, and it may be asked again.
-            self.write_reset(id, Reason::REFUSED_STREAM);
+            self.write_reset(id, Reason::RefusedStream);
             return Ok(());
         }
         let stream = StreamState::new(id, has_ended, shape.length, self.stream_send_window);
@@ -276,7 +233,7 @@ impl Connection {
         Ok(())
     }
 
-    fn take_trailers(&mut self, id: u32, has_ended: bool, block: &[u8]) -> Result<(), Wrong> {
+    fn read_trailers(&mut self, id: u32, has_ended: bool, block: &[u8]) -> Result<(), Wrong> {
         let mut lines = Vec::new();
         let (mut is_proper, mut size) = (true, 0);
         let size_max = self.list_size_max;
@@ -285,24 +242,24 @@ impl Connection {
             is_proper = is_proper && size <= size_max && write_trailer(field, &mut lines);
         });
         if unpacked.is_err() {
-            return Err(Wrong::Connection(Reason::COMPRESSION_ERROR));
+            return Err(Wrong::Connection(Reason::CompressionError));
         }
         let was_given_up = self.was_given_up(id);
-        let Some((_, stream)) = self.find(id) else {
-            return if was_given_up { Ok(()) } else { Err(Wrong::Stream(id, Reason::STREAM_CLOSED)) };
+        let Some(stream) = self.streams.find(id) else {
+            return if was_given_up { Ok(()) } else { Err(Wrong::Stream(id, Reason::StreamClosed)) };
         };
         if stream.is_given_up {
             return Ok(());
         }
         if stream.has_ended {
-            return Err(Wrong::Stream(id, Reason::STREAM_CLOSED));
+            return Err(Wrong::Stream(id, Reason::StreamClosed));
         }
         if !is_proper || !has_ended || stream.length_left.is_some_and(|left| left > 0) {
-            return Err(Wrong::Stream(id, Reason::PROTOCOL_ERROR));
+            return Err(Wrong::Stream(id, Reason::ProtocolError));
         }
         stream.trailers = lines;
         stream.has_ended = true;
-        stream.wake();
+        stream.wake(&mut self.woken);
         Ok(())
     }
 
@@ -313,18 +270,14 @@ impl Connection {
         if frame.id > self.last_id {
             return Err(PROTOCOL);
         }
-        if let Some((_, stream)) = self.find(frame.id) {
+        if let Some(stream) = self.streams.find(frame.id) {
             stream.is_given_up = true;
-            stream.wake();
+            stream.wake(&mut self.woken);
         }
         Ok(())
     }
 
     fn take_settings(&mut self, frame: Frame<'_>) -> Result<(), Wrong> {
-        const HEADER_TABLE_SIZE: u16 = 1;
-        const ENABLE_PUSH: u16 = 2;
-        const INITIAL_WINDOW_SIZE: u16 = 4;
-        const LARGEST_FRAME: u16 = 5;
         if frame.has(ACK) {
             return if frame.payload.is_empty() { Ok(()) } else { Err(FRAME_SIZE) };
         }
@@ -335,10 +288,10 @@ impl Connection {
         for [high, low, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);
             match u16::from_be_bytes([*high, *low]) {
-                HEADER_TABLE_SIZE => self.set_table_bytes(value as usize),
-                ENABLE_PUSH if value > 1 => return Err(PROTOCOL),
-                INITIAL_WINDOW_SIZE => self.set_stream_windows(i64::from(value))?,
-                LARGEST_FRAME if !(1 << 14..1 << 24).contains(&value) => return Err(PROTOCOL),
+                setting::HEADER_TABLE_SIZE => self.encoder.set_table_bytes(value as usize),
+                setting::ENABLE_PUSH if value > 1 => return Err(PROTOCOL),
+                setting::INITIAL_WINDOW_SIZE => self.set_stream_windows(i64::from(value))?,
+                setting::LARGEST_FRAME if !(1 << 14..1 << 24).contains(&value) => return Err(PROTOCOL),
                 _ => {}
             }
         }
@@ -351,12 +304,12 @@ impl Connection {
             return Err(FLOW_CONTROL);
         }
         let more = window - std::mem::replace(&mut self.stream_send_window, window);
-        for (_, stream) in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             stream.send_window += more;
             if stream.send_window > WINDOW_MAX {
                 return Err(FLOW_CONTROL);
             }
-            stream.wake();
+            stream.wake(&mut self.woken);
         }
         Ok(())
     }
@@ -370,7 +323,7 @@ impl Connection {
         } else if frame.payload == LEAVE_PING && self.last_wanted_id == u32::MAX {
             // Whatever was on its way when the client was asked to leave has come.
             self.last_wanted_id = self.last_id;
-            self.write_goodbye(self.last_id, Reason::NO_ERROR);
+            self.write_goodbye(self.last_id, Reason::NoError);
         }
         Ok(())
     }
@@ -392,31 +345,17 @@ impl Connection {
         if frame.id > self.last_id {
             return Err(PROTOCOL);
         }
-        let Some((_, stream)) = self.find(frame.id) else { return Ok(()) };
+        let Some(stream) = self.streams.find(frame.id) else { return Ok(()) };
         if more == 0 {
-            return Err(Wrong::Stream(frame.id, Reason::PROTOCOL_ERROR));
+            return Err(Wrong::Stream(frame.id, Reason::ProtocolError));
         }
         stream.send_window += more;
         if stream.send_window > WINDOW_MAX {
-            return Err(Wrong::Stream(frame.id, Reason::FLOW_CONTROL_ERROR));
+            return Err(Wrong::Stream(frame.id, Reason::FlowControlError));
         }
-        stream.wake();
+        stream.wake(&mut self.woken);
         Ok(())
     }
-}
-
-/// The length of the payload of a frame that begins here.
-fn payload_length(bytes: &[u8]) -> Result<usize, Reason> {
-    let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
-    if length > PAYLOAD_MAX_BYTES { Err(Reason::FRAME_SIZE_ERROR) } else { Ok(length) }
-}
-
-/// How many bytes are missing of a frame, as far as its beginning tells.
-fn missing(partial: &[u8]) -> Result<usize, Reason> {
-    if partial.len() < FRAME_HEAD_BYTES {
-        return Ok(FRAME_HEAD_BYTES - partial.len());
-    }
-    Ok(FRAME_HEAD_BYTES + payload_length(partial)? - partial.len())
 }
 
 fn without_padding(frame: Frame<'_>) -> Result<&[u8], Wrong> {

@@ -1,0 +1,249 @@
+//! One term of leadership, from the first look into the store to the end of the last connection.
+//!
+//! Promises: a generation is taken, and the configuration is known, before anything is done. When the lease is over all
+//! connections are cut and everything that was decided is forgotten at once; a manager that was asked to stop writes what
+//! is left first. Not here: who leads (see `election`).
+
+use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
+use super::desk::{Config, Desk, Input};
+use super::election::Lease;
+use super::enrol::Office;
+use super::fenced::FencedStore;
+use super::handle::Request;
+use super::links::{self, Reception};
+use super::shell::Shell;
+use super::{Base, Own, strangers};
+use crate::clock::Clock;
+use crate::config;
+use crate::driver::{INBOX_MAX, drive};
+use logic::cell::{self, Cell, changes};
+use logic::machine::Machine;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use wire::settings::CellSettings;
+use wire::status::{ConfigRevision, Severity};
+
+/// How long the end waits for what is still to be written.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// What a term begins with.
+#[derive(Debug)]
+pub struct Begun {
+    found: Found,
+    /// The configuration before this start, if it was another one.
+    before: Option<CellSettings>,
+    config: Config,
+    leader: Option<LeaderRecord>,
+}
+
+/// Why a term ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The manager was asked to stop.
+    Asked,
+    /// It may not act any more.
+    Over,
+    /// Somebody has obeyed a manager of this generation, which the store has forgotten.
+    Outnumbered { generation: u64 },
+}
+
+/// Takes a generation above `heard` and finds the configuration in force: that of the store, or `own` if the store has
+/// none. `is_new`: `own` is what the user has just started the only manager with, and is in force from now on.
+pub async fn begin(
+    store: &FencedStore,
+    own: &Own,
+    is_new: bool,
+    heard: u64,
+    lease: &Lease,
+) -> Result<Begun, ArchiveError> {
+    let clock = Clock::start();
+    let at_ms = clock.unix_ms(clock.now());
+    let leader = lease.term().map(|term| LeaderRecord {
+        node: own.node.clone(),
+        term,
+        address: own.settings.manager_address(&own.node).unwrap_or_default(),
+        since_ms: at_ms,
+    });
+    let mut found = archive::begin(store, heard, leader.as_ref()).await?;
+    let own_is_meant = is_new && !own.settings.has_several_managers();
+    let old = found.current.clone();
+    if let Some((revision, text)) = old.as_ref().filter(|(_, text)| !own_is_meant || *text == own.config_text)
+    {
+        let settings = match *text == own.config_text {
+            true => own.settings.clone(),
+            false => config::parse(text, "the configuration in the store")
+                .map_err(|problems| ArchiveError::Config { problems: problems.to_string() })?,
+        };
+        if lease.term().is_some() && !settings.managers().contains(&own.node) {
+            return Err(ArchiveError::NotPlaced { node: own.node.clone() });
+        }
+        if is_new && own.is_users && *text != own.config_text {
+            tracing::warn!(
+                revision,
+                "the configuration with which this manager was started is not the one in force; `muster apply` makes it so"
+            );
+        }
+        let config = Config { revision: *revision, text: text.clone(), settings };
+        return Ok(Begun { found, before: None, config, leader });
+    }
+    let before = old.as_ref().and_then(|(_, text)| config::parse(text, "the last configuration").ok());
+    let after = old.as_ref().map_or(0, |(revision, _)| *revision);
+    let changes = match &before {
+        Some(before) => changes(before, &own.settings),
+        None => vec!["the configuration of a new cell".to_owned()],
+    };
+    let entry = ConfigRevision { revision: after + 1, at_ms, who: own.who.clone(), changes };
+    archive::commit_config(store, after, &entry, &own.config_text).await?;
+    let config =
+        Config { revision: entry.revision, text: own.config_text.clone(), settings: own.settings.clone() };
+    archive::extend_history(&mut found.history, entry);
+    Ok(Begun { found, before, config, leader })
+}
+
+/// Leads until the manager is asked to stop, `over` returns, or somebody obeys a newer generation.
+pub async fn lead(
+    base: &mut Base,
+    begun: Begun,
+    store: FencedStore,
+    lease: Lease,
+    over: impl Future<Output = ()>,
+) -> Ended {
+    let Begun { found, before, config, leader } = begun;
+    let (inputs, inbox) = mpsc::channel(INBOX_MAX);
+    let generation = found.generation;
+    let started = started(generation, &config, leader.as_ref());
+    let office = open_office(base, &store, &config.settings).await;
+    let cell = Cell::new(generation, found.remembered);
+    let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
+    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
+    let mut shell = Shell {
+        clock: base.clock,
+        store: store.clone(),
+        lease: lease.clone(),
+        archive: Archive::default(),
+        events: found.events,
+        history: found.history,
+        changed: base.changed.clone(),
+        inbox: inputs.clone(),
+        commits: JoinSet::new(),
+        office: office.clone(),
+        heartbeats: base.heartbeats.clone(),
+        node: base.own.node.clone(),
+        leader,
+        outnumbered: None,
+    };
+    configure(&mut desk, &mut shell, started, before);
+    shell.know_nodes(&desk);
+
+    let mut tasks = JoinSet::new();
+    let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
+    tasks.spawn_local(links::accept(base.local.clone(), reception.clone()));
+    if let Some(front) = &base.front {
+        tasks.spawn_local(strangers::accept(front.clone(), reception));
+    }
+    tasks.spawn_local(pass_on_stop(base.stopping.clone(), inputs.clone()));
+    let archive = shell.archive.clone();
+    let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
+    let is_over = {
+        let driving = drive(desk, base.clock, inbox, |desk, output| shell.carry_out(desk, output));
+        // What is cancelled loses what it was about to do, and that is what the end of a lease means.
+        tokio::select! {
+            biased;
+            () = over => true,
+            () = store.overtaken() => true,
+            _ = driving => !lease.holds(),
+            () = pass_on(&mut base.requests, inputs) => unreachable!("it waits for ever once nobody listens"),
+        }
+    };
+
+    if let Some(heartbeats) = &base.heartbeats {
+        heartbeats.follow();
+    }
+    // Roles see their connections end; what is left to be written is written, if this manager still may.
+    tasks.shutdown().await;
+    shell.commits.shutdown().await;
+    let outnumbered = shell.outnumbered;
+    drop(shell);
+    close(archive, writer, is_over).await;
+    match outnumbered {
+        _ if is_over => Ended::Over,
+        Some(generation) => Ended::Outnumbered { generation },
+        None => Ended::Asked,
+    }
+}
+
+/// Tells that the term has begun, and makes the configuration known.
+fn configure(desk: &mut Desk, shell: &mut Shell, started: Input, before: Option<CellSettings>) {
+    // The one before first: members that it had and the present one has not are taken out in good order.
+    let settings = before.into_iter().chain([desk.config.settings.clone()]);
+    let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
+    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
+        for output in desk.step(shell.clock.now(), input) {
+            // It only asks to end when the lease is over, which the caller finds as well.
+            let _ = shell.carry_out(desk, output);
+        }
+    }
+}
+
+async fn close(archive: Archive, mut writer: JoinHandle<()>, is_over: bool) {
+    archive.close();
+    let wait = if is_over { Duration::ZERO } else { CLOSE_WAIT };
+    if tokio::time::timeout(wait, &mut writer).await.is_err() {
+        if !is_over {
+            tracing::warn!("the last events could not be written in time");
+        }
+        // It holds the store, whose thread is waited for at the end.
+        writer.abort();
+        drop(writer.await);
+    }
+}
+
+fn started(generation: u64, config: &Config, leader: Option<&LeaderRecord>) -> Input {
+    let revision = config.revision;
+    let (kind, text) = match leader {
+        Some(LeaderRecord { node, term, .. }) => (
+            "manager-leads",
+            format!(
+                "manager {node} leads in term {term}, as generation {generation}, with revision {revision} of the \
+                 configuration"
+            ),
+        ),
+        None => (
+            "manager-started",
+            format!(
+                "manager of generation {generation} started with revision {revision} of the configuration"
+            ),
+        ),
+    };
+    Input::Note { severity: Severity::Info, kind, text }
+}
+
+/// None also where the store has just failed: the manager then goes on for its own machine, and says so.
+async fn open_office(base: &Base, store: &FencedStore, settings: &CellSettings) -> Option<Rc<Office>> {
+    let front = base.front.clone()?;
+    match Office::open(store.clone(), front, settings.clone()).await {
+        Ok(office) => Some(Rc::new(office)),
+        Err(error) => {
+            tracing::error!(%error, "other machines cannot be let in: the store has failed");
+            None
+        }
+    }
+}
+
+async fn pass_on(requests: &mut mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>) {
+    while let Some(request) = requests.recv().await {
+        if inputs.send(Input::Ask(request)).await.is_err() {
+            break;
+        }
+    }
+    // The desk ends for other reasons.
+    std::future::pending::<()>().await;
+}
+
+async fn pass_on_stop(mut stopping: watch::Receiver<bool>, inputs: mpsc::Sender<Input>) {
+    // A handle that was dropped means the same: nobody can ask to stop any more.
+    drop(stopping.wait_for(|stop| *stop).await);
+    drop(inputs.send(Input::Stop).await);
+}
