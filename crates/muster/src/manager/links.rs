@@ -105,7 +105,8 @@ pub async fn connection(
     let (Role::Agent { node } | Role::Router { node, .. }) = &role;
     peer.joined_us = joined_us(node);
     // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
-    let refusal = || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.admit(bearer).err());
+    let refusal =
+        || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.front.admit(bearer).err());
     if let Some(reason) = refusal() {
         return refuse(&mut stream, reason, &peer, office).await;
     }
