@@ -304,6 +304,9 @@ impl Agent {
                 incarnation: self.incarnation,
                 sequence: self.sequence,
                 members: self.members.values().map(Member::report).collect(),
+                // The shell knows of links and clocks.
+                manager_heard_ms: None,
+                clock_ms: None,
             }));
         }
         if let Phase::ShuttingDown { deadline } = self.phase

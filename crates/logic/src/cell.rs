@@ -16,6 +16,7 @@ mod changes;
 mod cluster;
 mod configure;
 mod member;
+mod node;
 mod operate;
 mod record;
 mod router;
@@ -23,17 +24,20 @@ mod settle;
 mod status;
 
 pub use changes::changes;
+pub use node::NodePlace;
 pub use status::Summary;
 
+use crate::heartbeat::{Restart, Verdict};
 use crate::limits::SETTLE_MS;
 use crate::machine::Machine;
 use crate::time::Time;
 use cluster::Cluster;
+use node::Agent;
 use router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::agent::{Assignment, Report};
 use wire::error_code::ErrorCode;
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
 use wire::router::{RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
@@ -52,6 +56,16 @@ pub enum Input {
     AgentLost {
         node: NodeName,
     },
+    /// The node's first heartbeat that this manager hears.
+    Beats {
+        node: NodeNumber,
+    },
+    /// What heartbeats tell, all that is new at once. `is_mass`: suspiciously much.
+    Verdicts {
+        verdicts: Vec<Verdict>,
+        is_mass: bool,
+    },
+    Restarted(Restart),
     RouterConnected {
         router: RouterName,
     },
@@ -122,19 +136,6 @@ pub struct Refusal {
     pub retry: bool,
 }
 
-/// One node's agent as the cell knows it.
-#[derive(Debug, Clone, Default)]
-struct Agent {
-    is_configured: bool,
-    is_connected: bool,
-    /// When it last spoke.
-    heard: Option<Time>,
-    /// Incarnation and sequence of its newest report.
-    newest: Option<(u64, u64)>,
-    /// What it was told last on its present connection.
-    assigned: Option<Vec<Assignment>>,
-}
-
 /// The decisions of one manager.
 #[derive(Debug)]
 pub struct Cell {
@@ -148,6 +149,8 @@ pub struct Cell {
     remembered: BTreeMap<String, String>,
     /// New members start above this instance, so that one which is removed and comes back is new to its agent.
     instance_floor: u64,
+    /// No node has had this number or a higher one.
+    node_floor: u32,
     /// Views of new clusters start above this number, for the same reason.
     number_floor: u64,
     /// When the first configuration came.
@@ -168,6 +171,7 @@ impl Cell {
     pub fn new(generation: u64, remembered: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut remembered: BTreeMap<_, _> = remembered.into_iter().collect();
         let instance_floor = record::take_instance_floor(&mut remembered);
+        let node_floor = node::take_floor(&mut remembered);
         Self {
             generation,
             name: String::new(),
@@ -176,6 +180,7 @@ impl Cell {
             routers: BTreeMap::new(),
             remembered,
             instance_floor,
+            node_floor,
             number_floor: 0,
             started: None,
             unassigned: BTreeSet::new(),
@@ -227,46 +232,6 @@ impl Cell {
         }
     }
 
-    fn on_agent_connected(&mut self, now: Time, node: NodeName) {
-        let agent = self.agents.entry(node.clone()).or_default();
-        agent.is_connected = true;
-        agent.heard = Some(now);
-        // Told anew on each connection: what was sent on the last one may not have arrived.
-        agent.assigned = None;
-        self.mark_node(&node);
-        self.event(Severity::Info, "node-connected", format!("the agent of node {node} is connected"));
-    }
-
-    fn on_agent_lost(&mut self, node: NodeName) {
-        let Some(agent) = self.agents.get_mut(&node) else { return };
-        agent.is_connected = false;
-        agent.assigned = None;
-        let is_configured = agent.is_configured;
-        if !is_configured {
-            self.agents.remove(&node);
-            return;
-        }
-        self.mark_node(&node);
-        let text = format!("the agent of node {node} is not connected; its members keep their last state");
-        self.event(Severity::Warning, "node-lost", text);
-    }
-
-    fn on_agent_report(&mut self, now: Time, report: Report) {
-        let Some(agent) = self.agents.get_mut(&report.node) else { return };
-        let this = (report.incarnation, report.sequence);
-        if agent.newest.is_some_and(|newest| this <= newest) {
-            return;
-        }
-        agent.newest = Some(this);
-        agent.heard = Some(now);
-        let mut by_id: BTreeMap<_, _> =
-            report.members.into_iter().map(|member| (member.id.clone(), member)).collect();
-        for cluster in &mut self.clusters {
-            let is_changed = cluster.take_reports(&report.node, &mut by_id);
-            cluster.is_dirty |= is_changed;
-        }
-    }
-
     /// Everything that depends on a node is looked at again.
     fn mark_node(&mut self, node: &NodeName) {
         for cluster in &mut self.clusters {
@@ -290,7 +255,10 @@ impl Machine for Cell {
             Input::Configure(settings) => self.configure(now, *settings),
             Input::AgentConnected { node } => self.on_agent_connected(now, node),
             Input::AgentReport(report) => self.on_agent_report(now, report),
-            Input::AgentLost { node } => self.on_agent_lost(node),
+            Input::AgentLost { node } => self.on_agent_lost(now, node),
+            Input::Beats { node } => self.on_beats(node),
+            Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
+            Input::Restarted(restart) => self.on_restarted(&restart),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
             Input::RouterLost { router } => self.on_router_lost(now, router),
@@ -300,6 +268,7 @@ impl Machine for Cell {
             }
             Input::Tick => {}
         }
+        self.give_up_degraded(now);
         self.settle(now);
         self.outputs.extend(answer);
         std::mem::take(&mut self.outputs)
@@ -314,7 +283,8 @@ impl Machine for Cell {
             .started
             .map(|at| at + SETTLE_MS)
             .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
-        let mut wake_at = settled;
+        let given_up = self.agents.values().filter_map(Agent::given_up_at);
+        let mut wake_at = settled.into_iter().chain(given_up).min();
         for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
             let phases = cluster.members.iter().filter_map(|member| member.phase.until());
             wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();

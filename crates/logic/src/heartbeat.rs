@@ -17,7 +17,9 @@ mod message;
 mod pulse;
 
 pub use detector::Detector;
-pub use message::{Alarm, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict};
+pub use message::{
+    Alarm, Glance, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict,
+};
 pub use pulse::{Pulse, PulseInput, PulseOutput, PulseSettings};
 
 #[cfg(test)]

@@ -85,6 +85,17 @@ pub const SETTLE_MS: u64 = 2_000;
 /// How long a router that is away is believed to route by its old view and to come back. As for agents: half a second
 /// to find the manager, four times over. Longer would hold up every stop in a cell with a broken router.
 pub const ROUTER_RETURN_MS: u64 = 2_000;
+/// How long after a verdict against its node, or after its connection, an agent's report vouches for the node. Half a
+/// second: what was on its way or in a queue when the machine died has come by then.
+pub const VOUCH_AFTER_MS: u64 = 500;
+/// How long a degraded node, which is heard and may not hear, is used while its link is waited for. 2,500: a keep-alive to
+/// its agent and a report back, twice over.
+pub const DEGRADED_WAIT_MS: u64 = 2_500;
+/// A link that ended so close to a node's last heartbeat ended with the agent, whose machine is there to say so: a machine
+/// that dies ends no connection. 500: three heartbeats, and a busy manager.
+pub const AGENT_END_MS: u64 = 500;
+/// Nodes of one event that are called by their names. 20: more is counted.
+pub const NODES_NAMED_MAX: usize = 20;
 /// How long requests under way to a member that runs elsewhere may take once it is removed or its address changes.
 /// As long as common load balancers give: nobody tells us a stop grace for it.
 pub const EXTERNAL_GRACE_MS: u64 = 10_000;

@@ -4,7 +4,8 @@
 //! - Same facts, same answer; each answer carries its reason as data.
 //! - What an operator or an operation wants outweighs what is observed: a member that is being taken out is never
 //!   `Up`, however well it answers.
-//! - An agent that is not connected changes no state. Its members keep what was last known, marked as stale: the link
+//! - A member on a node that cannot be reached is not `Up`: its machine sends no heartbeats, and nothing else.
+//! - An agent that is not connected changes no state while its node is heard. Its members keep what was last known, marked as stale: the link
 //!   to the manager says nothing about the path from routers to members, routers judge failures themselves, and an
 //!   empty list of members would turn a broken manager into an outage.
 //!
@@ -69,6 +70,8 @@ pub struct Facts<'a> {
     /// What was last observed: of an external member ever, of others by an earlier manager. Counts until there is
     /// something newer.
     pub before: Option<RunState>,
+    /// Its machine cannot be reached, as far as the cell can tell.
+    pub is_away: bool,
     /// What `is_lost` said last.
     pub was_lost: bool,
 }
@@ -97,6 +100,8 @@ pub enum Reason {
     TakenOut(Goal),
     /// Its agent has gone, and was not running it when it was last heard.
     NotRun,
+    /// Its machine's heartbeats have stopped, and nothing else is heard of it.
+    NodeAway,
     /// The reason given stood when the agent was last heard.
     Stale(Box<Reason>),
 }
@@ -122,6 +127,7 @@ impl Reason {
             | Reason::Drained
             | Reason::DrainsBefore(_)
             | Reason::TakenOut(_)
+            | Reason::NodeAway
             | Reason::NotRun => false,
         }
     }
@@ -155,6 +161,7 @@ impl fmt::Display for Reason {
             Reason::NotRun => {
                 out.write_str("did not run when its agent was last heard, which is not connected")
             }
+            Reason::NodeAway => out.write_str("its node cannot be reached: its heartbeats have stopped"),
             Reason::Stale(reason) => write!(out, "{reason} (last known: its agent is not connected)"),
         }
     }
@@ -167,7 +174,12 @@ fn with_detail(out: &mut fmt::Formatter<'_>, what: &str, detail: &str) -> fmt::R
 
 /// The run state that routers shall see, and why.
 pub fn judge(facts: &Facts) -> (RunState, Reason) {
-    let (state, reason) = observe(facts);
+    let (state, reason) = match observe(facts) {
+        (RunState::Up | RunState::Starting | RunState::Unknown | RunState::Draining, _) if facts.is_away => {
+            (RunState::Down, Reason::NodeAway)
+        }
+        seen => seen,
+    };
     match (facts.task, facts.wish) {
         (Task::TakenOut(goal), _) => (RunState::Down, Reason::TakenOut(goal)),
         // Before the wish: a member that shall stop serves its conversations until they had their time.
@@ -222,12 +234,12 @@ pub fn observe(facts: &Facts) -> (RunState, Reason) {
 }
 
 /// Whether requests that wait for its answer wait in vain: its process is gone or has stopped answering. Not while it
-/// is started or stopped in good order, and not because its agent is silent. Once lost it stays so until it is up
+/// is started or stopped in good order, and not because its agent alone is silent. Once lost it stays so until it is up
 /// again, through the end of that process and the start of the next: a router that hears only part of it, because it
 /// was away, shall not miss that what it waits for is lost.
 pub fn is_lost(facts: &Facts) -> bool {
     let is_up_again = observe(facts).0 == RunState::Up;
-    is_lost_now(facts) || (facts.was_lost && !is_up_again)
+    facts.is_away || is_lost_now(facts) || (facts.was_lost && !is_up_again)
 }
 
 fn is_lost_now(facts: &Facts) -> bool {

@@ -7,8 +7,11 @@ use crate::identity::tls::client_config;
 use crate::identity::{self, IdentityError};
 use crate::polite;
 use serde::{Serialize, de::DeserializeOwned};
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::{io, path::PathBuf, time::Duration};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use std::{io, path::PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -50,6 +53,22 @@ pub enum LinkEvent {
 pub struct Link {
     pub to_manager: mpsc::Sender<ToManager>,
     pub events: mpsc::Receiver<LinkEvent>,
+    pub heard: Heard,
+}
+
+/// When anything came of the manager last, over the present connection or one before.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Rc<Cell<Option<Instant>>>);
+
+impl Heard {
+    fn now(&self) {
+        self.0.set(Some(Instant::now()));
+    }
+
+    /// Milliseconds since then.
+    pub fn ago_ms(&self) -> Option<u64> {
+        self.0.get().map(|at| at.elapsed().as_millis() as u64)
+    }
 }
 
 /// Writes one frame.
@@ -199,6 +218,8 @@ async fn connect(manager: &ManagerAt, search: &mut Search) -> Result<(Box<dyn St
 pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Receiver<bool>) -> Link {
     let (to_manager, mut outbox) = mpsc::channel(QUEUE_MAX);
     let (events_in, events) = mpsc::channel(QUEUE_MAX);
+    let heard = Heard::default();
+    let hearing = heard.clone();
     tokio::task::spawn_local(async move {
         let mut highest_generation = obeyed;
         let mut search = Search::default();
@@ -208,7 +229,7 @@ pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Rece
             // Cancelling a connection half way only closes it, which is what stopping means.
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                ended = connection(&manager, &mut search, &role, &mut highest_generation, &mut outbox, &events_in) => ended,
+                ended = connection(&manager, &mut search, &role, &mut highest_generation, &mut outbox, (&events_in, &hearing)) => ended,
             };
             let pause_max_ms = match &ended {
                 // It is there and says no: that does not change within a second.
@@ -239,7 +260,7 @@ pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Rece
             pause_ms = (pause_ms * 2).min(pause_max_ms);
         }
     });
-    Link { to_manager, events }
+    Link { to_manager, events, heard }
 }
 
 /// Each reason once. That the manager of this machine is not there yet is usual; one far away should be.
@@ -270,7 +291,7 @@ async fn connection(
     role: &Role,
     highest_generation: &mut u64,
     outbox: &mut mpsc::Receiver<ToManager>,
-    events: &mpsc::Sender<LinkEvent>,
+    (events, heard): (&mpsc::Sender<LinkEvent>, &Heard),
 ) -> Ended {
     let (mut stream, waits) = match connect(manager, search).await {
         Ok(connected) => connected,
@@ -289,6 +310,7 @@ async fn connection(
     match read_known(&mut stream, waits.silence).await {
         Ok(FromManager::Welcome { generation, .. }) if generation >= *highest_generation => {
             *highest_generation = generation;
+            heard.now();
             if events.send(LinkEvent::Connected { generation }).await.is_err() {
                 return Ended::AfterWelcome("nobody listens".into());
             }
@@ -307,7 +329,7 @@ async fn connection(
     let (mut reader, mut writer) = tokio::io::split(stream);
     // Both branches hold their own half; whichever ends first ends the connection, so a lost half frame is harmless.
     let reason = tokio::select! {
-        error = receive(&mut reader, events, waits.silence) => error,
+        error = receive(&mut reader, events, (heard, waits.silence)) => error,
         error = send(&mut writer, outbox) => error,
     };
     Ended::AfterWelcome(reason)
@@ -316,10 +338,12 @@ async fn connection(
 async fn receive(
     reader: &mut (impl AsyncRead + Unpin),
     events: &mpsc::Sender<LinkEvent>,
-    silence: Duration,
+    (heard, silence): (&Heard, Duration),
 ) -> String {
     loop {
-        match read_known(reader, silence).await {
+        let read = read_known(reader, silence).await;
+        heard.now();
+        match read {
             Ok(FromManager::KeepAlive) => {}
             Ok(message) => {
                 if events.send(LinkEvent::Message(message)).await.is_err() {

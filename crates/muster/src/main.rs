@@ -9,6 +9,7 @@ mod config;
 mod console;
 mod demo;
 mod driver;
+mod heartbeat;
 mod identity;
 mod kept_file;
 mod late_manager;

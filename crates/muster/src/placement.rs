@@ -105,6 +105,7 @@ fn keep_manager(place: &Place, state_dir: &Path, manager: &ManagerPlace) -> io::
     let secrets = &manager.secrets;
     let files = [
         (place.authority_key(), secrets.authority_key.clone()),
+        (place.heartbeat_secret(), secrets.heartbeat_secret.clone()),
         (cookie_keys_path(state_dir), secrets.cookie_keys.iter().map(|key| format!("{key}\n")).collect()),
     ];
     for (path, text) in files.into_iter().filter(|(_, text)| !text.is_empty()) {

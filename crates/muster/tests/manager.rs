@@ -186,7 +186,8 @@ impl Peer {
             }
         });
         let members = members.collect();
-        let report = Report { node: "local".into(), incarnation: 1, sequence, members };
+        let (node, manager_heard_ms, clock_ms) = ("local".into(), None, None);
+        let report = Report { node, incarnation: 1, sequence, members, manager_heard_ms, clock_ms };
         self.say(&ToManager::Agent(report));
     }
 
@@ -378,7 +379,9 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     let mut liar = manager.agent();
     liar.hear_welcome();
     liar.hear_assignments();
-    let report = Report { node: "elsewhere".into(), incarnation: 1, sequence: 1, members: Vec::new() };
+    let (node, manager_heard_ms, clock_ms) = ("elsewhere".into(), None, None);
+    let report =
+        Report { node, incarnation: 1, sequence: 1, members: Vec::new(), manager_heard_ms, clock_ms };
     liar.say(&ToManager::Agent(report));
     assert_eq!(liar.try_hear(), None);
     // Of two connections of one role the newer one counts.

@@ -2,6 +2,10 @@
 //!
 //! Each host is a network namespace of the test's own. Needs root.
 
+#[path = "several_machines/flood.rs"]
+mod flood;
+#[path = "several_machines/lost.rs"]
+mod lost;
 mod support;
 
 use std::time::Duration;

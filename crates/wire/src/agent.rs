@@ -120,6 +120,12 @@ pub struct Report {
     pub incarnation: u64,
     pub sequence: u64,
     pub members: Vec<MemberReport>,
+    /// How long ago the agent last heard its manager over the link that carries this.
+    #[serde(default)]
+    pub manager_heard_ms: Option<u64>,
+    /// What the machine's clock shows, in Unix milliseconds.
+    #[serde(default)]
+    pub clock_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

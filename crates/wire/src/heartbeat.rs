@@ -24,6 +24,9 @@
 //! Not here: who may send what (`logic::heartbeat::admit`), and the code itself: the shell computes it.
 
 use crate::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
 
 pub const VERSION: u8 = 1;
 const MAGIC: [u8; 4] = *b"MuHb";
@@ -63,6 +66,35 @@ pub struct Datagram {
     pub epochs: u64,
     pub boot: u64,
     pub run: u64,
+}
+
+/// What a node needs to send heartbeats. A manager says so over the node's link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatSettings {
+    pub cell: CellNumber,
+    pub node: NodeNumber,
+    pub key: HeartbeatKey,
+    pub managers: Vec<ManagerAddress>,
+    /// Name of the profile of leases; one that the node does not know counts as the usual one.
+    pub lease: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerAddress {
+    pub number: ManagerNumber,
+    pub address: SocketAddr,
+}
+
+/// The secret that proves datagrams of one node and its managers: 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HeartbeatKey(pub String);
+
+/// Without the key: it is a secret.
+impl fmt::Debug for HeartbeatKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("HeartbeatKey")
+    }
 }
 
 /// What arrived, before anybody knows whether it is genuine.

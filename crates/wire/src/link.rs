@@ -5,6 +5,7 @@
 //! know are ignored, and messages that it does not know are skipped, so that versions may differ during an upgrade.
 
 use crate::agent::{Assignment, Report};
+use crate::heartbeat::HeartbeatSettings;
 use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
@@ -91,6 +92,9 @@ pub enum FromManager {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Placed {
     pub routers: Vec<RouterName>,
+    /// How the node sends heartbeats; None: as before, or not at all.
+    #[serde(default)]
+    pub heartbeats: Option<Box<HeartbeatSettings>>,
     /// Where managers listen, `HOST:PORT`; empty: as before.
     #[serde(default)]
     pub managers: Vec<String>,
@@ -114,6 +118,9 @@ pub struct CellSecrets {
     pub authority_key: String,
     /// The keys that sign cookies, the one in use first.
     pub cookie_keys: Vec<String>,
+    /// Of which nodes' keys for heartbeats are made: 64 hexadecimal digits. Empty where nobody hears any.
+    #[serde(default)]
+    pub heartbeat_secret: String,
 }
 
 impl fmt::Debug for CellSecrets {

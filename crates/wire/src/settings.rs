@@ -69,6 +69,21 @@ pub struct ManagerSettings {
     pub profile: String,
     /// How long the certificates of nodes are valid.
     pub certificate_life_ms: u64,
+    /// UDP port on which it hears heartbeats, at the address of `listen`; 0: the one after that of `listen`.
+    #[serde(default)]
+    pub heartbeat_port: u16,
+}
+
+impl ManagerSettings {
+    /// Where it hears heartbeats, if other machines reach it.
+    pub fn heartbeat_listen(&self) -> Option<SocketAddr> {
+        let listen = self.listen?;
+        let port = match self.heartbeat_port {
+            0 => listen.port().checked_add(1)?,
+            port => port,
+        };
+        Some(SocketAddr::new(listen.ip(), port))
+    }
 }
 
 impl Default for ManagerSettings {
@@ -79,6 +94,7 @@ impl Default for ManagerSettings {
             nodes: Vec::new(),
             profile: "normal".into(),
             certificate_life_ms: 30 * 24 * 3_600_000,
+            heartbeat_port: 0,
         }
     }
 }

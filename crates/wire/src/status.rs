@@ -6,6 +6,7 @@ use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,65 @@ pub struct NodeStatus {
     /// What of it is connected: `manager`, `agent`, `router NAME`.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Whether its machine can be reached, as its heartbeats tell.
+    #[serde(default)]
+    pub reach: NodeReach,
+    /// Since when that is so; None if it has always been.
+    #[serde(default)]
+    pub reach_since_ms: Option<u64>,
+    /// Requests go around it: neither heartbeats nor its agent's link lead there.
+    #[serde(default)]
+    pub left_out: bool,
+    /// None if none has come since the manager's start.
+    #[serde(default)]
+    pub heartbeat: Option<HeartbeatStatus>,
+    /// How far its clock is ahead of the manager's, negative if behind, when its agent last spoke. Counts what the report
+    /// was on its way for.
+    #[serde(default)]
+    pub clock_ahead_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeReach {
+    /// It has never sent a heartbeat.
+    #[default]
+    Unknown,
+    Reachable,
+    /// One direction is broken, or some managers hear it and the leader does not.
+    Degraded,
+    Unreachable,
+}
+
+impl fmt::Display for NodeReach {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            NodeReach::Unknown => "unknown",
+            NodeReach::Reachable => "reachable",
+            NodeReach::Degraded => "degraded",
+            NodeReach::Unreachable => "unreachable",
+        })
+    }
+}
+
+/// A node's heartbeats as the manager hears them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatStatus {
+    /// How long ago the last one came, up to a quarter of a second more by now.
+    pub ago_ms: u64,
+    pub interval_ms: u16,
+    pub lease: LeaseStatus,
+}
+
+/// Whether a node may act by what the manager granted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseStatus {
+    Granted,
+    /// Every grant has run out.
+    Over,
+    /// It is granted nothing more, so that others may take over.
+    Withheld,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -56,6 +56,8 @@ enum BenchPart {
     Exits(bench::ExitsArgs),
     /// The choice of members beside HAProxy's: latency with two slow members of sixteen, and with equal ones
     Balance(bench::BalanceArgs),
+    /// Heartbeats that one core of a manager takes
+    Heartbeats(bench::HeartbeatsArgs),
     /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
     Cell(bench::CellArgs),
 }
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
             BenchPart::Router(args) => bench::router(&args),
             BenchPart::Exits(args) => bench::exits(&args),
             BenchPart::Balance(args) => bench::balance(&args),
+            BenchPart::Heartbeats(args) => bench::heartbeats(&args),
             BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),

@@ -17,6 +17,11 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         let place = new.manager.listen.map_or("nowhere".to_owned(), |address| format!("on {address}"));
         told.push(format!("the manager listens {place} for other machines, from the next start on"));
     }
+    if old.manager.heartbeat_listen() != new.manager.heartbeat_listen() && new.manager.listen.is_some() {
+        let address =
+            new.manager.heartbeat_listen().map_or("nowhere".to_owned(), |address| address.to_string());
+        told.push(format!("the manager hears heartbeats on UDP {address}, from the next start on"));
+    }
     if old.manager.certificate_life_ms != new.manager.certificate_life_ms {
         told.push(
             "manager: certificate_life_ms changes, for certificates made from the next start on".into(),

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::member::Member;
 use super::record::{self, Record, Seen};
 use super::router::Router;
-use super::{Agent, Cell, Output};
+use super::{Cell, Output};
 use crate::limits::SETTLE_MS;
 use crate::rollout::{Goal, Phase};
 use crate::run_state::{AgentLink, Wish};
@@ -12,7 +12,7 @@ use crate::time::Time;
 use crate::view::ViewKeeper;
 use std::collections::BTreeMap;
 use wire::agent::{Run, Want};
-use wire::id::{ClusterName, NodeName};
+use wire::id::ClusterName;
 use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouterPlace};
 use wire::view::{HashKey, Health};
 
@@ -21,7 +21,10 @@ impl Cell {
         let is_first = self.started.is_none();
         self.started.get_or_insert(now);
         self.name = settings.name;
-        self.configure_agents(&settings.nodes);
+        self.configure_agents(&settings.nodes, settings.node_addresses);
+        if is_first && settings.manager.listen.is_none() {
+            self.forget_reach();
+        }
         self.configure_routers(now, settings.routers);
         let old_names = self.cluster_names();
         let mut old = std::mem::take(&mut self.clusters);
@@ -46,14 +49,6 @@ impl Cell {
         }
         self.unassigned.extend(self.agents.keys().cloned());
         self.is_cluster_list_new |= self.cluster_names() != old_names;
-    }
-
-    fn configure_agents(&mut self, nodes: &[NodeName]) {
-        self.agents.values_mut().for_each(|agent| agent.is_configured = false);
-        for node in nodes {
-            self.agents.entry(node.clone()).or_default().is_configured = true;
-        }
-        self.agents.retain(|_, agent: &mut Agent| agent.is_configured || agent.is_connected);
     }
 
     fn configure_routers(&mut self, now: Time, places: Vec<RouterPlace>) {
@@ -151,7 +146,7 @@ impl Cell {
             }
         }
         // Said here so that what is only remembered is no event.
-        member.judge(now, AgentLink::NotHeard);
+        member.judge(now, AgentLink::NotHeard, false);
         member
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Member {
     pub observed: RunState,
     pub state: RunState,
     pub reason: Reason,
+    /// Its machine has taken it along.
+    pub is_away: bool,
     /// Nobody will answer what routers have under way to it; until it is up again.
     pub is_lost: bool,
     pub since: Time,
@@ -67,6 +69,7 @@ impl Member {
             observed: RunState::Unknown,
             state: RunState::Unknown,
             reason: Reason::NotHeard,
+            is_away: false,
             is_lost: false,
             since: now,
             out_epoch: None,
@@ -127,7 +130,7 @@ impl Member {
     }
 
     /// Judges it anew; whether its run state has changed.
-    pub fn judge(&mut self, now: Time, link: AgentLink) -> bool {
+    pub fn judge(&mut self, now: Time, link: AgentLink, is_away: bool) -> bool {
         let facts = Facts {
             wish: self.wish,
             task: match self.phase {
@@ -145,9 +148,11 @@ impl Member {
                 detail: &report.reason,
             }),
             before: self.before,
+            is_away,
             was_lost: self.is_lost,
         };
         self.observed = observe(&facts).0;
+        self.is_away = is_away;
         self.is_lost = is_lost(&facts);
         if self.is_external() && matches!(self.observed, RunState::Up | RunState::Down) {
             self.before = Some(self.observed);
@@ -224,7 +229,10 @@ impl Member {
         self.out_epoch = None;
     }
 
-    pub fn view(&self) -> MemberView {
+    /// As routers see it. `is_empty`: nobody in its cluster serves.
+    pub fn view(&self, is_empty: bool) -> MemberView {
+        // One that is only away is used in panic where nobody else is left: the cell may be wrong about its machine.
+        let is_last_hope = is_empty && self.reason == Reason::NodeAway && self.observed == RunState::Up;
         MemberView {
             secure: None,
             name: self.settings.name.clone(),
@@ -235,7 +243,7 @@ impl Member {
             is_lost: self.is_lost,
             only_fails_probe: self.wish == Wish::Run
                 && self.state == RunState::Down
-                && self.reason.is_probe(),
+                && (is_last_hope || (!self.is_away && self.reason.is_probe())),
             reason: self.reason.to_string(),
             zone: self.settings.zone.clone(),
             is_backup: self.settings.is_backup,

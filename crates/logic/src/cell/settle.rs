@@ -3,6 +3,8 @@
 //! Repeats until nothing moves, so that an input has its whole effect in one step.
 
 use super::cluster::Cluster;
+use super::member::Member;
+use super::node::Agent;
 use super::record::{self, Record, Seen};
 use super::{Cell, Output};
 use crate::limits::{SETTLE_MS, SETTLE_PASSES_MAX};
@@ -66,13 +68,15 @@ impl Cell {
 
     /// Whether what is known of the members there is fresh, and they can be told something.
     pub(super) fn is_in_touch(&self, node: &NodeName) -> bool {
-        self.link(node) == AgentLink::Connected
+        let is_away = || self.agents.get(node).is_some_and(Agent::is_away);
+        self.link(node) == AgentLink::Connected && !is_away()
     }
 
     fn judge_members(&mut self, now: Time, cluster: &mut Cluster) {
         for member in &mut cluster.members {
             let link = self.link(&member.settings.node);
-            if !member.judge(now, link) {
+            let is_away = self.is_taken_along(member);
+            if !member.judge(now, link, is_away) {
                 continue;
             }
             let (severity, kind) = change(member.state, &member.reason);
@@ -96,7 +100,9 @@ impl Cell {
         if !may_publish {
             return;
         }
-        let members = cluster.members.iter().map(|member| member.view()).collect();
+        // With nobody left, those that may only seem to be away are better than none.
+        let is_empty = !cluster.members.iter().any(Member::serves);
+        let members = cluster.members.iter().map(|member| member.view(is_empty)).collect();
         let view = cluster.offer(members);
         if let Some(view) = view {
             self.outputs.push(Output::Publish { to: None, view: view.clone() });

@@ -8,12 +8,15 @@ use super::cluster::Cluster;
 use super::member::Member;
 use super::router::{Router, traffic};
 use crate::actions;
+use crate::heartbeat::Reach;
 use crate::rollout::Phase;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::id::RouterName;
 use wire::router::{MemberTraffic, OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
-use wire::status::{ClusterStatus, MemberEjection, MemberStatus, NodeStatus, RouteStatus, RouterStatus};
+use wire::status::{
+    ClusterStatus, MemberEjection, MemberStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
+};
 
 /// The parts of a `CellStatus` that the cell knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,15 @@ impl Cell {
             node: node.clone(),
             connected: agent.is_connected,
             heard_ms: agent.heard.map(unix_ms),
+            reach: match agent.reach() {
+                None => NodeReach::Unknown,
+                Some(Reach::Reachable) => NodeReach::Reachable,
+                Some(Reach::Degraded) => NodeReach::Degraded,
+                Some(Reach::Unreachable) => NodeReach::Unreachable,
+            },
+            reach_since_ms: agent.reach_since.map(unix_ms),
+            left_out: agent.is_away(),
+            clock_ahead_ms: agent.clock.map(|(at, clock_ms)| clock_ms as i64 - unix_ms(at) as i64),
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()
         });

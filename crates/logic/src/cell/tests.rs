@@ -1,5 +1,6 @@
 //! Stories of a cell: what happens at which time, and everything the cell says about it.
 
+mod nodes;
 mod story;
 
 use super::*;
@@ -53,7 +54,7 @@ fn members_are_started_and_appear_as_they_come_up() {
             500 view shop 7.2: s1 up, s2 starting, x up
             600 event info member-up: shop/s2 is up: passes its probe
             600 event warning member-down: shop/x is down: fails its probe
-            600 view shop 7.3: s1 up, s2 up, x down!
+            600 view shop 7.3: s1 up, s2 up, x down!?
         "#]],
     );
 }
@@ -113,7 +114,7 @@ fn member_that_hangs_and_is_restarted_is_lost_until_it_is_up_again() {
         ",
         expect![[r#"
             1000 event warning member-down: shop/s1 is down: fails its probe
-            1000 view shop 7.2: s1 down!, s2 up, s3 up
+            1000 view shop 7.2: s1 down!?, s2 up, s3 up
             2000 view shop 7.3: s1 down!, s2 up, s3 up
             4000 event info member-starting: shop/s1 is starting: has not passed its probe yet
             4000 view shop 7.4: s1 starting!, s2 up, s3 up
@@ -427,9 +428,9 @@ fn last_member_that_is_up_is_not_restarted_with_its_cluster() {
         expect![[r#"
             1000 event warning member-down: shop/s2 is down: fails its probe
             1000 event warning member-down: shop/s3 is down: fails its probe
-            1000 view shop 7.2: s1 up, s2 down!, s3 down!
+            1000 view shop 7.2: s1 up, s2 down!?, s3 down!?
             1100 event info operator: ann asked to stop shop/s2
-            1100 view shop 7.3: s1 up, s2 down!, s3 down!
+            1100 view shop 7.3: s1 up, s2 down!, s3 down!?
             1100 answer: shop/s2 is being stopped
             1200 event info operator: ann asked to stop shop/s3
             1200 view shop 7.4: s1 up, s2 down!, s3 down!
@@ -871,6 +872,9 @@ fn what_is_remembered_can_be_read_by_people_and_back() {
         member/shop/s1: wish=run want=running instance=1 launched=472e6bbd28502e2b
         member/shop/s2: wish=drain want=running instance=1 launched=ee53413bf25d329e
         member/shop/s3: wish=run want=running instance=1 launched=a07e2b75c0844069
+        node-floor: 2
+        node/a: number=0 beats=no away=no
+        node/b: number=1 beats=no away=no
         seen/shop/s1: state=up address=127.0.0.1:8080
         seen/shop/s2: state=up address=127.0.0.1:8080
         seen/shop/s3: state=up address=127.0.0.1:8080

@@ -11,7 +11,7 @@
 mod promises;
 
 use super::case::{Case, Signs, missing_ms};
-use super::message::{Alarm, Heard, Input, Output, Reach, Restart, Settings, Verdict};
+use super::message::{Alarm, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
 use crate::limits::{
     ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
     HEARTBEAT_INTERVAL_MS, HEARTBEATS_PER_SECOND_MAX, MANAGERS_MAX, MASS_SILENCE_PERCENT,
@@ -57,6 +57,8 @@ pub struct Detector {
     /// Nodes that are not simply there. Only a leader has some.
     cases: BTreeMap<NodeNumber, Case>,
     withheld: BTreeSet<NodeNumber>,
+    /// The node of this manager's own machine.
+    own: Option<NodeNumber>,
     is_leader: bool,
     started_at: Time,
     /// Silence counts from here: this manager was not listening before.
@@ -89,6 +91,7 @@ impl Detector {
             restarts: Vec::new(),
             cases: BTreeMap::new(),
             withheld: BTreeSet::new(),
+            own: None,
             is_leader: false,
             started_at: now,
             listening_since: now,
@@ -155,6 +158,17 @@ impl Detector {
         let wanted = by_count.max(u64::from(HEARTBEAT_INTERVAL_MS)) << self.relief_level;
         let longest = (self.settings.lease.hold_ms / 4).min(u64::from(HEARTBEAT_INTERVAL_MAX_MS));
         wanted.min(longest) as u16
+    }
+
+    /// What is known of a node, for people; None for one that is none of ours.
+    pub fn glance(&self, now: Time, node: NodeNumber) -> Option<Glance> {
+        let facts = self.facts.get(node.0 as usize).filter(|facts| facts.is_member)?;
+        Some(Glance {
+            silence_ms: facts.was_heard.then(|| now.since_ms(facts.last_heard)),
+            interval_ms: facts.interval_ms,
+            is_granted: facts.was_heard && now < facts.granted_at + self.settings.lease.wait_ms,
+            is_withheld: facts.is_withheld,
+        })
     }
 
     fn silence_ms(&self, now: Time, facts: &Facts) -> u64 {
@@ -280,10 +294,20 @@ impl Detector {
         if now >= self.distrust_until {
             outputs.push(Output::Alarm(Alarm::Lagged { lag_ms }));
         }
+        self.doubt_myself(now);
+    }
+
+    /// This manager cannot bear as much as it is told.
+    fn doubt_myself(&mut self, now: Time) {
+        self.listen_anew(now);
+        self.relieve(now);
+    }
+
+    /// What was not heard until now proves nothing.
+    fn listen_anew(&mut self, now: Time) {
         self.listening_since = now;
         self.distrust_until = now + self.settings.lease.wait_ms;
         self.open_all();
-        self.relieve(now);
     }
 
     fn relieve(&mut self, now: Time) {
@@ -347,7 +371,8 @@ impl Detector {
         cases.retain(|node, case| {
             let signs = self.signs(now, *node);
             case.look(now, &signs);
-            silent += usize::from(signs.silence_ms >= missing_ms(UNREACHABLE_AFTER_BEATS, signs.interval_ms));
+            let is_silent = signs.silence_ms >= missing_ms(UNREACHABLE_AFTER_BEATS, signs.interval_ms);
+            silent += usize::from(is_silent && self.own != Some(*node));
             pending += usize::from(case.is_pending(&signs));
             news += usize::from(case.next.is_some());
             falls += usize::from(case.next.is_some_and(|next| next != Reach::Reachable));
@@ -360,12 +385,19 @@ impl Detector {
             !is_closed
         });
         self.cases = cases;
-        // With two nodes or more, silence all around says more about this manager than about them.
-        let hears_nobody = silent == self.members && self.members > 1;
+        // With two nodes or more, silence all around says more about this manager than about them. Its own machine does not
+        // count: it is heard over no network.
+        let is_own_member = self.own.is_some_and(|own| self.is_member(own));
+        let others = self.members - usize::from(is_own_member);
+        let hears_nobody = silent == others && others > 1;
         if hears_nobody && !self.hears_nobody {
-            outputs.push(Output::Alarm(Alarm::HearsNobody { nodes: self.members }));
+            outputs.push(Output::Alarm(Alarm::HearsNobody { nodes: others }));
         }
-        self.hears_nobody = hears_nobody;
+        if std::mem::replace(&mut self.hears_nobody, hears_nobody) && !hears_nobody {
+            // The first is heard again; the others are about to be, and have not been away either.
+            self.cut_since = None;
+            return self.listen_anew(now);
+        }
         if news == 0 || hears_nobody {
             self.cut_since = None;
             return;
@@ -428,6 +460,7 @@ impl Machine for Detector {
         match input {
             Input::Tick => {}
             Input::Nodes(nodes) => self.set_nodes(now, &nodes),
+            Input::Own(node) => self.own = Some(node),
             Input::Lead { away, taken } => self.lead(now, away, &taken),
             Input::Follow => self.follow(),
             Input::Asked { by, asked_at, questions } => {
@@ -448,7 +481,7 @@ impl Machine for Detector {
             Input::Confirm => self.confirm(),
             Input::Lagged { lag_ms } if lag_ms > SWEEP_LAG_MAX_MS => self.lagged(now, lag_ms, &mut outputs),
             Input::Lagged { .. } => {}
-            Input::Dropped => self.relieve(now),
+            Input::Dropped => self.doubt_myself(now),
         }
         if now >= self.sweep_at {
             self.sweep(now, &mut outputs);

@@ -34,6 +34,18 @@ pub struct Verdict {
     pub silence_ms: u64,
 }
 
+/// A node as people are shown it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Since its last heartbeat; None if none has come since this manager started.
+    pub silence_ms: Option<u64>,
+    pub interval_ms: u16,
+    /// Some grant of this manager may still be in force.
+    pub is_granted: bool,
+    /// It is granted nothing more.
+    pub is_withheld: bool,
+}
+
 /// What a heartbeat was worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
@@ -78,6 +90,8 @@ pub enum Input {
     Tick,
     /// All nodes of the cell.
     Nodes(Vec<NodeNumber>),
+    /// The node of this manager's own machine.
+    Own(NodeNumber),
     /// This manager leads. What is committed of nodes that cannot be reached, and those from which something is being
     /// taken over.
     Lead {
@@ -112,7 +126,7 @@ pub enum Input {
     Lagged {
         lag_ms: u64,
     },
-    /// The kernel had no room for datagrams.
+    /// The kernel had no room for datagrams: heartbeats are missing that may have been sent.
     Dropped,
 }
 

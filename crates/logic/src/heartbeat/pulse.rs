@@ -62,6 +62,13 @@ struct Peer {
     run: u64,
 }
 
+impl Peer {
+    fn new(manager: ManagerNumber) -> Self {
+        let interval_ms = HEARTBEAT_INTERVAL_MS;
+        Self { manager, interval_ms, answered_at: None, answered: 0, granted: None, epochs: 0, run: 0 }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Pulse {
     settings: PulseSettings,
@@ -79,17 +86,8 @@ impl Pulse {
     pub fn new(settings: PulseSettings, now: Time) -> Self {
         let count = settings.managers.len();
         assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
-        let peer = |manager: &ManagerNumber| Peer {
-            manager: *manager,
-            interval_ms: HEARTBEAT_INTERVAL_MS,
-            answered_at: None,
-            answered: 0,
-            granted: None,
-            epochs: 0,
-            run: 0,
-        };
         Self {
-            peers: settings.managers.iter().map(peer).collect(),
+            peers: settings.managers.iter().map(|manager| Peer::new(*manager)).collect(),
             settings,
             sequence: 0,
             sent: [Time(0); HEARTBEATS_REMEMBERED_MAX],
@@ -98,6 +96,19 @@ impl Pulse {
             term: TermNumber(0),
             epochs: 0,
         }
+    }
+
+    /// Other managers, or another place in the cell. What managers that stay have granted stands; sequences go on, so that
+    /// no manager takes the next heartbeat for an old one.
+    pub fn reconfigure(&mut self, settings: PulseSettings) {
+        let count = settings.managers.len();
+        assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
+        let is_same = settings.cell == self.settings.cell && settings.node == self.settings.node;
+        let old = std::mem::take(&mut self.peers);
+        let stays = |manager: &ManagerNumber| old.iter().find(|peer| is_same && peer.manager == *manager);
+        let peer = |manager: &ManagerNumber| stays(manager).copied().unwrap_or_else(|| Peer::new(*manager));
+        self.peers = settings.managers.iter().map(peer).collect();
+        self.settings = settings;
     }
 
     /// The first moment at which this node may no longer act by its lease; None: it never might.

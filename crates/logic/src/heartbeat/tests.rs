@@ -302,19 +302,93 @@ fn who_hears_nobody_says_nothing_about_anybody() {
     stage.run_until(65_000);
     stage.said(expect![[r#"
         3.800s Alarm(HearsNobody { nodes: 10 })
-        60.025s Verdicts { verdicts: [Verdict { node: NodeNumber(0), reach: Unreachable, silence_ms: 57025 }, Verdict { node: NodeNumber(6), reach: Unreachable, silence_ms: 57145 }, Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 57140 }, Verdict { node: NodeNumber(8), reach: Unreachable, silence_ms: 57135 }, Verdict { node: NodeNumber(9), reach: Unreachable, silence_ms: 57130 }], is_mass: false }
-        60.025s TakeOver { node: NodeNumber(0), until: Time(61225) }
-        60.025s TakeOver { node: NodeNumber(6), until: Time(61225) }
-        60.025s TakeOver { node: NodeNumber(7), until: Time(61225) }
-        60.025s TakeOver { node: NodeNumber(8), until: Time(61225) }
-        60.025s TakeOver { node: NodeNumber(9), until: Time(61225) }
-        60.050s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(6), silent_ms: 20, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 15, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 10, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 5, is_over: true }] }
-        60.350s Verdicts { verdicts: [Verdict { node: NodeNumber(6), reach: Reachable, silence_ms: 20 }, Verdict { node: NodeNumber(7), reach: Reachable, silence_ms: 15 }, Verdict { node: NodeNumber(8), reach: Reachable, silence_ms: 10 }, Verdict { node: NodeNumber(9), reach: Reachable, silence_ms: 5 }], is_mass: false }
-        60.450s Verdicts { verdicts: [Verdict { node: NodeNumber(0), reach: Reachable, silence_ms: 0 }], is_mass: false }
-        61.600s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 100, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 70, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 65, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 60, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 55, is_over: true }] }
-        63.150s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 0, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 120, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 115, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 110, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 105, is_over: true }] }
-        64.700s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(0), silent_ms: 50, is_over: true }, Opinion { node: NodeNumber(6), silent_ms: 20, is_over: true }, Opinion { node: NodeNumber(7), silent_ms: 15, is_over: true }, Opinion { node: NodeNumber(8), silent_ms: 10, is_over: true }, Opinion { node: NodeNumber(9), silent_ms: 5, is_over: true }] }
     "#]]);
+}
+
+/// Over the loop within its machine a manager hears its own node whatever happens to its network.
+#[test]
+fn who_hears_nobody_but_its_own_machine_says_nothing_either() {
+    let mut stage = Stage::new(1, 3);
+    stage.give(Input::Own(NodeNumber(0)));
+    stage.run_until(3_000);
+    stage.silenced.extend(1..3);
+    stage.run_until(10_000);
+    stage.silenced.clear();
+    stage.run_until(12_000);
+    stage.said(expect![[r#"
+        3.675s Alarm(HearsNobody { nodes: 2 })
+    "#]]);
+    // One of two others is news of that one.
+    stage.silenced.push(2);
+    stage.run_until(14_000);
+    stage.said(expect![[r#"
+        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965 }], is_mass: false }
+        13.425s TakeOver { node: NodeNumber(2), until: Time(14625) }
+    "#]]);
+}
+
+#[test]
+fn what_the_kernel_dropped_is_held_against_nobody() {
+    let mut stage = Stage::new(1, 4);
+    stage.run_until(3_000);
+    stage.silenced.push(1);
+    while stage.now < Time(6_000) {
+        stage.give(Input::Dropped);
+        let now = stage.now.0;
+        stage.run_until(now + 500);
+    }
+    stage.said(expect![[""]]);
+    stage.run_until(9_000);
+    stage.said(expect![[r#"
+        6.450s Verdicts { verdicts: [Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950 }], is_mass: false }
+        7.050s TakeOver { node: NodeNumber(1), until: Time(8250) }
+    "#]]);
+}
+
+#[test]
+fn glances_show_what_people_want_to_know() {
+    let mut stage = Stage::new(1, 2);
+    stage.silenced.push(1);
+    stage.run_until(1_000);
+    let glance = |stage: &Stage, node| stage.detector.glance(stage.now, NodeNumber(node));
+    expect![[r#"
+        Some(
+            Glance {
+                silence_ms: Some(
+                    100,
+                ),
+                interval_ms: 150,
+                is_granted: true,
+                is_withheld: false,
+            },
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 0)));
+    expect![[r#"
+        Some(
+            Glance {
+                silence_ms: None,
+                interval_ms: 150,
+                is_granted: false,
+                is_withheld: false,
+            },
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 1)));
+    assert_eq!(glance(&stage, 2), None);
+    stage.silenced.push(0);
+    stage.give(Input::Withhold { node: NodeNumber(0) });
+    stage.run_until(4_000);
+    expect![[r#"
+        Some(
+            Glance {
+                silence_ms: Some(
+                    3100,
+                ),
+                interval_ms: 150,
+                is_granted: false,
+                is_withheld: true,
+            },
+        )"#]]
+    .assert_eq(&format!("{:#?}", glance(&stage, 0)));
 }
 
 #[test]
@@ -504,16 +578,19 @@ fn a_follower_answers_and_says_nothing_else() {
     "#]]);
 }
 
-fn pulse(managers: u16) -> Pulse {
-    let settings = PulseSettings {
+fn pulse_settings(managers: u16) -> PulseSettings {
+    PulseSettings {
         cell: CELL,
         node: NodeNumber(3),
         managers: (0..managers).map(ManagerNumber).collect(),
         lease: NORMAL,
         incarnation: 5,
         boot: 9,
-    };
-    Pulse::new(settings, Time(1_000))
+    }
+}
+
+fn pulse(managers: u16) -> Pulse {
+    Pulse::new(pulse_settings(managers), Time(1_000))
 }
 
 fn answer(manager: u16, sequence: u64) -> Datagram {
@@ -562,6 +639,35 @@ fn a_node_says_to_whom_it_is_deaf_and_slows_down_for_whoever_asks() {
     let slow = Datagram { interval_ms: 300, ..answer(1, sequence) };
     pulse.step(Time(3_000), PulseInput::Answer(slow));
     assert_eq!(pulse.interval_ms(), 300);
+}
+
+/// What is remembered of who stays stays, and no heartbeat looks like one of before.
+#[test]
+fn a_node_that_hears_of_other_managers_goes_on_counting() {
+    let mut pulse = pulse(1);
+    pulse.step(Time(1_000), PulseInput::Tick);
+    pulse.step(Time(1_001), PulseInput::Answer(answer(0, 1)));
+    assert!(pulse.may_act(Time(1_100)));
+    let mut settings = pulse_settings(2);
+    pulse.reconfigure(settings.clone());
+    assert!(!pulse.may_act(Time(1_100)), "one grant of two is no majority");
+    let sent = pulse.step(Time(1_150), PulseInput::Tick);
+    let of = |output: &PulseOutput| match output {
+        PulseOutput::Send(datagram) => (datagram.manager.0, datagram.sequence),
+        PulseOutput::Behind { .. } => panic!("nobody said so"),
+    };
+    assert_eq!(sent.iter().map(of).collect::<Vec<_>>(), [(0, 2), (1, 2)]);
+    pulse.step(Time(1_151), PulseInput::Answer(answer(1, 2)));
+    assert!(pulse.may_act(Time(1_160)));
+    // Another place in the cell has been granted nothing.
+    settings.node = NodeNumber(9);
+    pulse.reconfigure(settings);
+    assert!(!pulse.may_act(Time(1_160)));
+    assert_eq!(
+        pulse.step(Time(1_300), PulseInput::Tick).iter().map(of).collect::<Vec<_>>(),
+        [(0, 3), (1, 3)]
+    );
+    pulse.check();
 }
 
 #[test]

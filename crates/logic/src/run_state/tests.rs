@@ -16,6 +16,7 @@ fn reported(process: ProcessState, probe: ProbeState) -> Facts<'static> {
         link: AgentLink::Connected,
         observed: Some(observed),
         before: None,
+        is_away: false,
         was_lost: false,
     }
 }
@@ -104,6 +105,30 @@ fn table_of_what_process_and_probe_say() {
             "its agent has been told to start it",
         ),
     ]);
+}
+
+#[test]
+fn table_of_members_on_a_machine_that_is_away() {
+    use RunState::{Down, Failed};
+    let away = |facts| Facts { is_away: true, ..facts };
+    const AWAY: &str = "its node cannot be reached: its heartbeats have stopped";
+    check_all(&[
+        ("was up", away(up()), Down, AWAY),
+        ("its agent's link is gone too", away(Facts { link: AgentLink::Lost, ..up() }), Down, AWAY),
+        ("was starting", away(reported(RUNNING, Unasked)), Down, AWAY),
+        ("never heard", away(silent(AgentLink::NotHeard)), Down, AWAY),
+        ("failed its probe before", away(reported(RUNNING, Failing)), Down, "fails its probe"),
+        (
+            "gave up before",
+            away(reported(ProcessState::GaveUp, Failing)),
+            Failed,
+            "failed too often and waits for a person to start it",
+        ),
+        ("stopped by a person", away(Facts { wish: Wish::Stop, ..up() }), Down, "its process is stopping"),
+        ("drained by a person", away(Facts { wish: Wish::Drain, ..up() }), Down, AWAY),
+    ]);
+    assert!(is_lost(&away(up())), "nobody answers what is under way");
+    assert!(!is_lost(&Facts { was_lost: true, ..up() }), "the machine is back, and the member up");
 }
 
 #[test]
@@ -310,17 +335,23 @@ fn no_combination_makes_a_member_serve_that_must_not() {
     let mut count = 0;
     for process in processes {
         for probe in [Unasked, Passing, Failing] {
-            for link in [AgentLink::NotHeard, AgentLink::Connected, AgentLink::Lost] {
+            for (link, is_away) in [
+                (AgentLink::NotHeard, false),
+                (AgentLink::Connected, false),
+                (AgentLink::Lost, false),
+                (AgentLink::Connected, true),
+            ] {
                 for wish in [Wish::Run, Wish::Drain, Wish::Stop] {
                     for task in tasks {
-                        let facts = Facts { wish, task, link, ..reported(process, probe) };
+                        let facts = Facts { wish, task, link, is_away, ..reported(process, probe) };
                         let state = judge(&facts).0;
                         let serves = matches!(state, RunState::Up | RunState::Draining);
                         for was_lost in [false, true] {
                             assert!(!(serves && is_lost(&Facts { was_lost, ..facts })), "{facts:?}");
                         }
-                        let can_serve =
-                            probe == Passing && matches!(process, ProcessState::External | RUNNING);
+                        let can_serve = !is_away
+                            && probe == Passing
+                            && matches!(process, ProcessState::External | RUNNING);
                         assert!(!serves || can_serve, "{facts:?}");
                         let is_out =
                             matches!(task, Task::TakenOut(_)) || (task == Task::None && wish == Wish::Stop);
@@ -333,5 +364,5 @@ fn no_combination_makes_a_member_serve_that_must_not() {
             }
         }
     }
-    assert_eq!(count, 6 * 3 * 3 * 3 * 3);
+    assert_eq!(count, 6 * 3 * 4 * 3 * 3);
 }

@@ -5,6 +5,7 @@
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
 mod disk;
+mod heartbeats;
 pub mod keeper;
 mod members;
 mod orphans;
@@ -17,9 +18,10 @@ mod scratch;
 
 use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
-use crate::link::{LinkEvent, ManagerAt, follow};
+use crate::link::{Heard, LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
 use disk::Remembered;
+use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
 use members::{Members, Surroundings};
 use orphans::Children;
@@ -126,7 +128,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    helpers.spawn_local(listen(link.events, is_connected.clone(), start.options.placed, inputs.clone()));
+    let told = Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation) };
+    helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
@@ -142,6 +145,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         members: Members::new(surroundings),
         probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() },
         to_manager: link.to_manager,
+        heard: link.heard,
         is_connected,
         remember,
     };
@@ -156,11 +160,17 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     helpers.shutdown().await;
 }
 
+/// Who hears what the machine does not decide about.
+struct Told {
+    placed: watch::Sender<Option<Placed>>,
+    heartbeats: Heartbeats,
+}
+
 /// Turns what the manager says into inputs.
 async fn listen(
     mut events: mpsc::Receiver<LinkEvent>,
     is_connected: Rc<Cell<bool>>,
-    placed: watch::Sender<Option<Placed>>,
+    mut told: Told,
     inputs: mpsc::Sender<Input>,
 ) {
     while let Some(event) = events.recv().await {
@@ -178,8 +188,11 @@ async fn listen(
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
                 Input::Assign { generation, assignments }
             }
-            LinkEvent::Message(FromManager::Placed(place)) => {
-                placed.send_replace(Some(place));
+            LinkEvent::Message(FromManager::Placed(mut place)) => {
+                if let Some(settings) = place.heartbeats.take() {
+                    told.heartbeats.send_as(*settings);
+                }
+                told.placed.send_replace(Some(place));
                 continue;
             }
             LinkEvent::Message(
@@ -211,6 +224,7 @@ struct Shell {
     members: Members,
     probes: Probes,
     to_manager: mpsc::Sender<ToManager>,
+    heard: Heard,
     is_connected: Rc<Cell<bool>>,
     remember: watch::Sender<Option<Remembered>>,
 }
@@ -254,7 +268,9 @@ impl Shell {
         ControlFlow::Continue(())
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, mut report: Report) {
+        report.manager_heard_ms = self.heard.ago_ms();
+        report.clock_ms = Some(crate::identity::now_us() / 1_000);
         // In the order of their ids, see `logic::agent`.
         let is_known = |id: &MemberId| report.members.binary_search_by(|member| member.id.cmp(id)).is_ok();
         self.members.retain(is_known);

@@ -3,7 +3,10 @@
 //! Pure. Whatever comes from elsewhere is made plain first: a reason that holds control characters must not steer
 //! the terminal of who reads it.
 
-use wire::status::{CellStatus, ClusterStatus, Event, MemberStatus, RouterStatus, Severity};
+use wire::status::{
+    CellStatus, ClusterStatus, Event, LeaseStatus, MemberStatus, NodeReach, NodeStatus, RouterStatus,
+    Severity,
+};
 use wire::view::{Policy, RunState};
 
 /// Spaces between columns.
@@ -157,6 +160,8 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
         ("NODE", Side::Left),
         ("AGENT", Side::Left),
         ("HEARD", Side::Left),
+        ("HEARTBEATS", Side::Left),
+        ("CLOCK", Side::Right),
         ("FROM", Side::Left),
         ("VERSION", Side::Left),
         ("RUNS", Side::Left),
@@ -186,6 +191,8 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
                 cell(&node.node.0),
                 agent,
                 cell(heard),
+                heartbeats(node, status.now_ms),
+                clock(node),
                 cell(from),
                 cell(or_none(node.version.clone())),
                 cell(or_none(node.roles.join(", "))),
@@ -196,6 +203,36 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
         .collect();
     table(paint, 0, &heads, &rows)
 }
+
+/// When the last heartbeat came, or since when something is wrong.
+fn heartbeats(node: &NodeStatus, now_ms: u64) -> Cell {
+    let since =
+        || node.reach_since_ms.map(|at_ms| format!(" for {}", duration(now_ms, at_ms))).unwrap_or_default();
+    let withheld = node.heartbeat.is_some_and(|heartbeat| heartbeat.lease == LeaseStatus::Withheld);
+    match (node.reach, node.heartbeat) {
+        (NodeReach::Unknown, _) | (NodeReach::Reachable, None) => cell("-"),
+        (NodeReach::Reachable, Some(heartbeat)) if withheld => {
+            styled(format!("{} ms ago, no lease", heartbeat.ago_ms), Style::Bad)
+        }
+        (NodeReach::Reachable, Some(heartbeat)) => cell(format!("{} ms ago", heartbeat.ago_ms)),
+        (NodeReach::Degraded | NodeReach::Unreachable, _) => {
+            let used = if node.left_out { "" } else { ", still used" };
+            styled(format!("{}{}{used}", node.reach, since()), Style::Bad)
+        }
+    }
+}
+
+/// How far the node's clock is from the manager's.
+fn clock(node: &NodeStatus) -> Cell {
+    match node.clock_ahead_ms {
+        None => cell("-"),
+        Some(ahead_ms) if ahead_ms.abs() < CLOCK_WORTH_TELLING_MS => cell("same"),
+        Some(ahead_ms) => styled(format!("{:+.1} s", ahead_ms as f64 / 1_000.0), Style::Bad),
+    }
+}
+
+/// Clocks that differ by less are the same for people. A second: logs can be read side by side.
+const CLOCK_WORTH_TELLING_MS: i64 = 1_000;
 
 fn routers(routers: &[RouterStatus], paint: Paint) -> String {
     let heads = [

@@ -265,6 +265,14 @@ const MANAGER: &[Definition] = &[
          with a certificate of the cell who it is. Needs `muster init` once, and an `address` for every node.",
     ),
     key(
+        "heartbeat_port",
+        Kind::Integer { least: 1, most: 65_535 },
+        Preset::Else("the port after that of `listen`"),
+        "29002",
+        "UDP port on which the manager hears heartbeats, at the address of `listen`. Every node sends one each 150 ms; a \
+         machine whose heartbeats stop is known to all routers in less than a second. It must be open to all nodes.",
+    ),
+    key(
         "nodes",
         Kind::List { of: Form::Name, least: 1, most: MANAGERS_MAX },
         Preset::Else("the first node"),

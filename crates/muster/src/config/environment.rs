@@ -8,7 +8,7 @@ use super::listeners;
 use super::problem::{KeyPath, Problem, Problems};
 use crate::roles::Selection;
 use rustix::fs::Access;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use wire::agent::{Launch, Run};
@@ -36,6 +36,9 @@ pub fn check(
         checker.address(settings.console.listen, KeyPath::of(&["console", "listen"]));
         if let Some(listen) = settings.manager.listen {
             checker.address(listen, KeyPath::of(&["manager", "listen"]));
+        }
+        if let Some(listen) = settings.manager.heartbeat_listen() {
+            checker.datagrams(listen, KeyPath::of(&["manager", "heartbeat_port"]));
         }
     }
     for router in settings.routers.iter().filter(|router| roles.routers && router.node == *node) {
@@ -105,7 +108,20 @@ impl Checker<'_> {
         if address.port() == 0 || self.runs_already {
             return;
         }
-        let Err(error) = TcpListener::bind(address) else { return };
+        if let Err(error) = TcpListener::bind(address) {
+            self.cannot_listen(&address.to_string(), &error, path);
+        }
+    }
+
+    fn datagrams(&mut self, address: SocketAddr, path: KeyPath) {
+        if let Err(error) = UdpSocket::bind(address)
+            && !self.runs_already
+        {
+            self.cannot_listen(&format!("UDP {address}"), &error, path);
+        }
+    }
+
+    fn cannot_listen(&mut self, address: &str, error: &std::io::Error, path: KeyPath) {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another process uses it".to_owned(),
             std::io::ErrorKind::AddrNotAvailable => {
@@ -116,7 +132,7 @@ impl Checker<'_> {
         };
         let message = format!("{address} cannot be listened on: {why}");
         let allowed = "a free address of this machine, or port 0 for any free one";
-        self.refuse(error_code::ADDRESS_IN_USE, &path, &address.to_string(), message, allowed);
+        self.refuse(error_code::ADDRESS_IN_USE, &path, address, message, allowed);
     }
 
     fn member(&mut self, member: [&str; 2], launch: &Launch) {

@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::suggest;
 use super::{clients, listeners, members, stores};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
 use wire::router::{Limits, RetrySettings, Timeouts};
@@ -148,7 +148,24 @@ impl<'a> Builder<'a> {
         }
         let nodes = self.manager_nodes(&reader, listen.is_some());
         let profile = reader.text_if_any("profile").unwrap_or_else(|| PROFILE.to_owned());
-        ManagerSettings { listen, nodes, profile, certificate_life_ms: reader.integer("certificate_life_ms") }
+        let heartbeat_port = self.heartbeat_port(&reader, listen);
+        let certificate_life_ms = reader.integer("certificate_life_ms");
+        ManagerSettings { listen, nodes, profile, certificate_life_ms, heartbeat_port }
+    }
+
+    /// 0: the port after that of `listen`.
+    fn heartbeat_port(&mut self, reader: &Reader<'_>, listen: Option<SocketAddr>) -> u16 {
+        if reader.has("heartbeat_port") {
+            return u16::try_from(reader.integer("heartbeat_port")).expect("its range is that of ports");
+        }
+        if listen.is_some_and(|listen| listen.port() == u16::MAX) {
+            let message =
+                "there is no port after that of `listen`, on which heartbeats would be heard".to_owned();
+            let allowed = "`heartbeat_port`, from 1 to 65535; 29002 is usual";
+            let path = reader.path("listen");
+            self.refuse(error_code::CONFIG_NOT_ALLOWED, &path, At::Value, message, allowed);
+        }
+        0
     }
 
     /// The nodes with a manager. Several cannot do without an address for the others.

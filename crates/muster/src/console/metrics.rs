@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 use wire::router::{FIRST_BYTE_BOUNDS_US, TrafficCounts};
-use wire::status::{CellStatus, MemberStatus, RouteStatus, RouterStatus};
+use wire::status::{CellStatus, MemberStatus, NodeReach, RouteStatus, RouterStatus};
 use wire::view::RunState;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -117,6 +117,20 @@ pub fn text(status: &CellStatus) -> String {
     for node in &status.nodes {
         let connected = f64::from(u8::from(node.connected));
         page.sample("muster_node_connected", &[("node", &node.node.0)], connected);
+    }
+    let heard = || status.nodes.iter().filter(|node| node.reach != NodeReach::Unknown);
+    page.head(
+        "muster_node_left_out",
+        "gauge",
+        "Whether requests go around the node (1), which cannot be reached.",
+    );
+    for node in heard() {
+        page.sample("muster_node_left_out", &[("node", &node.node.0)], f64::from(u8::from(node.left_out)));
+    }
+    page.head("muster_node_heartbeat_age_seconds", "gauge", "Time since the node's last heartbeat.");
+    for (node, heartbeat) in heard().filter_map(|node| Some((node, node.heartbeat?))) {
+        let age_s = heartbeat.ago_ms as f64 / 1e3;
+        page.sample("muster_node_heartbeat_age_seconds", &[("node", &node.node.0)], age_s);
     }
     for metric in &ROUTER_METRICS {
         page.head(metric.name, metric.kind, metric.help);

@@ -3,8 +3,8 @@
 //! Files in `<state_dir>/cell`, which only their owner may read: `authority.pem` (the cell's certificate authority),
 //! `identity.pem` (this node's certificate and key, in one file so that they change together), `cell.json` (which cell
 //! and node this is, on machines that have joined), `routers.json` (which routers ran here last). Machines with a manager
-//! also have `authority-key.pem`, with which nodes' certificates are signed, and where there are several of them
-//! `manager.json` (the configuration with which it starts).
+//! also have `authority-key.pem`, with which nodes' certificates are signed, `heartbeat-secret`, of which the keys are
+//! made that prove heartbeats, and where there are several of them `manager.json` (the configuration with which it starts).
 //!
 //! Keys and tokens are never logged. Not here: who may be a node (see `logic::enrol` and `manager/enrol.rs`).
 
@@ -53,6 +53,11 @@ impl Place {
 
     pub fn authority_key(&self) -> PathBuf {
         self.0.join("authority-key.pem")
+    }
+
+    /// Of the keys that prove heartbeats.
+    pub fn heartbeat_secret(&self) -> PathBuf {
+        self.0.join("heartbeat-secret")
     }
 
     pub fn identity(&self) -> PathBuf {

@@ -8,6 +8,7 @@
 //! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
 
 use super::handle::Request;
+use super::heartbeats::Keys;
 use logic::cell::{self, Cell, Refusal};
 use logic::enrol::Bearer;
 use logic::machine::Machine;
@@ -77,6 +78,8 @@ pub struct Peer {
     pub bearer: Option<Bearer>,
     /// When its certificate expires, and the connection with it.
     pub until: Option<Instant>,
+    /// Since when its machine is the node; 0 on this machine.
+    pub joined_us: u64,
     /// Its version.
     pub muster: String,
     /// The highest generation that it has obeyed.
@@ -211,10 +214,12 @@ pub struct Desk {
     secrets: CellSecrets,
     /// The view of each cluster that all routers have been sent last.
     told: BTreeMap<ClusterName, View>,
+    /// For nodes' heartbeats; None where nobody hears any.
+    keys: Option<Keys>,
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets) -> Self {
+    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets, keys: Option<Keys>) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
         Self {
             cell,
@@ -227,6 +232,7 @@ impl Desk {
             node,
             secrets,
             told: BTreeMap::new(),
+            keys,
         }
     }
 
@@ -265,7 +271,7 @@ impl Desk {
         self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
-        let is_elsewhere = peer.bearer.is_some();
+        let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
         let linked = Linked { number, outlet, peer, since: now, takes_changes: false };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             old.outlet.end();
@@ -275,8 +281,8 @@ impl Desk {
             Output::Admit { result: Ok(number), reply },
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
-        if let (Place::Agent(node), true) = (&place, is_elsewhere) {
-            outputs.push(self.placed(node));
+        if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
+            outputs.push(self.placed(node, joined_us));
         }
         outputs.extend(self.step_cell(
             now,
@@ -288,16 +294,21 @@ impl Desk {
         outputs
     }
 
-    /// Tells the agent of a machine that has joined what its machine shall run, and where the managers are.
-    fn placed(&self, node: &NodeName) -> Output {
+    /// Tells an agent what its machine shall run, how to send heartbeats, and where the managers are.
+    fn placed(&self, node: &NodeName, joined_us: u64) -> Output {
         let settings = &self.config.settings;
         let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
+        let numbers = self.cell.nodes().map(|place| (place.node, place.number)).collect();
+        let place = self.cell.nodes().find(|place| place.node == *node);
+        let heartbeats = self.keys.as_ref().zip(place);
+        let heartbeats =
+            heartbeats.and_then(|(keys, place)| keys.settings_of(settings, &numbers, &place, joined_us));
         let has_manager = settings.has_several_managers() && settings.managers().contains(node);
         let manager = has_manager.then(|| {
             Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
         });
-        let placed = Placed { routers, managers: settings.manager_addresses(), manager };
+        let placed = Placed { routers, managers: settings.manager_addresses(), manager, heartbeats };
         Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
@@ -430,10 +441,12 @@ impl Desk {
             Place::Agent(node) => self.config.settings.nodes.contains(node),
             Place::Router(_) => !is_stranger(place),
         });
-        let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
-        outputs.extend(elsewhere.filter_map(|(place, _)| match place {
-            Place::Agent(node) => Some(self.placed(node)),
-            Place::Router(_) => None,
+        let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
+        outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
+            match place {
+                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us)),
+                Place::Router(_) => None,
+            }
         }));
         outputs.push(Output::Applied { entry, reply });
         outputs

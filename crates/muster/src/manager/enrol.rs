@@ -93,6 +93,15 @@ fn store_failed(error: &StoreError) -> (ErrorCode, String) {
     (code, format!("the manager's store failed, {what}: {error}"))
 }
 
+/// See `Office::joined_us`.
+pub fn joined_us(record: Option<&NodeRecord>) -> Option<u64> {
+    match record {
+        Some(record) if record.is_removed => None,
+        Some(record) => Some(record.valid_since_us),
+        None => Some(0),
+    }
+}
+
 impl Office {
     pub async fn open(
         store: FencedStore,
@@ -109,6 +118,12 @@ impl Office {
             guesses: RefCell::default(),
             refused: RefCell::default(),
         })
+    }
+
+    /// Since when the machine that is the node is it, in microseconds since 1970, or 0 where that was never noted; None if
+    /// it was removed.
+    pub fn joined_us(&self, node: &NodeName) -> Option<u64> {
+        joined_us(self.front.record(node).as_ref())
     }
 
     /// Another configuration is in force.

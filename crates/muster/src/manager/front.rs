@@ -2,8 +2,8 @@
 //!
 //! There from the start to the end of the manager, whether it leads or not. Not here: connections (see `strangers`).
 
-use super::ManagerError;
 use super::handle::{NodeCaller, NodeRecords};
+use super::{ManagerError, heartbeats};
 use crate::identity::authority::Authority;
 use crate::identity::{Identity, IdentityError, Place, load, renewal, tls};
 use logic::enrol::{Bearer, Outdated, admit};
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use wire::enrol::NodeRecord;
 use wire::id::NodeName;
+use wire::link::CellSecrets;
 use wire::settings::CellSettings;
 
 /// Pause after the manager's own certificate could not be renewed.
@@ -53,9 +54,21 @@ impl Prepared {
         Ok(Some(Self { listener, authority, tls, place, node: node.clone(), life }))
     }
 
-    /// The authority's key as it is kept, for the other managers.
-    pub fn authority_key(&self) -> io::Result<String> {
-        std::fs::read_to_string(self.place.authority_key())
+    /// What it takes to hear heartbeats.
+    pub fn heartbeats(&self, settings: &CellSettings) -> Result<heartbeats::Prepared, ManagerError> {
+        let heard_at = settings.manager.heartbeat_listen().expect("a port without a next one was refused");
+        let cell = heartbeats::cell_number(&self.authority.id);
+        let unusable = |source| ManagerError::Directory { path: self.place.heartbeat_secret(), source };
+        let keys = heartbeats::Keys::open(&self.place, cell, heard_at.port()).map_err(unusable)?;
+        let refused = |source| ManagerError::Heartbeats { address: heard_at, source };
+        heartbeats::Prepared::bind(heard_at, keys).map_err(refused)
+    }
+
+    /// What only managers know of the cell, as it is kept. Once heartbeats can be heard.
+    pub fn secrets(&self, cookie_keys: Vec<String>) -> io::Result<CellSecrets> {
+        let authority_key = std::fs::read_to_string(self.place.authority_key())?;
+        let heartbeat_secret = std::fs::read_to_string(self.place.heartbeat_secret())?;
+        Ok(CellSecrets { authority_key, cookie_keys, heartbeat_secret })
     }
 
     /// Must be called within the manager's runtime.

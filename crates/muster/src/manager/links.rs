@@ -95,12 +95,15 @@ pub async fn connection(
             return drop(tokio::time::timeout(deadline, write_frame(&mut stream, &answer)).await);
         }
     };
+    let joined_us = |node| office.as_ref().and_then(|office| office.joined_us(node)).unwrap_or(0);
     // What comes over the socket is of this machine.
     let office = office.as_deref().filter(|_| stranger.is_some());
     let role = match said {
         Ok(role) => role,
         Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
+    let (Role::Agent { node } | Role::Router { node, .. }) = &role;
+    peer.joined_us = joined_us(node);
     // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
     let refusal =
         || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.front.admit(bearer).err());

@@ -14,6 +14,7 @@ mod enrol;
 mod fenced;
 mod front;
 pub mod handle;
+mod heartbeats;
 mod links;
 mod past;
 mod shell;
@@ -31,6 +32,7 @@ use election::{Election, Lease};
 use fenced::{Bounds, FencedStore};
 use front::{Front, Passage};
 use handle::{CALLERS_MAX, Leadership, ManagerHandle, NodeCallers, REQUESTS_MAX, Request, Started};
+use heartbeats::Heartbeats;
 use logic::lease::{NORMAL, Profile};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -112,6 +114,13 @@ pub enum ManagerError {
         #[source]
         source: io::Error,
     },
+    /// As for `Socket`.
+    #[error("{}: the manager cannot hear heartbeats on UDP {address}", self.code())]
+    Heartbeats {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     /// Nothing has changed.
     #[error("other machines cannot be let in")]
     Identity(#[source] IdentityError),
@@ -159,6 +168,7 @@ impl ManagerError {
             | ManagerError::Storage { source: StorageError::Password { .. } | StorageError::Tls(_) }
             | ManagerError::InUse { .. }
             | ManagerError::Listen { .. }
+            | ManagerError::Heartbeats { .. }
             | ManagerError::Identity(_)
             | ManagerError::Thread { .. } => false,
         }
@@ -176,7 +186,7 @@ impl ManagerError {
             }
             | ManagerError::Archive { source: ArchiveError::Meaningless { .. } } => error_code::STORE_DAMAGED,
             ManagerError::Archive { .. } | ManagerError::Storage { .. } => error_code::STORE_WRITE_FAILED,
-            ManagerError::Listen { .. } => error_code::ADDRESS_IN_USE,
+            ManagerError::Listen { .. } | ManagerError::Heartbeats { .. } => error_code::ADDRESS_IN_USE,
             ManagerError::Identity(error) => error.code(),
             ManagerError::Directory { .. } | ManagerError::Socket { .. } | ManagerError::Thread { .. } => {
                 error_code::STATE_DIRECTORY_NOT_USABLE
@@ -205,6 +215,7 @@ struct Base {
     own: Own,
     local: Rc<UnixListener>,
     front: Option<Rc<Front>>,
+    heartbeats: Option<Rc<Heartbeats>>,
     secrets: CellSecrets,
     requests: mpsc::Receiver<Request>,
     changed: Rc<watch::Sender<u64>>,
@@ -236,6 +247,7 @@ struct Start {
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
     front: Option<front::Prepared>,
+    heartbeats: Option<heartbeats::Prepared>,
     passage: Passage,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
@@ -263,9 +275,10 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
         StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => Stock::Elsewhere(waiting),
     };
     let cookie_keys = cookie_keys::read_or_create(&cookie_keys_path(&state_dir)).map_err(unusable)?;
-    let authority_key = match &front {
-        Some(front) => front.authority_key().map_err(unusable)?,
-        None => String::new(),
+    let heartbeats = front.as_ref().map(|front| front.heartbeats(&own.settings)).transpose()?;
+    let secrets = match &front {
+        Some(front) => front.secrets(cookie_keys).map_err(unusable)?,
+        None => CellSecrets { cookie_keys, ..CellSecrets::default() },
     };
     let socket = manager_socket(&state_dir);
     let listener = listen(&socket).map_err(|source| ManagerError::Socket { path: socket.clone(), source })?;
@@ -279,10 +292,11 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
         own,
         stock,
         state_dir,
-        secrets: CellSecrets { authority_key, cookie_keys },
+        secrets,
         listener,
         socket,
         front,
+        heartbeats,
         passage: Passage { callers, records },
         requests,
         changed,
@@ -347,6 +361,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         listener,
         socket,
         front,
+        heartbeats,
         passage,
         requests,
         changed,
@@ -364,6 +379,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         own,
         local: Rc::new(local),
         front,
+        heartbeats: heartbeats.and_then(listen_for_heartbeats),
         secrets,
         requests,
         changed: Rc::new(changed),
@@ -396,6 +412,17 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
         if !joined.unwrap_or(false) {
             tracing::error!("the store's thread has failed");
+        }
+    }
+}
+
+/// None where the system gives no thread: the manager then goes on as if there were no heartbeats, and says so.
+fn listen_for_heartbeats(prepared: heartbeats::Prepared) -> Option<Rc<Heartbeats>> {
+    match Heartbeats::start(prepared) {
+        Ok(heartbeats) => Some(Rc::new(heartbeats)),
+        Err(error) => {
+            tracing::error!(%error, "no heartbeats are heard: lost machines are noticed by their connections");
+            None
         }
     }
 }

@@ -8,22 +8,25 @@ use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
 use super::handle::Request;
+use super::heartbeats::{Heartbeats, Lead};
 use super::past;
 use crate::clock::Clock;
 use crate::config;
+use crate::identity::now_us;
 use logic::cell::changes;
 use logic::explain::explain;
 use logic::plugin_cfg::write::of_cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
-use wire::id::RouterName;
+use wire::id::{NodeName, RouterName};
 use wire::status::{
-    Applied, CellStatus, ConfigRevision, ErrorBody, Event, LeaderStatus, PluginCfgText, Severity,
+    Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
+    NodeStatus, PluginCfgText, Severity,
 };
 use wire::view::View;
 
@@ -44,6 +47,9 @@ pub struct Shell {
     pub commits: JoinSet<()>,
     /// There where other machines are listened to.
     pub office: Option<Rc<Office>>,
+    pub heartbeats: Option<Rc<Heartbeats>>,
+    /// The manager's own.
+    pub node: NodeName,
     /// Since when this manager leads, and in which term; None: it is the only one.
     pub leader: Option<LeaderRecord>,
     /// The generation that somebody has obeyed and this manager did not know of.
@@ -65,11 +71,17 @@ impl Shell {
         }
         match output {
             // Whoever asked may have gone; that is no concern of ours, here and below.
-            Output::Admit { result, reply } => drop(reply.send(result)),
+            Output::Admit { result, reply } => {
+                self.know_nodes(desk);
+                drop(reply.send(result));
+            }
             Output::Send { to, message } => {
                 desk.outlets(&to).for_each(|outlet| outlet.send(message.clone()));
             }
-            Output::Cut(place) => desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end()),
+            Output::Cut(place) => {
+                self.know_nodes(desk);
+                desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end());
+            }
             Output::Event { severity, kind, cluster, member, text } => {
                 let number = self.events.back().map_or(1, |last| last.number + 1);
                 let at_ms = self.clock.unix_ms(self.clock.now());
@@ -84,6 +96,7 @@ impl Shell {
                 if let Some(office) = &self.office {
                     office.use_settings(&desk.config.settings);
                 }
+                self.know_nodes(desk);
                 let applied = Applied { revision: entry.revision, changes: entry.changes.clone() };
                 archive::extend_history(&mut self.history, entry);
                 drop(reply.send(Ok(applied)));
@@ -96,6 +109,19 @@ impl Shell {
             Output::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.
+    pub fn know_nodes(&self, desk: &Desk) {
+        if let (Some(heartbeats), Some(office)) = (&self.heartbeats, &self.office) {
+            let lead = Lead {
+                generation: desk.cell.generation(),
+                away: desk.cell.away().collect(),
+                inbox: self.inbox.clone(),
+            };
+            let joined_us = |node: &NodeName| office.joined_us(node);
+            heartbeats.know(&desk.config.settings, &self.node, desk.cell.nodes(), joined_us, Some(lead));
+        }
     }
 
     fn add_event(&mut self, event: Event) {
@@ -181,6 +207,7 @@ impl Shell {
         let unix_ms = |time| self.clock.unix_ms(time);
         let mut summary = desk.cell.summary(&unix_ms);
         desk.describe(&mut summary.nodes, &unix_ms);
+        self.describe_heartbeats(desk, &mut summary.nodes);
         CellStatus {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -195,6 +222,28 @@ impl Shell {
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
+        }
+    }
+
+    fn describe_heartbeats(&self, desk: &Desk, nodes: &mut [NodeStatus]) {
+        let glances = self.heartbeats.as_ref().map(|heartbeats| heartbeats.glances()).unwrap_or_default();
+        let numbers: BTreeMap<_, _> = desk.cell.nodes().map(|place| (place.node, place.number)).collect();
+        // Somebody may have set this machine's clock since the start, from which times are counted.
+        let set_ms = (now_us() / 1_000) as i64 - self.clock.unix_ms(self.clock.now()) as i64;
+        for node in nodes {
+            node.clock_ahead_ms = node.clock_ahead_ms.map(|ahead_ms| ahead_ms - set_ms);
+            let glance = numbers.get(&node.node).and_then(|number| glances.get(number));
+            node.heartbeat = glance.and_then(|glance| {
+                Some(HeartbeatStatus {
+                    ago_ms: glance.silence_ms?,
+                    interval_ms: glance.interval_ms,
+                    lease: match (glance.is_withheld, glance.is_granted) {
+                        (true, _) => LeaseStatus::Withheld,
+                        (false, true) => LeaseStatus::Granted,
+                        (false, false) => LeaseStatus::Over,
+                    },
+                })
+            });
         }
     }
 

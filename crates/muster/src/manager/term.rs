@@ -116,7 +116,8 @@ pub async fn lead(
     let started = started(generation, &config, leader.as_ref());
     let office = open_office(base, &store, &config.settings).await;
     let cell = Cell::new(generation, found.remembered);
-    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone());
+    let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
+    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
     let mut shell = Shell {
         clock: base.clock,
         store: store.clone(),
@@ -128,10 +129,13 @@ pub async fn lead(
         inbox: inputs.clone(),
         commits: JoinSet::new(),
         office: office.clone(),
+        heartbeats: base.heartbeats.clone(),
+        node: base.own.node.clone(),
         leader,
         outnumbered: None,
     };
     configure(&mut desk, &mut shell, started, before);
+    shell.know_nodes(&desk);
 
     let mut tasks = JoinSet::new();
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
@@ -154,6 +158,9 @@ pub async fn lead(
         }
     };
 
+    if let Some(heartbeats) = &base.heartbeats {
+        heartbeats.follow();
+    }
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;

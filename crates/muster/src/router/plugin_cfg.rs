@@ -9,7 +9,7 @@
 mod names;
 
 use super::kept::Kept;
-use crate::link::{Link, LinkEvent};
+use crate::link::{Heard, Link, LinkEvent};
 use logic::limits::PLUGIN_CFG_SIZE_MAX_BYTES;
 use logic::plugin_cfg::serve::{self, KeyFile, Served};
 use logic::plugin_cfg::{self, Problem};
@@ -236,7 +236,7 @@ impl FileSource {
             }
         };
         tokio::task::spawn_local(self.follow_on(stop, hang_up, events_in, unheard));
-        Link { to_manager, events }
+        Link { to_manager, events, heard: Heard::default() }
     }
 
     async fn follow_on(

@@ -2,6 +2,7 @@
 
 use super::cell::{MUSTER, Said};
 use super::{Running, Scratch};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// Hosts `names`, the first with the address 10.0.0.1, and so on.
@@ -61,6 +62,24 @@ impl Hosts {
     /// Where commands of a host start; `state` in it is the host's `/var/lib/muster`.
     pub fn home(&self, name: &str) -> PathBuf {
         must(self.0.get(name)).home.clone()
+    }
+
+    /// Runs `work` on a thread that is on a host's network.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let path = format!("/run/netns/{}", must(self.0.get(name)).namespace);
+        std::thread::spawn(move || {
+            let namespace = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let entered = rustix::thread::move_into_link_name_space(
+                namespace.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::Network),
+            );
+            entered.unwrap_or_else(|error| panic!("cannot enter {path}: {error}"));
+            work()
+        })
     }
 
     /// Plugs a host's cable out.

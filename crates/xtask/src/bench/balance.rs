@@ -6,7 +6,9 @@
 //! with a pool of threads do; they sleep instead of computing, so that what is measured is the choice. Every round meets
 //! all proxies, in turn and freshly started, because a policy that has learnt in an earlier run has an advantage.
 
-use super::candidate::{MUSTER_FILE, ROUTER_ONLY, free_address, muster, start_manager, write_output_to};
+use super::candidate::{
+    BESIDE_ROUTER, MUSTER_FILE, ROUTER_ONLY, free_address, muster, start_manager, write_output_to,
+};
 use super::router::Scratch;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::process::{self, Owned};
@@ -216,7 +218,7 @@ fn start(proxy: Proxy, directory: &Path, members: &[SocketAddr]) -> Outcome<(Run
         Proxy::MusterAuto => {
             let config = directory.join(MUSTER_FILE);
             write_file(&config, &muster_config(directory, address, members)?)?;
-            let manager = start_manager(directory)?;
+            let manager = start_manager(directory, &BESIDE_ROUTER)?;
             let mut command = Command::new(muster()?);
             command.arg("run").arg("--config").arg(config).args(ROUTER_ONLY);
             (command, Some(manager))

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// Muster's configuration and state within the directory that it is given.
 pub const MUSTER_FILE: &str = "muster.toml";
 const STATE: &str = "state";
+/// What runs in a process beside that of a router.
+pub const BESIDE_ROUTER: [&str; 2] = ["manager", "agent"];
 /// Arguments that leave everything but the router to other processes.
 pub const ROUTER_ONLY: [&str; 2] = ["--role", "router"];
 
@@ -118,7 +120,8 @@ impl Candidate {
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
         let address = free_address()?;
         let mut command = prepare(kind, programs, &directory, address, back_ends, doors)?;
-        let manager = if kind.has_manager() { Some(start_manager(&directory)?) } else { None };
+        let manager =
+            if kind.has_manager() { Some(start_manager(&directory, &BESIDE_ROUTER)?) } else { None };
         write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
         meter::bind_to(meter::PROXY_CORE)?;
@@ -150,11 +153,13 @@ pub fn write_output_to(command: &mut Command, log: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Starts manager and agent of the cell that `muster_config` wrote to `directory`; they take routers when this returns.
-pub fn start_manager(directory: &Path) -> Outcome<Owned> {
+/// Starts these roles of the cell that `muster_config` wrote to `directory`; they take routers when this returns.
+pub fn start_manager(directory: &Path, roles: &[&str]) -> Outcome<Owned> {
     let mut command = Command::new(muster()?);
     command.arg("run").arg("--config").arg(directory.join(MUSTER_FILE));
-    command.args(["--role", "manager", "--role", "agent"]);
+    for role in roles {
+        command.args(["--role", role]);
+    }
     let log = directory.join("manager.log");
     write_output_to(&mut command, &log)?;
     let mut child = Owned(command.spawn().doing("start muster")?);

@@ -12,6 +12,7 @@ mod cell_client;
 mod connection;
 mod exits;
 mod generator;
+mod heartbeats;
 mod message;
 mod meter;
 mod network;
@@ -25,10 +26,12 @@ mod told;
 
 pub use balance::{BalanceArgs, balance};
 pub use candidate::{
-    MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager, write_output_to,
+    BESIDE_ROUTER, MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager,
+    write_output_to,
 };
 
 pub use cell::{CellArgs, cell};
 pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
+pub use heartbeats::{HeartbeatsArgs, heartbeats};
 pub use router::{RouterArgs, Scratch, router};

@@ -2,17 +2,20 @@
 //!
 //! A line is a time in milliseconds and a sentence:
 //! `configure <cluster>=<member>,... [affinity] [drain=<ms>]`, a member being `<name>@<node>[!][*<weight>][:<version>]`
-//! (`!`: external); `agent <node>`, `lost <node>`, `report <node> <member>=<state>[#<instance>] ...`,
-//! `report-numbered <node> <incarnation> <sequence> ...`; `router edge`, `gone edge`,
+//! (`!`: external), `configure-addresses` the same with members on their nodes' addresses, `configure-nodes <node>,...`
+//! without anything else; `agent <node>`, `lost <node>`, `report <node> <member>=<state>[#<instance>] ...`,
+//! `deaf-report <node> ...` (the agent hears nothing of the manager), `report-numbered <node> <incarnation> <sequence> ...`; `router edge`, `gone edge`,
 //! `edge <cluster> [<member>=<in flight>[/<sessions>]] ...` (has applied the newest view), `edge-at <epoch> ...`;
+//! `beats <node>`, `reach [mass] <node>=there|degraded|away ...` (heartbeats missed for 950 ms), `reboot <node>`;
 //! `start|stop|drain|restart <cluster>[/<member>]`; `tick`. Between lines the cell is woken when it wants to be.
 
 use crate::cell::{Cell, Input, Output};
+use crate::heartbeat::{Reach, Restart, Verdict};
 use crate::machine::Machine;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::agent::*;
-use wire::id::{ClusterName, Epoch, MemberId, MemberName};
+use wire::id::{ClusterName, Epoch, MemberId, MemberName, NodeName, NodeNumber};
 use wire::router::{
     ClusterTraffic, Limits, MemberTraffic, RetrySettings, RouterReport, Timeouts, Totals, TrafficCounts,
 };
@@ -161,6 +164,15 @@ impl Story {
         let act = |act| operator(words[0], act);
         match verb {
             "configure" => Input::Configure(Box::new(settings(&words))),
+            "configure-addresses" => {
+                let address = [127, 0, 0, 1].into();
+                let node_addresses = [("a".into(), address), ("b".into(), address)].into();
+                Input::Configure(Box::new(CellSettings { node_addresses, ..settings(&words) }))
+            }
+            "configure-nodes" => {
+                let nodes = words[0].split(',').map(NodeName::from).collect();
+                Input::Configure(Box::new(CellSettings { nodes, routers: Vec::new(), ..settings(&[]) }))
+            }
             "agent" => Input::AgentConnected { node: words[0].into() },
             "lost" => Input::AgentLost { node: words[0].into() },
             "report" => {
@@ -168,9 +180,22 @@ impl Story {
                 let sequence = self.sequence;
                 self.report(words[0], 1, sequence, &words[1..])
             }
+            "deaf-report" => {
+                self.sequence += 1;
+                let Input::AgentReport(report) = self.report(words[0], 1, self.sequence, &words[1..]) else {
+                    unreachable!("a report is made")
+                };
+                Input::AgentReport(Report { manager_heard_ms: Some(5_000), ..report })
+            }
             "report-numbered" => {
                 let number = |word: &str| word.parse().expect("a number");
                 self.report(words[0], number(words[1]), number(words[2]), &words[3..])
+            }
+            "beats" => Input::Beats { node: self.number(words[0]) },
+            "reach" => self.reach(&words),
+            "reboot" => {
+                let restart = Restart { node: self.number(words[0]), incarnation: 2, is_reboot: true };
+                Input::Restarted(restart)
             }
             "router" => Input::RouterConnected { router: words[0].into() },
             "gone" => Input::RouterLost { router: words[0].into() },
@@ -190,9 +215,36 @@ impl Story {
         }
     }
 
+    fn number(&self, node: &str) -> NodeNumber {
+        let found = self.cell.nodes().find(|place| place.node.0 == node);
+        found.expect("a node of the configuration").number
+    }
+
+    fn reach(&self, words: &[&str]) -> Input {
+        let is_mass = words.contains(&"mass");
+        let verdicts = words.iter().filter(|word| **word != "mass").map(|word| {
+            let (node, reach) = word.split_once('=').expect("node=reach");
+            let reach = match reach {
+                "there" => Reach::Reachable,
+                "degraded" => Reach::Degraded,
+                "away" => Reach::Unreachable,
+                reach => panic!("no story knows the reach {reach}"),
+            };
+            let silence_ms = if reach == Reach::Unreachable { 950 } else { 0 };
+            Verdict { node: self.number(node), reach, silence_ms }
+        });
+        Input::Verdicts { verdicts: verdicts.collect(), is_mass }
+    }
+
+    pub fn nodes(&self) -> Vec<crate::cell::NodePlace> {
+        self.cell.nodes().collect()
+    }
+
     fn report(&self, node: &str, incarnation: u64, sequence: u64, words: &[&str]) -> Input {
         let members = words.iter().map(|word| self.member_report(word)).collect();
-        Input::AgentReport(Report { node: node.into(), incarnation, sequence, members })
+        let node = node.into();
+        let (manager_heard_ms, clock_ms) = (Some(10), None);
+        Input::AgentReport(Report { node, incarnation, sequence, members, manager_heard_ms, clock_ms })
     }
 
     fn member_report(&self, word: &str) -> MemberReport {
@@ -271,6 +323,7 @@ fn member_text(member: &wire::view::MemberView) -> String {
     );
     let weight = if member.weight == 1 { String::new() } else { format!(" *{}", member.weight) };
     let lost = if member.is_lost { "!" } else { "" };
+    let lost = if member.is_lost && member.only_fails_probe { "!?" } else { lost };
     format!("{} {}{lost}{weight}", member.name, member.state)
 }
 
@@ -324,7 +377,10 @@ pub fn settings(words: &[&str]) -> CellSettings {
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
         node_addresses: Default::default(),
-        manager: Default::default(),
+        manager: wire::settings::ManagerSettings {
+            listen: Some(([10, 0, 0, 1], 29001).into()),
+            ..Default::default()
+        },
         store: wire::settings::StoreSettings::Sqlite,
         console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into() },
         routers: vec![router(&clusters)],

@@ -11,8 +11,8 @@ fn a_status_is_aligned() {
     expect![[r#"
         cell test  configuration 3, manager generation 7, muster 1.2.3
 
-        NODE  AGENT      HEARD   FROM  VERSION  RUNS  MEMBERS  UP
-        one   connected  0s ago  -     -        -           2   1
+        NODE  AGENT      HEARD   HEARTBEATS  CLOCK  FROM  VERSION  RUNS  MEMBERS  UP
+        one   connected  0s ago  -               -  -     -        -           2   1
 
         ROUTER  NODE  LISTENS AT      REQUESTS/S  CONNECTIONS  REQUESTS  RETRIED  FAILED  REFUSED
         front   one   127.0.0.1:8080         120           64      2001        2       1        3
@@ -33,8 +33,8 @@ fn what_is_not_heard_is_told() {
     expect![[r#"
         cell test  configuration 3, manager generation 7, muster 1.2.3
 
-        NODE  AGENT          HEARD   FROM  VERSION  RUNS  MEMBERS  UP
-        one   not connected  0s ago  -     -        -           0   0
+        NODE  AGENT          HEARD   HEARTBEATS  CLOCK  FROM  VERSION  RUNS  MEMBERS  UP
+        one   not connected  0s ago  -               -  -     -        -           0   0
 
         ROUTER  NODE  LISTENS AT  REQUESTS/S  CONNECTIONS  REQUESTS  RETRIED  FAILED  REFUSED
         front   one   not heard          120           64      2001        2       1        3

@@ -34,6 +34,7 @@ fn smallest_file_gets_every_default() {
                 ],
                 profile: "normal",
                 certificate_life_ms: 2592000000,
+                heartbeat_port: 0,
             },
             store: Sqlite,
             console: ConsoleSettings {

@@ -384,8 +384,11 @@ export function makeNode() {
 
 export function updateNode(item, node) {
   setData(item, "node", node.node);
-  setData(item, "state", node.connected ? "up" : "unknown");
-  item.querySelector("use").setAttribute("href", node.connected ? "#icon-up" : "#icon-unknown");
-  const heard = node.heard_ms ? `not heard for ${words.duration(words.now() - node.heard_ms)}` : "not heard yet";
-  setText(item.lastElementChild, node.connected ? node.node : `${node.node}, ${heard}`);
+  const state = node.left_out ? "down" : node.connected ? "up" : "unknown";
+  setData(item, "state", state);
+  item.querySelector("use").setAttribute("href", `#icon-${state}`);
+  const since = node.left_out ? node.reach_since_ms : node.heard_ms;
+  const what = node.left_out ? "not reached" : "not heard";
+  const heard = since ? `${what} for ${words.duration(words.now() - since)}` : `${what} yet`;
+  setText(item.lastElementChild, state === "up" ? node.node : `${node.node}, ${heard}`);
 }

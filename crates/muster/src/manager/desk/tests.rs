@@ -22,7 +22,7 @@ fn desk() -> Desk {
     let text = CONFIG.replace("[clusters.shop", &format!("{routes}[clusters.shop"));
     let settings = crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
     let config = Config { revision: 1, text, settings: settings.clone() };
-    let mut desk = Desk::new(Cell::new(5, []), config, "local".into(), CellSecrets::default());
+    let mut desk = Desk::new(Cell::new(5, []), config, "local".into(), CellSecrets::default(), None);
     step(&mut desk, Input::Cell(cell::Input::Configure(Box::new(settings))));
     desk
 }
@@ -62,7 +62,15 @@ fn router() -> Role {
 }
 
 fn report(sequence: u64) -> ToManager {
-    ToManager::Agent(Report { node: "local".into(), incarnation: 1, sequence, members: Vec::new() })
+    let (node, members) = ("local".into(), Vec::new());
+    ToManager::Agent(Report {
+        node,
+        incarnation: 1,
+        sequence,
+        members,
+        manager_heard_ms: None,
+        clock_ms: None,
+    })
 }
 
 #[test]

@@ -1,0 +1,401 @@
+//! A node as the cell knows it: its number, its agent's link and reports, and whether its machine can be reached.
+//!
+//! Two ways lead to a machine: heartbeats and the link of its agent. Members are left out when heartbeats have stopped; a
+//! link alone that is gone changes nothing while heartbeats come. Where heartbeats alone do not get through (a firewall
+//! that knows no UDP), the link vouches for the node: its agent has to speak, and to have heard the manager, since.
+//! A degraded node, of which one direction is broken, is left out only when its link does not vouch for it in time.
+//! Promise: a number is never given to another node, nor to another machine that takes a removed node's name.
+
+use super::cluster::Cluster;
+use super::member::Member;
+use super::{Cell, Output};
+use crate::heartbeat::{Reach, Restart, Verdict};
+use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
+use crate::time::Time;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use wire::agent::{Assignment, Report, Run};
+use wire::id::{NodeName, NodeNumber};
+use wire::status::Severity;
+
+/// Under which the next free number lies.
+const FLOOR_KEY: &str = "node-floor";
+
+fn key(node: &NodeName) -> String {
+    format!("node/{node}")
+}
+
+/// Takes the next free number out of what was remembered.
+pub(super) fn take_floor(remembered: &mut BTreeMap<String, String>) -> u32 {
+    remembered.remove(FLOOR_KEY).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// A node and where it stands in tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePlace {
+    pub node: NodeName,
+    pub number: NodeNumber,
+    /// Its heartbeats have been heard, by this manager or one before: their absence means something.
+    pub beats: bool,
+}
+
+/// What survives a manager, as text: `number=3 beats=yes away=yes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    number: NodeNumber,
+    beats: bool,
+    /// It was unreachable when anything was last said of it: the next manager to lead does not take it for there.
+    was_away: bool,
+}
+
+impl Record {
+    fn text(self) -> String {
+        let word = |is: bool| if is { "yes" } else { "no" };
+        format!("number={} beats={} away={}", self.number, word(self.beats), word(self.was_away))
+    }
+
+    /// None for what nobody has written so; then the node gets a new number.
+    fn parse(text: &str) -> Option<Self> {
+        let (number, rest) = text.strip_prefix("number=")?.split_once(" beats=")?;
+        // A manager of an earlier version wrote no more.
+        let (beats, away) = rest.split_once(" away=").unwrap_or((rest, "no"));
+        let (beats, was_away) = (beats == "yes", away == "yes");
+        Some(Self { number: NodeNumber(number.parse().ok()?), beats, was_away })
+    }
+}
+
+/// One node's agent and machine.
+#[derive(Debug, Clone)]
+pub(super) struct Agent {
+    pub is_configured: bool,
+    pub is_connected: bool,
+    /// When it last spoke.
+    pub heard: Option<Time>,
+    /// Incarnation and sequence of its newest report.
+    pub newest: Option<(u64, u64)>,
+    /// What it was told last on its present connection.
+    pub assigned: Option<Vec<Assignment>>,
+    record: Record,
+    /// Where others reach the machine.
+    address: Option<IpAddr>,
+    /// Since when it is connected, or not.
+    link_since: Time,
+    /// As its heartbeats tell.
+    pub reach: Reach,
+    /// None: it has always been so.
+    pub reach_since: Option<Time>,
+    /// What its clock showed when it last said so, in Unix milliseconds.
+    pub clock: Option<(Time, u64)>,
+    /// Its link has worked both ways since its heartbeats stopped.
+    is_vouched: bool,
+    /// It is degraded, and was not vouched for in time.
+    is_given_up: bool,
+    /// Its link ended when its heartbeats did: the agent is gone, its machine is not.
+    is_agent_end: bool,
+}
+
+impl Agent {
+    fn new(record: Record) -> Self {
+        Self {
+            is_configured: false,
+            is_connected: false,
+            heard: None,
+            newest: None,
+            assigned: None,
+            record,
+            address: None,
+            link_since: Time(0),
+            reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
+            reach_since: None,
+            clock: None,
+            is_vouched: false,
+            is_given_up: false,
+            is_agent_end: false,
+        }
+    }
+
+    /// Neither heartbeats nor a link lead there and back.
+    pub fn is_away(&self) -> bool {
+        let is_doubted = match self.reach {
+            Reach::Reachable => false,
+            Reach::Degraded => self.is_given_up,
+            Reach::Unreachable => true,
+        };
+        is_doubted && !(self.is_connected && self.is_vouched)
+    }
+
+    /// What its heartbeats tell; None while none have ever come.
+    pub fn reach(&self) -> Option<Reach> {
+        self.record.beats.then_some(self.reach)
+    }
+
+    /// When nobody waits any longer for its link to vouch for it.
+    pub fn given_up_at(&self) -> Option<Time> {
+        let is_waited_for = self.reach == Reach::Degraded && !self.is_given_up && !self.is_vouched;
+        self.reach_since.filter(|_| is_waited_for).map(|since| since + DEGRADED_WAIT_MS)
+    }
+
+    /// Whether the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
+    /// anywhere, and outlives an agent.
+    pub fn takes_along(&self, member: &Member) -> bool {
+        self.is_away()
+            && match &member.settings.run {
+                Run::Managed(_) => true,
+                Run::External { address } => self.address == Some(address.ip()) && !self.is_agent_end,
+            }
+    }
+}
+
+impl Cell {
+    /// The nodes of the configuration that have a place.
+    pub fn nodes(&self) -> impl Iterator<Item = NodePlace> {
+        let configured = self.agents.iter().filter(|(_, agent)| agent.is_configured);
+        configured.map(|(node, agent)| {
+            let Record { number, beats, .. } = agent.record;
+            NodePlace { node: node.clone(), number, beats }
+        })
+    }
+
+    /// Those of them that cannot simply be reached, as was last said.
+    pub fn away(&self) -> impl Iterator<Item = (NodeNumber, Reach)> {
+        let configured = self.agents.values().filter(|agent| agent.is_configured);
+        let doubted = configured.filter(|agent| agent.reach != Reach::Reachable);
+        doubted.map(|agent| (agent.record.number, agent.reach))
+    }
+
+    pub(super) fn configure_agents(&mut self, nodes: &[NodeName], mut addresses: BTreeMap<NodeName, IpAddr>) {
+        let mut old = std::mem::take(&mut self.agents);
+        for node in nodes {
+            let mut agent = match old.remove(node) {
+                Some(agent) if agent.is_configured => agent,
+                Some(agent) => Agent { record: self.new_record(node), ..agent },
+                None => Agent::new(self.new_record(node)),
+            };
+            agent.is_configured = true;
+            agent.address = addresses.remove(node);
+            self.agents.insert(node.clone(), agent);
+        }
+        for (node, agent) in old {
+            self.agents.insert(node, Agent { is_configured: false, ..agent });
+        }
+        let gone = self.agents.iter().filter(|(_, agent)| !agent.is_configured);
+        let gone: Vec<(NodeName, bool)> =
+            gone.map(|(node, agent)| (node.clone(), agent.is_connected)).collect();
+        for (node, is_connected) in gone {
+            self.outputs.push(Output::Remember { key: key(&node), value: None });
+            if !is_connected {
+                self.agents.remove(&node);
+            }
+        }
+    }
+
+    /// Nobody hears heartbeats: what they told earlier managers is not true for ever.
+    pub(super) fn forget_reach(&mut self) {
+        self.agents.values_mut().for_each(|agent| agent.reach = Reach::Reachable);
+    }
+
+    fn new_record(&mut self, node: &NodeName) -> Record {
+        let found = self.remembered.remove(&key(node));
+        if let Some(record) = found.as_deref().and_then(Record::parse) {
+            self.node_floor = self.node_floor.max(record.number.0 + 1);
+            return record;
+        }
+        let record = Record { number: NodeNumber(self.node_floor), beats: false, was_away: false };
+        self.node_floor += 1;
+        let floor = self.node_floor.to_string();
+        self.outputs.push(Output::Remember { key: FLOOR_KEY.to_owned(), value: Some(floor) });
+        self.remember_node(node, record);
+        record
+    }
+
+    fn remember_node(&mut self, node: &NodeName, record: Record) {
+        self.outputs.push(Output::Remember { key: key(node), value: Some(record.text()) });
+    }
+
+    pub(super) fn on_agent_connected(&mut self, now: Time, node: NodeName) {
+        let Some(agent) = self.agents.get_mut(&node) else { return };
+        agent.is_connected = true;
+        agent.is_vouched = false;
+        agent.link_since = now;
+        agent.heard = Some(now);
+        // Told anew on each connection: what was sent on the last one may not have arrived.
+        agent.assigned = None;
+        self.mark_node(&node);
+        self.event(Severity::Info, "node-connected", format!("the agent of node {node} is connected"));
+    }
+
+    pub(super) fn on_agent_lost(&mut self, now: Time, node: NodeName) {
+        let Some(agent) = self.agents.get_mut(&node) else { return };
+        agent.is_connected = false;
+        agent.assigned = None;
+        agent.link_since = now;
+        let (is_configured, is_away) = (agent.is_configured, agent.is_away());
+        if !is_configured {
+            self.agents.remove(&node);
+            return;
+        }
+        self.mark_node(&node);
+        let then = if is_away { "" } else { "; its members keep their last state" };
+        let text = format!("the agent of node {node} is not connected{then}");
+        self.event(Severity::Warning, "node-lost", text);
+    }
+
+    pub(super) fn on_agent_report(&mut self, now: Time, report: Report) {
+        let Some(agent) = self.agents.get_mut(&report.node) else { return };
+        let this = (report.incarnation, report.sequence);
+        if agent.newest.is_some_and(|newest| this <= newest) {
+            return;
+        }
+        agent.newest = Some(this);
+        agent.heard = Some(now);
+        agent.clock = report.clock_ms.map(|clock_ms| (now, clock_ms)).or(agent.clock);
+        let doubted_since = agent.link_since.max(agent.reach_since.unwrap_or_default());
+        let has_heard_us = report.manager_heard_ms.is_some_and(|ago_ms| doubted_since + ago_ms < now);
+        let was_away = agent.is_away();
+        agent.is_vouched |= agent.is_connected && has_heard_us && now >= doubted_since + VOUCH_AFTER_MS;
+        let is_back = was_away && !agent.is_away();
+        let mut by_id: BTreeMap<_, _> =
+            report.members.into_iter().map(|member| (member.id.clone(), member)).collect();
+        for cluster in &mut self.clusters {
+            let is_changed = cluster.take_reports(&report.node, &mut by_id);
+            cluster.is_dirty |= is_changed;
+        }
+        if is_back {
+            self.mark_node(&report.node);
+            let text = format!(
+                "heartbeats of node {} do not get through, but its agent speaks: its members are used. A firewall may \
+                 keep UDP from the manager",
+                report.node
+            );
+            self.event(Severity::Warning, "node-vouched", text);
+        }
+    }
+
+    /// The first heartbeat of a node: from now on its silence means something.
+    pub(super) fn on_beats(&mut self, number: NodeNumber) {
+        let Some((node, agent)) = self.agents.iter_mut().find(|(_, agent)| agent.record.number == number)
+        else {
+            return;
+        };
+        if !agent.record.beats {
+            agent.record.beats = true;
+            let (node, record) = (node.clone(), agent.record);
+            self.remember_node(&node, record);
+        }
+    }
+
+    /// All that heartbeats tell at once: one epoch of each cluster.
+    pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
+        let mut said: [Vec<NodeName>; 3] = Default::default();
+        let mut silence_ms = 0;
+        for verdict in verdicts {
+            let found = self.agents.iter_mut().find(|(_, agent)| agent.record.number == verdict.node);
+            let Some((node, agent)) = found.filter(|(_, agent)| agent.reach != verdict.reach) else {
+                continue;
+            };
+            agent.reach = verdict.reach;
+            let was_away = agent.record.was_away;
+            agent.record.was_away = verdict.reach == Reach::Unreachable;
+            let is_news = was_away != agent.record.was_away;
+            agent.reach_since = Some(now);
+            agent.is_vouched = false;
+            agent.is_given_up = false;
+            let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
+            let ended = agent.link_since;
+            agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
+            let (node, record) = (node.clone(), agent.record);
+            if is_news {
+                self.remember_node(&node, record);
+            }
+            self.mark_node(&node);
+            match verdict.reach {
+                Reach::Reachable => said[0].push(node),
+                Reach::Degraded => said[1].push(node),
+                Reach::Unreachable => {
+                    silence_ms = silence_ms.max(verdict.silence_ms);
+                    said[2].push(node);
+                }
+            }
+        }
+        let [there, degraded, away] = said;
+        if !away.is_empty() {
+            let mass = if is_mass { "; so many at once are suspicious" } else { "" };
+            let seconds = silence_ms as f64 / 1_000.0;
+            let text = format!(
+                "{} cannot be reached, no heartbeat for {seconds:.1} s: requests go around{mass}",
+                name_nodes(&away)
+            );
+            self.event(Severity::Error, "node-unreachable", text);
+        }
+        if !degraded.is_empty() {
+            let text = format!(
+                "{} can be heard by some and not by all, or hears nobody: something is wrong with its network",
+                name_nodes(&degraded)
+            );
+            self.event(Severity::Warning, "node-degraded", text);
+        }
+        if !there.is_empty() {
+            let text = format!("{} can be reached", name_nodes(&there));
+            self.event(Severity::Info, "node-reachable", text);
+        }
+    }
+
+    /// Nobody has vouched for some degraded nodes in time.
+    pub(super) fn give_up_degraded(&mut self, now: Time) {
+        let is_due = |agent: &Agent| agent.given_up_at().is_some_and(|at| at <= now);
+        let due = self.agents.iter_mut().filter(|(_, agent)| is_due(agent));
+        let due: Vec<NodeName> = due
+            .map(|(node, agent)| {
+                agent.is_given_up = true;
+                node.clone()
+            })
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        due.iter().for_each(|node| self.mark_node(node));
+        let text = format!(
+            "{} cannot be reached both ways, neither by heartbeats nor over a link: requests go around",
+            name_nodes(&due)
+        );
+        self.event(Severity::Error, "node-unreachable", text);
+    }
+
+    /// A node's agent has started anew, perhaps with its machine. What it ran before is gone, and its last report with it;
+    /// where the machine was gone too, nobody was there to end connections: whoever waits for an answer waits in vain.
+    pub(super) fn on_restarted(&mut self, restart: &Restart) {
+        let found = self.agents.iter().find(|(_, agent)| agent.record.number == restart.node);
+        let Some((node, agent)) = found else { return };
+        let has_reported = agent.newest.is_some_and(|(incarnation, _)| incarnation >= restart.incarnation);
+        let node = node.clone();
+        let members = self.clusters.iter_mut().flat_map(|cluster: &mut Cluster| &mut cluster.members);
+        let here = members.filter(|member| member.settings.node == node && !member.is_external());
+        for member in here {
+            member.is_lost |= restart.is_reboot;
+            if !has_reported {
+                member.report = None;
+                member.passed_pid = None;
+            }
+        }
+        self.mark_node(&node);
+        if restart.is_reboot {
+            let text = format!("the machine of node {node} was started anew");
+            self.event(Severity::Warning, "node-rebooted", text);
+        }
+    }
+
+    /// Whether the member's machine has taken it along.
+    pub(super) fn is_taken_along(&self, member: &Member) -> bool {
+        self.agents.get(&member.settings.node).is_some_and(|agent| agent.takes_along(member))
+    }
+}
+
+/// `node a`, `nodes a, b and c`, or how many more there are.
+fn name_nodes(nodes: &[NodeName]) -> String {
+    let named: Vec<&str> = nodes.iter().take(NODES_NAMED_MAX).map(|node| node.0.as_str()).collect();
+    match (nodes.len() - named.len(), named.as_slice()) {
+        (0, [one]) => format!("node {one}"),
+        (0, [first @ .., last]) => format!("nodes {} and {last}", first.join(", ")),
+        (more, named) => format!("nodes {} and {more} more", named.join(", ")),
+    }
+}

@@ -1,0 +1,347 @@
+//! Stories of machines that are lost, come back, start anew, or are only half there.
+
+use super::story::{Story, check};
+use expect_test::{Expect, expect};
+
+/// Two machines; `x` runs elsewhere and is probed by the agent of b, and so is `s2`, which b's agent runs.
+const TWO: &str = "
+    0 configure shop=s1@a,s2@b,s3@b,x@b!
+    0 agent a
+    0 agent b
+    0 router edge
+    100 report a s1=up
+    100 report b s2=up s3=up x=up
+    110 beats a
+    110 beats b
+";
+
+/// `TWO` and what it says, then `story` alone.
+fn check_two(story: &str, expected: Expect) {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.forget();
+    told.tell(story);
+    told.compare(&expected);
+}
+
+#[test]
+fn members_of_a_lost_machine_leave_in_one_epoch_and_come_back_in_one() {
+    check_two(
+        "
+        2000 reach b=away
+        10000 lost b
+        20000 agent b
+        20050 reach b=there
+        20100 report b s2=starting s3=starting x=up
+        ",
+        expect![[r#"
+            2000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+            2000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            2000 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+            10000 event warning node-lost: the agent of node b is not connected
+            20000 event info node-connected: the agent of node b is connected
+            20000 assign b: s2 running 1, s3 running 1, x running 1
+            20050 event info node-reachable: node b can be reached
+            20050 event info member-up: shop/s2 is up: passes its probe
+            20050 event info member-up: shop/s3 is up: passes its probe
+            20050 view shop 7.3: s1 up, s2 up, s3 up, x up
+            20100 event info member-starting: shop/s2 is starting: has not passed its probe yet
+            20100 event info member-starting: shop/s3 is starting: has not passed its probe yet
+            20100 view shop 7.4: s1 up, s2 starting, s3 starting, x up
+        "#]],
+    );
+}
+
+#[test]
+fn a_link_that_is_gone_while_heartbeats_come_changes_nothing() {
+    check_two(
+        "
+        2000 lost b
+        9000 agent b
+        9100 report b s2=up s3=up x=up
+        ",
+        expect![[r#"
+            2000 event warning node-lost: the agent of node b is not connected; its members keep their last state
+            9000 event info node-connected: the agent of node b is connected
+            9000 assign b: s2 running 1, s3 running 1, x running 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_link_that_works_both_ways_vouches_for_a_machine_whose_heartbeats_do_not_get_through() {
+    check_two(
+        "
+        2000 reach b=away
+        2100 report b s2=up s3=up x=up
+        2600 deaf-report b s2=up s3=up x=up
+        3100 report b s2=up s3=down x=up
+        4000 lost b
+        5000 agent b
+        5100 report b s2=up s3=up x=up
+        6100 report b s2=up s3=up x=up
+        ",
+        expect![[r#"
+            2000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+            2000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            2000 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+            3100 event warning node-vouched: heartbeats of node b do not get through, but its agent speaks: its members are used. A firewall may keep UDP from the manager
+            3100 event info member-up: shop/s2 is up: passes its probe
+            3100 view shop 7.3: s1 up, s2 up, s3 down!?, x up
+            4000 event warning node-lost: the agent of node b is not connected
+            4000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            4000 view shop 7.4: s1 up, s2 down!, s3 down!, x up
+            5000 event info node-connected: the agent of node b is connected
+            5000 assign b: s2 running 1, s3 running 1, x running 1
+            6100 event warning node-vouched: heartbeats of node b do not get through, but its agent speaks: its members are used. A firewall may keep UDP from the manager
+            6100 event info member-up: shop/s2 is up: passes its probe
+            6100 event info member-up: shop/s3 is up: passes its probe
+            6100 view shop 7.5: s1 up, s2 up, s3 up, x up
+        "#]],
+    );
+}
+
+#[test]
+fn a_degraded_machine_is_left_out_only_when_its_link_does_not_vouch_for_it_in_time() {
+    check_two(
+        "
+        2000 reach b=degraded
+        3000 report b s2=up s3=up x=up
+        9000 reach b=there
+        20000 reach b=degraded
+        21000 deaf-report b s2=up s3=up x=up
+        23000 tick
+        24000 reach b=there
+        ",
+        expect![[r#"
+            2000 event warning node-degraded: node b can be heard by some and not by all, or hears nobody: something is wrong with its network
+            9000 event info node-reachable: node b can be reached
+            20000 event warning node-degraded: node b can be heard by some and not by all, or hears nobody: something is wrong with its network
+            22500 event error node-unreachable: node b cannot be reached both ways, neither by heartbeats nor over a link: requests go around
+            22500 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            22500 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            22500 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+            24000 event info node-reachable: node b can be reached
+            24000 event info member-up: shop/s2 is up: passes its probe
+            24000 event info member-up: shop/s3 is up: passes its probe
+            24000 view shop 7.3: s1 up, s2 up, s3 up, x up
+        "#]],
+    );
+}
+
+#[test]
+fn a_rack_is_one_epoch_and_the_last_members_are_kept_for_want_of_others() {
+    check_two(
+        "
+        2000 reach mass a=away b=away
+        3000 reach a=there
+        4000 reach b=there
+        ",
+        expect![[r#"
+            2000 event error node-unreachable: nodes a and b cannot be reached, no heartbeat for 0.9 s: requests go around; so many at once are suspicious
+            2000 event warning member-down: shop/s1 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            2000 view shop 7.2: s1 down!, s2 down!, s3 down!, x up
+            3000 event info node-reachable: node a can be reached
+            3000 event info member-up: shop/s1 is up: passes its probe
+            3000 view shop 7.3: s1 up, s2 down!, s3 down!, x up
+            4000 event info node-reachable: node b can be reached
+            4000 event info member-up: shop/s2 is up: passes its probe
+            4000 event info member-up: shop/s3 is up: passes its probe
+            4000 view shop 7.4: s1 up, s2 up, s3 up, x up
+        "#]],
+    );
+}
+
+#[test]
+fn members_of_lost_machines_are_for_panic_where_nobody_else_is_left() {
+    check(
+        "
+        0 configure shop=s1@a,s2@a
+        0 agent a
+        0 router edge
+        100 report a s1=up s2=down
+        2000 reach a=away
+        3000 stop shop/s1
+        ",
+        expect![[r#"
+            0 clusters all: shop
+            0 event info node-connected: the agent of node a is connected
+            0 assign a: s1 running 1, s2 running 1
+            0 settings edge
+            0 clusters edge: shop
+            0 event info router-connected: router edge is connected
+            100 event info member-up: shop/s1 is up: passes its probe
+            100 event info member-starting: shop/s2 is starting: has not passed its probe yet
+            100 view shop 7.1: s1 up, s2 starting
+            2000 event error node-unreachable: node a cannot be reached, no heartbeat for 0.9 s: requests go around
+            2000 event warning member-down: shop/s1 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            2000 view shop 7.2: s1 down!?, s2 down!
+            3000 event info operator: ann asked to stop shop/s1
+            3000 view shop 7.3: s1 down!, s2 down!
+            3000 answer: shop/s1 is being stopped
+        "#]],
+    );
+}
+
+/// The agent's link ends in the moment of its last heartbeat: the machine is there to end it.
+#[test]
+fn an_agent_that_dies_takes_its_own_processes_along_and_not_what_it_only_probed() {
+    let mut told = Story::default();
+    told.tell(&TWO.replace("configure", "configure-addresses"));
+    told.forget();
+    told.tell(
+        "
+        2000 lost b
+        2950 reach b=away
+        5000 agent b
+        5050 reach b=there
+        5100 report b s2=up s3=up x=up
+        9000 reach b=away
+        ",
+    );
+    told.compare(&expect![[r#"
+        2000 event warning node-lost: the agent of node b is not connected; its members keep their last state
+        2950 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+        2950 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+        2950 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+        2950 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+        5000 event info node-connected: the agent of node b is connected
+        5000 assign b: s2 running 1, s3 running 1, x running 1
+        5050 event info node-reachable: node b can be reached
+        5050 event info member-up: shop/s2 is up: passes its probe
+        5050 event info member-up: shop/s3 is up: passes its probe
+        5050 view shop 7.3: s1 up, s2 up, s3 up, x up
+        9000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+        9000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+        9000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+        9000 event warning member-down: shop/x is down: its node cannot be reached: its heartbeats have stopped
+        9000 view shop 7.4: s1 up, s2 down!, s3 down!, x down!
+    "#]]);
+}
+
+#[test]
+fn a_machine_that_starts_anew_within_the_time_out_loses_what_was_under_way() {
+    check_two(
+        "
+        2000 reboot b
+        2300 agent b
+        2400 report-numbered b 2 1 s2=starting s3=starting x=up
+        3000 report-numbered b 2 2 s2=up s3=up x=up
+        4000 reboot b
+        ",
+        expect![[r#"
+            2000 event warning node-rebooted: the machine of node b was started anew
+            2000 event info member-starting: shop/s2 is starting: its agent has been told to start it
+            2000 event info member-starting: shop/s3 is starting: its agent has been told to start it
+            2000 view shop 7.2: s1 up, s2 starting!, s3 starting!, x up
+            2300 event info node-connected: the agent of node b is connected
+            2300 assign b: s2 running 1, s3 running 1, x running 1
+            3000 event info member-up: shop/s2 is up: passes its probe
+            3000 event info member-up: shop/s3 is up: passes its probe
+            3000 view shop 7.3: s1 up, s2 up, s3 up, x up
+            4000 event warning node-rebooted: the machine of node b was started anew
+        "#]],
+    );
+}
+
+#[test]
+fn numbers_outlive_managers_and_nodes_and_are_never_given_twice() {
+    let mut told = Story::default();
+    told.tell(
+        "
+        0 configure shop=s1@a
+        0 agent a
+        10 beats a
+        ",
+    );
+    let numbers = |told: &Story| -> Vec<String> {
+        told.nodes().iter().map(|place| format!("{} {} {}", place.node, place.number, place.beats)).collect()
+    };
+    assert_eq!(numbers(&told), ["a 0 true", "b 1 false"]);
+    told.restart_manager(8);
+    told.tell("0 configure-nodes b,c");
+    assert_eq!(numbers(&told), ["b 1 false", "c 2 false"]);
+    told.restart_manager(9);
+    told.tell("0 configure-nodes a,c");
+    assert_eq!(numbers(&told), ["a 3 false", "c 2 false"]);
+    expect![[r#"
+        instance-floor: 1
+        node-floor: 4
+        node/a: number=3 beats=no away=no
+        node/c: number=2 beats=no away=no
+    "#]]
+    .assert_eq(&told.remembered_text());
+    // Also one that left while it was connected.
+    told.tell(
+        "
+        10 agent c
+        20 configure-nodes a
+        30 configure-nodes a,c
+        ",
+    );
+    assert_eq!(numbers(&told), ["a 3 false", "c 4 false"]);
+}
+
+#[test]
+fn verdicts_on_who_has_left_and_verdicts_that_are_no_news_change_nothing() {
+    let mut told = Story::default();
+    told.tell("0 configure-nodes a,b");
+    told.tell("10 reach a=there b=there");
+    told.compare(&expect![[""]]);
+    check(
+        "
+        0 configure shop=s1@a
+        10 reach b=away
+        ",
+        expect![[r#"
+            0 clusters all: shop
+            10 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+        "#]],
+    );
+}
+
+#[test]
+fn a_machine_that_was_lost_under_one_manager_is_lost_for_the_next() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.tell("2000 reach b=away");
+    told.restart_manager(8);
+    told.forget();
+    told.tell(
+        "
+        3000 configure shop=s1@a,s2@b,s3@b,x@b!
+        3000 router edge
+        3100 agent a
+        3100 report a s1=up
+        9000 reach b=there
+        9100 agent b
+        9100 report b s2=up s3=up x=up
+        ",
+    );
+    told.compare(&expect![[r#"
+        3000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+        3000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+        3000 clusters all: shop
+        3000 settings edge
+        3000 clusters edge: shop
+        3000 event info router-connected: router edge is connected
+        3100 event info node-connected: the agent of node a is connected
+        3100 assign a: s1 running 1
+        5000 view shop 8.1: s1 up, s2 down!, s3 down!, x up
+        9000 event info node-reachable: node b can be reached
+        9000 event info member-up: shop/s2 is up: as before; its agent has not been heard since
+        9000 event info member-up: shop/s3 is up: as before; its agent has not been heard since
+        9000 view shop 8.2: s1 up, s2 up, s3 up, x up
+        9100 event info node-connected: the agent of node b is connected
+        9100 assign b: s2 running 1, s3 running 1, x running 1
+    "#]]);
+    let away = |told: &Story| told.remembered_text().matches("away=yes").count();
+    assert_eq!(away(&told), 0, "what has come back stays there");
+    told.tell("10000 reach b=away");
+    assert_eq!(away(&told), 1);
+}

@@ -1,0 +1,142 @@
+//! Datagrams that nobody who belongs to the cell has sent: forged, damaged, of another cell, sent again. They change
+//! nothing, and hide nothing.
+
+use super::support::{Scratch, wait_at_most};
+use super::{ALL, Cell, HOSTS};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, eth, recv, socket_with};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use wire::heartbeat::{Datagram, Kind, Parsed, SIZE_BYTES};
+
+/// Where the manager of the guide hears heartbeats.
+const HEARD_AT: ([u8; 4], u16) = ([10, 0, 0, 1], 29_002);
+/// Datagrams between two pauses of a millisecond. Ten: at most 10,000 a second, 500 times what the nodes send, and not all
+/// that the test machine can do.
+const AT_ONCE: u64 = 10;
+
+/// Heartbeats as they came to the manager's machine, for so long.
+fn capture(cell: &Cell, period: Duration) -> Vec<Vec<u8>> {
+    let listening = cell.hosts.spawn("web-1", move || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, Some(eth::ALL));
+        let socket = socket.expect("root may listen to everything");
+        let end = Instant::now() + period;
+        let (mut found, mut packet) = (Vec::new(), [0; 2_048]);
+        while Instant::now() < end {
+            let Ok((_, length)) = recv(&socket, &mut packet, RecvFlags::empty()) else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            // Heads of IP and UDP come first, and have no options here.
+            let payload = packet[..length].get(28..).unwrap_or_default();
+            let is_heartbeat = |parsed: &Parsed| matches!(parsed.datagram.kind, Kind::Heartbeat { .. });
+            if packet[9] == 17 && Parsed::parse(payload).as_ref().is_ok_and(is_heartbeat) {
+                found.push(payload.to_vec());
+            }
+        }
+        found
+    });
+    listening.join().expect("it only listens")
+}
+
+fn datagram(bytes: &[u8]) -> Datagram {
+    Parsed::parse(bytes).expect("what was captured").datagram
+}
+
+/// What an attacker can make of what he has heard.
+fn bad_ones(heard: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut bad: Vec<Vec<u8>> = vec![vec![0; SIZE_BYTES], b"MuHb".to_vec(), vec![0x4d; 2_000], Vec::new()];
+    for genuine in heard {
+        let of = datagram(genuine);
+        // Sent again.
+        bad.push(genuine.clone());
+        // The last code, and what it does not prove.
+        let code = |_: &[u8]| genuine[genuine.len() - 16..].try_into().expect("a code has 16 bytes");
+        let newer = Datagram { sequence: of.sequence + 1_000, ..of };
+        let reborn = Datagram { incarnation: of.incarnation + 1_000_000, boot: !of.boot, ..of };
+        let deaf = Datagram { kind: Kind::Heartbeat { is_deaf: true }, sequence: of.sequence + 1_000, ..of };
+        let foreign =
+            Datagram { cell: wire::id::CellNumber(!of.cell.0), sequence: of.sequence + 1_000, ..of };
+        let other =
+            Datagram { node: wire::id::NodeNumber(of.node.0 + 1), sequence: of.sequence + 1_000, ..of };
+        let answer = Datagram { kind: Kind::Answer { is_granted: true }, ..of };
+        for made in [newer, reborn, deaf, foreign, other, answer] {
+            bad.push(made.bytes(code).to_vec());
+        }
+        let mut damaged = genuine.clone();
+        damaged[40] ^= 1;
+        bad.push(damaged);
+        // From a later Muster, as far as anybody can tell.
+        let mut longer = genuine.clone();
+        longer.splice(72..72, [7; 40]);
+        bad.push(longer);
+    }
+    bad
+}
+
+#[test]
+fn datagrams_that_nobody_of_the_cell_has_sent_change_nothing_and_hide_nothing() {
+    let scratch = Scratch::new();
+    let cell = Cell::follow_guide(&scratch, "curl");
+    for host in HOSTS {
+        cell.wait_until_connected(host);
+        cell.wait_until_reached(host, &ALL);
+        cell.wait_for_reach(host, "reachable");
+    }
+    let heard = capture(&cell, Duration::from_secs(2));
+    let nodes = |heard: &[Vec<u8>]| {
+        let mut nodes: Vec<u32> = heard.iter().map(|bytes| datagram(bytes).node.0).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    };
+    assert!(nodes(&heard).len() >= 2, "two machines speak over the network: {}", heard.len());
+    let bad = bad_ones(&heard);
+    let (must_stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (is_over, count) = (must_stop.clone(), sent.clone());
+    let flood = cell.hosts.spawn("web-2", move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        let to = SocketAddr::from(HEARD_AT);
+        let mut next = bad.iter().cycle();
+        while !is_over.load(Ordering::Relaxed) {
+            for bytes in next.by_ref().take(AT_ONCE as usize) {
+                // The network may be full for a moment.
+                count.fetch_add(u64::from(socket.send_to(bytes, to).is_ok()), Ordering::Relaxed);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let before = cell.events();
+    std::thread::sleep(Duration::from_secs(4));
+    for host in HOSTS {
+        let node = cell.node(host).expect("a node");
+        assert_eq!((node.reach.to_string().as_str(), node.left_out), ("reachable", false), "{node:?}");
+    }
+    assert_eq!(cell.events(), before, "the flood is news to somebody");
+
+    // Nor does it hide a machine that is gone, or look like its coming back.
+    cell.hosts.cut("web-3");
+    let cut = Instant::now();
+    wait_at_most(Duration::from_secs(5), "the manager to miss web-3", &mut || match cell.node("web-3")? {
+        node if node.left_out => Ok(()),
+        node => Err(format!("{node:?}")),
+    });
+    println!("in the flood web-3 was missed {:?} after it was cut off", cut.elapsed());
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(cell.node("web-3").expect("a node").left_out, "its old heartbeats count");
+    cell.hosts.heal("web-3");
+    cell.wait_for_reach("web-3", "reachable");
+    must_stop.store(true, Ordering::Relaxed);
+    flood.join().expect("it only sends");
+    assert!(sent.load(Ordering::Relaxed) > 10_000, "{sent:?} datagrams are no flood");
+}
+
+impl Cell {
+    /// How often the manager has said anything of nodes.
+    fn events(&self) -> usize {
+        let log = self.running.first().expect("the manager runs").log();
+        log.lines().filter(|line| line.contains("kind=\"node-") || line.contains("kind=\"mass-")).count()
+    }
+}
