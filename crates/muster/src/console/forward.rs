@@ -197,14 +197,17 @@ async fn attempt(
             .and_then(Result::ok),
     };
     let Some(permit) = taken else {
-        let text = match is_stream {
+        return Attempt::Answered(match is_stream {
             true => {
-                "Too many streams of events go through this manager. Close a window of the console, or open it at the leader."
+                let text = "Too many streams of events go through this manager. Close a window of the console, \
+                            or open it at the leader.";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                answer::refuse(status, error_code::TOO_MANY_STREAMS, text, true)
             }
-            false => "Too many calls are under way to the leader. Try again.",
-        };
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Attempt::Answered(answer::refuse(status, error_code::TOO_MANY_STREAMS, text, true));
+            false => {
+                unavailable("Too many calls to the leader go through this manager; nothing was done.".into())
+            }
+        });
     };
     let own = match identity::load(&forward.place) {
         Ok(own) => own,
