@@ -36,8 +36,8 @@ const STREAMS_MAX: usize = 16;
 const FIND_MAX: Duration = Duration::from_secs(3);
 /// Pause after the leader did not take a call: it may be about to lead, or no longer.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Longest wait for an answer. The leader itself says after 30 seconds that there is none.
-const ANSWER_MAX: Duration = Duration::from_secs(35);
+/// Longest wait for an answer. The leader itself says after 30 seconds that there is none, and commands wait for 40.
+const ANSWER_MAX: Duration = Duration::from_secs(32);
 /// How long an answer may take after another manager leads: the present one has lost its term, or is gone.
 const OVERTAKEN_MAX: Duration = Duration::from_secs(2);
 /// Longest answer. A status of a large cell has some megabytes.

@@ -301,7 +301,7 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
     if let Some(noting) = noting {
         noting.end(&answer).await;
     }
-    // Each call for another has a connection of its own, so that who is named as a manager no longer has none left.
+    // Each call for another has a connection of its own, at whose beginning it is looked at who is a manager.
     if is_for_another { closing(answer) } else { answer }
 }
 
