@@ -18,19 +18,21 @@ use crate::manager::handle::{LeaderRecord, Leadership};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::error_code;
 
-/// Calls under way at the leader, and streams. Together fewer than a manager may have connections there, which are
-/// also those of commands on its machine.
+/// Calls under way at the leader. 8: each takes milliseconds, and further ones wait.
 const CALLS_MAX: usize = 8;
+/// Streams that come from there. 16: with the calls fewer than a manager may have connections there, which are also
+/// those of commands on its machine; and four managers leave the leader half of its own streams.
 const STREAMS_MAX: usize = 16;
 /// How long a call looks for a leader that takes it. Longer than the present one's lease after its loss.
 const FIND_MAX: Duration = Duration::from_secs(3);
@@ -187,45 +189,15 @@ async fn attempt(
     leader: &LeaderRecord,
     leadership: &mut watch::Receiver<Leadership>,
 ) -> Attempt {
-    let forward = &shared.forward;
     let is_stream = matches!(call, Call::Stream);
-    let taken = match is_stream {
-        true => forward.streams.clone().try_acquire_owned().ok(),
-        false => tokio::time::timeout(FIND_MAX, forward.calls.clone().acquire_owned())
-            .await
-            .ok()
-            .and_then(Result::ok),
-    };
-    let Some(permit) = taken else {
-        return Attempt::Answered(match is_stream {
-            true => {
-                let text = "Too many streams of events go through this manager. Close a window of the console, \
-                            or open it at the leader.";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                answer::refuse(status, error_code::TOO_MANY_STREAMS, text, true)
-            }
-            false => {
-                unavailable("Too many calls to the leader go through this manager; nothing was done.".into())
-            }
-        });
-    };
-    let own = match identity::load(&forward.place) {
-        Ok(own) => own,
-        Err(error) => return Attempt::NotDone(error.to_string()),
+    let permit = match take_place(&shared.forward, is_stream).await {
+        Ok(permit) => permit,
+        Err(refusal) => return Attempt::Answered(*refusal),
     };
     let mut driver = JoinSet::new();
-    let connecting = async {
-        let stream =
-            identity::api::connect_to(&own, &leader.address).await.map_err(|error| error.to_string())?;
-        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|error| error.to_string())?;
-        // Whoever reads the answer hears of any error; dropping the set ends it.
-        driver.spawn_local(async move { drop(connection.await) });
-        Ok::<_, String>(sender)
-    };
     // What is cancelled has sent nothing.
     let connected = tokio::select! {
-        connected = connecting => connected,
+        connected = connect(&shared.forward.place, leader, &mut driver) => connected,
         () = overtaken(leadership, leader) => Err("it leads no longer".to_owned()),
     };
     let mut sender = match connected {
@@ -236,10 +208,7 @@ async fn attempt(
     proven.is_handed.set(true);
     let exchange = async {
         let response = sender.send_request(request_of(proven)).await.map_err(|error| error.to_string())?;
-        if is_stream && response.status() == StatusCode::OK {
-            return Ok(Exchange::Stream(response.into_body()));
-        }
-        understand(response).await
+        understand(response, is_stream).await
     };
     let heard = tokio::select! {
         heard = tokio::time::timeout(ANSWER_MAX, exchange) => {
@@ -275,6 +244,38 @@ async fn attempt(
     }
 }
 
+/// A place among what is under way at the leader, or why there is none.
+async fn take_place(forward: &Forward, is_stream: bool) -> Result<OwnedSemaphorePermit, Box<Answer>> {
+    if is_stream {
+        return forward.streams.clone().try_acquire_owned().map_err(|_| {
+            let text = "Too many streams of events go through this manager. Close a window of the console, or \
+                        open it at the leader.";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Box::new(answer::refuse(status, error_code::TOO_MANY_STREAMS, text, true))
+        });
+    }
+    let taken = tokio::time::timeout(FIND_MAX, forward.calls.clone().acquire_owned()).await;
+    taken.ok().and_then(Result::ok).ok_or_else(|| {
+        let text = "Too many calls to the leader go through this manager, and nothing was done.";
+        Box::new(unavailable(text.into()))
+    })
+}
+
+/// A connection to the leader, which ends with `driver`.
+async fn connect(
+    place: &Place,
+    leader: &LeaderRecord,
+    driver: &mut JoinSet<()>,
+) -> Result<SendRequest<Full<Bytes>>, String> {
+    let own = identity::load(place).map_err(|error| error.to_string())?;
+    let stream = identity::api::connect_to(&own, &leader.address).await.map_err(|error| error.to_string())?;
+    let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|error| error.to_string())?;
+    // Whoever reads the answer hears of any error.
+    driver.spawn_local(async move { drop(connection.await) });
+    Ok(sender)
+}
+
 /// What the leader, or who was it, has answered.
 enum Exchange {
     Answer(Answer),
@@ -282,10 +283,13 @@ enum Exchange {
     Elsewhere,
 }
 
-async fn understand(response: Response<Incoming>) -> Result<Exchange, String> {
+async fn understand(response: Response<Incoming>, is_stream: bool) -> Result<Exchange, String> {
     let (head, body) = response.into_parts();
     if head.headers.contains_key(ELSEWHERE_HEADER) {
         return Ok(Exchange::Elsewhere);
+    }
+    if is_stream && head.status == StatusCode::OK {
+        return Ok(Exchange::Stream(body));
     }
     let whole = Limited::new(body, ANSWER_SIZE_MAX_BYTES).collect().await;
     let bytes = whole.map_err(|error| error.to_string())?.to_bytes();
