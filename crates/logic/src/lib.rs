@@ -43,6 +43,7 @@ pub mod spread;
 pub mod summary;
 pub mod supervision;
 pub mod term;
+pub mod text_diff;
 pub mod time;
 pub mod trace;
 pub mod view;

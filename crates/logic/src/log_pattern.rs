@@ -303,7 +303,7 @@ fn push_escaped(bytes: &[u8], out: &mut String) {
 }
 
 /// `2026-11-22T00:01:01.000Z`.
-fn rfc3339(unix_ms: u64) -> String {
+pub fn rfc3339(unix_ms: u64) -> String {
     let unix_s = unix_ms / 1000;
     let (year, month, day) = date_of(unix_s / 86_400);
     let (hour, minute, second) = (unix_s / 3600 % 24, unix_s / 60 % 60, unix_s % 60);

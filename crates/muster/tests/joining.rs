@@ -372,3 +372,23 @@ fn a_machine_that_is_no_node_runs_nothing_and_says_how_it_becomes_one() {
         if said.code == Some(1) && said.talk.contains("M2048") { Ok(()) } else { Err(format!("{said:?}")) }
     });
 }
+
+#[test]
+fn a_configuration_with_a_node_whose_machine_was_removed_does_not_come_back() {
+    let cell = Cell::start(MONTH_MS);
+    cell.let_join("c");
+    let text = std::fs::read_to_string(cell.config()).expect("the test wrote it");
+    let without = text.replace("[nodes.c]\naddress = \"127.0.0.1\"\n", "");
+    let path = cell.scratch.write("without.toml", &without).display().to_string();
+    assert_eq!(cell.muster(&["apply", &path]).code, Some(0));
+    // Its machine still has its certificate, so the way back is open.
+    let said = cell.muster(&["config", "rollback", "1", "--dry-run"]);
+    assert_eq!((said.code, said.data.lines().next()), (Some(0), Some("node c is added")), "{said:?}");
+    assert_eq!(cell.muster(&["node", "remove", "c", "--yes"]).code, Some(0));
+    let said = cell.muster(&["config", "rollback", "1", "--yes"]);
+    assert_eq!((said.code, said.data.as_str()), (Some(1), ""), "{said:?}");
+    for part in ["M2005", "node c", "was removed from the cell", "muster config show 1"] {
+        assert!(said.talk.contains(part), "{part}: {said:?}");
+    }
+    assert_eq!(cell.muster(&["config", "show"]).data, without);
+}

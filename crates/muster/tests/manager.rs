@@ -220,6 +220,7 @@ impl Peer {
             connections: 1,
             clusters: vec![traffic],
             totals: Totals::default(),
+            takes_changes: false,
         }));
     }
 }

@@ -239,7 +239,6 @@ impl Cell {
 
     fn signal(&self, host: &str, signal: Signal) {
         let process = self.running[index(host)].as_ref().expect("it runs");
-        // What was started is the namespace's shell, which has become the program.
         process.signal(signal);
     }
 }

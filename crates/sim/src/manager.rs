@@ -9,8 +9,9 @@ use crate::world::{Event, World};
 use logic::cell::{Cell, Input, Output};
 use logic::machine::Machine;
 use logic::time::Time;
+use logic::view::change;
 use std::collections::BTreeMap;
-use wire::id::MemberName;
+use wire::id::{ClusterName, MemberName};
 use wire::link::{FromManager, Role};
 use wire::status::Act;
 use wire::view::View;
@@ -25,6 +26,8 @@ pub(crate) struct ManagerHost {
     /// It dies after so many further outputs: between two acts that belong together.
     pub dies_after: Option<u32>,
     asked: u64,
+    /// What all routers have been sent by this manager.
+    told: BTreeMap<ClusterName, View>,
 }
 
 impl ManagerHost {
@@ -36,6 +39,7 @@ impl ManagerHost {
             armed: None,
             dies_after: None,
             asked: 0,
+            told: BTreeMap::new(),
         }
     }
 
@@ -58,6 +62,7 @@ impl World {
             return;
         }
         self.manager.generation += 1;
+        self.manager.told.clear();
         let generation = self.manager.generation;
         self.tell(|| format!("the manager starts, generation {generation}"));
         self.manager.cell = Some(Cell::new(generation, self.manager.remembered.clone()));
@@ -138,11 +143,22 @@ impl World {
                 let audience = to.as_ref().map(|router| format!(" to {router}")).unwrap_or_default();
                 self.tell(|| format!("manager publishes{audience} {}", view_text(&view)));
                 self.checks.published(&view);
+                // Who has just come is sent all of it, and from then on only what changes.
+                let is_for_all = to.is_none();
+                let before = self.manager.told.get(&view.cluster).filter(|_| is_for_all);
+                let message = match before.and_then(|before| change(before, &view)) {
+                    Some(change) => FromManager::Changes(vec![change]),
+                    None => FromManager::Views(vec![view.clone()]),
+                };
                 for peer in self.routers_of(to) {
-                    self.send_to_role(&peer, FromManager::Views(vec![view.clone()]));
+                    self.send_to_role(&peer, message.clone());
+                }
+                if is_for_all {
+                    self.manager.told.insert(view.cluster.clone(), view);
                 }
             }
             Output::Clusters { to, names } => {
+                self.manager.told.retain(|cluster, _| names.contains(cluster));
                 for peer in self.routers_of(to) {
                     self.send_to_role(&peer, FromManager::Clusters { generation, names: names.clone() });
                 }

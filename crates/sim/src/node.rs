@@ -129,6 +129,7 @@ impl World {
             | FromManager::NotLeader { .. }
             | FromManager::Settings { .. }
             | FromManager::Views(_)
+            | FromManager::Changes(_)
             | FromManager::Clusters { .. }
             | FromManager::Placed(_)
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),

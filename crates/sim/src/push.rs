@@ -1,11 +1,10 @@
 //! What a change of members costs on its way to a router: the bytes that are written, not an estimate.
 
 use logic::view::change;
-use serde::Serialize;
 use std::net::SocketAddr;
 use wire::id::{ClusterName, Epoch, MemberName};
+use wire::link::FromManager;
 use wire::view::{MemberView, RunState, View};
-use wire::view_change::ViewChange;
 
 /// Of one frame of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +20,6 @@ pub struct PushBytes {
 const LENGTH_BYTES: usize = 4;
 /// A record of TLS 1.3, and TCP with time stamps over IPv4.
 const HEADERS_BYTES: usize = 22 + 52;
-
-/// As on the link.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Message {
-    Changes(Vec<ViewChange>),
-    Views(Vec<View>),
-}
 
 fn view(cluster: usize, members: usize) -> View {
     let member = |number: usize| MemberView {
@@ -61,9 +52,9 @@ pub fn push_bytes(members: usize, touched: usize, changed: usize) -> PushBytes {
         }
     }
     let changes = old.iter().zip(&new).map(|(old, new)| change(old, new).expect("it is later")).collect();
-    let size = |message: &Message| {
+    let size = |message: &FromManager| {
         LENGTH_BYTES + serde_json::to_vec(message).expect("keys of its maps are text").len()
     };
-    let frame = size(&Message::Changes(changes));
-    PushBytes { frame, on_the_wire: frame + HEADERS_BYTES, whole: size(&Message::Views(new)) }
+    let frame = size(&FromManager::Changes(changes));
+    PushBytes { frame, on_the_wire: frame + HEADERS_BYTES, whole: size(&FromManager::Views(new)) }
 }

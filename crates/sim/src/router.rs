@@ -20,6 +20,7 @@ use wire::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
 use wire::link::{FromManager, ToManager};
 use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, RouterSettings, Totals, TrafficCounts};
 use wire::view::{RunState, View};
+use wire::view_change::ViewChange;
 
 #[derive(Debug)]
 pub(crate) struct RouterHost {
@@ -108,6 +109,12 @@ impl World {
                 }
                 self.report_of(name);
             }
+            FromManager::Changes(changes) => {
+                for change in changes {
+                    self.apply_change(name, &change);
+                }
+                self.report_of(name);
+            }
             FromManager::Clusters { names, .. } => {
                 router.clusters.retain(|cluster, _| names.contains(cluster));
             }
@@ -119,6 +126,14 @@ impl World {
                 unreachable!("not for routers")
             }
         }
+    }
+
+    /// The stream is in order, so a change always fits what came before it.
+    fn apply_change(&mut self, name: &RouterName, change: &ViewChange) {
+        let known = self.routers[name].clusters.get(&change.cluster);
+        let view = known.expect("a change follows a whole view").view.clone();
+        let newer = change.apply(&view);
+        self.apply_view(name, newer.expect("a change fits the view that was sent before it"));
     }
 
     fn apply_view(&mut self, name: &RouterName, view: View) {
@@ -184,6 +199,7 @@ impl World {
             clusters,
             totals: Totals::default(),
             problems: Vec::new(),
+            takes_changes: true,
         };
         self.send_to_manager(&Peer::Router(name.clone()), ToManager::Router(report));
     }

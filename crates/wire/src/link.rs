@@ -8,6 +8,7 @@ use crate::agent::{Assignment, Report};
 use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
+use crate::view_change::ViewChange;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -75,6 +76,9 @@ pub enum FromManager {
     },
     /// To routers: whole views of the clusters that changed.
     Views(Vec<View>),
+    /// To routers whose reports say that they take changes: what turned the views that they were sent last into the
+    /// newest.
+    Changes(Vec<ViewChange>),
     /// To routers: forget every cluster that is not named here.
     Clusters {
         generation: u64,
@@ -136,6 +140,7 @@ impl Known for FromManager {
         "placed",
         "settings",
         "views",
+        "changes",
         "clusters",
         "keep-alive",
     ];

@@ -104,6 +104,11 @@ pub struct RouterReport {
     pub routes: Vec<RouteTraffic>,
     /// Counters since the router's start.
     pub totals: Totals,
+    /// It has all views that it was sent, so that it need only hear what changes. False from routers of versions that
+    /// cannot, and after a change that did not fit: then it is sent whole views, all of them at once if it took changes
+    /// before.
+    #[serde(default)]
+    pub takes_changes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

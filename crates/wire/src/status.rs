@@ -192,6 +192,9 @@ pub struct ConfigRevision {
     pub at_ms: u64,
     pub who: String,
     pub changes: Vec<String>,
+    /// It is the text of this earlier revision again.
+    #[serde(default)]
+    pub back_to: Option<u64>,
 }
 
 /// Where a request would go, and why: the sentences are in the order of the decisions.
@@ -219,7 +222,7 @@ pub struct Acted {
     pub text: String,
 }
 
-/// The configuration in force.
+/// A configuration: the one in force, or one of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigText {
     pub revision: u64,

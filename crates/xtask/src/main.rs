@@ -1,4 +1,4 @@
-//! The project's own tool: test, nightly, tidy, bench, fuzz. Never shipped.
+//! The project's own tool: test, nightly, tidy, bench, fuzz, lab. Never shipped.
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 something failed, 2 wrong use.
 
@@ -6,6 +6,7 @@ mod bench;
 mod failure;
 mod fuzz;
 mod instructions;
+mod lab;
 mod process;
 mod repository;
 mod testing;
@@ -35,6 +36,11 @@ enum Task {
     Bench {
         #[command(subcommand)]
         part: BenchPart,
+    },
+    /// Try a cell on machines that are network namespaces, with faults, and see whether all ends as it must
+    Lab {
+        #[command(subcommand)]
+        act: lab::Act,
     },
     /// Look for bytes that break what the parsers promise
     Fuzz(fuzz::Args),
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
             BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
+        Task::Lab { act } => lab::run(&act),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Instructions => instructions::gate().map(|text| println!("{text}")),
     };

@@ -8,20 +8,21 @@
 //!
 //! The shell reads all that lies in the socket before it calls `step`, so that no heartbeat waits behind a look.
 
-use super::case::{Case, Signs, Told, missing_ms};
-use super::message::{Alarm, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict};
+mod promises;
+
+use super::case::{Case, Signs, missing_ms};
+use super::message::{Alarm, Heard, Input, Output, Reach, Restart, Settings, Verdict};
 use crate::limits::{
     ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
     HEARTBEAT_INTERVAL_MS, HEARTBEATS_PER_SECOND_MAX, MANAGERS_MAX, MASS_SILENCE_PERCENT,
-    MASS_SILENCE_WINDOW_MS, NODE_NUMBERS_MAX, OPINION_SILENT_AFTER_BEATS, QUESTION_NODES_MAX,
-    RELAPSE_WINDOW_MS, RELAPSES_COUNTED_MAX, RELIEF_INTERVAL_MS, RELIEF_LEVEL_MAX, SWEEP_INTERVAL_MS,
-    SWEEP_LAG_MAX_MS, UNREACHABLE_AFTER_BEATS,
+    MASS_SILENCE_WINDOW_MS, NODE_NUMBERS_MAX, RELAPSE_WINDOW_MS, RELAPSES_COUNTED_MAX, RELIEF_INTERVAL_MS,
+    RELIEF_LEVEL_MAX, SWEEP_INTERVAL_MS, SWEEP_LAG_MAX_MS, UNREACHABLE_AFTER_BEATS,
 };
 use crate::machine::Machine;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::heartbeat::{Datagram, Kind};
-use wire::id::{ManagerNumber, NodeNumber, TermNumber};
+use wire::id::{NodeNumber, TermNumber};
 
 /// What is known of one node; touched by every heartbeat.
 #[derive(Debug, Clone, Copy, Default)]
@@ -232,10 +233,18 @@ impl Detector {
 
     /// Every node is looked at again unless it is heard.
     fn open_all(&mut self) {
-        for (facts, due) in self.facts.iter().zip(&mut self.due_at).filter(|(facts, _)| facts.is_member) {
-            let heard = facts.last_heard.max(self.listening_since);
-            *due = (heard + missing_ms(ASK_AFTER_BEATS, facts.interval_ms)).0;
+        for index in 0..self.facts.len() {
+            if self.facts[index].is_member {
+                self.arm(index);
+            }
         }
+    }
+
+    /// The node is looked at once it has been silent for as long as others are asked about.
+    fn arm(&mut self, index: usize) {
+        let facts = &self.facts[index];
+        let heard = facts.last_heard.max(self.listening_since);
+        self.due_at[index] = (heard + missing_ms(ASK_AFTER_BEATS, facts.interval_ms)).0;
     }
 
     fn is_member(&self, node: NodeNumber) -> bool {
@@ -265,55 +274,6 @@ impl Detector {
         if let Some(case) = self.cases.get_mut(&node) {
             case.is_taken = false;
         }
-    }
-
-    /// Whether no grant of this manager can be in force. Promises to give none from now on.
-    fn promise(&mut self, now: Time, node: NodeNumber) -> bool {
-        let facts = &self.facts[node.0 as usize];
-        let is_over = now >= facts.granted_at.max(self.started_at) + self.settings.lease.wait_ms;
-        if is_over {
-            self.withhold(node);
-        }
-        is_over
-    }
-
-    fn on_asked(&mut self, now: Time, questions: &[Question]) -> Vec<Opinion> {
-        let mut opinions = Vec::new();
-        for question in questions.iter().take(QUESTION_NODES_MAX) {
-            if self.is_member(question.node) {
-                let is_over = question.wants_promise && self.promise(now, question.node);
-                let signs = self.signs(now, question.node);
-                let silent_ms = signs.silence_ms;
-                // Who has only begun to listen has no opinion yet.
-                let is_silent = silent_ms >= missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
-                if signs.is_heard || is_silent || is_over {
-                    opinions.push(Opinion { node: question.node, silent_ms, is_over });
-                }
-            }
-        }
-        opinions
-    }
-
-    fn on_told(&mut self, by: ManagerNumber, asked_at: Option<Time>, opinions: &[Opinion]) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        let Some(manager) = self.settings.managers.iter().position(|known| *known == by) else {
-            return outputs;
-        };
-        if !self.is_leader || by == self.settings.me {
-            return outputs;
-        }
-        for opinion in opinions.iter().take(QUESTION_NODES_MAX) {
-            let case = self.cases.get_mut(&opinion.node);
-            match (case, asked_at) {
-                (Some(case), Some(asked_at)) => case.hear_of(manager, Told { asked_at, opinion: *opinion }),
-                // A promise for nothing: the leader wants nothing of this node any more.
-                (None, _) if opinion.is_over && !self.withheld.contains(&opinion.node) => {
-                    outputs.push(Output::Release { node: opinion.node });
-                }
-                (_, _) => {}
-            }
-        }
-        outputs
     }
 
     fn lagged(&mut self, now: Time, lag_ms: u64, outputs: &mut Vec<Output>) {
@@ -362,24 +322,6 @@ impl Detector {
         }
     }
 
-    /// Nodes that are there and get no grant here: whoever leads should release them, or has a reason not to.
-    fn remind(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        if self.withheld.is_empty() || now.since_ms(self.withheld_told_at) < self.settings.lease.wait_ms {
-            return;
-        }
-        self.withheld_told_at = now;
-        let opinion = |node: &NodeNumber| {
-            let silent_ms = self.silence_ms(now, &self.facts[node.0 as usize]);
-            Opinion { node: *node, silent_ms, is_over: true }
-        };
-        let interval_ms = u64::from(HEARTBEAT_INTERVAL_MAX_MS);
-        let opinions = self.withheld.iter().map(opinion).filter(|opinion| opinion.silent_ms < interval_ms);
-        let opinions: Vec<Opinion> = opinions.take(QUESTION_NODES_MAX).collect();
-        if !opinions.is_empty() {
-            outputs.push(Output::Tell { to: None, asked_at: None, opinions });
-        }
-    }
-
     /// Opens a case for each node whose time is over.
     fn open_due(&mut self, now: Time) {
         for (chunk, dues) in self.due_at.chunks_mut(SWEEP_CHUNK).enumerate() {
@@ -411,6 +353,10 @@ impl Detector {
             falls += usize::from(case.next.is_some_and(|next| next != Reach::Reachable));
             let is_closed = case.is_closed(&signs) && !self.withheld.contains(node);
             self.facts[node.0 as usize].has_case = !is_closed;
+            if is_closed {
+                // It may never speak again, which is what arms it otherwise.
+                self.arm(node.0 as usize);
+            }
             !is_closed
         });
         self.cases = cases;
@@ -466,72 +412,6 @@ impl Detector {
             verdicts.push(Verdict { node: *node, reach, silence_ms });
         }
         outputs.push(Output::Verdicts { verdicts, is_mass });
-    }
-
-    /// Nodes that came back before anything was taken over may have leases again, here and elsewhere.
-    fn drop_promises(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let is_back = |node: &&NodeNumber| {
-            let case = self.cases.get(node);
-            let is_unwanted = case.is_some_and(|case| case.said == Reach::Reachable && !case.is_taken);
-            is_unwanted && !self.signs(now, **node).is_silent()
-        };
-        let back: Vec<NodeNumber> = self.withheld.iter().filter(is_back).copied().collect();
-        for node in back {
-            self.release(node);
-            outputs.push(Output::Release { node });
-        }
-    }
-
-    fn may_take_over(&self, now: Time, case: &Case) -> bool {
-        case.said == Reach::Unreachable
-            && !case.is_mass
-            && !case.is_taken
-            && !self.hears_nobody
-            && now >= self.distrust_until
-    }
-
-    fn ask(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let mut questions = Vec::new();
-        let mut cases = std::mem::take(&mut self.cases);
-        for (node, case) in &mut cases {
-            let signs = self.signs(now, *node);
-            let facts = &self.facts[node.0 as usize];
-            let is_over = now >= facts.granted_at.max(self.started_at) + self.settings.lease.wait_ms;
-            let wants_promise = is_over && self.may_take_over(now, case);
-            let is_urgent = wants_promise || case.said != Reach::Unreachable;
-            if case.should_ask(now, &signs, is_urgent) {
-                case.asked_at = Some(now);
-                questions.push(Question { node: *node, wants_promise });
-            }
-        }
-        self.cases = cases;
-        if self.settings.managers.len() > 1 {
-            for questions in questions.chunks(QUESTION_NODES_MAX) {
-                outputs.push(Output::Ask { asked_at: now, questions: questions.to_vec() });
-            }
-        }
-    }
-
-    fn take_over(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let candidates: Vec<NodeNumber> = self
-            .cases
-            .iter()
-            .filter(|(_, case)| self.may_take_over(now, case))
-            .map(|(node, _)| *node)
-            .collect();
-        for node in candidates {
-            if !self.promise(now, node) {
-                continue;
-            }
-            let majority = self.settings.managers.len() / 2 + 1;
-            let Some(case) = self.cases.get_mut(&node) else { continue };
-            let (promises, asked_at) = case.promises(now);
-            if promises + 1 >= majority {
-                case.is_taken = true;
-                let until = asked_at + self.settings.lease.hold_ms;
-                outputs.push(Output::TakeOver { node, until });
-            }
-        }
     }
 
     fn confirm(&mut self) {

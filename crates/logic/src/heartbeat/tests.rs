@@ -143,6 +143,24 @@ fn who_did_not_run_believes_nobody_to_be_deaf() {
 }
 
 #[test]
+fn a_node_whose_last_word_was_that_it_hears_nobody_is_missed_too() {
+    let mut stage = Stage::new(3, 30);
+    stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+    stage.run_until(2_000);
+    // After a pause of the manager all nodes say so once; one of them then dies.
+    stage.now = Time(3_000);
+    stage.deaf = (0..30).collect();
+    stage.run_until(3_150);
+    stage.deaf.clear();
+    stage.silenced = vec![3];
+    stage.run_until(6_000);
+    stage.said(expect![[r#"
+        3.005s Alarm(Lagged { lag_ms: 980 })
+        3.830s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
 fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
     let mut stage = Stage::new(3, 30);
     stage.run_until(1_000);

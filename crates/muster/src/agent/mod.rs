@@ -188,6 +188,7 @@ async fn listen(
                 | FromManager::NotLeader { .. }
                 | FromManager::Settings { .. }
                 | FromManager::Views(_)
+                | FromManager::Changes(_)
                 | FromManager::Clusters { .. }
                 | FromManager::KeepAlive,
             ) => continue,

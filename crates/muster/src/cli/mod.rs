@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod client_token;
 mod cluster;
+mod config;
 mod demo;
 mod explain;
 mod follow;
@@ -65,6 +66,8 @@ enum Command {
     Check(check::Args),
     /// Change a running cell to a new configuration, in place
     Apply(apply::Args),
+    /// Show the history of the configuration, compare, and go back
+    Config(config::Args),
     /// Show nodes, routers, clusters and members
     Status(status::Args),
     /// Watch routers, routes and members live, the busiest first
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Join(args) => join::run(args),
         Command::Check(args) => check::run(args),
         Command::Apply(args) => apply::run(args),
+        Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Explain(args) => explain::run(args),

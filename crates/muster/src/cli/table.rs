@@ -29,7 +29,7 @@ impl Paint {
         }
     }
 
-    fn dye(self, text: &str, style: Style) -> String {
+    pub(super) fn dye(self, text: &str, style: Style) -> String {
         let code = match style {
             Style::Plain => return text.to_owned(),
             Style::Bold => "1",

@@ -128,6 +128,7 @@ pub fn refuse_as_manager(error: &ErrorBody) -> Answer {
         error_code::NO_SUCH_MEMBER,
         error_code::NO_SUCH_NODE,
         error_code::NO_SUCH_ACCOUNT,
+        error_code::NO_SUCH_REVISION,
     ];
     let is_missing = missing.iter().any(|code| error.code == code.0);
     let status = if is_missing {

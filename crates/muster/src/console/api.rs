@@ -64,6 +64,8 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::Config => show_config(shared, &proven).await,
         Call::Apply => apply(shared, proven).await,
         Call::History => history(shared, &proven).await,
+        Call::OldConfig { revision } => old_config(shared, &proven, revision).await,
+        Call::Rollback { revision } => rollback(shared, &proven, revision).await,
         Call::Explain => explain(shared, &proven).await,
         Call::PluginCfg => plugin_cfg(shared, &proven).await,
         Call::OpenApi => Ok(answer::text(StatusCode::OK, "application/json", OPENAPI)),
@@ -187,22 +189,40 @@ async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {
 }
 
 async fn apply(shared: &Shared, proven: Proven) -> Outcome {
-    let [dry_run] = query(&proven, ["dry_run"])?;
-    let dry_run = match dry_run.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(bad_request(format!("`dry_run` is `{other}`; allowed: true, false.")));
-        }
-    };
+    let dry_run = dry_run(&proven)?;
     let who = who(&proven);
     let text = match proven.text {
         Some(text) => text,
         None => read_body(proven.request, config::SIZE_MAX_BYTES).await?,
     };
-    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, reply }).await?;
+    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, reply }).await?;
     let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &applied))
+}
+
+async fn old_config(shared: &Shared, proven: &Proven, revision: u64) -> Outcome {
+    let [] = query(proven, [])?;
+    let found = ask(shared, |reply| Ask::OldConfig { revision, reply }).await?;
+    let found = found.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &found))
+}
+
+async fn rollback(shared: &Shared, proven: &Proven, revision: u64) -> Outcome {
+    let dry_run = dry_run(proven)?;
+    let who = who(proven);
+    let applied = ask(shared, |reply| Ask::Rollback { who, revision, dry_run, reply }).await?;
+    let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &applied))
+}
+
+/// Whether a change is only to be told.
+fn dry_run(proven: &Proven) -> Result<bool, Box<Answer>> {
+    let [dry_run] = query(proven, ["dry_run"])?;
+    match dry_run.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(bad_request(format!("`dry_run` is `{other}`; allowed: true, false."))),
+    }
 }
 
 async fn history(shared: &Shared, proven: &Proven) -> Outcome {

@@ -83,6 +83,8 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::Config
         | Call::Apply
         | Call::History
+        | Call::OldConfig { .. }
+        | Call::Rollback { .. }
         | Call::Explain
         | Call::PluginCfg
         | Call::Metrics => true,

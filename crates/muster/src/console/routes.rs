@@ -38,6 +38,12 @@ pub enum Call {
     Config,
     Apply,
     History,
+    OldConfig {
+        revision: u64,
+    },
+    Rollback {
+        revision: u64,
+    },
     Explain,
     PluginCfg,
     OpenApi,
@@ -162,6 +168,18 @@ pub const ROUTES: &[Route] = &[
         path: "/api/v1/config/history",
         need: VIEWER,
         make: |_| Some(Call::History),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/config/history/{revision}",
+        need: OPERATOR,
+        make: |names| Some(Call::OldConfig { revision: names.first()?.parse().ok()? }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/config/history/{revision}/rollback",
+        need: ADMIN,
+        make: |names| Some(Call::Rollback { revision: names.first()?.parse().ok()? }),
     },
     Route { method: Method::GET, path: "/api/v1/explain", need: VIEWER, make: |_| Some(Call::Explain) },
     Route { method: Method::GET, path: "/api/v1/plugin-cfg", need: VIEWER, make: |_| Some(Call::PluginCfg) },
@@ -290,6 +308,7 @@ impl Call {
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
+            Call::Rollback { revision } => ("config-rollback", revision.to_string()),
             Call::Login => ("login", String::new()),
             Call::Logout => ("logout", String::new()),
             Call::OwnPassword => ("own-password", String::new()),
@@ -307,6 +326,7 @@ impl Call {
             | Call::Stream
             | Call::Config
             | Call::History
+            | Call::OldConfig { .. }
             | Call::Explain
             | Call::PluginCfg
             | Call::OpenApi

@@ -8,8 +8,8 @@ use wire::enrol::IssuedToken;
 use wire::id::Epoch;
 use wire::router::{Totals, TrafficCounts};
 use wire::status::{
-    Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, Explanation, MemberStatus,
-    NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
+    Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation,
+    MemberStatus, NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -86,21 +86,11 @@ impl FakeManager {
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
             }
-            Request::Apply { who, text, dry_run, reply } => {
-                world.asked.push(format!("Apply {} bytes dry_run={dry_run} {who}", text.len()));
-                let answer = if text.contains("wrong") {
-                    let message = "muster.toml:1: `wrong` is not a key here".into();
-                    Err(ErrorBody { code: "M1003".into(), message, retry: false })
-                } else {
-                    Ok(Applied { revision: 2, changes: vec!["weight of shop/shop-1: 1 -> 2".into()] })
-                };
-                drop(reply.send(answer));
-            }
-            Request::Config { reply } => drop(reply.send((1, "[cell]\nname = \"test\"\n".into()))),
-            Request::History { reply } => {
-                let first = ConfigRevision { revision: 1, at_ms: 5, who: "start".into(), changes: vec![] };
-                drop(reply.send(vec![first]));
-            }
+            request @ (Request::Apply { .. }
+            | Request::Config { .. }
+            | Request::OldConfig { .. }
+            | Request::Rollback { .. }
+            | Request::History { .. }) => answer_of_config(&mut world.asked, request),
             Request::NodeToken { node, valid_ms, reply } => drop(reply.send(Ok(token(node, valid_ms)))),
             Request::NodeRemove { reply, .. } => drop(reply.send(Ok("it is cut off".into()))),
             Request::Explain { url, cookie, reply } => {
@@ -122,6 +112,37 @@ impl FakeManager {
                 drop(reply.send(Ok(PluginCfgText { text, notes: vec!["a note".into()] })));
             }
         }
+    }
+}
+
+/// What is asked about configurations.
+fn answer_of_config(asked: &mut Vec<String>, request: Request) {
+    match request {
+        Request::Apply { who, text, dry_run, back_to: _, reply } => {
+            asked.push(format!("Apply {} bytes dry_run={dry_run} {who}", text.len()));
+            let answer = if text.contains("wrong") {
+                let message = "muster.toml:1: `wrong` is not a key here".into();
+                Err(ErrorBody { code: "M1003".into(), message, retry: false })
+            } else {
+                Ok(Applied { revision: 2, changes: vec!["weight of shop/shop-1: 1 -> 2".into()] })
+            };
+            drop(reply.send(answer));
+        }
+        Request::Config { reply } => drop(reply.send((1, "[cell]\nname = \"test\"\n".into()))),
+        Request::OldConfig { revision, reply } => {
+            let text = format!("[cell]\nname = \"test {revision}\"\n");
+            drop(reply.send(Ok(ConfigText { revision, text })));
+        }
+        Request::Rollback { who, revision, dry_run, reply } => {
+            asked.push(format!("Rollback to {revision} dry_run={dry_run} {who}"));
+            drop(reply.send(Ok(Applied { revision: 3, changes: Vec::new() })));
+        }
+        Request::History { reply } => {
+            let first =
+                ConfigRevision { revision: 1, at_ms: 5, who: "start".into(), changes: vec![], back_to: None };
+            drop(reply.send(vec![first]));
+        }
+        other => panic!("{other:?} is not about configurations"),
     }
 }
 

@@ -328,8 +328,13 @@ impl Check {
 
     async fn apply(&self) -> Result<(), CheckError> {
         let text = self.plan.configuration(&self.state_dir, &self.program);
-        let asked =
-            self.manager.ask(|reply| Request::Apply { who: "demo".into(), text, dry_run: false, reply });
+        let asked = self.manager.ask(|reply| Request::Apply {
+            who: "demo".into(),
+            text,
+            dry_run: false,
+            back_to: None,
+            reply,
+        });
         match asked.await? {
             Ok(_) => Ok(()),
             Err(error) => Err(CheckError::Refused { what: "apply".into(), why: error.message }),

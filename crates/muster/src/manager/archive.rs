@@ -189,6 +189,13 @@ pub async fn commit_config(
     }
 }
 
+/// The text of a revision; none if the history does not reach back to it, or not yet.
+pub async fn read_config(store: &FencedStore, revision: u64) -> Result<Option<String>, ArchiveError> {
+    let read = store.read(Read::Keys(vec![config_key(revision)])).await.map_err(ArchiveError::Store)?;
+    let found = read.entries.into_iter().next();
+    Ok(found.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()))
+}
+
 /// Whether a revision whose write had no answer is the one in force. Only yes is sure: the write may still come.
 async fn is_there(store: &FencedStore, entry: &ConfigRevision) -> bool {
     let keys = vec![CURRENT_KEY.to_owned(), info_key(entry.revision)];

@@ -12,7 +12,8 @@ use logic::cell::{self, Cell, Refusal};
 use logic::enrol::Bearer;
 use logic::machine::Machine;
 use logic::time::Time;
-use std::collections::BTreeMap;
+use logic::view::change;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
+use wire::view::View;
 
 /// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
 const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
@@ -87,6 +89,8 @@ struct Linked {
     outlet: Outlet,
     peer: Peer,
     since: Time,
+    /// It is a router that said so.
+    takes_changes: bool,
 }
 
 /// The configuration in force.
@@ -140,6 +144,10 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     Routers,
+    /// Routers that take changes of views, or those that want whole ones.
+    RoutersThat {
+        take_changes: bool,
+    },
     One(Place),
 }
 
@@ -178,7 +186,8 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
-    /// Somebody obeyed a manager of this generation, above ours: the store has forgotten it. All has to begin anew.
+    /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
+    /// has to begin anew.
     Outnumbered {
         generation: u64,
     },
@@ -191,6 +200,8 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
+    /// Who has been told this generation by this manager, of those that the configuration names.
+    welcomed: BTreeSet<Place>,
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
@@ -198,21 +209,40 @@ pub struct Desk {
     node: NodeName,
     /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
     secrets: CellSecrets,
+    /// The view of each cluster that all routers have been sent last.
+    told: BTreeMap<ClusterName, View>,
 }
 
 impl Desk {
     pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { cell, config, links, links_count: 0, asks_count: 0, waiting, node, secrets }
+        Self {
+            cell,
+            config,
+            links,
+            links_count: 0,
+            welcomed: BTreeSet::new(),
+            asks_count: 0,
+            waiting,
+            node,
+            secrets,
+            told: BTreeMap::new(),
+        }
     }
 
     /// The connections that a message is for.
     pub fn outlets(&self, to: &To) -> impl Iterator<Item = &Outlet> {
-        let is_meant = move |place: &Place| match to {
+        let is_meant = move |place: &Place, linked: &Linked| match to {
             To::Routers => matches!(place, Place::Router(_)),
+            To::RoutersThat { take_changes } => {
+                matches!(place, Place::Router(_)) && linked.takes_changes == *take_changes
+            }
             To::One(one) => place == one,
         };
-        self.links.iter().filter(move |(place, _)| is_meant(place)).map(|(_, linked)| &linked.outlet)
+        self.links
+            .iter()
+            .filter(move |(place, linked)| is_meant(place, linked))
+            .map(|(_, linked)| &linked.outlet)
     }
 
     fn join(
@@ -225,16 +255,18 @@ impl Desk {
         if let Err(why) = self.cell.admits(role) {
             return vec![Output::Admit { result: Err(why), reply }];
         }
-        if peer.generation > self.cell.generation() {
+        let place = Place::from(role);
+        let own = self.cell.generation();
+        if peer.generation > own || (peer.generation == own && !self.welcomed.contains(&place)) {
             // It comes back at once, to a manager that it obeys.
             drop(reply);
             return vec![Output::Outnumbered { generation: peer.generation }];
         }
-        let place = Place::from(role);
+        self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
         let is_elsewhere = peer.bearer.is_some();
-        let linked = Linked { number, outlet, peer, since: now };
+        let linked = Linked { number, outlet, peer, since: now, takes_changes: false };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             old.outlet.end();
         }
@@ -309,7 +341,16 @@ impl Desk {
                 self.step_cell(now, cell::Input::AgentReport(report))
             }
             (Place::Router(router), ToManager::Router(report)) if report.router == *router => {
-                self.step_cell(now, cell::Input::RouterReport(report))
+                let wants_whole = self.note_changes(place, report.takes_changes);
+                let mut outputs = self.step_cell(now, cell::Input::RouterReport(report));
+                if wants_whole {
+                    let views: Vec<View> = self.cell.views().cloned().collect();
+                    for view in views {
+                        let to = Some(router.clone());
+                        self.translate(cell::Output::Publish { to, view }, &mut outputs);
+                    }
+                }
+                outputs
             }
             // It speaks for somebody else, or out of turn.
             (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
@@ -317,6 +358,12 @@ impl Desk {
             }
             (_, ToManager::KeepAlive) => Vec::new(),
         }
+    }
+
+    /// Whether a router that took changes does no longer, because one did not fit.
+    fn note_changes(&mut self, place: &Place, takes_changes: bool) -> bool {
+        let Some(linked) = self.links.get_mut(place) else { return false };
+        std::mem::replace(&mut linked.takes_changes, takes_changes) && !takes_changes
     }
 
     fn left(&mut self, now: Time, place: Place, number: u64) -> Vec<Output> {
@@ -342,7 +389,9 @@ impl Desk {
             request @ (Request::Status { .. }
             | Request::Events { .. }
             | Request::Apply { .. }
+            | Request::Rollback { .. }
             | Request::Config { .. }
+            | Request::OldConfig { .. }
             | Request::History { .. }
             | Request::Explain { .. }
             | Request::PluginCfg { .. }
@@ -371,11 +420,16 @@ impl Desk {
         // A router that is no longer configured is told so when it comes back.
         let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
         let routers: Vec<Place> = routers.collect();
-        let strangers = self.links.keys().filter(|place| match place {
+        let is_stranger = |place: &Place| match place {
             Place::Agent(_) => false,
             Place::Router(_) => !routers.contains(place),
-        });
+        };
+        let strangers = self.links.keys().filter(|place| is_stranger(place));
         outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
+        self.welcomed.retain(|place| match place {
+            Place::Agent(node) => self.config.settings.nodes.contains(node),
+            Place::Router(_) => !is_stranger(place),
+        });
         let elsewhere = self.links.iter().filter(|(_, linked)| linked.peer.bearer.is_some());
         outputs.extend(elsewhere.filter_map(|(place, _)| match place {
             Place::Agent(node) => Some(self.placed(node)),
@@ -397,14 +451,14 @@ impl Desk {
         let generation = self.cell.generation();
         let router = |to: Option<RouterName>| to.map_or(To::Routers, |name| To::One(Place::Router(name)));
         let output = match output {
-            cell::Output::Publish { to, view } => {
-                let to = router(to);
+            cell::Output::Publish { to: None, view } => return self.publish(view, outputs),
+            cell::Output::Publish { to: Some(name), view } => {
+                let to = router(Some(name));
                 // Views that go the same way travel together.
                 if let Some(Output::Send { to: last, message: FromManager::Views(views) }) =
                     outputs.last_mut()
                     && *last == to
-                    && views.iter().map(|view| view.members.len() + 1).sum::<usize>() + view.members.len()
-                        < MEMBERS_PER_MESSAGE_MAX
+                    && has_room(views, &view)
                 {
                     views.push(view);
                     return;
@@ -412,6 +466,7 @@ impl Desk {
                 Output::Send { to, message: FromManager::Views(vec![view]) }
             }
             cell::Output::Clusters { to, names } => {
+                self.told.retain(|cluster, _| names.contains(cluster));
                 Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
             }
             cell::Output::RouterSettings { router, mut settings } => {
@@ -436,6 +491,54 @@ impl Desk {
         };
         outputs.push(output);
     }
+
+    /// A newer view for all routers: what changed for those that take that, all of it for the others.
+    fn publish(&mut self, view: View, outputs: &mut Vec<Output>) {
+        let (takers, others) =
+            (To::RoutersThat { take_changes: true }, To::RoutersThat { take_changes: false });
+        let change = self.told.get(&view.cluster).and_then(|told| change(told, &view));
+        self.told.insert(view.cluster.clone(), view.clone());
+        match change {
+            None => {
+                outputs.push(Output::Send { to: takers, message: FromManager::Views(vec![view.clone()]) })
+            }
+            Some(change) => {
+                if let Some(FromManager::Changes(changes)) = last_to(outputs, &takers) {
+                    changes.push(change);
+                } else {
+                    outputs.push(Output::Send { to: takers, message: FromManager::Changes(vec![change]) });
+                }
+            }
+        }
+        if let Some(FromManager::Views(views)) = last_to(outputs, &others)
+            && has_room(views, &view)
+        {
+            views.push(view);
+        } else {
+            outputs.push(Output::Send { to: others, message: FromManager::Views(vec![view]) });
+        }
+    }
+}
+
+/// Whether another view fits the same message.
+fn has_room(views: &[View], view: &View) -> bool {
+    let members = |view: &View| view.members.len() + 1;
+    views.iter().map(members).sum::<usize>() + view.members.len() < MEMBERS_PER_MESSAGE_MAX
+}
+
+/// The last message to these routers, unless something else than such messages came after it: views of one step
+/// travel together, and never overtake what must be remembered first.
+fn last_to<'a>(outputs: &'a mut [Output], to: &To) -> Option<&'a mut FromManager> {
+    for output in outputs.iter_mut().rev() {
+        let Output::Send { to: last, message } = output else { return None };
+        if last == to {
+            return Some(message);
+        }
+        if !matches!(last, To::RoutersThat { .. }) {
+            return None;
+        }
+    }
+    None
 }
 
 fn error_body(refusal: Refusal) -> ErrorBody {

@@ -290,6 +290,11 @@ impl Office {
         Ok(Grant { cell, node, certificate, managers: self.addresses() })
     }
 
+    /// Whether its machine was cut off, and no other has become this node since.
+    pub fn is_removed(&self, node: &NodeName) -> bool {
+        self.front.is_removed(node)
+    }
+
     /// A node was refused. Whether that is news.
     pub fn note_refused(&self, node: &NodeName, reason: &str) -> bool {
         let mut refused = self.refused.borrow_mut();

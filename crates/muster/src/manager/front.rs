@@ -150,6 +150,11 @@ impl Front {
         })
     }
 
+    /// Whether its machine was cut off, and no other has become this node since.
+    pub fn is_removed(&self, node: &NodeName) -> bool {
+        self.record(node).is_some_and(|record| record.is_removed)
+    }
+
     /// Keeps the manager's own certificate valid. Ends only by being dropped.
     pub async fn keep_own_renewed(&self) {
         let mut has_failed = false;

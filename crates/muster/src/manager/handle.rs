@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation, PluginCfgText};
+use wire::status::{
+    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, PluginCfgText,
+};
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
 pub const REQUESTS_MAX: usize = 64;
@@ -87,11 +89,25 @@ pub enum Request {
         who: String,
         text: String,
         dry_run: bool,
+        /// The revision of which this is the text again.
+        back_to: Option<u64>,
+        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    },
+    /// The text of a revision of the history becomes the next configuration.
+    Rollback {
+        who: String,
+        revision: u64,
+        dry_run: bool,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
     },
     /// The configuration in force: its revision and its text.
     Config {
         reply: oneshot::Sender<(u64, String)>,
+    },
+    /// The text of a revision of the history.
+    OldConfig {
+        revision: u64,
+        reply: oneshot::Sender<Result<ConfigText, ErrorBody>>,
     },
     History {
         reply: oneshot::Sender<Vec<ConfigRevision>>,

@@ -15,6 +15,7 @@ mod fenced;
 mod front;
 pub mod handle;
 mod links;
+mod past;
 mod shell;
 mod storage;
 mod strangers;

@@ -8,6 +8,7 @@ use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
 use super::handle::Request;
+use super::past;
 use crate::clock::Clock;
 use crate::config;
 use logic::cell::changes;
@@ -47,6 +48,14 @@ pub struct Shell {
     pub leader: Option<LeaderRecord>,
     /// The generation that somebody has obeyed and this manager did not know of.
     pub outnumbered: Option<u64>,
+}
+
+/// A configuration that somebody wants; see `Request::Apply`.
+struct Wish {
+    who: String,
+    text: String,
+    dry_run: bool,
+    back_to: Option<u64>,
 }
 
 impl Shell {
@@ -141,7 +150,29 @@ impl Shell {
                     drop(reply.send(removed));
                 });
             }
-            Request::Apply { who, text, dry_run, reply } => self.apply(desk, who, text, dry_run, reply),
+            Request::Apply { who, text, dry_run, back_to, reply } => {
+                self.apply(desk, Wish { who, text, dry_run, back_to }, reply);
+            }
+            Request::OldConfig { revision, reply } => {
+                let store = self.store.clone();
+                while self.commits.try_join_next().is_some() {}
+                self.commits.spawn_local(async move { drop(reply.send(past::read(&store, revision).await)) });
+            }
+            Request::Rollback { who, revision, dry_run, reply } => {
+                let (store, inbox, office) = (self.store.clone(), self.inbox.clone(), self.office.clone());
+                let nodes = desk.config.settings.nodes.clone();
+                while self.commits.try_join_next().is_some() {}
+                self.commits.spawn_local(async move {
+                    let text = match past::read_to_return(&store, revision, &nodes, office.as_deref()).await {
+                        Ok(text) => text,
+                        Err(refusal) => return drop(reply.send(Err(refusal))),
+                    };
+                    let back_to = Some(revision);
+                    let request = Request::Apply { who, text, dry_run, back_to, reply };
+                    // Only fails when the manager ends, which answers nobody any more.
+                    drop(inbox.send(Input::Ask(request)).await);
+                });
+            }
             Request::Act { .. } => unreachable!("the desk asks the cell"),
         }
     }
@@ -179,14 +210,8 @@ impl Shell {
         }
     }
 
-    fn apply(
-        &mut self,
-        desk: &Desk,
-        who: String,
-        text: String,
-        dry_run: bool,
-        reply: oneshot::Sender<Result<Applied, ErrorBody>>,
-    ) {
+    fn apply(&mut self, desk: &Desk, wish: Wish, reply: oneshot::Sender<Result<Applied, ErrorBody>>) {
+        let Wish { who, text, dry_run, back_to } = wish;
         let settings = match config::parse(&text, UNNAMED_FILE) {
             Ok(settings) => settings,
             Err(problems) => {
@@ -208,7 +233,7 @@ impl Shell {
         }
         let after = current.revision;
         let at_ms = self.clock.unix_ms(self.clock.now());
-        let entry = ConfigRevision { revision: after + 1, at_ms, who, changes };
+        let entry = ConfigRevision { revision: after + 1, at_ms, who, changes, back_to };
         let config = Box::new(Config { revision: entry.revision, text, settings });
         let (store, inbox) = (self.store.clone(), self.inbox.clone());
         while self.commits.try_join_next().is_some() {}
@@ -248,7 +273,7 @@ fn other_store() -> ErrorBody {
     ErrorBody { code: error_code::ACT_MAKES_NO_SENSE.to_string(), message, retry: false }
 }
 
-fn refusal(error: &ArchiveError) -> ErrorBody {
+pub fn refusal(error: &ArchiveError) -> ErrorBody {
     let (code, message, retry) = match error {
         ArchiveError::Overtaken => (error_code::ACT_MAKES_NO_SENSE, error.to_string(), true),
         ArchiveError::NotLeader => (error_code::MANAGER_UNAVAILABLE, error.to_string(), true),

@@ -94,7 +94,7 @@ pub async fn begin(
         Some(before) => changes(before, &own.settings),
         None => vec!["the configuration of a new cell".to_owned()],
     };
-    let entry = ConfigRevision { revision: after + 1, at_ms, who: own.who.clone(), changes };
+    let entry = ConfigRevision { revision: after + 1, at_ms, who: own.who.clone(), changes, back_to: None };
     archive::commit_config(store, after, &entry, &own.config_text).await?;
     let config =
         Config { revision: entry.revision, text: own.config_text.clone(), settings: own.settings.clone() };

@@ -36,6 +36,7 @@ use wire::link::{FromManager, ToManager};
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
 use wire::view::View;
+use wire::view_change::ViewChange;
 
 /// How soon an address that is taken, or a state that was not kept, is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -91,6 +92,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         vault: Vault::default(),
         looked: 0,
         must_keep: false,
+        needs_whole_views: false,
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
         pace: Pace::default(),
@@ -155,6 +157,8 @@ struct Control {
     looked: u32,
     /// The state changed since it was last handed to the keeper.
     must_keep: bool,
+    /// A change did not fit: until whole views come, reports say so.
+    needs_whole_views: bool,
     reported: Arc<Notify>,
     summary: Summary,
     /// Reports of a large router wait until tables have been handed out.
@@ -275,7 +279,13 @@ impl Control {
                 self.must_keep = true;
                 return News::Settings;
             }
-            LinkEvent::Message(FromManager::Views(views)) => self.views.take(views),
+            LinkEvent::Message(FromManager::Views(views)) => {
+                if std::mem::take(&mut self.needs_whole_views) {
+                    self.reported.notify_one();
+                }
+                self.views.take(views)
+            }
+            LinkEvent::Message(FromManager::Changes(changes)) => self.take_changes(&changes),
             LinkEvent::Message(FromManager::Clusters { names, .. }) => self.views.keep_only(&names),
             LinkEvent::Message(
                 FromManager::Welcome { .. }
@@ -287,6 +297,22 @@ impl Control {
             ) => false,
         };
         if is_news { News::Views } else { News::None }
+    }
+
+    /// Whether any view is newer now. One that does not fit is our fault or the manager's: then whole views are asked for.
+    fn take_changes(&mut self, changes: &[ViewChange]) -> bool {
+        let mut is_news = false;
+        for change in changes {
+            match self.views.take_change(change) {
+                Ok(is_newer) => is_news |= is_newer,
+                Err(why) => {
+                    tracing::warn!(cluster = %change.cluster, epoch = %change.to, ?why, "a change does not fit");
+                    self.needs_whole_views = true;
+                    self.reported.notify_one();
+                }
+            }
+        }
+        is_news
     }
 
     /// Starts threads and listeners as the settings say, and hands out a table.
@@ -539,6 +565,7 @@ impl Control {
         problems.extend(self.vault.problems());
         problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
         let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
+        report.takes_changes = !self.needs_whole_views;
         self.handover.add_predecessor(&mut report, now);
         // Who does not read gets the next report; nothing is lost, because reports are whole.
         let is_taken = match (&self.link, &self.handover.successor) {

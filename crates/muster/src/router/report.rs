@@ -189,6 +189,7 @@ impl Summary {
             clusters: Vec::new(),
             routes: self.routes(threads, now),
             totals: threads.iter().fold(Totals::default(), |sum, thread| add(sum, thread.totals)),
+            takes_changes: true,
         };
         let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
         for cluster in names.iter().map(|counts| &counts.cluster) {

@@ -96,6 +96,7 @@ async fn run(start: ThreadStart, lot: Lot) {
                     let is_unwanted = Rc::new(Notify::new());
                     let port = listener.local_addr().map_or(asked.port(), |got| got.port());
                     listening.entry(asked).or_default().push((is_unwanted.clone(), port));
+                    core.companies.welcome(port);
                     accepting.spawn_local(accept_until(core.clone(), asked, listener, is_unwanted));
                 }
                 Err(error) => tracing::error!(address = %asked, %error, "a listener could not be used"),

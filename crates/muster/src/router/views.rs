@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::id::ClusterName;
 use wire::view::View;
+use wire::view_change::{Misfit, ViewChange};
 
 pub type ByCluster = BTreeMap<ClusterName, Arc<View>>;
 
@@ -60,6 +61,16 @@ impl Views {
             all.insert(name, view);
         }
         true
+    }
+
+    /// Applies a change to the view that it was made for; whether there is news. One that is known already is none.
+    pub fn take_change(&mut self, change: &ViewChange) -> Result<bool, Misfit> {
+        let known = self.all.get(&change.cluster).ok_or(Misfit::Elsewhere)?;
+        if known.epoch >= change.to {
+            return Ok(false);
+        }
+        let newer = change.apply(known)?;
+        Ok(self.take(vec![newer]))
     }
 
     /// Forgets every cluster that is not named; whether there is any.

@@ -1,4 +1,13 @@
-//! Pages of docs/operate that tests follow word by word.
+//! Pages of docs/operate that tests follow word by word: what they say, and somebody who does it.
+//!
+//! A `Reader` takes `muster join ...` for what `muster node token` has printed, lets `... &` go on, and stops it with `kill %1` as a
+//! shell does. Files, and what the text says of them, are the test's to carry out.
+
+use super::cell::Said;
+use super::hosts::Hosts;
+use super::{Running, Scratch, wait_for};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
 
 /// The files of a page, and for each block of commands the host on which they are run.
 pub struct Guide {
@@ -28,4 +37,86 @@ pub fn read(name: &str, hosts: &[&str]) -> Guide {
         after.clone_into(&mut before);
     }
     Guide { files, commands }
+}
+
+/// A command and the host on which it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub host: String,
+    pub text: String,
+}
+
+/// The machines on which the guides of this reader take place.
+const HOSTS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
+
+/// The files of a page, and its commands in order.
+pub fn lines(page: &str) -> (Vec<String>, Vec<Line>) {
+    let Guide { files, commands } = read(page, &HOSTS);
+    let lines = commands
+        .into_iter()
+        .flat_map(|(host, lines)| lines.into_iter().map(move |text| Line { host: host.clone(), text }));
+    (files, lines.collect())
+}
+
+/// Somebody at the keyboards of some machines.
+pub struct Reader {
+    /// By host; dropped before the hosts.
+    pub running: BTreeMap<String, Running>,
+    pub hosts: Hosts,
+    join: String,
+}
+
+impl Reader {
+    /// The machines of the guide to several machines, with the cell that it leads to, and one more machine.
+    pub fn with_cell(scratch: &Scratch) -> Self {
+        let hosts = Hosts::new(scratch, &HOSTS);
+        let (files, lines) = lines("several-machines.md");
+        hosts.write("web-1", "muster.toml", &files[0]);
+        let mut reader = Self { running: BTreeMap::new(), hosts, join: String::new() };
+        for line in lines.iter().take_while(|line| !line.text.starts_with("muster node remove")) {
+            reader.follow(line);
+        }
+        reader
+    }
+
+    pub fn shell(&self, host: &str, text: &str) -> Said {
+        self.hosts.shell(host, text)
+    }
+
+    fn must(&self, line: &Line) -> String {
+        let said = self.shell(&line.host, &line.text);
+        assert_eq!(said.code, Some(0), "{line:?}: {said:?}");
+        said.data
+    }
+
+    pub fn follow(&mut self, line: &Line) {
+        let (host, text) = (line.host.clone(), line.text.trim());
+        if let Some(started) = text.strip_suffix(" &") {
+            self.running.insert(host.clone(), self.hosts.start(&host, started));
+            if host == "web-1" {
+                // The manager is asked next.
+                wait_for("the manager to answer", || match self.shell("web-1", "muster status") {
+                    said if said.code == Some(0) => Ok(()),
+                    said => Err(format!("{said:?}")),
+                });
+            }
+        } else if text == "kill %1" {
+            let mut running = self.running.remove(&host).unwrap_or_else(|| panic!("{host} runs nothing"));
+            running.signal(Signal::TERM);
+            assert_eq!(running.wait(), Some(0), "{}", running.log());
+        } else if text.starts_with("muster node token") {
+            self.must(line).trim().clone_into(&mut self.join);
+        } else if text.starts_with("muster join") {
+            assert!(self.join.starts_with("muster join 10.0.0.1:29001 mj1."), "{}", self.join);
+            self.must(&Line { host, text: self.join.clone() });
+        } else if text.starts_with("curl") || text == "muster node" {
+            // Who types it is slower than what has just started.
+            wait_for(text, || match self.shell(&host, text) {
+                said if said.code == Some(0) => Ok(()),
+                said => Err(format!("{said:?}")),
+            });
+        } else {
+            self.must(line);
+        }
+    }
 }

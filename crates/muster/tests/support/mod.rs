@@ -145,6 +145,8 @@ pub fn wait_until_listening(address: SocketAddr, process: &mut Running) {
 pub struct Running {
     pub name: String,
     child: Child,
+    /// The process that it has led to, on a host of its own.
+    inner: Option<u32>,
     log: PathBuf,
 }
 
@@ -157,7 +159,17 @@ impl Running {
             output.try_clone().unwrap_or_else(|error| panic!("could not share {}: {error}", log.display()));
         command.stdin(Stdio::null()).stdout(output).stderr(copy);
         let child = command.spawn().unwrap_or_else(|error| panic!("could not start {name}: {error}"));
-        Self { name: name.to_owned(), child, log: log.to_path_buf() }
+        Self { name: name.to_owned(), child, inner: None, log: log.to_path_buf() }
+    }
+
+    /// What was started leads to a process on a host, to which signals go from now on.
+    pub fn leading_in(mut self) -> Self {
+        let inner = wait_for("a process on the host", || {
+            self.check();
+            family(self.pid()).get(1).copied().ok_or_else(|| "there is none".to_owned())
+        });
+        self.inner = Some(inner);
+        self
     }
 
     pub fn pid(&self) -> u32 {
@@ -177,7 +189,11 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        send(self.pid(), signal);
+        send(self.inner.unwrap_or(self.pid()), signal);
+        if self.inner.is_some() && signal == Signal::CONT {
+            // The way in has stopped with what it leads to.
+            send(self.pid(), signal);
+        }
     }
 
     /// Waits for its end and gives its exit status; none when a signal ended it.

@@ -295,6 +295,7 @@ impl Fleet {
 
     fn on_verdicts(&mut self, manager: usize, now: Time, verdicts: &[heartbeat::Verdict], is_mass: bool) {
         if !self.may_act(manager, now) {
+            self.tell(|| format!("manager-{} may not say: {verdicts:?}", manager + 1));
             return;
         }
         self.batches += 1;
@@ -354,7 +355,8 @@ impl Fleet {
         });
         let is_there = !self.published.contains_key(&node) && self.nodes[node].pulse.is_some();
         let (Some(leader), true) = (leader, is_there) else {
-            if self.nodes[node].taken_at_us.is_some() && is_there {
+            // Whoever took over goes on wanting to know, also if the node goes and comes before anybody says so.
+            if self.nodes[node].taken_at_us.is_some() {
                 self.after(500_000, Event::Settle { node });
             }
             return;

@@ -12,6 +12,8 @@ pub(super) struct Store {
     pub model: Model,
     pub commits: u64,
     pub is_down: bool,
+    /// It is being put back to an older state until then.
+    pub away_until_us: u64,
     /// Its disk is full: it reads, and refuses to write.
     pub is_full: bool,
     /// Added to every answer.
@@ -51,13 +53,13 @@ impl Fleet {
             return;
         }
         // Now and then a request lies about for long, and arrives when nobody waits for it any more.
-        let longest_us = if self.chance.percent(1) { 2_000_000 } else { 4_000 };
+        let longest_us = if self.has_mischief && self.chance.percent(1) { 2_000_000 } else { 4_000 };
         let delay_us = self.some(500, longest_us) + self.store.slow_us;
         self.after(delay_us, Event::ToStore { manager, run, asked });
     }
 
     pub(super) fn on_store(&mut self, manager: usize, run: u64, asked: Asked) {
-        if self.store.is_down {
+        if self.store.is_down || self.now_us < self.store.away_until_us {
             return;
         }
         let before: Revision = self.store.model.changes(PREFIX, 0).revision;

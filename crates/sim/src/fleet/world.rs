@@ -97,7 +97,7 @@ pub(super) struct Fleet {
     pub loss_permille: u32,
     /// Of a thousand datagrams that a node sends, and that are sent to it.
     pub node_losses: BTreeMap<usize, (u32, u32)>,
-    /// Whether somebody damages datagrams, keeps them and sends them again.
+    /// Whether somebody damages datagrams, keeps them and sends them again, and requests to the store lie about.
     pub has_mischief: bool,
     numbers: u64,
     pub terms: BTreeMap<TermNumber, u64>,

@@ -1,7 +1,8 @@
 //! `cargo xtask nightly`: what takes too long for every change, on a machine that does nothing else.
 //!
-//! More seeds and cases of the random tests, all targets of the fuzzer, the demo trying itself again and again, and all
-//! benchmarks. A seed that fails is printed and replays with `MUSTER_SEED`; an input that fails is added to the corpus.
+//! More seeds and cases of the random tests, all targets of the fuzzer, every scenario of the lab, the demo trying itself
+//! again and again, and all benchmarks. A seed that fails is printed and replays with `MUSTER_SEED`; an input that fails is
+//! added to the corpus.
 
 use super::release;
 use super::steps::{self, Ended, Step};
@@ -31,13 +32,14 @@ const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
 const REPORT_LINES_MAX: usize = 60;
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
     Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
     Step { name: "cell", is_needed_by_others: false, carry_out: cell },
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
     Step { name: "fuzz", is_needed_by_others: false, carry_out: fuzz },
+    Step { name: "lab", is_needed_by_others: false, carry_out: lab },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
 ];
@@ -92,6 +94,23 @@ fn run_demos(log: &Path) -> Outcome<String> {
         }
     }
     Ok(format!("{DEMO_RUNS} runs"))
+}
+
+/// All scenarios of the lab, with the binary as it is shipped.
+fn lab(log: &Path) -> Ended {
+    Ended::single(run_lab(log))
+}
+
+fn run_lab(log: &Path) -> Outcome<String> {
+    let (tool, program) = (std::env::current_exe().doing("find this tool")?, bench::muster()?);
+    let mut command = Command::new(tool);
+    command.args(["lab", "run", "--nightly", "--muster"]).arg(program);
+    let status = process::run_logged(&mut command, log, STEP_TIME_MAX)?;
+    let said = process::tail(log, REPORT_LINES_MAX);
+    if !status.success() {
+        return Err(Failure(said.join("\n")));
+    }
+    Ok(said.last().cloned().unwrap_or_default())
 }
 
 /// Each in a process of its own: that of the router binds itself to a core.

@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 22] = [
+const PACKAGES: [Package; 27] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -28,6 +28,11 @@ const PACKAGES: [Package; 22] = [
     },
     Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
     Package { name: "iproute2", program: "ip", reason: "hosts of tests are network namespaces" },
+    Package { name: "nftables", program: "nft", reason: "packets vanish in the lab" },
+    Package { name: "iputils-ping", program: "ping", reason: "tells which hosts of the lab hear each other" },
+    Package { name: "procps", program: "ps", reason: "tells what runs on a host of the lab" },
+    Package { name: "hostname", program: "hostname", reason: "tells on which host one is" },
+    Package { name: "faketime", program: "faketime", reason: "clocks of the lab are stepped" },
     Package { name: "python3", program: "python3", reason: "http.server is a member behind the router" },
     Package { name: "python3-pip", program: "pip3", reason: "fetches the corpus of bad requests" },
     Package { name: "haproxy", program: "haproxy", reason: "the peer that the benchmark measures against" },

@@ -8,19 +8,21 @@ use crate::repository::TextFile;
 use toml_edit::{Document, TableLike};
 
 /// Crates of ours that a crate may depend on, tests included.
-const CRATE_EDGES: [(&str, &[&str]); 8] = [
+const CRATE_EDGES: [(&str, &[&str]); 9] = [
     ("wire", &[]),
     ("client", &["wire"]),
     ("logic", &["wire"]),
     ("store", &["logic"]),
     ("sim", &["logic", "wire"]),
+    ("lab", &["wire"]),
     ("muster", &["store", "logic", "wire"]),
-    ("xtask", &["sim", "wire"]),
+    ("xtask", &["lab", "sim", "wire"]),
     ("fuzz", &["logic", "wire"]),
 ];
 
-/// Crates of ours that only the tests of a crate may use: the binary is tried with the clients that it serves.
-const TEST_EDGES: [(&str, &str); 1] = [("muster", "client")];
+/// Crates of ours that only the tests of a crate may use: the binary is tried with the clients that it serves, on
+/// the machines of the lab.
+const TEST_EDGES: [(&str, &str); 2] = [("muster", "client"), ("muster", "lab")];
 
 /// Crates of others that `logic` may use. Four: each is one more thing that could do I/O behind its back.
 const LOGIC_FOREIGN_MAX: usize = 4;

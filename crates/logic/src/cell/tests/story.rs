@@ -258,6 +258,7 @@ impl Story {
                 waiting: 0,
             }],
             totals: Totals::default(),
+            takes_changes: true,
         })
     }
 }

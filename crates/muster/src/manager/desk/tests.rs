@@ -1,7 +1,9 @@
 //! Who is told what: connections that are slow, replaced or strangers, and operators that wait.
 
 use super::*;
-use wire::agent::Report;
+use wire::agent::{MemberReport, ProbeState, ProcessState, Report};
+use wire::id::MemberId;
+use wire::router::{RouterReport, Totals};
 use wire::status::Act;
 
 const CONFIG: &str = "
@@ -93,6 +95,78 @@ fn views_of_one_step_travel_in_one_message_and_before_the_routes() {
     }
 }
 
+fn members_report(sequence: u64, probe: ProbeState) -> ToManager {
+    let member = |cluster| MemberReport {
+        id: MemberId::new(cluster, "x"),
+        instance: 1,
+        process: ProcessState::External,
+        probe,
+        address: Some(([127, 0, 0, 1], 9).into()),
+        restarts: 0,
+        reason: String::new(),
+    };
+    let members = vec![member("shop"), member("pay")];
+    let ToManager::Agent(report) = report(sequence) else { unreachable!("it is an agent's") };
+    ToManager::Agent(Report { members, ..report })
+}
+
+fn router_report(takes_changes: bool) -> RouterReport {
+    RouterReport {
+        router: "front".into(),
+        listening: Vec::new(),
+        problems: Vec::new(),
+        connections: 0,
+        clusters: Vec::new(),
+        routes: Vec::new(),
+        totals: Totals::default(),
+        takes_changes,
+    }
+}
+
+/// What the router is told once it has said whether it takes changes, and the members of `shop` and `pay` are up.
+fn told_after(desk: &mut Desk, number: u64, takes_changes: bool, sequence: u64) -> Vec<FromManager> {
+    let said = router_report(takes_changes);
+    let mut outputs =
+        step(desk, Input::Said { place: Place::from(&router()), number, message: ToManager::Router(said) });
+    let probe = if sequence.is_multiple_of(2) { ProbeState::Passing } else { ProbeState::Failing };
+    let message = members_report(sequence, probe);
+    outputs.extend(step(desk, Input::Said { place: Place::from(&agent()), number: 1, message }));
+    let (place, mut told) = (Place::from(&router()), Vec::new());
+    for output in outputs {
+        if let Output::Send { to, message } = output
+            && (to == To::One(place.clone()) || desk.outlets(&to).count() == 1 && to != To::Routers)
+        {
+            told.push(message);
+        }
+    }
+    told
+}
+
+#[test]
+fn routers_that_take_changes_are_sent_only_those_and_whole_views_when_one_did_not_fit() {
+    let mut desk = desk();
+    let (agent_outlet, _agent_outbox) = outlet(8);
+    join(&mut desk, agent(), agent_outlet);
+    let (router_outlet, _outbox) = outlet(8);
+    let (number, _) = join(&mut desk, router(), router_outlet);
+    // Changes and whole views.
+    let count = |told: Vec<FromManager>| {
+        told.into_iter().fold((0, 0), |(changes, views), message| match message {
+            FromManager::Changes(more) => (changes + more.len(), views),
+            FromManager::Views(more) => (changes, views + more.len()),
+            other => panic!("{other:?}"),
+        })
+    };
+    // The first views of this manager are whole for everybody.
+    assert_eq!(count(told_after(&mut desk, number, true, 1)), (0, 2));
+    assert_eq!(count(told_after(&mut desk, number, true, 2)), (2, 0));
+    assert_eq!(count(told_after(&mut desk, number, true, 3)), (2, 0));
+    // One did not fit: everything at once, and no change until it says that it has it.
+    assert_eq!(count(told_after(&mut desk, number, false, 4)), (0, 4));
+    assert_eq!(count(told_after(&mut desk, number, false, 5)), (0, 2));
+    assert_eq!(count(told_after(&mut desk, number, true, 6)), (2, 0));
+}
+
 #[test]
 fn older_connection_of_a_role_no_longer_counts() {
     let mut desk = desk();
@@ -148,11 +222,35 @@ fn router_that_is_removed_is_cut_once_the_configuration_is_in_force() {
     let mut config = desk.config.clone();
     config.revision = 2;
     config.settings.routers[0].name = "other".into();
-    let entry = ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new() };
+    let entry =
+        ConfigRevision { revision: 2, at_ms: 0, who: "ann".into(), changes: Vec::new(), back_to: None };
     let (reply, _) = oneshot::channel();
     let outputs = step(&mut desk, Input::Applied { config: Box::new(config), entry, reply });
     assert!(
         outputs.iter().any(|output| matches!(output, Output::Cut(Place::Router(name)) if name.0 == "front"))
     );
     assert_eq!(desk.config.revision, 2);
+}
+
+#[test]
+fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_nothing() {
+    let say = |desk: &mut Desk, role: Role, generation: u64| {
+        let (outlet, _outbox) = outlet(8);
+        let (reply, _) = oneshot::channel();
+        let peer = Peer { generation, ..Peer::default() };
+        let outputs = step(desk, Input::Join { role, outlet, peer, reply });
+        let is_admitted = outputs.iter().any(|output| matches!(output, Output::Admit { result: Ok(_), .. }));
+        let outnumbered = outputs.iter().find_map(|output| match output {
+            Output::Outnumbered { generation } => Some(*generation),
+            _ => None,
+        });
+        assert_eq!(is_admitted, outnumbered.is_none());
+        outnumbered
+    };
+    let mut desk = desk();
+    assert_eq!(say(&mut desk, router(), 6), Some(6));
+    assert_eq!(say(&mut desk, router(), 5), Some(5), "this manager has never spoken to it");
+    assert_eq!(say(&mut desk, router(), 4), None);
+    assert_eq!(say(&mut desk, router(), 5), None, "it is this manager whom it has obeyed");
+    assert_eq!(say(&mut desk, agent(), 5), Some(5), "that was another one");
 }

@@ -304,6 +304,7 @@ mod tests {
             clusters: vec![cluster],
             routes: Vec::new(),
             totals: Totals::default(),
+            takes_changes: false,
         }
     }
 

@@ -16,6 +16,7 @@ use logic::http2::frame::Reason;
 use logic::http2::head::Shape;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -37,19 +38,30 @@ pub struct Company {
 
 /// The HTTP/2 connections of a thread's clients.
 #[derive(Debug, Default)]
-pub struct Companies(RefCell<Slab<Rc<Company>>>);
+pub struct Companies {
+    all: RefCell<Slab<Rc<Company>>>,
+    /// Ports on which nobody listens any more: a client may have connected before and begin with HTTP/2 only now.
+    left: RefCell<BTreeSet<u16>>,
+}
 
 impl Companies {
     pub fn enter(&self, company: &Rc<Company>) -> usize {
-        self.0.borrow_mut().insert(company.clone())
+        company.is_unwanted.set(self.left.borrow().contains(&company.port));
+        self.all.borrow_mut().insert(company.clone())
     }
 
     pub fn leave(&self, key: usize) {
-        self.0.borrow_mut().remove(key);
+        self.all.borrow_mut().remove(key);
+    }
+
+    /// Somebody listens on this port.
+    pub fn welcome(&self, port: u16) {
+        self.left.borrow_mut().remove(&port);
     }
 
     /// Has those that came in on this port asked to go elsewhere.
     pub fn send_away(&self, port: u16) {
+        self.left.borrow_mut().insert(port);
         self.send_away_where(|company| company.port == port);
     }
 
@@ -58,7 +70,7 @@ impl Companies {
     }
 
     fn send_away_where(&self, is_meant: impl Fn(&Company) -> bool) {
-        for (_, company) in self.0.borrow().iter().filter(|(_, company)| is_meant(company)) {
+        for (_, company) in self.all.borrow().iter().filter(|(_, company)| is_meant(company)) {
             company.is_unwanted.set(true);
             company.waker.borrow().wake_by_ref();
         }

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use wire::link::FromManager;
 use wire::settings::{RouteSettings, Spread};
 use wire::view::{AffinityKind, RunState};
 
@@ -476,4 +477,25 @@ fn members_of_the_routers_zone_come_first() {
     assert_eq!(count(&names(&stage, 100), 'c'), 30);
     stage.set_state("b", RunState::Down);
     assert_eq!(names(&stage, 3), "ccc");
+}
+
+#[test]
+fn a_change_that_does_not_fit_is_not_applied_and_whole_views_are_asked_for() {
+    let stage = Stage::new();
+    let seen = stage.member("one", 1, named("one"));
+    stage.wait_for_report(|report| report.takes_changes);
+    let before = stage.told_view();
+    // As if one between had been lost.
+    let mut later = before.clone();
+    later.epoch.number += 2;
+    member(&mut later, "one").state = RunState::Down;
+    let mut change = logic::view::change(&before, &later).expect("it is later");
+    change.from += 1;
+    stage.say(&FromManager::Changes(vec![change]));
+    stage.wait_for_report(|report| !report.takes_changes);
+    assert!(stage.ask("/").contains("one"), "it goes on with what it has");
+    assert_eq!(seen.count(), 1);
+    stage.say(&FromManager::Views(vec![later.clone()]));
+    let report = stage.wait_for_report(|report| report.takes_changes);
+    assert!(report.clusters.iter().any(|cluster| cluster.applied == later.epoch));
 }

@@ -195,11 +195,17 @@ impl Stage {
     /// Tells the router a newer view and waits until it uses it.
     pub fn change(&self, change: impl FnOnce(&mut View)) {
         let mut told = self.told.lock().expect("no panic");
+        let before = told.view.clone();
         change(&mut told.view);
         told.view.epoch.number += 1;
-        let (view, epoch) = (told.view.clone(), told.view.epoch);
+        let epoch = told.view.epoch;
+        // As a manager does.
+        let message = match logic::view::change(&before, &told.view) {
+            Some(change) => FromManager::Changes(vec![change]),
+            None => FromManager::Views(vec![told.view.clone()]),
+        };
         let connection = told.connection.as_mut().expect("the router is connected");
-        send(connection, &FromManager::Views(vec![view]));
+        send(connection, &message);
         drop(told);
         wait_until("the router uses the view", || {
             let told = self.told.lock().expect("no panic");
@@ -207,6 +213,17 @@ impl Stage {
                 .as_ref()
                 .is_some_and(|report| report.clusters.iter().any(|cluster| cluster.applied == epoch))
         });
+    }
+
+    /// Tells the router something else about its views.
+    pub fn say(&self, message: &FromManager) {
+        let mut told = self.told.lock().expect("no panic");
+        send(told.connection.as_mut().expect("the router is connected"), message);
+    }
+
+    /// What it was told last.
+    pub fn told_view(&self) -> View {
+        self.told.lock().expect("no panic").view.clone()
     }
 
     fn reported_address(&self) -> Option<SocketAddr> {

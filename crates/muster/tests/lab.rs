@@ -1,0 +1,75 @@
+//! Scenarios of the lab: machines, faults, and how that must end. `cargo xtask lab run NAME` shows one step by step.
+//!
+//! Needs root. Those that take too long for every change are run at night, by `cargo xtask lab run --nightly`.
+
+mod support;
+
+use lab::scenario;
+use std::path::{Path, PathBuf};
+use support::{Scratch, root};
+
+fn directory() -> PathBuf {
+    root().join("crates/lab/scenarios")
+}
+
+fn carry_out(name: &str) {
+    let text = std::fs::read_to_string(directory().join(name).with_extension("lab"));
+    let text = text.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let scenario = scenario::parse(&text).unwrap_or_else(|it| panic!("{name}:{}: {}", it.line, it.why));
+    let scratch = Scratch::new();
+    let muster = Path::new(support::cell::MUSTER);
+    let done = lab::run::run(&scenario, scratch.path(), muster, &mut |line| println!("{line}"));
+    if let Err(problem) = done {
+        panic!("{name}: {problem}");
+    }
+}
+
+// A test for each, so that its name says what failed: a macro, because a function cannot make tests.
+macro_rules! scenarios {
+    ($($test:ident = $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            carry_out($name);
+        })*
+
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+scenarios! {
+    a_bad_network = "bad-network",
+    clocks_are_stepped = "clock",
+    a_full_disk = "disk-full",
+    the_leader_is_cut_off = "leader-alone",
+    the_leader_is_frozen = "leader-frozen",
+    the_leader_is_killed_in_a_commit = "leader-killed-in-commit",
+    the_leader_is_killed_on_etcd = "leader-killed-etcd",
+    the_leader_is_killed_on_postgres = "leader-killed-postgres",
+    the_leader_is_not_heard = "leader-one-way",
+    a_member_is_killed = "member-killed",
+    the_only_manager_is_killed = "manager-killed",
+    no_manager_for_a_while = "no-manager",
+    a_fast_reboot = "reboot",
+    etcd_is_away = "store-away-etcd",
+    postgres_is_away = "store-away-postgres",
+    etcd_is_put_back = "store-restored-etcd",
+    postgres_is_put_back = "store-restored-postgres",
+}
+
+#[test]
+fn every_scenario_is_read_and_is_carried_out_here_or_at_night() {
+    let entries = std::fs::read_dir(directory()).expect("scenarios are part of the project");
+    let mut names: Vec<String> = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let text = std::fs::read_to_string(&path).expect("a scenario is a text");
+        let scenario = scenario::parse(&text);
+        let scenario = scenario.unwrap_or_else(|it| panic!("{}:{}: {}", path.display(), it.line, it.why));
+        if !scenario.is_nightly {
+            names.push(path.file_stem().expect("it has a name").to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let mut known = NAMES.to_vec();
+    known.sort_unstable();
+    assert_eq!(names, known);
+}
