@@ -1,5 +1,5 @@
 //! Three machines with a manager each: the guide word by word, leaders that are killed and paused, a store that goes away and
-//! one that is put back from a backup. Routers serve throughout.
+//! one that is put back from a backup. Routers serve throughout. Whatever is asked at any manager, the leader answers.
 //!
 //! Each host is a network namespace of the test's own. Needs root.
 
@@ -12,6 +12,7 @@ use support::guide::{self, Guide};
 use support::hosts::Hosts;
 use support::stores::{Kind, PASSWORD, StoreServer};
 use support::{Running, Scratch, wait_at_most, wait_for};
+use wire::account::AuditEntry;
 use wire::status::{CellStatus, ErrorBody, LeaderStatus};
 
 const MANAGERS: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -125,7 +126,12 @@ impl Cell {
         let api = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
         let said = self.hosts.run(host, &format!("muster status --json {api}"));
         if said.code == Some(0) {
-            return serde_json::from_str(&said.data).map_err(|error| format!("{error}: {said:?}"));
+            let status: CellStatus =
+                serde_json::from_str(&said.data).map_err(|error| format!("{error}: {said:?}"))?;
+            return match &status.leader {
+                Some(leader) if leader.node.0 == host => Ok(status),
+                other => Err(format!("it hands on: {:?} leads", other.as_ref().map(|leader| &leader.node.0))),
+            };
         }
         let refused: Result<ErrorBody, _> = serde_json::from_str(&said.data);
         Err(refused.map_or_else(|_| format!("{said:?}"), |body| format!("{} {}", body.code, body.message)))
@@ -175,7 +181,7 @@ impl Cell {
     fn wait_until_followed(&self, leader: &str, others: &[&str]) {
         for host in others {
             wait_for(&format!("{host} to follow {leader}"), || match self.try_status(host) {
-                Err(refusal) if refusal.contains(&format!("that of node {leader}")) => Ok(()),
+                Err(refusal) if refusal.contains(&format!("it hands on: Some({leader:?}) leads")) => Ok(()),
                 other => Err(format!("{other:?}")),
             });
         }
@@ -353,4 +359,113 @@ fn three_managers_on_etcd_outlast_every_leader() {
 #[test]
 fn three_managers_on_postgresql_outlast_every_leader() {
     lasts(Kind::Postgres);
+}
+
+const API: &str = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
+
+impl Cell {
+    /// What a script prints on a host.
+    fn script(&self, host: &str, text: &str) -> String {
+        self.hosts.write(host, "asks.sh", text);
+        self.hosts.must(host, "sh asks.sh")
+    }
+
+    /// A raw call to the leader over the cell's own connections, by the certificate of a host, for somebody else.
+    fn call_for_another(&self, host: &str, path: &str) -> String {
+        let own = "/var/lib/muster/cell/identity.pem";
+        self.script(
+            host,
+            &format!(
+                "printf 'POST {path} HTTP/1.1\\r\\nHost: m\\r\\nMuster-Caller: administrator\\r\\n\
+                 Muster-Caller-Role: admin\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n' | \
+                 timeout 20 openssl s_client -quiet -connect 10.0.0.1:29001 -alpn muster-api/1 -cert {own} -key {own} \
+                 2>/dev/null\ntrue\n"
+            ),
+        )
+    }
+
+    fn audited(&self, act: &str) -> Vec<AuditEntry> {
+        let text = self.hosts.must("web-3", &format!("muster audit --json {API}"));
+        let entries: Vec<AuditEntry> = serde_json::from_str(&text).expect("entries");
+        entries.into_iter().filter(|entry| entry.act == act).collect()
+    }
+
+    /// Commands of a machine with a follower, and of one without a manager.
+    fn try_calls(&self) {
+        let status: CellStatus =
+            serde_json::from_str(&self.hosts.must("web-2", "muster status --json")).expect("a status");
+        assert_eq!(status.leader.expect("there are several managers").node.0, "web-1");
+        self.apply("web-2", 1_500);
+        let (_, status, _) = self.wait_for_leader(&MANAGERS);
+        assert_eq!(status.config_revision, 2, "what was applied at a follower is in force");
+        self.hosts.must("web-3", &format!("muster cluster restart shop --yes {API}"));
+        let applied = self.audited("config-apply");
+        assert_eq!(applied.len(), 1, "once, by the leader: {applied:?}");
+        assert_eq!((applied[0].who.as_str(), applied[0].from.to_string().as_str()), ("admin", "10.0.0.2"));
+        assert_eq!(self.audited("cluster-restart").len(), 1);
+    }
+
+    /// The console at a follower: its page, its stream, and what a user may not do there.
+    fn try_console(&self) {
+        let said = self.script(
+            "web-2",
+            "A=\"Authorization: Bearer $(cat /var/lib/muster/admin-token)\"\nC=http://127.0.0.1:29003\n\
+             curl -s -H \"$A\" $C/ | grep -c '<title>'\n\
+             curl -s -N --max-time 3 -H \"$A\" $C/api/v1/stream\n\
+             curl -s -H \"$A\" -d '{\"role\": \"viewer\", \"password\": \"long enough to count\"}' \
+             $C/api/v1/users/vera\necho\n\
+             K=$(curl -s -c jar -H \"Origin: $C\" -d '{\"user\": \"vera\", \"password\": \"long enough to count\"}' \
+             $C/login | sed 's/.*\"key\": *\"\\([^\"]*\\)\".*/\\1/')\n\
+             curl -s -b jar $C/api/v1/status | grep -c '\"cell\":\"shop\"'\n\
+             curl -s -b jar -H \"Origin: $C\" -H \"X-Muster-Key: $K\" -X POST $C/api/v1/clusters/shop/stop\n",
+        );
+        assert!(said.starts_with("1\n"), "the page: {said}");
+        assert!(said.contains("event: status\ndata: {"), "the stream: {said}");
+        assert!(said.contains("\n1\n") && said.contains("M2060"), "looks and changes nothing: {said}");
+        let stops = self.audited("cluster-stop");
+        assert_eq!(stops.len(), 1, "{stops:?}");
+        assert_eq!((stops[0].who.as_str(), stops[0].code.as_deref()), ("vera", Some("M2060")));
+    }
+
+    /// Machines that are no managers say for whom they call, as managers do.
+    fn try_lies(&self) {
+        let file = self.hosts.must("web-2", "cat new.toml");
+        self.hosts.write("web-2", "more.toml", &format!("{file}\n[nodes.web-4]\naddress = \"10.0.0.4\"\n"));
+        self.hosts.must("web-2", &format!("muster apply more.toml {API}"));
+        let join = self.hosts.must("web-2", &format!("muster node token web-4 {API}"));
+        self.hosts.must(STORE, join.trim());
+        let status: CellStatus =
+            serde_json::from_str(&self.hosts.must(STORE, "muster status --json")).expect("a status");
+        let said = self.call_for_another(STORE, "/api/v1/clusters/shop/stop");
+        assert!(said.starts_with("HTTP/1.1 403 ") && said.contains("M2046"), "no manager: {said}");
+        let stranger = self.script(
+            STORE,
+            "curl -s -X POST -H 'Muster-Caller: administrator' -H 'Muster-Caller-Role: admin' \
+             http://10.0.0.1:29003/api/v1/clusters/shop/stop || echo not reached\n",
+        );
+        assert!(stranger.contains("M2046") || stranger.contains("not reached"), "a stranger: {stranger}");
+        for manager in ["web-1", "web-2"] {
+            let said = self.script(
+                manager,
+                "curl -s -X POST -H 'Muster-Caller: administrator' -H 'Muster-Caller-Role: admin' \
+                 http://127.0.0.1:29003/api/v1/clusters/shop/stop\n",
+            );
+            assert!(said.contains("M2046"), "a stranger at {manager}: {said}");
+        }
+        // The same from a manager's machine counts, so the above was refused for what it was.
+        let said = self.call_for_another("web-3", "/api/v1/clusters/shop/drain");
+        assert!(said.starts_with("HTTP/1.1 202 "), "a manager: {said}");
+        assert_eq!(status.cell, "shop");
+    }
+}
+
+#[test]
+fn every_manager_answers_for_the_one_that_leads() {
+    let scratch = Scratch::new();
+    let cell = Cell::follow_guide(&scratch, Kind::Etcd);
+    cell.wait_until_whole(&MANAGERS);
+    cell.wait_until_followed("web-1", &["web-2", "web-3"]);
+    cell.try_calls();
+    cell.try_console();
+    cell.try_lies();
 }

@@ -5,11 +5,12 @@ use super::auth::Way;
 use super::routes::{Call, parameters};
 use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
-use super::{metrics, page, people};
+use super::{forward, metrics, page, people};
 use crate::config;
 use crate::manager::handle::Request as Ask;
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use std::time::Duration;
@@ -36,8 +37,15 @@ const OPENAPI: &str = include_str!("assets/openapi.json");
 /// A refusal is an answer too; boxed, because it is rare and large.
 pub type Outcome = Result<Answer, Box<Answer>>;
 
-/// The answer to a call of somebody who may make it.
-pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
+/// The answer to a call of somebody who may make it, from the manager that leads where only that one has it.
+pub async fn answer(shared: &Shared, call: Call, proven: Proven) -> Answer {
+    match forward::hand_on(shared, &call, proven).await {
+        Ok(answer) => answer,
+        Err(proven) => carry_out(shared, call, proven).await,
+    }
+}
+
+async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
     let outcome = match call {
         Call::Page => show_page(shared, &proven).await,
         Call::LoginPage | Call::Login | Call::OwnPassword | Call::Asset(_) => {
@@ -183,7 +191,10 @@ async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {
 async fn apply(shared: &Shared, proven: Proven) -> Outcome {
     let dry_run = dry_run(&proven)?;
     let who = who(&proven);
-    let text = read_body(proven.request, config::SIZE_MAX_BYTES).await?;
+    let text = match proven.text {
+        Some(text) => text,
+        None => read_body(proven.request, config::SIZE_MAX_BYTES).await?,
+    };
     let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, reply }).await?;
     let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &applied))
@@ -258,12 +269,20 @@ fn who(proven: &Proven) -> String {
     let way = match proven.caller.way {
         Way::Token | Way::Certificate => "by API",
         Way::Session { .. } => "by console",
+        Way::Manager => "through another manager",
     };
     format!("{} {way} from {}", proven.caller.principal, proven.peer.address.ip().to_canonical())
 }
 
 pub async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Box<Answer>> {
-    let reading = Limited::new(request.into_body(), size_max_bytes).collect();
+    read_text(request.into_body(), size_max_bytes).await
+}
+
+pub async fn read_text(
+    body: impl Body<Data = Bytes, Error = hyper::Error>,
+    size_max_bytes: usize,
+) -> Result<String, Box<Answer>> {
+    let reading = Limited::new(body, size_max_bytes).collect();
     let read = tokio::time::timeout(Duration::from_millis(BODY_MAX_MS), reading).await;
     let bytes = match read {
         Ok(Ok(body)) => body.to_bytes(),

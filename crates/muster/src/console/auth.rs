@@ -56,6 +56,10 @@ pub enum Refusal {
     UserLocked {
         wait_ms: u64,
     },
+    /// Only managers may say for whom they call.
+    NotForOthers,
+    /// Said for another by a machine that may be a manager, where no manager leads that could tell.
+    NotLeading,
     /// A browser sent this for another site, or the page's key is missing.
     CrossSite,
 }
@@ -69,6 +73,8 @@ pub enum Way {
     Session { number: u64 },
     /// The certificate of a machine of the cell.
     Certificate,
+    /// What another manager says, to which it was proven.
+    Manager,
 }
 
 /// Who calls, once proven, and what they may do.
@@ -259,6 +265,8 @@ impl Auth {
     /// Whether what was proven earlier still holds; asked by answers that go on for long.
     pub fn is_still(&self, moment: Moment, caller: &Caller) -> bool {
         let is_open = match caller.way {
+            // That manager looks after it, and ends what goes on for long.
+            Way::Manager => return true,
             Way::Token | Way::Certificate => true,
             Way::Session { number } => self
                 .sessions

@@ -6,12 +6,15 @@
 mod answer;
 mod api;
 mod auth;
+mod behalf;
+mod forward;
 mod login;
 mod metrics;
 mod nodes;
 mod noting;
 mod page;
 mod people;
+mod relay;
 mod routes;
 mod server;
 mod stream;
@@ -23,6 +26,7 @@ pub mod testing;
 mod tests;
 
 use crate::accounts::AccountsHandle;
+use crate::identity::Place;
 use crate::manager::handle::{ManagerHandle, NodeCallers};
 use crate::role::RoleHandle;
 use server::Asked;
@@ -102,7 +106,7 @@ pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), Consol
     token::write_private(&path, &format!("{address}\n"))
         .map_err(|source| ConsoleError::Token { path, source })?;
 
-    let asked = Asked { manager, accounts, callers };
+    let asked = Asked { manager, accounts, callers, place: Place::of(&state_dir) };
     let (stop, stopping) = watch::channel(false);
     let failed = |source| ConsoleError::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

@@ -4,7 +4,7 @@
 //! the others. Not here: TLS, and who is a node (see `manager/strangers.rs` and `manager/enrol.rs`).
 
 use super::server::{Peer, Shared, serve_http};
-use crate::manager::handle::{NodeCaller, NodeCallers, NodeRecords};
+use crate::manager::handle::{NodeCaller, NodeCallers, NodeRecords, SpeaksFor};
 use logic::enrol::{Bearer, admit};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use wire::id::NodeName;
 const CONNECTIONS_MAX: usize = 256;
 /// Of one machine.
 const CONNECTIONS_PER_NODE_MAX: usize = 16;
+/// Of one with a manager, which also hands on the calls of others (see `forward`): 24 of those, and commands.
+const CONNECTIONS_PER_MANAGER_MAX: usize = 40;
 
 type Counts = Rc<RefCell<BTreeMap<NodeName, usize>>>;
 
@@ -27,10 +29,14 @@ struct PlaceTaken {
 }
 
 impl PlaceTaken {
-    fn take(counts: &Counts, node: &NodeName) -> Option<Self> {
+    fn take(counts: &Counts, node: &NodeName, speaks_for: SpeaksFor) -> Option<Self> {
+        let most = match speaks_for {
+            SpeaksFor::Others => CONNECTIONS_PER_MANAGER_MAX,
+            SpeaksFor::Itself | SpeaksFor::NotKnown => CONNECTIONS_PER_NODE_MAX,
+        };
         let mut counted = counts.borrow_mut();
         let here = counted.get(node).copied().unwrap_or(0);
-        if here >= CONNECTIONS_PER_NODE_MAX || counted.values().sum::<usize>() >= CONNECTIONS_MAX {
+        if here >= most || counted.values().sum::<usize>() >= CONNECTIONS_MAX {
             return None;
         }
         counted.insert(node.clone(), here + 1);
@@ -66,7 +72,7 @@ pub async fn serve(shared: Rc<Shared>, callers: NodeCallers, mut stopping: watch
             caller = connections.recv() => caller,
         };
         let Some(caller) = caller else { break };
-        match PlaceTaken::take(&counts, &caller.bearer.node) {
+        match PlaceTaken::take(&counts, &caller.bearer.node, caller.speaks_for) {
             Some(place) => {
                 let serving = connection(shared.clone(), caller, records.clone(), stopping.clone());
                 tasks.spawn_local(async move {
@@ -89,8 +95,8 @@ async fn connection(
     records: watch::Receiver<Option<NodeRecords>>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let NodeCaller { stream, from, bearer, until } = caller;
-    let peer = Peer { address: from, node: Some(bearer.node.clone()) };
+    let NodeCaller { stream, from, bearer, until, speaks_for } = caller;
+    let peer = Peer { address: from, node: Some(bearer.node.clone()), speaks_for };
     // Whichever comes first ends the connection, and an answer under way with it: who is cut off hears nothing more.
     tokio::select! {
         () = serve_http(shared, stream, peer, &mut stopping) => {}

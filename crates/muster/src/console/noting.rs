@@ -10,6 +10,8 @@ use super::server::{Peer, Shared};
 use crate::accounts::AccountsHandle;
 use crate::identity::now_us;
 use logic::account::{NOBODY, Principal};
+use std::cell::Cell;
+use std::rc::Rc;
 use wire::account::{AuditEntry, AuditResult};
 
 /// A call that is under way. One that is dropped before its end is written down all the same.
@@ -18,6 +20,8 @@ pub struct Noting {
     accounts: AccountsHandle,
     is_known: bool,
     entry: Option<AuditEntry>,
+    /// The leader has the call, and writes it down.
+    pub is_handed: Rc<Cell<bool>>,
 }
 
 impl Noting {
@@ -28,7 +32,7 @@ impl Noting {
             _ if peer.node.is_some() => "cell",
             _ if matches!(call, Call::Login) => "console",
             Some(Way::Session { .. }) => "console",
-            Some(Way::Token | Way::Certificate) | None => "API",
+            Some(Way::Token | Way::Certificate | Way::Manager) | None => "API",
         };
         let entry = AuditEntry {
             at_ms: now_us() / 1_000,
@@ -41,7 +45,12 @@ impl Noting {
             code: None,
             left_out: 0,
         };
-        Some(Self { accounts: shared.accounts.clone(), is_known: caller.is_some(), entry: Some(entry) })
+        Some(Self {
+            accounts: shared.accounts.clone(),
+            is_known: caller.is_some(),
+            entry: Some(entry),
+            is_handed: Rc::default(),
+        })
     }
 
     /// It has become known who calls.
@@ -62,6 +71,9 @@ impl Noting {
     /// The call has ended with this answer.
     pub async fn end(mut self, answer: &Answer) {
         let Some(mut entry) = self.entry.take() else { return };
+        if self.is_handed.get() {
+            return;
+        }
         let status = answer.status();
         entry.result = match status {
             _ if status.is_success() => AuditResult::Done,
@@ -79,6 +91,7 @@ impl Noting {
 impl Drop for Noting {
     fn drop(&mut self) {
         match self.entry.take() {
+            Some(_) if self.is_handed.get() => {}
             Some(entry) if self.is_known => self.accounts.note_later(entry),
             Some(entry) => self.accounts.note_stranger(entry),
             None => {}

@@ -6,14 +6,15 @@
 
 use super::answer::{self, Answer};
 use super::auth::{Auth, Caller, Moment, Refusal, Way};
+use super::forward::Forward;
 use super::noting::Noting;
 use super::routes::{self, Call, Found, Need};
 use super::stream::Hub;
-use super::{api, login, nodes, page};
+use super::{api, behalf, login, nodes, page};
 use crate::accounts::AccountsHandle;
 use crate::accounts::password::Hasher;
-use crate::identity::now_us;
-use crate::manager::handle::{ManagerHandle, NodeCallers};
+use crate::identity::{Place, now_us};
+use crate::manager::handle::{ManagerHandle, NodeCallers, SpeaksFor};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
@@ -21,7 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use logic::account::{Known, Principal};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub hasher: Hasher,
     pub hub: Hub,
     pub streams: Arc<Semaphore>,
+    /// The way to the manager that leads, while this one does not.
+    pub forward: Forward,
     pub start: Instant,
 }
 
@@ -103,6 +106,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The machine of the cell that its certificate has proven, on the cell's own connections.
     pub node: Option<NodeName>,
+    pub speaks_for: SpeaksFor,
 }
 
 /// A proven call: who, from where, and what came with it.
@@ -111,6 +115,10 @@ pub struct Proven {
     pub caller: Caller,
     pub peer: Peer,
     pub request: Request<Incoming>,
+    /// The body, once it was read.
+    pub text: Option<String>,
+    /// The leader has the call, and writes it down.
+    pub is_handed: Rc<Cell<bool>>,
 }
 
 /// Whom the console asks, and who comes to it by the manager.
@@ -119,11 +127,13 @@ pub struct Asked {
     pub manager: ManagerHandle,
     pub accounts: AccountsHandle,
     pub callers: Option<NodeCallers>,
+    /// Where this machine keeps who it is in the cell.
+    pub place: Place,
 }
 
 /// Serves until `stopping` turns true.
 pub async fn serve(listener: TcpListener, token: String, asked: Asked, mut stopping: watch::Receiver<bool>) {
-    let Asked { manager, accounts, callers } = asked;
+    let Asked { manager, accounts, callers, place } = asked;
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the console's socket is unusable"),
@@ -135,6 +145,7 @@ pub async fn serve(listener: TcpListener, token: String, asked: Asked, mut stopp
         hasher: Hasher::new(),
         hub: Hub::new(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        forward: Forward::new(place),
         start: Instant::now(),
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -198,7 +209,7 @@ async fn connection(
         tracing::debug!(%peer, %error, "a connection ended before it began");
         return;
     }
-    let peer = Peer { address: peer, node: None };
+    let peer = Peer { address: peer, node: None, speaks_for: SpeaksFor::Itself };
     serve_http(shared, stream, peer, &mut stopping).await;
 }
 
@@ -254,6 +265,10 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
         }
         Err(refusal) => {
             let answer = turn_away(refusal);
+            if refusal == Refusal::NotLeading {
+                // Who sent it looks for the leader, and nothing has come of it here.
+                return closing(answer);
+            }
             if let Found::Call(call, _) = &found
                 && let Some(noting) = Noting::begin(shared, call, &peer, None)
             {
@@ -272,16 +287,22 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
             return answer::refuse(StatusCode::NOT_FOUND, error_code::NO_SUCH_CALL, text, false);
         }
     };
+    let is_for_another = caller.way == Way::Manager;
     let refusal = refuse(shared, &caller, need, &request);
     let noting = Noting::begin(shared, &call, &peer, Some(&caller));
     let answer = match refusal {
         Some(refusal) => refusal,
-        None => api::carry_out(shared, call, Proven { caller, peer, request }).await,
+        None => {
+            let is_handed = noting.as_ref().map(|noting| noting.is_handed.clone()).unwrap_or_default();
+            let proven = Proven { caller, peer, request, text: None, is_handed };
+            api::answer(shared, call, proven).await
+        }
     };
     if let Some(noting) = noting {
         noting.end(&answer).await;
     }
-    answer
+    // Each call for another has a connection of its own, at whose beginning it is looked at who is a manager.
+    if is_for_another { closing(answer) } else { answer }
 }
 
 /// Why somebody who is known may not do this, if so.
@@ -303,7 +324,7 @@ fn role_not_enough(caller: &Caller, least: Role) -> Answer {
         Way::Certificate => {
             "; a machine's certificate alone only looks: show a token (--token-file or MUSTER_TOKEN)"
         }
-        Way::Token | Way::Session { .. } => "",
+        Way::Token | Way::Session { .. } | Way::Manager => "",
     };
     let text = format!("This needs the role {least}, and {principal} has the role {role}{hint}.");
     answer::refuse(StatusCode::FORBIDDEN, error_code::ROLE_NOT_ENOUGH, text, false)
@@ -326,6 +347,9 @@ fn wrong_method(method: &Method, path: &str, allowed: &str) -> Answer {
 fn prove(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let known = shared.known();
     let moment = shared.moment(&known);
+    if let Some(said) = behalf::prove(peer.speaks_for, headers) {
+        return said;
+    }
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
@@ -394,6 +418,17 @@ pub fn turn_away(refusal: Refusal) -> Answer {
             let text =
                 "The manager has not reached its store yet, and knows neither users nor tokens before.";
             answer::refuse(StatusCode::SERVICE_UNAVAILABLE, error_code::STORE_NOT_REACHED, text, true)
+        }
+        Refusal::NotForOthers => {
+            let text = "Only a manager of this cell may say for whom it calls, and this machine is none.";
+            answer::refuse(StatusCode::FORBIDDEN, error_code::NODE_REFUSED, text, false)
+        }
+        Refusal::NotLeading => {
+            let text = "This manager does not lead, and nothing was done.";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let mut answer = answer::refuse(status, error_code::MANAGER_UNAVAILABLE, text, true);
+            answer.headers_mut().insert(behalf::ELSEWHERE_HEADER, HeaderValue::from_static("1"));
+            answer
         }
         Refusal::WrongPassword => unauthorized("There is no such user with this password."),
         Refusal::ExpiredToken => {

@@ -5,6 +5,7 @@
 //! overtaken, and never an event. Nothing is queued: a subscriber holds one chunk at most.
 
 use super::auth::{Auth, Caller};
+use super::relay::Relay;
 use super::server::moment;
 use crate::manager::handle::{ManagerGone, ManagerHandle, Request};
 use bytes::Bytes;
@@ -165,7 +166,29 @@ struct Subscriber {
     is_greeted: bool,
 }
 
-type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Subscriber)>>>>;
+/// Where the next chunk comes from.
+#[derive(Debug)]
+enum Source {
+    Hub(Box<Subscriber>),
+    Leader(Box<Relay>),
+}
+
+impl Source {
+    async fn next(self) -> Option<(Bytes, Self)> {
+        match self {
+            Source::Hub(subscriber) => {
+                let (bytes, subscriber) = subscriber.next().await?;
+                Some((bytes, Source::Hub(Box::new(subscriber))))
+            }
+            Source::Leader(relay) => {
+                let (bytes, relay) = relay.next().await?;
+                Some((bytes, Source::Leader(Box::new(relay))))
+            }
+        }
+    }
+}
+
+type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Source)>>>>;
 
 /// The body of an answer that goes on for as long as the caller may and wants to listen.
 pub struct EventStream {
@@ -181,14 +204,19 @@ impl std::fmt::Debug for EventStream {
 impl EventStream {
     pub fn new(hub: &Hub, what: Subscription) -> Self {
         let subscriber = Subscriber { what, newest: hub.subscribe(), is_greeted: false };
-        Self { step: Some(Box::pin(subscriber.next())) }
+        Self { step: Some(Box::pin(Source::Hub(Box::new(subscriber)).next())) }
+    }
+
+    /// What comes from the manager that leads.
+    pub fn relay(relay: Relay) -> Self {
+        Self { step: Some(Box::pin(Source::Leader(Box::new(relay)).next())) }
     }
 
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(step) = &mut self.step else { return Poll::Ready(None) };
         let Poll::Ready(next) = step.as_mut().poll(context) else { return Poll::Pending };
         let (bytes, step) = match next {
-            Some((bytes, subscriber)) => (Some(bytes), Some(Box::pin(subscriber.next()) as Step)),
+            Some((bytes, source)) => (Some(bytes), Some(Box::pin(source.next()) as Step)),
             None => (None, None),
         };
         self.step = step;

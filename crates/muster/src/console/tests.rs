@@ -1,5 +1,6 @@
 //! The API over real sockets, with a manager that is made up.
 
+mod follower;
 mod people;
 
 use super::routes::{ASSETS, Need, ROUTES};

@@ -127,6 +127,11 @@ impl Office {
     }
 
     /// Another configuration is in force.
+    /// Whether the configuration in force gives this node a manager.
+    pub fn is_managers(&self, node: &NodeName) -> bool {
+        self.settings.borrow().managers().contains(node)
+    }
+
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());
     }

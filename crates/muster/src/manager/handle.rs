@@ -2,7 +2,7 @@
 //!
 //! The manager's own task answers every request; the console and the API use nothing else.
 
-use super::archive::LeaderRecord;
+pub use super::archive::LeaderRecord;
 use crate::accounts::AccountsHandle;
 use crate::role::RoleHandle;
 use logic::enrol::Bearer;
@@ -52,6 +52,17 @@ pub struct NodeCaller {
     pub bearer: Bearer,
     /// When its certificate expires, and the connection with it.
     pub until: Instant,
+    pub speaks_for: SpeaksFor,
+}
+
+/// In whose name a machine may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeaksFor {
+    Itself,
+    /// Also of whoever has proven to it who they are: the configuration in force names it as a manager.
+    Others,
+    /// It began where no manager leads, so nobody can tell.
+    NotKnown,
 }
 
 /// One question or wish, with the place for its answer.

@@ -6,7 +6,7 @@
 
 use super::desk::Peer;
 use super::front::Front;
-use super::handle::NodeCaller;
+use super::handle::{NodeCaller, SpeaksFor};
 use super::links::{self, Reception};
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
@@ -148,9 +148,21 @@ async fn connection(
         }
         (Some(protocol), Some((bearer, facts))) if protocol == API_PROTOCOL => {
             let until = until(facts.not_after_s);
-            pass_on(NodeCaller { stream, from, bearer, until }, &front).await;
+            let speaks_for = speaks_for(&reception, &bearer);
+            pass_on(NodeCaller { stream, from, bearer, until, speaks_for }, &front).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
+    }
+}
+
+/// A certificate alone does not make a manager: one that is not named any more still has it.
+fn speaks_for(reception: &Reception, bearer: &Bearer) -> SpeaksFor {
+    match reception {
+        Reception::Leads { office: Some(office), .. } if office.is_managers(&bearer.node) => {
+            SpeaksFor::Others
+        }
+        Reception::Leads { .. } => SpeaksFor::Itself,
+        Reception::Follows(_) => SpeaksFor::NotKnown,
     }
 }
 
