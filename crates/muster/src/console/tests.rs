@@ -168,7 +168,10 @@ impl Reply {
 /// The path of a route with names in place of its braces.
 pub fn filled(path: &str) -> String {
     let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain");
-    path.replace("{node}", "one").replace("{user}", "anna").replace("{token}", "ci")
+    path.replace("{node}", "one")
+        .replace("{user}", "anna")
+        .replace("{token}", "ci")
+        .replace("{revision}", "1")
 }
 
 #[test]
