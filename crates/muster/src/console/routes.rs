@@ -325,6 +325,7 @@ impl Call {
             | Call::Events
             | Call::Stream
             | Call::Config
+            | Call::OldConfig { .. }
             | Call::History
             | Call::OldConfig { .. }
             | Call::Explain

@@ -307,7 +307,11 @@ impl Office {
 
     /// Whether its machine was cut off, and no other has become this node since.
     pub fn is_removed(&self, node: &NodeName) -> bool {
+<<<<<<< HEAD
         self.front.is_removed(node)
+=======
+        self.front.record(node).is_some_and(|record| record.is_removed)
+>>>>>>> lab
     }
 
     /// A node was refused. Whether that is news.
