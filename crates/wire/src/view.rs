@@ -229,6 +229,9 @@ pub struct View {
     pub hash_key: HashKey,
     #[serde(default, skip_serializing_if = "is_default")]
     pub health: Health,
+    /// The other cell that it is in, whose gateways stand as its members; empty: in this one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cell: String,
     /// Set where the cluster comes from a plugin-cfg.xml.
     #[serde(default, skip_serializing_if = "is_default")]
     pub plugin: Option<PluginRules>,

@@ -4,6 +4,7 @@
 //! 4 Muster's fault; see `Exit`.
 
 mod apply;
+mod bridge;
 mod check;
 mod client;
 mod cluster;
@@ -72,6 +73,8 @@ enum Command {
     Node(node::Args),
     /// Make the token of a program that may know members and learns of changes
     Client(token::Args),
+    /// Make the token with which another cell hears of this one
+    Bridge(bridge::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
     /// Judge, merge, compare, explain and write files of the WebSphere plug-in
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
         Command::Client(args) => token::run(args),
+        Command::Bridge(args) => bridge::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),

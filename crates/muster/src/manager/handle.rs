@@ -3,6 +3,7 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 use super::archive::LeaderRecord;
+use logic::summary::Facts;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::enrol::IssuedToken;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
@@ -60,6 +61,11 @@ pub enum Request {
         who: String,
         node: NodeName,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// What other cells may be told of these clusters; those of which nothing is known yet are left out.
+    Facts {
+        clusters: Vec<ClusterName>,
+        reply: oneshot::Sender<Vec<(ClusterName, Facts)>>,
     },
     /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
     PluginCfg {

@@ -14,10 +14,12 @@ mod enrol;
 mod fenced;
 mod front;
 pub mod handle;
+mod hearing;
 mod links;
 mod shell;
 mod storage;
 mod strangers;
+mod telling;
 mod term;
 mod waiting;
 

@@ -7,6 +7,7 @@
 use super::desk::Peer;
 use super::front::Front;
 use super::links::{self, Reception};
+use super::telling;
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
 use logic::enrol::{Bearer, guesser};
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::summary::BRIDGE_PROTOCOL;
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
 /// so within seconds, and each costs some 40 kB.
@@ -142,6 +144,9 @@ async fn connection(
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
             let peer = Peer { from, bearer, until, ..Peer::default() };
             links::connection(stream, peer, reception, Some(stranger)).await;
+        }
+        (Some(protocol), None) if protocol == BRIDGE_PROTOCOL => {
+            telling::connection(stream, from, reception, stranger).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }

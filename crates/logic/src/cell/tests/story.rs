@@ -319,6 +319,8 @@ pub fn settings(words: &[&str]) -> CellSettings {
         })
         .collect();
     CellSettings {
+        cells: Vec::new(),
+        bridges: Vec::new(),
         name: "cell".into(),
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
@@ -371,6 +373,7 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 

@@ -17,6 +17,8 @@ const SMALLEST: &str = r#"
 fn smallest_file_gets_every_default() {
     expect![[r#"
         CellSettings {
+            cells: Vec::new(),
+            bridges: Vec::new(),
             name: "cell",
             state_dir: "/state",
             nodes: [
@@ -126,6 +128,7 @@ fn smallest_file_gets_every_default() {
                     clients: [],
                     advertise: "",
                     plugin_cfg: None,
+                    gateway: None,
                 },
             ],
             clusters: [
