@@ -137,6 +137,8 @@ pub struct Transport {
     pub sends_proxy_header: bool,
     /// Instead of the router's; 0 means no bound.
     pub connect_ms: Option<u64>,
+    /// A connection ends when what was sent on it has not even arrived for so long; None: when the system gives up.
+    pub unacknowledged_ms: Option<u32>,
     /// Instead of the router's `response_ms`; 0 means no bound.
     pub response_ms: Option<u64>,
     /// A member that was silent for `response_ms` is left out for a while, like one that could not be reached.

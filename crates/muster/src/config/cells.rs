@@ -13,6 +13,9 @@ use wire::view::Transport;
 /// For a connection to a gateway. Two seconds: one lost packet is repeated, and a cell that is gone costs a conversation
 /// that was there no more than that, once.
 const GATEWAY_CONNECT_MS: u64 = 2_000;
+/// On a connection that is there already. Three seconds: what is lost once or twice arrives, and nothing tells this cell
+/// sooner that a machine of another one is gone.
+const GATEWAY_UNACKNOWLEDGED_MS: u32 = 3_000;
 
 /// All of `[cells.NAME]`, in the order of the file.
 pub fn read_cells(builder: &mut Builder<'_>) -> Vec<OtherCell> {
@@ -26,7 +29,12 @@ pub fn read_cells(builder: &mut Builder<'_>) -> Vec<OtherCell> {
             managers: reader.list("managers"),
             token_file: reader.text("token_file"),
             clusters: reader.list("clusters").into_iter().map(ClusterName).collect(),
-            transport: Transport { tls, connect_ms: Some(GATEWAY_CONNECT_MS), ..Transport::default() },
+            transport: Transport {
+                tls,
+                connect_ms: Some(GATEWAY_CONNECT_MS),
+                unacknowledged_ms: Some(GATEWAY_UNACKNOWLEDGED_MS),
+                ..Transport::default()
+            },
         });
     }
     cells

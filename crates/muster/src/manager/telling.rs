@@ -118,8 +118,10 @@ async fn answer(stream: &mut TlsStream<TcpStream>, answer: BridgeAnswer) {
 struct Audience {
     teller: Teller,
     listeners: Vec<(CellNumber, Listener)>,
+    /// Those that hear nothing yet, because something of theirs is not known: what is not told counts as gone.
+    waiting: Vec<Listener>,
     last: u64,
-    told: BTreeSet<ClusterName>,
+    known: BTreeSet<ClusterName>,
     clock: Clock,
 }
 
@@ -133,19 +135,26 @@ pub async fn tell(
     desk: mpsc::Sender<Input>,
 ) {
     let teller = Teller::new(cell, clock.now());
-    let mut audience = Audience { teller, listeners: Vec::new(), last: 0, told: BTreeSet::new(), clock };
+    let mut audience = Audience {
+        teller,
+        listeners: Vec::new(),
+        waiting: Vec::new(),
+        last: 0,
+        known: BTreeSet::new(),
+        clock,
+    };
     let mut look_at = Instant::now();
     let mut is_changed = true;
     loop {
         let names = names(&settings.borrow_and_update());
         audience.keep_only(&settings.borrow());
-        if audience.listeners.is_empty() {
+        if audience.listeners.is_empty() && audience.waiting.is_empty() {
             // Nobody has to be told anything, and nothing has to be found out.
             tokio::select! {
                 Some(listener) = listeners.recv() => {
                     is_changed = true;
+                    audience.waiting.push(listener);
                     audience.look(&desk, names).await;
-                    audience.join(listener);
                 }
                 Ok(()) = settings.changed() => {}
                 else => return,
@@ -155,8 +164,8 @@ pub async fn tell(
         let wake_at = audience.teller.wake_at().map_or_else(Instant::now, |at| clock.instant(at));
         tokio::select! {
             Some(listener) = listeners.recv() => {
+                audience.waiting.push(listener);
                 audience.look(&desk, names).await;
-                audience.join(listener);
             }
             Ok(()) = settings.changed() => is_changed = true,
             Ok(()) = changed.changed(), if !is_changed => is_changed = true,
@@ -180,9 +189,21 @@ fn names(settings: &CellSettings) -> BTreeSet<ClusterName> {
 impl Audience {
     /// Ends the streams of bridges that are no longer what they were.
     fn keep_only(&mut self, settings: &CellSettings) {
-        self.listeners.retain(|(_, listener)| {
-            settings.bridges.contains(&listener.bridge) && !listener.queue.is_closed()
-        });
+        let stays =
+            |listener: &Listener| settings.bridges.contains(&listener.bridge) && !listener.queue.is_closed();
+        self.listeners.retain(|(_, listener)| stays(listener));
+        self.waiting.retain(stays);
+    }
+
+    fn admit_waiting(&mut self) {
+        let is_known =
+            |listener: &Listener| listener.bridge.clusters.iter().all(|cluster| self.known.contains(cluster));
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_known);
+        self.waiting = waiting;
+        let surplus = self.waiting.len().saturating_sub(LISTENERS_WAITING_MAX);
+        self.waiting.drain(..surplus);
+        let ready: Vec<Listener> = ready;
+        ready.into_iter().for_each(|listener| self.join(listener));
     }
 
     fn join(&mut self, listener: Listener) {
@@ -200,9 +221,9 @@ impl Audience {
 
     /// Finds out how the clusters are.
     async fn look(&mut self, desk: &mpsc::Sender<Input>, names: BTreeSet<ClusterName>) {
-        let gone: Vec<ClusterName> = self.told.difference(&names).cloned().collect();
+        let gone: Vec<ClusterName> = self.known.difference(&names).cloned().collect();
         for cluster in gone {
-            self.told.remove(&cluster);
+            self.known.remove(&cluster);
             self.step(TellerInput::Gone { cluster });
         }
         let (reply, answer) = oneshot::channel();
@@ -210,9 +231,10 @@ impl Audience {
         // Only fails when the manager ends, and this task with it.
         drop(desk.send(Input::Ask(asked)).await);
         for (cluster, facts) in answer.await.unwrap_or_default() {
-            self.told.insert(cluster.clone());
+            self.known.insert(cluster.clone());
             self.step(TellerInput::Cluster { cluster, facts });
         }
+        self.admit_waiting();
     }
 
     fn step(&mut self, input: TellerInput) {
