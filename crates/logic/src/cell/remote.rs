@@ -7,6 +7,8 @@
 use super::{Cell, Output};
 use crate::time::Time;
 use crate::view::{Rules, ViewKeeper};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use wire::id::{ClusterName, MemberName, NodeName};
 use wire::settings::OtherCell;
 use wire::status::{ClusterStatus, MemberStatus, Severity};
@@ -94,24 +96,19 @@ impl Remote {
                 |gateway: &MemberView| MemberView { state, reason: reason.clone(), ..gateway.clone() };
             return self.gateways.iter().map(restated).collect();
         };
-        let count = u32::try_from(told.gateways.len()).unwrap_or(u32::MAX).max(1);
-        let gateway = |address: &std::net::SocketAddr| MemberView {
+        let addresses: BTreeSet<SocketAddr> = told.gateways.iter().copied().collect();
+        let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let gateway = |address: SocketAddr| MemberView {
             name: MemberName(address.to_string()),
             clone_id: address.to_string(),
-            address: Some(*address),
+            address: Some(address),
             state,
             weight: (told.weight / count).max(1),
             reason: reason.clone(),
             transport: self.transport.clone(),
             ..MemberView::default()
         };
-        let mut gateways: Vec<MemberView> = Vec::new();
-        for address in &told.gateways {
-            if !gateways.iter().any(|known| known.address == Some(*address)) {
-                gateways.push(gateway(address));
-            }
-        }
-        gateways
+        addresses.into_iter().map(gateway).collect()
     }
 
     /// Its view, if routers do not know all of it.

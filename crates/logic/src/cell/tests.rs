@@ -1,5 +1,6 @@
 //! Stories of a cell: what happens at which time, and everything the cell says about it.
 
+mod remote;
 mod story;
 
 use super::*;

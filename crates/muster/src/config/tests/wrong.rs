@@ -1224,3 +1224,25 @@ fn keys_of_a_store_fit_its_kind_and_each_other() {
           allowed: hosts and ports like ["db.example:5432"]"#]],
     );
 }
+
+#[test]
+fn other_cells_that_could_not_be_heard_or_reached() {
+    check_added(
+        "[cells.east]\nmanagers = [\"10.1.0.1\"]\ntoken_file = \"east.token\"\nclusters = [\"shop\"]\ntls_key = \"/k\"",
+        expect![[]],
+    );
+    let hash = "ec7ad5f8a2fd1fce2b8f6e7f3c9ad04ad21f58a8e2f4a3ce9a1c5f7d2b6e9013";
+    check_added(
+        &format!("[bridges.west]\ntoken_sha256 = \"{hash}\"\nclusters = [\"shop\", \"stock\"]"),
+        expect![[]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/\"\nlevels = [[\"shop\"], [\"shop@east\", \"a@b@c\"]]",
+        expect![[]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/\"\nlevels = [[\"shop\"], [\"shop@east\"]]",
+        expect![[]],
+    );
+    check(&BASE.replace("listen =", "gateway = \"0.0.0.0:80\"\nlisten ="), expect![[]]);
+}
