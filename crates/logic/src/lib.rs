@@ -2,6 +2,7 @@
 //!
 //! No I/O, clock, randomness, thread, global or log in this crate; tidy holds that.
 
+pub mod account;
 pub mod actions;
 pub mod affinity;
 pub mod agent;
@@ -20,6 +21,7 @@ pub mod http;
 pub mod http2;
 pub mod lease;
 pub mod limits;
+pub mod lockout;
 pub mod log_pattern;
 pub mod machine;
 pub mod model;

@@ -1,5 +1,6 @@
 //! The one binary. Only hands over: what to do is in `cli`, how each role works in its own module.
 
+mod accounts;
 mod agent;
 mod cli;
 mod clock;

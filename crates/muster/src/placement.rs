@@ -5,13 +5,12 @@
 //! without a manager that leads the routers of last time run, and so does this machine's manager.
 
 use crate::config;
-use crate::console::{self, ConsoleOptions};
 use crate::identity::{KeptManager, Membership, Place};
 use crate::kept_file;
 use crate::link::ManagerAt;
-use crate::manager::{self, ManagerOptions, cookie_keys_path};
+use crate::manager::{ManagerOptions, cookie_keys_path};
 use crate::role::RoleHandle;
-use crate::roles::{Selection, StartError};
+use crate::roles::{self, Selection, StartError, Started};
 use crate::router::{self, RouterError, RouterOptions};
 use std::collections::BTreeMap;
 use std::io;
@@ -74,15 +73,8 @@ pub fn start_manager(
         state_dir: state_dir.to_path_buf(),
         who: "muster run".into(),
     };
-    let (manager, handle) = manager::start(options).map_err(StartError::Manager)?;
-    let options = ConsoleOptions { listen, state_dir: state_dir.to_path_buf(), manager: handle };
-    match console::start(options) {
-        Ok((console, _)) => Ok(vec![console, manager]),
-        Err(error) => {
-            manager.stop();
-            Err(StartError::Console(error))
-        }
-    }
+    let Started { manager, handle: _, console, address: _ } = roles::start_manager(options, listen)?;
+    Ok(vec![console, manager])
 }
 
 /// Keeps what was placed here for the next start.

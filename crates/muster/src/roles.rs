@@ -10,7 +10,7 @@ use crate::identity::{self, IdentityError, renewal};
 use crate::late_manager;
 use crate::link::ManagerAt;
 use crate::logging::chain;
-use crate::manager::handle::ManagerHandle;
+use crate::manager::handle::{self, ManagerHandle};
 use crate::manager::{self, ManagerError, ManagerOptions};
 use crate::placement::{self, PlacementOptions};
 use crate::role::{RoleHandle, manager_socket, raise_file_limit};
@@ -190,11 +190,13 @@ pub struct Started {
 /// Starts both, or neither.
 pub fn start_manager(options: ManagerOptions, listen: SocketAddr) -> Result<Started, StartError> {
     let state_dir = options.state_dir.clone();
-    let (manager, handle) = manager::start(options).map_err(StartError::Manager)?;
-    match console::start(ConsoleOptions { listen, state_dir, manager: handle.clone() }) {
-        Ok((console, address)) => Ok(Started { manager, handle, console, address }),
+    let started = manager::start(options).map_err(StartError::Manager)?;
+    let handle::Started { role, manager, accounts, callers } = started;
+    let handle = manager.clone();
+    match console::start(ConsoleOptions { listen, state_dir, manager, accounts, callers: Some(callers) }) {
+        Ok((console, address)) => Ok(Started { manager: role, handle, console, address }),
         Err(error) => {
-            manager.stop();
+            role.stop();
             Err(StartError::Console(error))
         }
     }

@@ -251,3 +251,55 @@ fn console_refuses_a_wrong_token_and_says_when_the_cell_is_gone() {
     assert!(told.starts_with("Connection lost."), "{told}");
     assert!(browser.count("[data-member]") >= 3, "what was known last stays");
 }
+
+#[test]
+fn people_log_in_with_their_password_and_see_what_their_role_allows() {
+    let scratch = Scratch::new();
+    let demo = Demo::start(&scratch);
+    let (page, token) = demo.console.split_once("/login#token=").expect("a login link");
+    let address: SocketAddr = page.trim_start_matches("http://").parse().expect("an address");
+    let authorization = format!("Bearer {token}");
+    let headers = [("Authorization", authorization.as_str())];
+    let body = json!({ "role": "viewer", "password": "correct horse" }).to_string();
+    let added = support::http::request(address, "POST", "/api/v1/users/anna", &headers, body.as_bytes());
+    assert_eq!(added.map(|answer| answer.status).ok(), Some(200));
+
+    let browser = Browser::start(&scratch, 1280, 900);
+    let log_in = |user: &str, password: &str| {
+        browser.open(&format!("{page}/login"));
+        browser.wait_for("#login button:not([disabled])");
+        let script = format!(
+            "document.getElementById('user').value = '{user}'; \
+             document.getElementById('password').value = '{password}'; return null"
+        );
+        browser.script(&script);
+        browser.click("#login button");
+    };
+    log_in("anna", "battery staple");
+    wait_for("the refusal", || {
+        let problem = browser.text("#problem:not([hidden])");
+        if problem.contains("(M2002)") { Ok(()) } else { Err(problem) }
+    });
+    keep_screenshot("login", &browser, 1280);
+    log_in("anna", "correct horse");
+    browser.wait_for("#link[data-link=live]");
+    assert_eq!(browser.text(".who"), "anna viewer");
+    assert_eq!(browser.count("#audit:not([hidden])"), 0, "the log is for admins");
+    browser.wait_for("[data-member=\"shop/shop-1\"] [data-act]");
+    let enabled = browser.count("[data-act]:not([aria-disabled=true])");
+    assert_eq!(enabled, 0, "a viewer can press nothing");
+    let why = browser.script("return document.querySelector('[data-act=drain]').title").to_string();
+    assert!(why.contains("needs the role operator"), "{why}");
+    keep_screenshot("viewer", &browser, 1280);
+
+    browser.open(&demo.console);
+    wait_for("the administrator", || {
+        let who = browser.text(".who");
+        if who == "admin admin" { Ok(()) } else { Err(who) }
+    });
+    browser.click("#audit summary");
+    browser.wait_for("#audit-rows tr[data-result=refused]");
+    let rows = browser.script("return document.getElementById('audit-rows').innerText").to_string();
+    assert!(rows.contains("user-add") && rows.contains("anna") && !rows.contains("horse"), "{rows}");
+    keep_screenshot("audit", &browser, 1280);
+}

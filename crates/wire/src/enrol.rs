@@ -12,6 +12,8 @@ use std::net::IpAddr;
 pub const PROTOCOL: &[u8] = b"muster-enrol";
 /// The same for a link (see `link`).
 pub const LINK_PROTOCOL: &[u8] = b"muster-link";
+/// The same for HTTP/1.1 with the API of the console, by nodes.
+pub const API_PROTOCOL: &[u8] = b"muster-api/1";
 /// Raised when a message changes its meaning; the other side is refused with both numbers named.
 pub const ENROL_VERSION: u32 = 1;
 /// Longest request or answer. 64 KiB: a certificate has some 600 bytes, and strangers may send requests.

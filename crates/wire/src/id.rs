@@ -60,6 +60,15 @@ name_type!(
     ManagerName
 );
 
+name_type!(
+    /// A person who may use the API and the console.
+    UserName
+);
+name_type!(
+    /// A token for programs that use the API.
+    TokenName
+);
+
 // Numbers of the same shape, for what is counted or must be short.
 macro_rules! number_type {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {

@@ -3,6 +3,7 @@
 //! Depends on serde only. Nothing here decides anything; fields are public and have no setters.
 //! Durations are milliseconds and say so in their names; sizes are bytes.
 
+pub mod account;
 pub mod agent;
 pub mod client_view;
 pub mod enrol;

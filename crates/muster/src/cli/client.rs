@@ -1,11 +1,14 @@
 //! How commands talk to a cell: find its API and token, ask, and follow its events.
 //!
-//! Every wait and every answer has a bound. Not here: what the answers mean.
+//! On the manager's machine they use the console's port with the administrator's token; on a machine that has joined
+//! the cell, the managers' port with the machine's certificate, which may look, and a token for everything else. Every
+//! wait and every answer has a bound. Not here: what the answers mean.
 
 use super::Exit;
 use super::follow::Follow;
 use crate::config::{self, Problems};
 use crate::console::{ADDRESS_FILE, TOKEN_FILE};
+use crate::identity::{self, IdentityError, Place};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -17,6 +20,7 @@ use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use wire::error_code::{self, ErrorCode};
 use wire::status::ErrorBody;
@@ -41,7 +45,11 @@ pub struct Target {
     /// The cell's API, e.g. http://10.0.0.1:29003 [or MUSTER_API]
     #[arg(long, value_name = "URL")]
     pub api: Option<String>,
-    /// The file with the administrator's token [default: admin-token in the state directory, or MUSTER_TOKEN]
+    /// Where this machine, which has joined the cell, keeps that
+    /// [default without a file: /var/lib/muster for root, else ~/.local/state/muster]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "api"])]
+    pub state_dir: Option<PathBuf>,
+    /// The file with a token [default: MUSTER_TOKEN, or admin-token in the manager's state directory]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -74,6 +82,12 @@ pub enum ClientError {
     /// Something else answers at that address. The cell has heard nothing.
     #[error("what answers at {address} is not Muster's API (is that the console's address?): {problem}")]
     Stranger { address: String, problem: String },
+    /// This machine's certificate cannot be used, or what answers is no manager of its cell. Nothing was sent.
+    #[error("the cell was not reached by the certificate of this machine")]
+    Identity {
+        #[source]
+        source: IdentityError,
+    },
     /// The system gave no runtime or no clean ending. Nothing was sent.
     #[error("this command cannot run")]
     System {
@@ -87,8 +101,20 @@ impl ClientError {
         match self {
             ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
             ClientError::NotReached { .. } | ClientError::Stranger { .. } => Exit::CellNotReached,
+            ClientError::Identity { source } => match source {
+                IdentityError::NotReached { .. } | IdentityError::OtherCell { .. } => Exit::CellNotReached,
+                IdentityError::None { .. }
+                | IdentityError::NoAuthority { .. }
+                | IdentityError::InACell { .. }
+                | IdentityError::Files { .. }
+                | IdentityError::Meaningless { .. }
+                | IdentityError::Write { .. }
+                | IdentityError::Make { .. }
+                | IdentityError::Refused { .. } => Exit::WrongUse,
+            },
             // The cell is there; what is wrong is the token that it was shown.
             ClientError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Exit::WrongUse,
+            ClientError::Refused { body, .. } if body.code == error_code::ROLE_NOT_ENOUGH.0 => Exit::WrongUse,
             ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
                 Exit::CellNotReached
             }
@@ -105,6 +131,7 @@ impl ClientError {
             ClientError::Refused { body, .. } => return body.clone(),
             ClientError::Token { .. } => error_code::NOT_LOGGED_IN.0,
             ClientError::NotReached { .. } => error_code::CELL_NOT_REACHED.0,
+            ClientError::Identity { source } => source.code().0,
             ClientError::WrongUse(_)
             | ClientError::Garbled { .. }
             | ClientError::Stranger { .. }
@@ -147,12 +174,23 @@ pub fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, C
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
+/// How the API is reached.
+#[derive(Debug)]
+enum Way {
+    /// The console's port.
+    Console,
+    /// The managers' port, as the node that this machine is.
+    Node(Place),
+}
+
 /// A cell's API and the right to use it.
 #[derive(Debug)]
 pub struct Api {
-    /// Host and port, as in a URL.
+    way: Way,
+    /// Host and port, as in a URL; of a node's way, what people are told.
     authority: String,
-    token: String,
+    /// None: the machine's certificate is all that is shown.
+    token: Option<String>,
 }
 
 impl Api {
@@ -163,24 +201,57 @@ impl Api {
             Some(path) => Some(read_small(path).map_err(|source| token_error(path, source))?),
             None => from_environment("MUSTER_TOKEN"),
         };
+        if let Some(state_dir) = &target.state_dir {
+            return Self::of_node(state_dir, token);
+        }
         // A file that is named outweighs the environment.
         if let (Some(url), None) = (named, &target.config) {
             let token = token.ok_or_else(|| {
                 ClientError::WrongUse("an API needs a token: give --token-file FILE or MUSTER_TOKEN".into())
             })?;
-            return Ok(Self { authority: authority_of(&url)?, token });
+            return Ok(Self { way: Way::Console, authority: authority_of(&url)?, token: Some(token) });
         }
         let path = target.config.clone().unwrap_or_else(config::default_path);
+        if target.config.is_none()
+            && !path.exists()
+            && let Some(state_dir) = config::default_state_dir().map(PathBuf::from)
+            && Place::of(&state_dir).membership().is_some()
+        {
+            return Self::of_node(&state_dir, token);
+        }
         let (settings, _) = config::load(&path).map_err(ClientError::Config)?;
         let state_dir = PathBuf::from(&settings.state_dir);
         // The console wrote where it really listens, unless it runs on another machine.
         let written = read_small(&state_dir.join(ADDRESS_FILE)).ok().and_then(|text| text.parse().ok());
+        if written.is_none() && Place::of(&state_dir).membership().is_some() {
+            return Self::of_node(&state_dir, token);
+        }
         let authority = reachable(written.unwrap_or(settings.console.listen)).to_string();
         let token = match token {
             Some(token) => token,
             None => token_of(&state_dir.join(TOKEN_FILE), &authority)?,
         };
-        Ok(Self { authority, token })
+        Ok(Self { way: Way::Console, authority, token: Some(token) })
+    }
+
+    /// The same for a call that needs no token: it proves by itself who calls.
+    pub fn find_open(target: &Target) -> Result<Self, ClientError> {
+        let named = target.api.clone().or_else(|| from_environment("MUSTER_API"));
+        match (named, &target.config, &target.state_dir) {
+            (Some(url), None, None) => {
+                Ok(Self { way: Way::Console, authority: authority_of(&url)?, token: None })
+            }
+            (_, _, _) => Ok(Self { token: None, ..Self::find(target)? }),
+        }
+    }
+
+    fn of_node(state_dir: &Path, token: Option<String>) -> Result<Self, ClientError> {
+        let place = Place::of(state_dir);
+        let membership = place.membership().ok_or_else(|| ClientError::Identity {
+            source: IdentityError::None { directory: place.path().to_path_buf() },
+        })?;
+        let authority = membership.managers.join(", ");
+        Ok(Self { way: Way::Node(place), authority, token })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -230,24 +301,46 @@ impl Api {
         path: &str,
         body: String,
     ) -> Result<Response<Incoming>, ClientError> {
-        let connecting = TcpStream::connect(&self.authority);
-        let stream = tokio::time::timeout(Duration::from_millis(CONNECT_MAX_MS), connecting)
-            .await
-            .map_err(|_| self.not_reached("no connection came about in time"))?
-            .map_err(|error| self.not_reached(error))?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.not_reached(error))?;
         // Ends with the answer's body, whose reader tells of any error; the runtime ends with the command.
         tokio::task::spawn_local(async move { drop(connection.await) });
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.authority)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+        let host = match self.way {
+            Way::Console => self.authority.as_str(),
+            Way::Node(_) => identity::api::HOST,
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| ClientError::WrongUse(format!("this cannot be asked for: {error}")))?;
         sender.send_request(request).await.map_err(|error| self.not_reached(error))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, ClientError> {
+        match &self.way {
+            Way::Console => {
+                let connecting = TcpStream::connect(&self.authority);
+                let stream = tokio::time::timeout(Duration::from_millis(CONNECT_MAX_MS), connecting)
+                    .await
+                    .map_err(|_| self.not_reached("no connection came about in time"))?
+                    .map_err(|error| self.not_reached(error))?;
+                Ok(Box::new(stream))
+            }
+            Way::Node(place) => {
+                let connected = identity::api::connect_to_any(place).await;
+                Ok(Box::new(connected.map_err(|source| match source {
+                    IdentityError::NotReached { address, why } => {
+                        ClientError::NotReached { address, problem: why }
+                    }
+                    source => ClientError::Identity { source },
+                })?))
+            }
+        }
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, ClientError> {
@@ -285,6 +378,9 @@ impl Api {
         ClientError::Garbled { address: self.authority.clone(), problem: problem.to_string() }
     }
 }
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty()).map(|value| value.trim().to_owned())

@@ -191,7 +191,7 @@ fn capital(act: Act) -> &'static str {
 /// Asks at the terminal.
 pub fn confirm(question: &str) -> Result<bool, ClientError> {
     if !std::io::stdin().is_terminal() {
-        let text = "this interrupts members, and there is no terminal to ask at: say --yes".to_owned();
+        let text = "this asks for a yes, and there is no terminal to ask at: say --yes".to_owned();
         return Err(ClientError::WrongUse(text));
     }
     eprint!("{} [y/N] ", plain(question));

@@ -4,9 +4,11 @@
 //! 4 Muster's fault; see `Exit`.
 
 mod apply;
+mod audit;
 mod bridge;
 mod check;
 mod client;
+mod client_token;
 mod cluster;
 mod demo;
 mod explain;
@@ -19,10 +21,13 @@ mod node;
 mod plugin_cfg;
 mod router;
 mod run;
+mod secret;
 mod status;
 mod table;
+mod time;
 mod token;
 mod top;
+mod user;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -71,8 +76,14 @@ enum Command {
     Cluster(cluster::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
+    /// Add and remove users of the API and the console, and give them roles
+    User(user::Args),
+    /// Make and revoke tokens for programs that use the API
+    Token(token::Args),
+    /// Show who changed or tried to change what
+    Audit(audit::Args),
     /// Make the token of a program that may know members and learns of changes
-    Client(token::Args),
+    Client(client_token::Args),
     /// Make the token with which another cell hears of this one
     Bridge(bridge::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
@@ -143,7 +154,10 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Node(args) => node::run(args),
-        Command::Client(args) => token::run(args),
+        Command::User(args) => user::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Client(args) => client_token::run(args),
         Command::Bridge(args) => bridge::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
@@ -158,3 +172,6 @@ pub fn main() -> ExitCode {
     };
     exit.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::cluster::confirm;
 use super::table::{self, Paint, plain};
+use super::time::time_ms;
 use super::{Exit, print};
 use wire::enrol::IssuedToken;
 use wire::id::is_valid_name;
@@ -48,7 +49,7 @@ struct TokenArgs {
     /// The node that the machine shall be
     node: String,
     /// How long the token can be used: a number with s, m, h or d, up to 30d
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration_ms)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = valid_ms)]
     valid: u64,
     /// Print one JSON object
     #[arg(long)]
@@ -100,19 +101,8 @@ fn list(args: &Args) -> Exit {
     }
 }
 
-/// A time as people write it.
-fn duration_ms(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no time; allowed are 1s to 30d, like 90s, 15m, 12h or 2d");
-    let unit_ms = match text.chars().last() {
-        Some('s') => 1_000,
-        Some('m') => 60_000,
-        Some('h') => 3_600_000,
-        Some('d') => 24 * 3_600_000,
-        Some(_) | None => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    let valid_ms = number.checked_mul(unit_ms).filter(|ms| (1_000..=30 * 24 * 3_600_000).contains(ms));
-    valid_ms.ok_or_else(wrong)
+fn valid_ms(text: &str) -> Result<u64, String> {
+    time_ms(text, 30)
 }
 
 fn check_name(node: &str) -> Result<(), ClientError> {
@@ -150,20 +140,4 @@ async fn remove(args: &RemoveArgs) -> Result<Exit, ClientError> {
     }
     eprintln!("{}", plain(&done.text));
     Ok(Exit::Yes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_with_their_unit_and_bounds() {
-        assert_eq!(duration_ms("90s"), Ok(90_000));
-        assert_eq!(duration_ms("15m"), Ok(900_000));
-        assert_eq!(duration_ms("1h"), Ok(3_600_000));
-        assert_eq!(duration_ms("30d"), Ok(2_592_000_000));
-        for wrong in ["", "h", "10", "0s", "31d", "-1h", "1.5h", "99999999999999999999d", "1µ", "5 h"] {
-            assert!(duration_ms(wrong).is_err(), "{wrong}");
-        }
-    }
 }

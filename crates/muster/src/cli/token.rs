@@ -1,29 +1,35 @@
-//! `muster client token`: makes the secret of a program that may know members. It asks no cell and changes none.
+//! `muster token`: tokens with which programs use the API.
 
+use super::client::{Api, ClientError, Target, fail, run as run_until_done};
+use super::cluster::confirm;
+use super::table::{self, Paint, plain};
+use super::time::{time_ms, utc};
+use super::user::{check_name, finish, role};
 use super::{Exit, print};
-use ring::digest;
-use serde::Serialize;
-use wire::id::is_valid_name;
+use wire::account::{ApiTokenStatus, IssuedApiToken, Role};
+use wire::status::Acted;
 
 const EXAMPLES: &str = "\
 Examples:
-  muster client token billing --cluster shop > billing.token
-  muster client token billing --cluster shop --cluster stock --json
+  muster token create prometheus --role viewer --valid 365d > token
+  MUSTER_TOKEN=$(cat token) muster status --api http://10.0.0.1:29003
+  muster token list
+  muster token revoke prometheus
 
-The token goes to standard output, for the program. What goes into the configuration is said beside it; it holds only a
-hash, so that nobody who reads the configuration has the token.
+The token is shown once, and kept only as a hash. `muster user --help` says what the roles may do.
 
 Exit codes:
   0  done
-  2  wrong use
+  1  refused
+  2  wrong use, or the role does not allow it
+  3  the cell was not reached
   4  Muster's fault";
 
-/// Random bytes of a token. 32: nobody guesses 256 bits.
-const TOKEN_BYTES: usize = 32;
-/// How a token begins, so that it is not taken for the hash that belongs into the configuration.
-const PREFIX: &str = "mc1.";
+/// Ten years: longer than the program that has it.
+const VALID_DAYS_MAX: u64 = 3_650;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Args {
     #[command(subcommand)]
     act: Act,
@@ -31,91 +37,120 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Act {
-    /// Make a token, and the lines of the configuration that let it in
-    #[command(after_help = EXAMPLES)]
-    Token(TokenArgs),
+    /// Make a token and print it
+    Create(CreateArgs),
+    /// Show tokens by name, with their roles and when they expire
+    List(ListArgs),
+    /// Let a token open nothing any more
+    Revoke(RevokeArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct TokenArgs {
-    /// What the program is called in the configuration
-    client: String,
-    /// A cluster whose members it may know; may be given several times
-    #[arg(long = "cluster", value_name = "CLUSTER", required = true)]
-    clusters: Vec<String>,
+struct CreateArgs {
+    /// A name for it, by which the audit log and `revoke` know it
+    name: String,
+    /// What who has it may do
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    role: Role,
+    /// How long it counts: a number with s, m, h or d, up to 3650d
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = valid_ms)]
+    valid: u64,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Made {
-    client: String,
-    token: String,
-    /// Lines for the configuration.
-    configuration: String,
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Print a JSON list
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+struct RevokeArgs {
+    /// Its name
+    name: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn valid_ms(text: &str) -> Result<u64, String> {
+    time_ms(text, VALID_DAYS_MAX)
 }
 
 pub fn run(args: Args) -> Exit {
-    let Act::Token(args) = args.act;
-    if let Some(wrong) = args.clusters.iter().chain([&args.client]).find(|name| !is_valid_name(name)) {
-        eprintln!("{wrong:?} is no name: 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first");
-        return Exit::WrongUse;
+    match args.act {
+        Act::Create(args) => run_until_done(create(&args)).unwrap_or_else(|error| fail(&error, args.json)),
+        Act::List(args) => list(&args),
+        Act::Revoke(args) => finish(revoke(&args), args.json),
     }
-    let mut bytes = [0; TOKEN_BYTES];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        eprintln!("the system gives no random numbers: {error}");
-        return Exit::OurFault;
-    }
-    let token = format!("{PREFIX}{}", hex(&bytes));
-    let configuration = lines(&args.client, &args.clusters, &token);
+}
+
+async fn create(args: &CreateArgs) -> Result<Exit, ClientError> {
+    check_name(&args.name, "token")?;
+    let path = format!("/api/v1/tokens/{}?role={}&valid_ms={}", args.name, args.role, args.valid);
+    let issued: IssuedApiToken = Api::find(&args.target)?.post(&path, String::new()).await?;
     if args.json {
-        let made = Made { client: args.client, token, configuration };
-        let text = serde_json::to_string(&made).expect("names as keys");
-        return print(format!("{text}\n").as_bytes());
+        let text = serde_json::to_string(&issued).expect("a token has only names as keys");
+        return Ok(print(format!("{text}\n").as_bytes()));
     }
-    eprintln!(
-        "For the configuration of the cell:\n\n{configuration}\nFor {}, on standard output:",
-        args.client
-    );
-    print(format!("{token}\n").as_bytes())
+    let until = utc(issued.expires_ms);
+    eprintln!("token {} with the role {}, until {until} UTC; it is shown only here:", args.name, args.role);
+    Ok(print(format!("{}\n", plain(&issued.token)).as_bytes()))
 }
 
-fn lines(client: &str, clusters: &[String], token: &str) -> String {
-    let hash = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-    let clusters: Vec<String> = clusters.iter().map(|name| format!("{name:?}")).collect();
-    // A name with a dot is two keys unless it is quoted.
-    let name = if client.contains('.') { format!("{client:?}") } else { client.to_owned() };
-    format!("[clients.{name}]\ntoken_sha256 = \"{hash}\"\nclusters = [{}]\n", clusters.join(", "))
+fn list(args: &ListArgs) -> Exit {
+    let asking = async { Api::find(&args.target)?.get::<Vec<ApiTokenStatus>>("/api/v1/tokens").await };
+    let tokens = match run_until_done(asking) {
+        Ok(tokens) => tokens,
+        Err(error) => return fail(&error, args.json),
+    };
+    let text = if args.json {
+        serde_json::to_string_pretty(&tokens).expect("tokens have only names as keys") + "\n"
+    } else {
+        show(&tokens, crate::identity::now_us() / 1_000, Paint::of_stdout())
+    };
+    print(text.as_bytes())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn show(tokens: &[ApiTokenStatus], now_ms: u64, paint: Paint) -> String {
+    use table::{Side, Style, cell, styled};
+    let heads = [
+        ("TOKEN", Side::Left),
+        ("ROLE", Side::Left),
+        ("MADE (UTC)", Side::Left),
+        ("BY", Side::Left),
+        ("EXPIRES (UTC)", Side::Left),
+    ];
+    let row = |token: &ApiTokenStatus| {
+        let expires = utc(token.expires_ms);
+        let expires = match now_ms < token.expires_ms {
+            true => cell(expires),
+            false => styled(format!("{expires}, expired"), Style::Careful),
+        };
+        let made = [cell(token.token.to_string()), cell(token.role.name()), cell(utc(token.created_ms))];
+        made.into_iter().chain([cell(plain(&token.by)), expires]).collect()
+    };
+    let rows: Vec<Vec<_>> = tokens.iter().map(row).collect();
+    table::table(paint, 0, &heads, &rows)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_it_prints_is_a_right_part_of_a_configuration() {
-        for client in ["billing", "billing.eu"] {
-            let token = format!("{PREFIX}{}", hex(&[7; TOKEN_BYTES]));
-            assert!(wire::client_view::is_valid_token(&token));
-            let text = format!(
-                "[routers.front]\nlisten = [\"127.0.0.1:1\"]\n[[routers.front.routes]]\npath = \"/views\"\nviews = true\n\
-                 [clusters.shop.members.a]\naddress = \"127.0.0.1:2\"\n{}",
-                lines(client, &["shop".into()], &token)
-            );
-            let hash = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-            let mistaken = text.replace(&hash, &token);
-            assert!(crate::config::parse(&mistaken, "test").is_err(), "the token in place of its hash");
-            let settings =
-                crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems:?}"));
-            let read = &settings.routers[0].clients;
-            assert_eq!((read.len(), read[0].name.as_str()), (1, client));
-            assert_eq!(read[0].clusters, ["shop".into()]);
-        }
+async fn revoke(args: &RevokeArgs) -> Result<Option<Acted>, ClientError> {
+    check_name(&args.name, "token")?;
+    let api = Api::find(&args.target)?;
+    if !args.yes && !confirm(&format!("Revoke the token {}? What uses it is refused at once.", args.name))? {
+        return Ok(None);
     }
+    api.post(&format!("/api/v1/tokens/{}/revoke", args.name), String::new()).await.map(Some)
 }

@@ -111,11 +111,25 @@ pub fn refuse(status: StatusCode, code: ErrorCode, message: impl Into<String>, r
     json(status, &ErrorBody { code: code.to_string(), message: message.into(), retry })
 }
 
+/// The code of a refusal, if it is one.
+pub fn code_of(answer: &Answer) -> Option<String> {
+    match answer.body() {
+        AnswerBody::Whole(bytes) if !answer.status().is_success() => {
+            serde_json::from_slice::<ErrorBody>(bytes).ok().map(|body| body.code)
+        }
+        AnswerBody::Whole(_) | AnswerBody::Stream(_) => None,
+    }
+}
+
 /// A refusal of the manager: its own words, with the status that fits its code.
 pub fn refuse_as_manager(error: &ErrorBody) -> Answer {
-    let is_missing = [error_code::NO_SUCH_CLUSTER, error_code::NO_SUCH_MEMBER, error_code::NO_SUCH_NODE]
-        .iter()
-        .any(|code| error.code == code.0);
+    let missing = [
+        error_code::NO_SUCH_CLUSTER,
+        error_code::NO_SUCH_MEMBER,
+        error_code::NO_SUCH_NODE,
+        error_code::NO_SUCH_ACCOUNT,
+    ];
+    let is_missing = missing.iter().any(|code| error.code == code.0);
     let status = if is_missing {
         StatusCode::NOT_FOUND
     } else if error.code.starts_with("M1") {

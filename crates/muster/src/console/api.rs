@@ -1,19 +1,17 @@
 //! Carries out proven calls: takes them apart, asks the manager, writes the answer.
 
 use super::answer::{self, Answer, AnswerBody};
-use super::auth::Caller;
+use super::auth::Way;
 use super::routes::{Call, parameters};
-use super::server::{Proven, SESSION_COOKIE, Shared, is_same_origin, session_cookie, turn_away};
+use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
-use super::{auth, metrics, page, token};
+use super::{metrics, page, people};
 use crate::config;
 use crate::manager::handle::Request as Ask;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
-use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
@@ -25,8 +23,6 @@ const TOKEN_VALID_MS: u64 = 3_600_000;
 const TOKEN_VALID_MIN_MS: u64 = 1_000;
 /// Thirty days: what is not used by then was forgotten, and lies about.
 const TOKEN_VALID_MAX_MS: u64 = 30 * 24 * 3_600_000;
-/// A login holds one token.
-const LOGIN_SIZE_MAX_BYTES: usize = 4 << 10;
 /// From a request's head to the end of its body.
 const BODY_MAX_MS: u64 = 15_000;
 /// Longest wait for the manager; a change of the configuration waits for a disk.
@@ -38,25 +34,13 @@ const EVENTS_DEFAULT: usize = 100;
 const OPENAPI: &str = include_str!("assets/openapi.json");
 
 /// A refusal is an answer too; boxed, because it is rare and large.
-type Outcome = Result<Answer, Box<Answer>>;
-
-/// What a page gets for a token: the other half of its session (see `auth`).
-#[derive(Debug, Serialize)]
-struct LoggedIn {
-    key: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Login {
-    token: String,
-}
+pub type Outcome = Result<Answer, Box<Answer>>;
 
 /// The answer to a call of somebody who may make it.
 pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
     let outcome = match call {
-        Call::Page => show_page(shared).await,
-        Call::LoginPage | Call::Login | Call::Asset(_) => {
+        Call::Page => show_page(shared, &proven).await,
+        Call::LoginPage | Call::Login | Call::OwnPassword | Call::Asset(_) => {
             unreachable!("the server answers what needs no proof")
         }
         Call::Logout => Ok(logout(shared, &proven.request)),
@@ -76,41 +60,18 @@ pub async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::PluginCfg => plugin_cfg(shared, &proven).await,
         Call::OpenApi => Ok(answer::text(StatusCode::OK, "application/json", OPENAPI)),
         Call::Metrics => show_metrics(shared).await,
+        Call::Me => people::me(&proven),
+        Call::Users => people::users(shared, &proven),
+        Call::UserAdd { user } => people::user_add(shared, proven, user).await,
+        Call::UserRole { user } => people::user_role(shared, proven, user).await,
+        Call::UserPassword { user } => people::user_password(shared, proven, user).await,
+        Call::UserRemove { user } => people::user_remove(shared, &proven, user).await,
+        Call::Tokens => people::tokens(shared, &proven),
+        Call::TokenCreate { token } => people::token_create(shared, &proven, token).await,
+        Call::TokenRevoke { token } => people::token_revoke(shared, &proven, token).await,
+        Call::Audit => people::audit(shared, &proven).await,
     };
     outcome.unwrap_or_else(|refusal| *refusal)
-}
-
-/// Opens a browser's session for the right token.
-pub async fn login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Answer {
-    match try_login(shared, peer, request).await {
-        Ok(answer) => answer,
-        Err(refusal) => *refusal,
-    }
-}
-
-async fn try_login(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Outcome {
-    // Another site must not log a browser in either.
-    if !is_same_origin(request.headers()) {
-        return Err(Box::new(turn_away(auth::Refusal::CrossSite)));
-    }
-    let body = read_body(request, LOGIN_SIZE_MAX_BYTES).await?;
-    let login: Login = serde_json::from_str(&body)
-        .map_err(|error| bad_request(format!("A login is {{\"token\": \"...\"}}: {error}.")))?;
-    let checked = shared.auth.borrow_mut().check_token(shared.now_ms(), peer.ip(), login.token.trim());
-    if let Err(refusal) = checked {
-        tracing::warn!(%peer, ?refusal, "a login was refused");
-        return Err(Box::new(turn_away(refusal)));
-    }
-    let secret = || token::new_secret().map_err(|error| our_fault(&error.to_string()));
-    let (cookie, key) = (secret()?, secret()?);
-    let life_s = auth::SESSION_LIFE_MS / 1_000;
-    let value = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={life_s}");
-    shared.auth.borrow_mut().open_session(shared.now_ms(), cookie, key.clone());
-    tracing::info!(%peer, "somebody logged in to the console");
-    let mut answer = answer::json(StatusCode::OK, &LoggedIn { key });
-    let value = HeaderValue::from_str(&value).expect("a cookie of hexadecimal digits is plain text");
-    answer.headers_mut().insert(header::SET_COOKIE, value);
-    Ok(answer)
 }
 
 fn logout(shared: &Shared, request: &Request<Incoming>) -> Answer {
@@ -124,9 +85,9 @@ fn logout(shared: &Shared, request: &Request<Incoming>) -> Answer {
     answer
 }
 
-async fn show_page(shared: &Shared) -> Outcome {
+async fn show_page(shared: &Shared, proven: &Proven) -> Outcome {
     let status = ask(shared, |reply| Ask::Status { reply }).await?;
-    Ok(page::console(&status))
+    Ok(page::console(&status, &proven.caller))
 }
 
 async fn show_metrics(shared: &Shared) -> Outcome {
@@ -166,6 +127,7 @@ fn stream(shared: &Shared, proven: Proven) -> Outcome {
     let subscription = Subscription {
         manager: shared.manager.clone(),
         auth: shared.auth.clone(),
+        known: shared.accounts.known.clone(),
         caller: proven.caller,
         start: shared.start,
         seen,
@@ -273,14 +235,14 @@ async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -
 
 /// Who did it, for the history.
 fn who(proven: &Proven) -> String {
-    let way = match proven.caller {
-        Caller::Token => "by API",
-        Caller::Session { .. } => "by console",
+    let way = match proven.caller.way {
+        Way::Token | Way::Certificate => "by API",
+        Way::Session { .. } => "by console",
     };
-    format!("admin {way} from {}", proven.peer.ip())
+    format!("{} {way} from {}", proven.caller.principal, proven.peer.address.ip().to_canonical())
 }
 
-async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Box<Answer>> {
+pub async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<String, Box<Answer>> {
     let reading = Limited::new(request.into_body(), size_max_bytes).collect();
     let read = tokio::time::timeout(Duration::from_millis(BODY_MAX_MS), reading).await;
     let bytes = match read {
@@ -309,12 +271,15 @@ async fn read_body(request: Request<Incoming>, size_max_bytes: usize) -> Result<
     })
 }
 
-fn query<const N: usize>(proven: &Proven, allowed: [&str; N]) -> Result<[Option<String>; N], Box<Answer>> {
+pub fn query<const N: usize>(
+    proven: &Proven,
+    allowed: [&str; N],
+) -> Result<[Option<String>; N], Box<Answer>> {
     parameters(proven.request.uri().query().unwrap_or_default(), allowed)
         .map_err(|error| bad_request(format!("{error}.")))
 }
 
-fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Box<Answer>> {
+pub fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Box<Answer>> {
     let Some(text) = text else { return Ok(None) };
     match text.parse() {
         Ok(number) if number <= most => Ok(Some(number)),
@@ -322,11 +287,11 @@ fn number(name: &str, text: Option<String>, most: u64) -> Result<Option<u64>, Bo
     }
 }
 
-fn bad_request(text: String) -> Box<Answer> {
+pub fn bad_request(text: String) -> Box<Answer> {
     Box::new(answer::refuse(StatusCode::BAD_REQUEST, error_code::CALL_MALFORMED, text, false))
 }
 
-fn our_fault(detail: &str) -> Box<Answer> {
+pub fn our_fault(detail: &str) -> Box<Answer> {
     let error = ErrorBody {
         code: error_code::CONSOLE_FAILED.to_string(),
         message: "Muster could not do this.".into(),

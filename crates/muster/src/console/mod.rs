@@ -6,8 +6,12 @@
 mod answer;
 mod api;
 mod auth;
+mod login;
 mod metrics;
+mod nodes;
+mod noting;
 mod page;
+mod people;
 mod routes;
 mod server;
 mod stream;
@@ -18,8 +22,10 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::manager::handle::ManagerHandle;
+use crate::accounts::AccountsHandle;
+use crate::manager::handle::{ManagerHandle, NodeCallers};
 use crate::role::RoleHandle;
+use server::Asked;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -38,6 +44,9 @@ pub struct ConsoleOptions {
     pub listen: SocketAddr,
     pub state_dir: PathBuf,
     pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
+    /// Machines of the cell that the manager lets in.
+    pub callers: Option<NodeCallers>,
 }
 
 /// Why the console did not start. Nothing runs after any of these; all may be retried once the cause is gone.
@@ -81,7 +90,7 @@ impl ConsoleError {
 
 /// Starts the console. When this returns `Ok`, connections are accepted at the returned address.
 pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), ConsoleError> {
-    let ConsoleOptions { listen, state_dir, manager } = options;
+    let ConsoleOptions { listen, state_dir, manager, accounts, callers } = options;
     let refused = |source| ConsoleError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
@@ -93,6 +102,7 @@ pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), Consol
     token::write_private(&path, &format!("{address}\n"))
         .map_err(|source| ConsoleError::Token { path, source })?;
 
+    let asked = Asked { manager, accounts, callers };
     let (stop, stopping) = watch::channel(false);
     let failed = |source| ConsoleError::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -101,7 +111,7 @@ pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), Consol
         .spawn(move || {
             tracing::info!(%address, "console listens");
             let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, server::serve(listener, token, manager, stopping));
+            local.block_on(&runtime, server::serve(listener, token, asked, stopping));
         })
         .map_err(failed)?;
     Ok((RoleHandle { name: "console", stop, thread }, address))

@@ -3,6 +3,7 @@
 //! The first page carries the status of that moment, so that it shows everything at once and before any script.
 
 use super::answer::{self, Answer};
+use super::auth::Caller;
 use hyper::StatusCode;
 use std::fmt::Write;
 use wire::status::CellStatus;
@@ -16,14 +17,16 @@ pub fn login() -> Answer {
     answer::text(StatusCode::OK, HTML, LOGIN)
 }
 
-/// The first page, with the status of now.
-pub fn console(status: &CellStatus) -> Answer {
+/// The first page, with the status of now, for somebody who may see it.
+pub fn console(status: &CellStatus, caller: &Caller) -> Answer {
     let json = serde_json::to_string(status).expect("a status has only names as keys");
     // Within a script element only `<` could end the data early, and JSON has another way to write it.
     let json = json.replace('<', "\\u003c");
     let parts = [
         ("{{cell}}", escape(&status.cell)),
         ("{{version}}", escape(&status.version)),
+        ("{{who}}", escape(&caller.principal.to_string())),
+        ("{{role}}", caller.role.to_string()),
         ("{{members}}", members_table(status)),
         ("{{status}}", json),
     ];

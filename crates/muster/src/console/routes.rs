@@ -1,10 +1,12 @@
 //! Every route of the console, and how a path and a query are taken apart.
 //!
-//! The table is the one truth: requests are matched by it, `Allow` is made from it, and a test holds the OpenAPI
-//! description to it. Paths are matched by whole segments; names in them need no percent-encoding (see `wire::id`).
+//! The table is the one truth: requests are matched by it, `Allow` is made from it, each row has the least role that
+//! may call it, and tests hold the OpenAPI description and the reference to it. Paths are matched by whole segments;
+//! names in them need no percent-encoding (see `wire::id`).
 
 use hyper::Method;
-use wire::id::{ClusterName, MemberName, NodeName, is_valid_name};
+use wire::account::Role;
+use wire::id::{ClusterName, MemberName, NodeName, TokenName, UserName, is_valid_name};
 use wire::status::Act;
 
 /// What is asked for.
@@ -18,10 +20,21 @@ pub enum Call {
     Status,
     Events,
     Stream,
-    ActCluster { cluster: ClusterName, act: Act },
-    ActMember { cluster: ClusterName, member: MemberName, act: Act },
-    NodeToken { node: NodeName },
-    NodeRemove { node: NodeName },
+    ActCluster {
+        cluster: ClusterName,
+        act: Act,
+    },
+    ActMember {
+        cluster: ClusterName,
+        member: MemberName,
+        act: Act,
+    },
+    NodeToken {
+        node: NodeName,
+    },
+    NodeRemove {
+        node: NodeName,
+    },
     Config,
     Apply,
     History,
@@ -29,6 +42,39 @@ pub enum Call {
     PluginCfg,
     OpenApi,
     Metrics,
+    Me,
+    /// Of whoever knows the present one.
+    OwnPassword,
+    Users,
+    UserAdd {
+        user: UserName,
+    },
+    UserRole {
+        user: UserName,
+    },
+    UserPassword {
+        user: UserName,
+    },
+    UserRemove {
+        user: UserName,
+    },
+    Tokens,
+    TokenCreate {
+        token: TokenName,
+    },
+    TokenRevoke {
+        token: TokenName,
+    },
+    Audit,
+}
+
+/// Who may make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Everybody: it tells nothing, or proves by itself who calls.
+    Nothing,
+    /// Who has this role or a higher one.
+    Role(Role),
 }
 
 /// A file of the console's own, served to everybody: it holds no data.
@@ -44,6 +90,7 @@ pub struct Asset {
 pub struct Route {
     pub method: Method,
     pub path: &'static str,
+    pub need: Need,
     make: fn(&Names) -> Option<Call>,
 }
 
@@ -71,43 +118,106 @@ pub const ASSETS: &[Asset] = &[
     Asset { path: "/assets/icon.svg", content_type: "image/svg+xml", text: include_str!("assets/icon.svg") },
 ];
 
+const VIEWER: Need = Need::Role(Role::Viewer);
+const OPERATOR: Need = Need::Role(Role::Operator);
+const ADMIN: Need = Need::Role(Role::Admin);
+
 pub const ROUTES: &[Route] = &[
-    Route { method: Method::GET, path: "/", make: |_| Some(Call::Page) },
-    Route { method: Method::GET, path: "/login", make: |_| Some(Call::LoginPage) },
-    Route { method: Method::POST, path: "/login", make: |_| Some(Call::Login) },
-    Route { method: Method::POST, path: "/logout", make: |_| Some(Call::Logout) },
-    Route { method: Method::GET, path: "/metrics", make: |_| Some(Call::Metrics) },
-    Route { method: Method::GET, path: "/api/v1/status", make: |_| Some(Call::Status) },
-    Route { method: Method::GET, path: "/api/v1/events", make: |_| Some(Call::Events) },
-    Route { method: Method::GET, path: "/api/v1/stream", make: |_| Some(Call::Stream) },
-    Route { method: Method::POST, path: "/api/v1/clusters/{cluster}/{act}", make: act_cluster },
+    Route { method: Method::GET, path: "/", need: VIEWER, make: |_| Some(Call::Page) },
+    Route { method: Method::GET, path: "/login", need: Need::Nothing, make: |_| Some(Call::LoginPage) },
+    Route { method: Method::POST, path: "/login", need: Need::Nothing, make: |_| Some(Call::Login) },
+    Route { method: Method::POST, path: "/logout", need: VIEWER, make: |_| Some(Call::Logout) },
+    Route { method: Method::GET, path: "/metrics", need: VIEWER, make: |_| Some(Call::Metrics) },
+    Route { method: Method::GET, path: "/api/v1/status", need: VIEWER, make: |_| Some(Call::Status) },
+    Route { method: Method::GET, path: "/api/v1/events", need: VIEWER, make: |_| Some(Call::Events) },
+    Route { method: Method::GET, path: "/api/v1/stream", need: VIEWER, make: |_| Some(Call::Stream) },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/clusters/{cluster}/{act}",
+        need: OPERATOR,
+        make: act_cluster,
+    },
     Route {
         method: Method::POST,
         path: "/api/v1/clusters/{cluster}/members/{member}/{act}",
+        need: OPERATOR,
         make: act_member,
     },
     Route {
         method: Method::POST,
         path: "/api/v1/nodes/{node}/token",
+        need: ADMIN,
         make: |names| Some(Call::NodeToken { node: (*names.first()?).into() }),
     },
     Route {
         method: Method::POST,
         path: "/api/v1/nodes/{node}/remove",
+        need: ADMIN,
         make: |names| Some(Call::NodeRemove { node: (*names.first()?).into() }),
     },
-    Route { method: Method::GET, path: "/api/v1/config", make: |_| Some(Call::Config) },
-    Route { method: Method::POST, path: "/api/v1/config", make: |_| Some(Call::Apply) },
-    Route { method: Method::GET, path: "/api/v1/config/history", make: |_| Some(Call::History) },
-    Route { method: Method::GET, path: "/api/v1/explain", make: |_| Some(Call::Explain) },
-    Route { method: Method::GET, path: "/api/v1/plugin-cfg", make: |_| Some(Call::PluginCfg) },
-    Route { method: Method::GET, path: "/api/v1/openapi.json", make: |_| Some(Call::OpenApi) },
+    Route { method: Method::GET, path: "/api/v1/config", need: OPERATOR, make: |_| Some(Call::Config) },
+    Route { method: Method::POST, path: "/api/v1/config", need: ADMIN, make: |_| Some(Call::Apply) },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/config/history",
+        need: VIEWER,
+        make: |_| Some(Call::History),
+    },
+    Route { method: Method::GET, path: "/api/v1/explain", need: VIEWER, make: |_| Some(Call::Explain) },
+    Route { method: Method::GET, path: "/api/v1/plugin-cfg", need: VIEWER, make: |_| Some(Call::PluginCfg) },
+    Route { method: Method::GET, path: "/api/v1/openapi.json", need: VIEWER, make: |_| Some(Call::OpenApi) },
+    Route { method: Method::GET, path: "/api/v1/me", need: VIEWER, make: |_| Some(Call::Me) },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/own-password",
+        need: Need::Nothing,
+        make: |_| Some(Call::OwnPassword),
+    },
+    Route { method: Method::GET, path: "/api/v1/users", need: ADMIN, make: |_| Some(Call::Users) },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}",
+        need: ADMIN,
+        make: |names| Some(Call::UserAdd { user: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/role",
+        need: ADMIN,
+        make: |names| Some(Call::UserRole { user: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/password",
+        need: ADMIN,
+        make: |names| Some(Call::UserPassword { user: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/remove",
+        need: ADMIN,
+        make: |names| Some(Call::UserRemove { user: (*names.first()?).into() }),
+    },
+    Route { method: Method::GET, path: "/api/v1/tokens", need: ADMIN, make: |_| Some(Call::Tokens) },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/tokens/{token}",
+        need: ADMIN,
+        make: |names| Some(Call::TokenCreate { token: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/tokens/{token}/revoke",
+        need: ADMIN,
+        make: |names| Some(Call::TokenRevoke { token: (*names.first()?).into() }),
+    },
+    Route { method: Method::GET, path: "/api/v1/audit", need: ADMIN, make: |_| Some(Call::Audit) },
 ];
 
 /// What the table says of a method and a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    Call(Call),
+    Call(Call, Need),
     /// The path exists for these methods.
     OtherMethods(String),
     Nothing,
@@ -120,13 +230,13 @@ pub fn find(method: &Method, path: &str) -> Found {
     for route in ROUTES {
         let Some(call) = names_in(route.path, path).and_then(|names| (route.make)(&names)) else { continue };
         if route.method == method {
-            return Found::Call(call);
+            return Found::Call(call, route.need);
         }
         allowed.push(route.method.as_str());
     }
     if let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) {
         if method == Method::GET {
-            return Found::Call(Call::Asset(asset));
+            return Found::Call(Call::Asset(asset), Need::Nothing);
         }
         allowed.push("GET");
     }
@@ -168,6 +278,63 @@ fn act_of(word: &str) -> Option<Act> {
         "drain" => Some(Act::Drain),
         "restart" => Some(Act::Restart),
         _ => None,
+    }
+}
+
+impl Call {
+    /// What the audit log says of a call that changes something: the act, and what it is done to.
+    pub fn audited(&self) -> Option<(&'static str, String)> {
+        let audited = match self {
+            Call::ActCluster { cluster, act } => (cluster_act(*act), cluster.to_string()),
+            Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
+            Call::NodeToken { node } => ("node-token", node.to_string()),
+            Call::NodeRemove { node } => ("node-remove", node.to_string()),
+            Call::Apply => ("config-apply", String::new()),
+            Call::Login => ("login", String::new()),
+            Call::Logout => ("logout", String::new()),
+            Call::OwnPassword => ("own-password", String::new()),
+            Call::UserAdd { user } => ("user-add", user.to_string()),
+            Call::UserRole { user } => ("user-role", user.to_string()),
+            Call::UserPassword { user } => ("user-password", user.to_string()),
+            Call::UserRemove { user } => ("user-remove", user.to_string()),
+            Call::TokenCreate { token } => ("token-create", token.to_string()),
+            Call::TokenRevoke { token } => ("token-revoke", token.to_string()),
+            Call::Page
+            | Call::LoginPage
+            | Call::Asset(_)
+            | Call::Status
+            | Call::Events
+            | Call::Stream
+            | Call::Config
+            | Call::History
+            | Call::Explain
+            | Call::PluginCfg
+            | Call::OpenApi
+            | Call::Metrics
+            | Call::Me
+            | Call::Users
+            | Call::Tokens
+            | Call::Audit => return None,
+        };
+        Some(audited)
+    }
+}
+
+fn cluster_act(act: Act) -> &'static str {
+    match act {
+        Act::Start => "cluster-start",
+        Act::Stop => "cluster-stop",
+        Act::Drain => "cluster-drain",
+        Act::Restart => "cluster-restart",
+    }
+}
+
+fn member_act(act: Act) -> &'static str {
+    match act {
+        Act::Start => "member-start",
+        Act::Stop => "member-stop",
+        Act::Drain => "member-drain",
+        Act::Restart => "member-restart",
     }
 }
 

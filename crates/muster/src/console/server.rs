@@ -1,32 +1,40 @@
 //! Accepts connections, proves who calls, and hands proven calls to `api`.
 //!
-//! Order for each request: find the route, prove the caller, refuse what another site sent, then act. Whoever has not
-//! proven anything gets no answer but the login page and is closed, so that the places for connections stay with those
-//! who may use them.
+//! Order for each request: find the route, prove the caller, refuse what another site sent and what the role does not
+//! allow, then act, and write down what changed or was to change. Whoever has not proven anything gets no answer but
+//! the login page and is closed, so that the places for connections stay with those who may use them.
 
 use super::answer::{self, Answer};
-use super::auth::{Auth, Caller, Refusal};
-use super::routes::{self, Call, Found};
+use super::auth::{Auth, Caller, Moment, Refusal, Way};
+use super::noting::Noting;
+use super::routes::{self, Call, Found, Need};
 use super::stream::Hub;
-use super::{api, page};
-use crate::manager::handle::ManagerHandle;
+use super::{api, login, nodes, page};
+use crate::accounts::AccountsHandle;
+use crate::accounts::password::Hasher;
+use crate::identity::now_us;
+use crate::manager::handle::{ManagerHandle, NodeCallers};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use logic::account::{Known, Principal};
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use wire::error_code;
+use wire::account::Role;
+use wire::error_code::{self, ErrorCode};
+use wire::id::NodeName;
 
 /// Connections at the same time; further ones wait to be accepted. 256: every operator with several windows.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -54,40 +62,77 @@ pub const KEY_HEADER: &str = "x-muster-key";
 #[derive(Debug)]
 pub struct Shared {
     pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
     pub auth: Rc<RefCell<Auth>>,
+    pub hasher: Hasher,
     pub hub: Hub,
     pub streams: Arc<Semaphore>,
     pub start: Instant,
 }
 
 impl Shared {
-    pub fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+    /// Users and tokens as they are now.
+    pub fn known(&self) -> Arc<Known> {
+        self.accounts.known.borrow().clone()
     }
+
+    /// Whose token this is.
+    pub fn check_token(&self, from: IpAddr, offered: &str) -> Result<Principal, Refusal> {
+        let known = self.known();
+        let mut auth = self.auth.borrow_mut();
+        // Nobody has guessed wrong as long as nobody knows what is right.
+        if !self.accounts.is_read() && !auth.is_administrators(offered) {
+            return Err(Refusal::NotKnownYet);
+        }
+        auth.check_token(self.moment(&known), from, offered)
+    }
+
+    pub fn moment<'a>(&self, known: &'a Known) -> Moment<'a> {
+        moment(known, self.start)
+    }
+}
+
+/// Now, by both clocks; `start` is that of the steady one.
+pub fn moment(known: &Known, start: Instant) -> Moment<'_> {
+    Moment { known, now_ms: start.elapsed().as_millis() as u64, unix_ms: now_us() / 1_000 }
+}
+
+/// From where somebody calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The machine of the cell that its certificate has proven, on the cell's own connections.
+    pub node: Option<NodeName>,
 }
 
 /// A proven call: who, from where, and what came with it.
 #[derive(Debug)]
 pub struct Proven {
     pub caller: Caller,
-    pub peer: SocketAddr,
+    pub peer: Peer,
     pub request: Request<Incoming>,
 }
 
+/// Whom the console asks, and who comes to it by the manager.
+#[derive(Debug)]
+pub struct Asked {
+    pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
+    pub callers: Option<NodeCallers>,
+}
+
 /// Serves until `stopping` turns true.
-pub async fn serve(
-    listener: TcpListener,
-    token: String,
-    manager: ManagerHandle,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn serve(listener: TcpListener, token: String, asked: Asked, mut stopping: watch::Receiver<bool>) {
+    let Asked { manager, accounts, callers } = asked;
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the console's socket is unusable"),
     };
     let shared = Rc::new(Shared {
         manager: manager.clone(),
+        accounts,
         auth: Rc::new(RefCell::new(Auth::new(token))),
+        hasher: Hasher::new(),
         hub: Hub::new(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         start: Instant::now(),
@@ -96,6 +141,9 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     let hub = shared.clone();
     tasks.spawn_local(async move { hub.hub.run(manager).await });
+    if let Some(callers) = callers {
+        tasks.spawn_local(nodes::serve(shared.clone(), callers, stopping.clone()));
+    }
     loop {
         // Nothing is lost by cancelling: a place that is not taken stays free, and a task that ended is told once.
         let place = tokio::select! {
@@ -150,8 +198,20 @@ async fn connection(
         tracing::debug!(%peer, %error, "a connection ended before it began");
         return;
     }
+    let peer = Peer { address: peer, node: None };
+    serve_http(shared, stream, peer, &mut stopping).await;
+}
+
+/// Serves one connection to its end.
+pub async fn serve_http(
+    shared: Rc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: Peer,
+    stopping: &mut watch::Receiver<bool>,
+) {
+    let address = peer.address;
     let service = service_fn(move |request| {
-        let shared = shared.clone();
+        let (shared, peer) = (shared.clone(), peer.clone());
         async move { Ok::<_, Infallible>(respond(&shared, peer, request).await) }
     });
     let serving = http1::Builder::new()
@@ -170,29 +230,40 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection to the console broke");
+        tracing::debug!(%address, %error, "a connection to the console broke");
     }
 }
 
-async fn respond(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Answer {
     let found = routes::find(request.method(), request.uri().path());
     match found {
-        Found::Call(Call::Asset(asset)) => {
+        Found::Call(Call::Asset(asset), _) => {
             return closing(answer::text(StatusCode::OK, asset.content_type, asset.text));
         }
-        Found::Call(Call::LoginPage) => return closing(page::login()),
-        Found::Call(Call::Login) => return closing(api::login(shared, peer, request).await),
+        Found::Call(Call::LoginPage, _) => return closing(page::login()),
+        Found::Call(Call::Login, _) => return closing(login::login(shared, peer, request).await),
+        Found::Call(Call::OwnPassword, _) => {
+            return closing(login::own_password(shared, peer, request).await);
+        }
         _ => {}
     }
-    let caller = match prove(shared, peer, request.headers()) {
+    let caller = match prove(shared, &peer, request.headers()) {
         Ok(caller) => caller,
-        Err(Refusal::NoCredential) if found == Found::Call(Call::Page) => {
+        Err(Refusal::NoCredential) if matches!(found, Found::Call(Call::Page, _)) => {
             return closing(answer::see_other("/login"));
         }
-        Err(refusal) => return closing(turn_away(refusal)),
+        Err(refusal) => {
+            let answer = turn_away(refusal);
+            if let Found::Call(call, _) = &found
+                && let Some(noting) = Noting::begin(shared, call, &peer, None)
+            {
+                noting.end(&answer).await;
+            }
+            return closing(answer);
+        }
     };
-    let call = match found {
-        Found::Call(call) => call,
+    let (call, need) = match found {
+        Found::Call(call, need) => (call, need),
         Found::OtherMethods(allowed) => {
             return wrong_method(request.method(), request.uri().path(), &allowed);
         }
@@ -201,13 +272,41 @@ async fn respond(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) 
             return answer::refuse(StatusCode::NOT_FOUND, error_code::NO_SUCH_CALL, text, false);
         }
     };
-    if let (Caller::Session { .. }, &Method::POST) = (caller, request.method())
+    let refusal = refuse(shared, &caller, need, &request);
+    let noting = Noting::begin(shared, &call, &peer, Some(&caller));
+    let answer = match refusal {
+        Some(refusal) => refusal,
+        None => api::carry_out(shared, call, Proven { caller, peer, request }).await,
+    };
+    if let Some(noting) = noting {
+        noting.end(&answer).await;
+    }
+    answer
+}
+
+/// Why somebody who is known may not do this, if so.
+fn refuse(shared: &Shared, caller: &Caller, need: Need, request: &Request<Incoming>) -> Option<Answer> {
+    if let (Way::Session { .. }, &Method::POST) = (caller.way, request.method())
         && let Err(refusal) = prove_page(shared, request.headers())
     {
-        tracing::warn!(%peer, path = request.uri().path(), "a browser sent a change that is not from our page");
-        return turn_away(refusal);
+        return Some(turn_away(refusal));
     }
-    api::carry_out(shared, call, Proven { caller, peer, request }).await
+    match need {
+        Need::Role(least) if caller.role < least => Some(role_not_enough(caller, least)),
+        Need::Role(_) | Need::Nothing => None,
+    }
+}
+
+fn role_not_enough(caller: &Caller, least: Role) -> Answer {
+    let Caller { principal, role, way } = caller;
+    let hint = match way {
+        Way::Certificate => {
+            "; a machine's certificate alone only looks: show a token (--token-file or MUSTER_TOKEN)"
+        }
+        Way::Token | Way::Session { .. } => "",
+    };
+    let text = format!("This needs the role {least}, and {principal} has the role {role}{hint}.");
+    answer::refuse(StatusCode::FORBIDDEN, error_code::ROLE_NOT_ENOUGH, text, false)
 }
 
 /// An answer to somebody unproven, after which the connection ends.
@@ -224,16 +323,24 @@ fn wrong_method(method: &Method, path: &str, allowed: &str) -> Answer {
     answer
 }
 
-fn prove(shared: &Shared, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let now_ms = shared.now_ms();
+fn prove(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let known = shared.known();
+    let moment = shared.moment(&known);
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         let token = if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" };
-        return shared.auth.borrow_mut().check_token(now_ms, peer.ip(), token).map(|()| Caller::Token);
+        let principal = shared.check_token(peer.address.ip(), token)?;
+        let role = known.role_of(&principal, moment.unix_ms).ok_or(Refusal::ExpiredToken)?;
+        return Ok(Caller { principal, role, way: Way::Token });
+    }
+    if let Some(node) = &peer.node {
+        let principal = Principal::Node(node.clone());
+        let role = known.role_of(&principal, moment.unix_ms).ok_or(Refusal::NoCredential)?;
+        return Ok(Caller { principal, role, way: Way::Certificate });
     }
     let cookie = session_cookie(headers).ok_or(Refusal::NoCredential)?;
-    shared.auth.borrow().find_session(now_ms, cookie)
+    shared.auth.borrow().find_session(moment, cookie)
 }
 
 /// The value of our cookie, if there is exactly one.
@@ -255,7 +362,8 @@ fn prove_page(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let cookie = session_cookie(headers).ok_or(Refusal::NoCredential)?;
     let key = headers.get(KEY_HEADER).and_then(|key| key.to_str().ok()).ok_or(Refusal::CrossSite)?;
-    shared.auth.borrow().check_key(shared.now_ms(), cookie, key)
+    let now_ms = shared.start.elapsed().as_millis() as u64;
+    shared.auth.borrow().check_key(now_ms, cookie, key)
 }
 
 /// Browsers say where a request comes from, in one header or the other; what says neither is not a browser's page.
@@ -282,13 +390,23 @@ pub fn turn_away(refusal: Refusal) -> Answer {
     match refusal {
         Refusal::NoCredential => unauthorized("This needs a login or `Authorization: Bearer TOKEN`."),
         Refusal::WrongToken => unauthorized("This token is not the right one."),
+        Refusal::NotKnownYet => {
+            let text =
+                "The manager has not reached its store yet, and knows neither users nor tokens before.";
+            answer::refuse(StatusCode::SERVICE_UNAVAILABLE, error_code::STORE_NOT_REACHED, text, true)
+        }
+        Refusal::WrongPassword => unauthorized("There is no such user with this password."),
+        Refusal::ExpiredToken => {
+            let text = "This token has expired. An administrator makes another one: `muster token create`.";
+            let status = StatusCode::UNAUTHORIZED;
+            challenging(answer::refuse(status, error_code::TOKEN_EXPIRED, text, false))
+        }
         Refusal::Locked { wait_ms } => {
-            let seconds = wait_ms.div_ceil(1_000);
-            let text = format!("Too many wrong tokens came from this address. Try again in {seconds} s.");
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            let mut answer = answer::refuse(status, error_code::TOO_MANY_WRONG_TOKENS, text, true);
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            answer
+            let text = "Too many wrong tokens or passwords came from this address.";
+            locked(error_code::TOO_MANY_WRONG_TOKENS, text, wait_ms)
+        }
+        Refusal::UserLocked { wait_ms } => {
+            locked(error_code::USER_LOCKED, "Too many wrong passwords were tried for this user.", wait_ms)
         }
         Refusal::CrossSite => {
             let text = "A change needs the key of a page of this console. Log in again and repeat it there.";
@@ -297,8 +415,19 @@ pub fn turn_away(refusal: Refusal) -> Answer {
     }
 }
 
+fn locked(code: ErrorCode, text: &str, wait_ms: u64) -> Answer {
+    let seconds = wait_ms.div_ceil(1_000);
+    let text = format!("{text} Try again in {seconds} s.");
+    let mut answer = answer::refuse(StatusCode::TOO_MANY_REQUESTS, code, text, true);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    answer
+}
+
 fn unauthorized(text: &str) -> Answer {
-    let mut answer = answer::refuse(StatusCode::UNAUTHORIZED, error_code::NOT_LOGGED_IN, text, false);
+    challenging(answer::refuse(StatusCode::UNAUTHORIZED, error_code::NOT_LOGGED_IN, text, false))
+}
+
+fn challenging(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }

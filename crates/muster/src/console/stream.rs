@@ -5,13 +5,16 @@
 //! overtaken, and never an event. Nothing is queued: a subscriber holds one chunk at most.
 
 use super::auth::{Auth, Caller};
+use super::server::moment;
 use crate::manager::handle::{ManagerGone, ManagerHandle, Request};
 use bytes::Bytes;
+use logic::account::Known;
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
@@ -143,6 +146,8 @@ async fn ask(manager: &ManagerHandle, after: u64) -> Result<Snapshot, ManagerGon
 pub struct Subscription {
     pub manager: ManagerHandle,
     pub auth: Rc<RefCell<Auth>>,
+    /// Users and tokens; a stream ends at once when its caller may no longer listen.
+    pub known: watch::Receiver<Arc<Known>>,
     pub caller: Caller,
     /// The start of the clock that `Auth` is asked with.
     pub start: Instant,
@@ -199,12 +204,23 @@ impl Subscriber {
             // Sent at once, so that a caller knows that it listens even while the manager is slow to answer.
             return Some((format!("retry: {RETRY_MS}\n\n").into(), self));
         }
-        let heartbeat = Duration::from_millis(HEARTBEAT_MS);
-        let waited = tokio::time::timeout(heartbeat, self.newest.changed()).await;
-        let now_ms = self.what.start.elapsed().as_millis() as u64;
-        if !self.what.auth.borrow().is_still(now_ms, self.what.caller) {
-            return None;
-        }
+        let waited = loop {
+            let heartbeat = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS));
+            // All may be cancelled: what has changed is seen as changed the next time.
+            let waited = tokio::select! {
+                changed = self.newest.changed() => Some(Ok(changed)),
+                () = heartbeat => Some(Err(())),
+                known = self.what.known.changed() => known.is_err().then_some(Err(())),
+            };
+            let known = self.what.known.borrow_and_update().clone();
+            let is_still =
+                self.what.auth.borrow().is_still(moment(&known, self.what.start), &self.what.caller);
+            match waited {
+                _ if !is_still => return None,
+                Some(waited) => break waited,
+                None => {}
+            }
+        };
         match waited {
             Err(_) => return Some((Bytes::from_static(b": still here\nevent: beat\ndata: {}\n\n"), self)),
             Ok(Err(_)) => return None,

@@ -1,6 +1,8 @@
 //! The API over real sockets, with a manager that is made up.
 
-use super::routes::{ASSETS, ROUTES};
+mod people;
+
+use super::routes::{ASSETS, Need, ROUTES};
 use super::testing::{Directory, FakeManager, sample_event, sample_status};
 use super::{ConsoleOptions, TOKEN_FILE, start};
 use crate::role::RoleHandle;
@@ -23,11 +25,16 @@ struct Console {
 
 impl Console {
     fn start() -> Self {
+        Self::start_with(crate::accounts::testing::start())
+    }
+
+    fn start_with(accounts: crate::accounts::AccountsHandle) -> Self {
         let directory = Directory::new();
         let events = vec![sample_event(1, "first"), sample_event(2, "second")];
         let (manager, handle) = FakeManager::start(sample_status(), events);
         let listen = ([127, 0, 0, 1], 0).into();
-        let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager: handle };
+        let state_dir = directory.0.clone();
+        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts, callers: None };
         let (role, address) = start(options).expect("a free port and a directory of its own");
         let token = std::fs::read_to_string(directory.0.join(TOKEN_FILE)).expect("`start` wrote it");
         Self { address, token: token.trim().to_owned(), manager, directory, role: Some(role) }
@@ -87,6 +94,38 @@ impl Console {
         (format!("Cookie: {cookie}\r\n"), format!("X-Muster-Key: {key}\r\n"))
     }
 
+    /// Calls with a token, and reads the answer.
+    fn call_as(&self, token: &str, line: &str, body: &str) -> Reply {
+        self.call(line, &format!("Authorization: Bearer {token}\r\n"), body)
+    }
+
+    /// Makes a token with this role.
+    fn token_of(&self, name: &str, role: &str) -> String {
+        let reply = self.post(&format!("/api/v1/tokens/{name}?role={role}&valid_ms=3600000"), "");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let issued: wire::account::IssuedApiToken = serde_json::from_str(&reply.body).expect("a token");
+        issued.token
+    }
+
+    /// Logs a user in as a browser does, and reads the answer.
+    fn try_password(&self, user: &str, password: &str) -> Reply {
+        let body = serde_json::json!({ "user": user, "password": password }).to_string();
+        self.call("POST /login", &self.origin(), &body)
+    }
+
+    /// The audit log, one line for each entry.
+    fn audit(&self) -> Vec<String> {
+        let reply = self.get("/api/v1/audit");
+        let entries: Vec<wire::account::AuditEntry> = serde_json::from_str(&reply.body).expect("entries");
+        let line = |entry: &wire::account::AuditEntry| {
+            let code = entry.code.as_deref().unwrap_or_default();
+            let text =
+                format!("{} {} {} {} {} {code}", entry.who, entry.way, entry.act, entry.on, entry.result);
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        entries.iter().map(line).collect()
+    }
+
     fn asked(&self) -> Vec<String> {
         self.manager.world.lock().expect("nobody panicked").asked.clone()
     }
@@ -127,14 +166,16 @@ impl Reply {
 }
 
 /// The path of a route with names in place of its braces.
-fn filled(path: &str) -> String {
-    path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain")
+pub fn filled(path: &str) -> String {
+    let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain");
+    path.replace("{node}", "one").replace("{user}", "anna").replace("{token}", "ci")
 }
 
 #[test]
 fn nobody_without_a_credential_reads_or_changes_anything() {
     let console = Console::start();
-    let open = ["GET /login", "POST /login"];
+    // The last one proves by itself who calls.
+    let open = ["GET /login", "POST /login", "POST /api/v1/own-password"];
     let unknown = ["GET /nothing".to_owned(), "DELETE /api/v1/status".to_owned()];
     let lines = ROUTES.iter().map(|route| format!("{} {}", route.method, filled(route.path))).chain(unknown);
     for line in lines.filter(|line| !open.contains(&line.as_str())) {
@@ -395,7 +436,8 @@ fn without_its_manager_the_console_says_so() {
     let (_, leadership) = tokio::sync::watch::channel(crate::manager::handle::Leadership::Here);
     let manager = crate::manager::handle::ManagerHandle { leadership, requests, changed: receiver };
     let listen = ([127, 0, 0, 1], 0).into();
-    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager };
+    let accounts = crate::accounts::testing::start();
+    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts, callers: None };
     let (role, address) = start(options).expect("a console needs no manager to start");
     let (fake, _) = FakeManager::start(sample_status(), Vec::new());
     let token = std::fs::read_to_string(directory.0.join(TOKEN_FILE)).expect("`start` wrote it");
@@ -412,7 +454,8 @@ fn a_port_that_is_taken_is_named() {
     let console = Console::start();
     let (_fake, manager) = FakeManager::start(sample_status(), Vec::new());
     let directory = Directory::new();
-    let options = ConsoleOptions { listen: console.address, state_dir: directory.0.clone(), manager };
+    let (listen, accounts) = (console.address, crate::accounts::testing::start());
+    let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager, accounts, callers: None };
     let error = start(options).expect_err("the port is taken");
     let text = error.to_string();
     assert!(text.starts_with("M1010: ") && text.contains(&console.address.to_string()), "{text}");
@@ -505,7 +548,14 @@ fn the_reference_page_has_every_route_and_its_summary() {
     for route in ROUTES {
         let method = route.method.as_str();
         let summary = description["paths"][route.path][method.to_lowercase()]["summary"].as_str();
-        let row = format!("| {method} | `{}` | {} |", route.path, summary.expect("each has a summary"));
+        let least = match route.need {
+            Need::Nothing => "–",
+            Need::Role(role) => role.name(),
+        };
+        let described = description["paths"][route.path][method.to_lowercase()]["x-muster-role"].as_str();
+        assert_eq!(described.unwrap_or("–"), least, "{method} {}", route.path);
+        let summary = summary.expect("each has a summary");
+        let row = format!("| {method} | `{}` | {least} | {summary} |", route.path);
         assert!(page.contains(&row), "docs/reference/api.md lacks the row\n{row}");
     }
 }

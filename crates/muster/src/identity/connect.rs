@@ -83,6 +83,9 @@ pub fn explain(error: &io::Error) -> String {
         Error::AlertReceived(
             AlertDescription::UnknownCA | AlertDescription::DecryptError | AlertDescription::BadCertificate,
         ) => "the manager says that the certificate of this node is not of its cell".to_owned(),
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the manager's Muster is an older one and does not speak this".to_owned()
+        }
         Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
         other => other.to_string(),
     }

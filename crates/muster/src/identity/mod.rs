@@ -8,6 +8,7 @@
 //!
 //! Keys and tokens are never logged. Not here: who may be a node (see `logic::enrol` and `manager/enrol.rs`).
 
+pub mod api;
 pub mod authority;
 pub mod connect;
 mod error;

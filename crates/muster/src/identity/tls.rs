@@ -13,7 +13,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier}
 use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
-use wire::enrol::{LINK_PROTOCOL, MANAGER_SERVER_NAME, PROTOCOL};
+use wire::enrol::{API_PROTOCOL, LINK_PROTOCOL, MANAGER_SERVER_NAME, PROTOCOL};
 use wire::summary::BRIDGE_PROTOCOL;
 
 fn setup(error: impl std::fmt::Display) -> IdentityError {
@@ -39,7 +39,8 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, IdentityE
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, identity.key.clone_key())
         .map_err(setup)?;
-    config.alpn_protocols = [LINK_PROTOCOL, PROTOCOL, BRIDGE_PROTOCOL].map(<[u8]>::to_vec).to_vec();
+    let protocols = [LINK_PROTOCOL, API_PROTOCOL, PROTOCOL, BRIDGE_PROTOCOL];
+    config.alpn_protocols = protocols.map(<[u8]>::to_vec).to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))

@@ -13,8 +13,8 @@ use super::telling::Listener;
 use crate::identity::authority::{Point, Subject};
 use crate::identity::{now_us, proof};
 use logic::enrol::{
-    Bearer, BridgeToken, Guesses, JoinToken, Outdated, SECRET_BYTES, TOKENS_MAX, Unusable, admit, from_hex,
-    is_forgotten, issue_time_us, redeem, to_hex,
+    Bearer, BridgeToken, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten,
+    issue_time_us, redeem, to_hex,
 };
 use logic::model::{Check, Read, Refused, Txn, Write};
 use std::cell::RefCell;
@@ -33,7 +33,8 @@ use wire::status::ErrorBody;
 use wire::summary::{BRIDGE_VERSION, BridgeHello};
 
 const TOKEN_PREFIX: &str = "enrol/token/";
-const NODE_PREFIX: &str = "enrol/node/";
+/// Under which the records of nodes are; other managers hear of them there.
+pub const NODE_PREFIX: &str = "enrol/node/";
 
 /// Where nodes are made. One for each term of a manager that listens for other machines.
 pub struct Office {
@@ -43,8 +44,6 @@ pub struct Office {
     settings: RefCell<CellSettings>,
     /// To who tells other cells of this one.
     pub listeners: mpsc::Sender<Listener>,
-    /// As in the store.
-    nodes: RefCell<BTreeMap<NodeName, NodeRecord>>,
     guesses: RefCell<Guesses>,
     /// Why nodes were refused last, those that have not been admitted since.
     refused: RefCell<BTreeMap<NodeName, String>>,
@@ -58,6 +57,11 @@ const STORE_CODES: [ErrorCode; 2] = [error_code::STORE_WRITE_FAILED, error_code:
 
 fn node_key(node: &NodeName) -> String {
     format!("{NODE_PREFIX}{node}")
+}
+
+/// A node and its record, as they are in the store. None: it is damaged, or none.
+pub fn read_record(key: &str, value: &[u8]) -> Option<(NodeName, NodeRecord)> {
+    Some((key.strip_prefix(NODE_PREFIX)?.into(), serde_json::from_slice(value).ok()?))
 }
 
 /// By what a token is found.
@@ -102,16 +106,13 @@ impl Office {
         listeners: mpsc::Sender<Listener>,
     ) -> Result<Self, StoreError> {
         let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
-        let nodes = found.entries.into_iter().filter_map(|entry| {
-            let record = serde_json::from_slice(&entry.value).ok()?;
-            Some((entry.key[NODE_PREFIX.len()..].into(), record))
-        });
+        let records = found.entries.iter().filter_map(|entry| read_record(&entry.key, &entry.value));
+        front.know_records(records.collect());
         Ok(Self {
             store,
             front,
             settings: RefCell::new(settings),
             listeners,
-            nodes: RefCell::new(nodes.collect()),
             guesses: RefCell::default(),
             refused: RefCell::default(),
         })
@@ -268,7 +269,7 @@ impl Office {
         let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms))?;
         self.check_name(&used.node)?;
         let node = used.node.clone();
-        let issued_us = issue_time_us(self.nodes.borrow().get(&node), now_us());
+        let issued_us = issue_time_us(self.front.record(&node).as_ref(), now_us());
         let joined = NodeRecord { valid_since_us: issued_us, is_removed: false };
         let revision = found.expect("a token that can be used was found").revision;
         let checks = vec![Check::Unchanged { key: key.clone(), revision }];
@@ -280,7 +281,7 @@ impl Office {
             }
             Err(error) => return Err(store_failed(&error)),
         }
-        self.nodes.borrow_mut().insert(node.clone(), joined);
+        self.front.know_record(&node, joined);
         let grant = self.grant(&node, &point, issued_us)?;
         tracing::info!(%node, %from, "a machine has joined the cell");
         Ok(grant)
@@ -301,10 +302,10 @@ impl Office {
     }
 
     fn renew(&self, bearer: &Bearer, key: &PublicKey, challenge: &proof::Challenge) -> Answer<Grant> {
-        self.admit(bearer).map_err(|text| (error_code::NODE_REFUSED, text))?;
+        self.front.admit(bearer).map_err(|text| (error_code::NODE_REFUSED, text))?;
         self.check_name(&bearer.node)?;
         let point = proven(key, challenge)?;
-        let issued_us = issue_time_us(self.nodes.borrow().get(&bearer.node), now_us());
+        let issued_us = issue_time_us(self.front.record(&bearer.node).as_ref(), now_us());
         let grant = self.grant(&bearer.node, &point, issued_us)?;
         tracing::info!(node = %bearer.node, "the certificate of a node is renewed");
         Ok(grant)
@@ -318,20 +319,6 @@ impl Office {
         let cell = self.settings.borrow().name.clone();
         let (node, certificate) = (node.clone(), to_hex(&certificate));
         Ok(Grant { cell, node, certificate, managers: self.addresses() })
-    }
-
-    /// Whether a certificate that TLS has verified still counts; the sentence says why not.
-    pub fn admit(&self, bearer: &Bearer) -> Result<(), String> {
-        if bearer.cell != self.front.authority.id {
-            return Err("its certificate is of another cell".to_owned());
-        }
-        let node = &bearer.node;
-        admit(self.nodes.borrow().get(node), bearer.issued_us).map_err(|why| match why {
-            Outdated::Removed => {
-                format!("node {node} was removed from the cell; a new token lets it join again")
-            }
-            Outdated::Replaced => format!("another machine has joined as node {node} since"),
-        })
     }
 
     /// A node was refused. Whether that is news.
@@ -351,7 +338,7 @@ impl Office {
             let text = format!("node {node} is the manager's own and cannot be removed");
             return Err(error_body((error_code::ACT_MAKES_NO_SENSE, text)));
         }
-        let before = self.nodes.borrow().get(node).cloned();
+        let before = self.front.record(node);
         let Some(before) = before.filter(|record| !record.is_removed) else {
             let text = format!("no machine has joined as node {node}");
             return Err(error_body((error_code::NO_SUCH_NODE, text)));
@@ -361,7 +348,7 @@ impl Office {
         let writes = vec![Write::put(node_key(node), json(&record))];
         let done = self.store.commit(Txn { checks: Vec::new(), writes }).await;
         done.map_err(|error| error_body(store_failed(&error)))?;
-        self.nodes.borrow_mut().insert(node.clone(), record);
+        self.front.know_record(node, record);
         Ok(format!("node {node} is cut off, and its certificate counts no longer"))
     }
 }

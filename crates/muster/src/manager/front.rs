@@ -3,15 +3,20 @@
 //! There from the start to the end of the manager, whether it leads or not. Not here: connections (see `strangers`).
 
 use super::ManagerError;
+use super::handle::{NodeCaller, NodeRecords};
 use crate::identity::authority::Authority;
 use crate::identity::{Identity, IdentityError, Place, load, renewal, tls};
+use logic::enrol::{Bearer, Outdated, admit};
 use rustls::ServerConfig;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use wire::enrol::NodeRecord;
 use wire::id::NodeName;
 use wire::settings::CellSettings;
 
@@ -54,12 +59,13 @@ impl Prepared {
     }
 
     /// Must be called within the manager's runtime.
-    pub fn open(self) -> Front {
+    pub fn open(self, passage: Passage) -> Front {
         let Self { listener, authority, tls, place, node, life } = self;
         let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
         let (address, fingerprint) = (listener.local_addr().ok(), authority.fingerprint_text());
         tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
-        Front { listener, authority, place, node, life, tls: RefCell::new(tls) }
+        let Passage { callers, records } = passage;
+        Front { listener, authority, place, node, life, tls: RefCell::new(tls), callers, records }
     }
 }
 
@@ -73,6 +79,16 @@ pub struct Front {
     pub life: Duration,
     /// What connections are answered with; another one after each renewal.
     pub tls: RefCell<Arc<ServerConfig>>,
+    /// Machines that want to use the API, for the console.
+    pub callers: mpsc::Sender<NodeCaller>,
+    /// As in the store; None before it was read.
+    records: watch::Sender<Option<NodeRecords>>,
+}
+
+/// Where the console hears of machines that want to use the API.
+pub struct Passage {
+    pub callers: mpsc::Sender<NodeCaller>,
+    pub records: watch::Sender<Option<NodeRecords>>,
 }
 
 /// The manager's own certificate for TLS, made anew where it is missing, due, or does not say that it is a manager's.
@@ -100,6 +116,40 @@ fn own_tls(
 }
 
 impl Front {
+    pub fn knows_records(&self) -> bool {
+        self.records.borrow().is_some()
+    }
+
+    /// All records are these.
+    pub fn know_records(&self, records: BTreeMap<NodeName, NodeRecord>) {
+        self.records.send_replace(Some(Arc::new(records)));
+    }
+
+    pub fn know_record(&self, node: &NodeName, record: NodeRecord) {
+        self.records.send_modify(|records| {
+            Arc::make_mut(records.get_or_insert_default()).insert(node.clone(), record);
+        });
+    }
+
+    /// What is known of a node.
+    pub fn record(&self, node: &NodeName) -> Option<NodeRecord> {
+        self.records.borrow().as_ref()?.get(node).cloned()
+    }
+
+    /// Whether a certificate that TLS has verified still counts, as far as is known; the sentence says why not.
+    pub fn admit(&self, bearer: &Bearer) -> Result<(), String> {
+        if bearer.cell != self.authority.id {
+            return Err("its certificate is of another cell".to_owned());
+        }
+        let node = &bearer.node;
+        admit(self.record(node).as_ref(), bearer.issued_us).map_err(|why| match why {
+            Outdated::Removed => {
+                format!("node {node} was removed from the cell; a new token lets it join again")
+            }
+            Outdated::Replaced => format!("another machine has joined as node {node} since"),
+        })
+    }
+
     /// Keeps the manager's own certificate valid. Ends only by being dropped.
     pub async fn keep_own_renewed(&self) {
         let mut has_failed = false;

@@ -3,14 +3,55 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 use super::archive::LeaderRecord;
+use crate::accounts::AccountsHandle;
+use crate::role::RoleHandle;
+use logic::enrol::Bearer;
 use logic::summary::Facts;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::enrol::IssuedToken;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+use wire::enrol::{IssuedToken, NodeRecord};
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::status::{Act, Applied, CellStatus, ConfigRevision, ErrorBody, Event, Explanation, PluginCfgText};
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
 pub const REQUESTS_MAX: usize = 64;
+/// Connections of machines to the API that may wait for the console. 16: it takes them at once, or has no place.
+pub const CALLERS_MAX: usize = 16;
+
+/// A manager that runs, and all by which others reach it.
+#[derive(Debug)]
+pub struct Started {
+    pub role: RoleHandle,
+    pub manager: ManagerHandle,
+    pub accounts: AccountsHandle,
+    pub callers: NodeCallers,
+}
+
+/// Machines of the cell that want to use the API.
+#[derive(Debug)]
+pub struct NodeCallers {
+    pub connections: mpsc::Receiver<NodeCaller>,
+    /// Since when certificates of nodes count: a connection ends when its certificate does so no longer.
+    pub records: watch::Receiver<Option<NodeRecords>>,
+}
+
+/// What managers keep of nodes that have joined.
+pub type NodeRecords = Arc<BTreeMap<NodeName, NodeRecord>>;
+
+/// A connection on which a node will speak HTTP/1.1; it was admitted when it began.
+#[derive(Debug)]
+pub struct NodeCaller {
+    pub stream: TlsStream<TcpStream>,
+    pub from: SocketAddr,
+    pub bearer: Bearer,
+    /// When its certificate expires, and the connection with it.
+    pub until: Instant,
+}
 
 /// One question or wish, with the place for its answer.
 #[derive(Debug)]

@@ -102,7 +102,8 @@ pub async fn connection(
         Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
     // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
-    let refusal = || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.admit(bearer).err());
+    let refusal =
+        || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.front.admit(bearer).err());
     if let Some(reason) = refusal() {
         return refuse(&mut stream, reason, &peer, office).await;
     }

@@ -23,14 +23,15 @@ mod telling;
 mod term;
 mod waiting;
 
+use crate::accounts::{self, Accounts};
 use crate::clock::Clock;
 use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
 use archive::ArchiveError;
 use election::{Election, Lease};
 use fenced::{Bounds, FencedStore};
-use front::Front;
-use handle::{Leadership, ManagerHandle, REQUESTS_MAX, Request};
+use front::{Front, Passage};
+use handle::{CALLERS_MAX, Leadership, ManagerHandle, NodeCallers, REQUESTS_MAX, Request, Started};
 use logic::lease::{NORMAL, Profile};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -212,23 +213,31 @@ struct Base {
     stopping: watch::Receiver<bool>,
 }
 
-/// A store that is open, and the first term on it.
+/// A store that is open, with the first term on it.
 struct Opened {
     store: Store,
     thread: StoreThread,
     begun: Begun,
+    accounts: Accounts,
+}
+
+/// What is to be led on.
+enum Stock {
+    Here(Box<Opened>),
+    /// It is on servers, which may not be there yet.
+    Elsewhere(accounts::Waiting),
 }
 
 /// All that was gathered before the thread started.
 struct Start {
     own: Own,
-    /// None: it is on servers, which may not be there yet.
-    opened: Option<Opened>,
+    stock: Stock,
     state_dir: PathBuf,
     secrets: CellSecrets,
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
     front: Option<front::Prepared>,
+    passage: Passage,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     leadership: watch::Sender<Leadership>,
@@ -237,7 +246,7 @@ struct Start {
 
 /// Starts the manager on a thread of its own. When this returns `Ok`, roles can connect; requests are answered once it
 /// leads, which is at once where it has its store to itself.
-pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), ManagerError> {
+pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
     let ManagerOptions { settings, config_text, is_users, node, state_dir, who } = options;
     let unusable = |source| ManagerError::Directory { path: state_dir.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&state_dir).map_err(unusable)?;
@@ -247,9 +256,12 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
     let runtime = runtime.map_err(|source| ManagerError::Thread { source })?;
     let front = front::Prepared::gather(&settings, &state_dir, &node)?;
     let own = Own { settings, config_text, is_users, node, who };
-    let opened = match own.settings.store {
-        StoreSettings::Sqlite => Some(runtime.block_on(open_own(&own, &state_dir))?),
-        StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => None,
+    let (accounts, waiting) = accounts::prepare();
+    let stock = match own.settings.store {
+        StoreSettings::Sqlite => {
+            Stock::Here(Box::new(runtime.block_on(open_own(&own, &state_dir, waiting))?))
+        }
+        StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => Stock::Elsewhere(waiting),
     };
     let cookie_keys = cookie_keys::read_or_create(&cookie_keys_path(&state_dir)).map_err(unusable)?;
     let authority_key = match &front {
@@ -262,14 +274,17 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
     let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
     let (changed, changed_seen) = watch::channel(0);
     let (leadership, leadership_seen) = watch::channel(Leadership::Nobody);
+    let (callers, connections) = mpsc::channel(CALLERS_MAX);
+    let (records, records_seen) = watch::channel(None);
     let start = Start {
         own,
-        opened,
+        stock,
         state_dir,
         secrets: CellSecrets { authority_key, cookie_keys },
         listener,
         socket,
         front,
+        passage: Passage { callers, records },
         requests,
         changed,
         leadership,
@@ -279,19 +294,25 @@ pub fn start(options: ManagerOptions) -> Result<(RoleHandle, ManagerHandle), Man
         .name("manager".into())
         .spawn(move || LocalSet::new().block_on(&runtime, live(start, stopping)))
         .map_err(|source| ManagerError::Thread { source })?;
-    let handle = ManagerHandle { leadership: leadership_seen, requests: requests_in, changed: changed_seen };
-    Ok((RoleHandle { name: "manager", stop, thread }, handle))
+    Ok(Started {
+        role: RoleHandle { name: "manager", stop, thread },
+        manager: ManagerHandle { leadership: leadership_seen, requests: requests_in, changed: changed_seen },
+        accounts,
+        callers: NodeCallers { connections, records: records_seen },
+    })
 }
 
 /// Opens a store that this manager has to itself, and begins on it.
-async fn open_own(own: &Own, state_dir: &Path) -> Result<Opened, ManagerError> {
+async fn open_own(own: &Own, state_dir: &Path, waiting: accounts::Waiting) -> Result<Opened, ManagerError> {
     let opened = storage::open(&own.settings.store, state_dir).await;
     let (store, thread) = opened.map_err(|source| ManagerError::Storage { source })?;
     let lease = Lease::always();
     let fenced = FencedStore::new(store.clone(), lease.clone(), Bounds::of(&own.settings.store));
     let begun = term::begin(&fenced, own, true, 0, &lease).await;
     let begun = begun.map_err(|source| ManagerError::Archive { source })?;
-    Ok(Opened { store, thread, begun })
+    let accounts = waiting.open(store.clone()).await;
+    let accounts = accounts.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) })?;
+    Ok(Opened { store, thread, begun, accounts })
 }
 
 /// None: another process has it.
@@ -321,22 +342,23 @@ fn listen(socket: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 async fn live(start: Start, stopping: watch::Receiver<bool>) {
     let Start {
         own,
-        opened,
+        stock,
         state_dir,
         secrets,
         listener,
         socket,
         front,
+        passage,
         requests,
         changed,
         leadership,
         _lock,
     } = start;
     let local = UnixListener::from_std(listener).expect("it is a listener of this runtime's kind");
-    let front = front.map(|front| Rc::new(front.open()));
-    let mut renewing = JoinSet::new();
+    let front = front.map(|front| Rc::new(front.open(passage)));
+    let mut lasting = JoinSet::new();
     if let Some(front) = front.clone() {
-        renewing.spawn_local(async move { front.keep_own_renewed().await });
+        lasting.spawn_local(async move { front.keep_own_renewed().await });
     }
     let mut base = Base {
         clock: Clock::start(),
@@ -349,20 +371,24 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         leadership,
         stopping,
     };
-    let thread = match opened {
-        Some(Opened { store, thread, begun }) => {
+    let thread = match stock {
+        Stock::Here(opened) => {
+            let Opened { store, thread, begun, accounts } = *opened;
+            lasting.spawn_local(accounts.run());
             lead_alone(&mut base, store, begun).await;
             Some(thread)
         }
-        None => match open_shared(&mut base, &state_dir).await {
+        Stock::Elsewhere(waiting) => match open_shared(&mut base, &state_dir).await {
             Some((store, thread)) => {
+                // Whoever leads, and if nobody does.
+                lasting.spawn_local(waiting.run(store.clone()));
                 take_turns(&mut base, store).await;
                 Some(thread)
             }
             None => None,
         },
     };
-    renewing.shutdown().await;
+    lasting.shutdown().await;
     drop(base);
     // Gone already is as good as removed.
     drop(std::fs::remove_file(&socket));

@@ -6,6 +6,7 @@
 
 use super::desk::Peer;
 use super::front::Front;
+use super::handle::NodeCaller;
 use super::links::{self, Reception};
 use super::telling;
 use crate::identity::{bearer_of, proof};
@@ -16,13 +17,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use wire::enrol::{ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
+use wire::error_code;
+use wire::status::ErrorBody;
 use wire::summary::BRIDGE_PROTOCOL;
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
@@ -145,6 +148,10 @@ async fn connection(
             let peer = Peer { from, bearer, until, ..Peer::default() };
             links::connection(stream, peer, reception, Some(stranger)).await;
         }
+        (Some(protocol), Some((bearer, facts))) if protocol == API_PROTOCOL => {
+            let until = until(facts.not_after_s);
+            pass_on(NodeCaller { stream, from, bearer, until }, &front).await;
+        }
         (Some(protocol), None) if protocol == BRIDGE_PROTOCOL => {
             telling::connection(stream, from, reception, stranger).await;
         }
@@ -153,7 +160,7 @@ async fn connection(
 }
 
 /// Lets the other side read why: a connection that is closed over what was not read is reset, and the alert with it.
-async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut rest = [0; 1024];
     for _ in 0..LINGER_READS_MAX {
@@ -162,6 +169,45 @@ async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives a machine that wants to use the API to the console, whether this manager leads or not.
+async fn pass_on(caller: NodeCaller, front: &Front) {
+    let (from, node) = (caller.from, caller.bearer.node.clone());
+    let refused = match front.admit(&caller.bearer) {
+        // Who was removed must not come in because nobody knows of it yet.
+        _ if !front.knows_records() => {
+            let text = "this manager has not read its store yet";
+            Some((error_code::STORE_NOT_REACHED, "503 Service Unavailable", text.to_owned()))
+        }
+        Err(reason) => Some((error_code::NODE_REFUSED, "403 Forbidden", reason)),
+        Ok(()) => None,
+    };
+    if let Some((code, status, reason)) = refused {
+        tracing::info!(%from, %node, reason, "a call of a node is refused");
+        let retry = code == error_code::STORE_NOT_REACHED;
+        let body =
+            ErrorBody { code: code.to_string(), message: format!("The manager refuses: {reason}."), retry };
+        return drop(tokio::time::timeout(STRANGER_MAX, refuse_call(caller.stream, status, &body)).await);
+    }
+    // The console takes them at once while it has places; who is turned away hears the connection end.
+    if front.callers.try_send(caller).is_err() {
+        tracing::warn!(%from, %node, "the API has no place for another machine's connection");
+    }
+}
+
+/// Says no to whoever speaks HTTP, whatever is asked.
+async fn refuse_call(
+    mut stream: TlsStream<TcpStream>,
+    status: &str,
+    body: &ErrorBody,
+) -> std::io::Result<()> {
+    // Answered once something was asked: an answer before that is one to nothing.
+    stream.read_u8().await?;
+    let body = serde_json::to_string(body).expect("a refusal has only names as keys");
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close");
+    stream.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    linger(&mut stream).await
 }
 
 /// When a certificate expires.

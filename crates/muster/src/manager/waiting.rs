@@ -5,12 +5,15 @@
 use super::Base;
 use super::archive::{LEADER_KEY, LeaderRecord};
 use super::election::{Election, Lease, Standing};
+use super::enrol::{NODE_PREFIX, read_record};
+use super::front::Front;
 use super::handle::Leadership;
 use super::links::{self, Elsewhere, Reception};
 use super::strangers;
+use logic::model::{Change, Read};
 use std::rc::Rc;
 use std::time::Duration;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -43,6 +46,9 @@ pub async fn until_leading(base: &mut Base, store: &Store, election: &Election) 
     let (found_in, found) = watch::channel(None);
     let mut finding = JoinSet::new();
     finding.spawn_local(find_leader(store.clone(), found_in));
+    if let Some(front) = base.front.clone() {
+        finding.spawn_local(follow_records(store.clone(), front));
+    }
     let standing = election.standing();
     // Whatever is cancelled only waits or turns away.
     let lease = tokio::select! {
@@ -103,6 +109,39 @@ async fn find_leader(store: Store, found: watch::Sender<Option<LeaderRecord>>) {
             }
         }
     }
+}
+
+/// Keeps it known which nodes' certificates count, as the leader writes it down.
+async fn follow_records(store: Store, front: Rc<Front>) {
+    let mut watch = loop {
+        match store.read(Read::Prefix(NODE_PREFIX.into())).await {
+            Ok(found) => {
+                let records = found.entries.iter();
+                let records = records.filter_map(|entry| read_record(&entry.key, &entry.value));
+                front.know_records(records.collect());
+                break store.watch(NODE_PREFIX, found.revision);
+            }
+            Err(error) => not_read(&error).await,
+        }
+    };
+    loop {
+        match watch.next().await {
+            Ok(news) => {
+                let read = |change: Change| read_record(&change.key, change.value.as_deref()?);
+                let records = news.changes.into_iter().filter_map(read);
+                match news.is_whole {
+                    true => front.know_records(records.collect()),
+                    false => records.for_each(|(node, record)| front.know_record(&node, record)),
+                }
+            }
+            Err(error) => not_read(&error).await,
+        }
+    }
+}
+
+async fn not_read(error: &StoreError) {
+    tracing::debug!(%error, "which nodes are of the cell cannot be read at this moment");
+    tokio::time::sleep(AGAIN).await;
 }
 
 /// Whoever asks is told that there is no answer here, by the end of the question. Never ends while anybody could ask.

@@ -18,7 +18,9 @@ impl Cell {
         let directory = Directory::new();
         let (manager, handle) = FakeManager::start(sample_status(), vec![sample_event(1, "first")]);
         let listen = ([127, 0, 0, 1], 0).into();
-        let options = ConsoleOptions { listen, state_dir: directory.0.clone(), manager: handle };
+        let accounts = crate::accounts::testing::start();
+        let state_dir = directory.0.clone();
+        let options = ConsoleOptions { listen, state_dir, manager: handle, accounts, callers: None };
         let (role, _) = start(options).expect("a free port and a directory of its own");
         Self { directory, manager, role: Some(role) }
     }
@@ -32,6 +34,7 @@ impl Cell {
         Target {
             config: None,
             api: Some(format!("http://{}", self.address())),
+            state_dir: None,
             token_file: Some(self.directory.0.join(TOKEN_FILE)),
         }
     }

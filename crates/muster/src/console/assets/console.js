@@ -135,6 +135,7 @@ function connect() {
   source.addEventListener("event", (message) => {
     heard();
     addEvent(JSON.parse(message.data));
+    if (byId("audit-details").open) showAuditSoon();
   });
   source.addEventListener("beat", heard);
   source.addEventListener("error", () => {
@@ -248,6 +249,48 @@ function toast(text, isError) {
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => { box.hidden = true; }, TOAST_MS);
 }
+
+// ---- who changed what, for those who may know ----
+
+const AUDIT_SHOWN_MAX = 100;
+const AUDIT_PAUSE_MS = 1_000;
+let auditTimer = null;
+
+/** Events come in bursts; the list is read once after them. */
+function showAuditSoon() {
+  auditTimer ??= setTimeout(() => {
+    auditTimer = null;
+    showAudit();
+  }, AUDIT_PAUSE_MS);
+}
+
+async function showAudit() {
+  let entries;
+  try {
+    const answer = await fetch(`/api/v1/audit?most=${AUDIT_SHOWN_MAX}`);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    entries = await answer.json();
+  } catch (error) {
+    return toast(`The audit log cannot be read: ${error.message}`, true);
+  }
+  const rows = entries.reverse().map((entry) => {
+    const row = document.createElement("tr");
+    row.dataset.result = entry.result;
+    const when = [words.day(entry.at_ms), words.clock(entry.at_ms)].join(" ").trim();
+    const result = entry.code ? `${entry.result} ${entry.code}` : entry.result;
+    const more = entry.left_out > 0 ? `${result}, and ${entry.left_out} before it` : result;
+    for (const text of [when, entry.who, entry.act, entry.on, more, `${entry.from} (${entry.way})`]) {
+      row.append(cards.make("td", "", text));
+    }
+    return row;
+  });
+  byId("audit-rows").replaceChildren(...rows);
+}
+
+byId("audit").hidden = document.body.dataset.role !== "admin";
+byId("audit-details").addEventListener("toggle", (event) => {
+  if (event.target.open) showAudit();
+});
 
 byId("logout").addEventListener("click", async () => {
   try {

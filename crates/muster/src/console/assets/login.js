@@ -1,21 +1,23 @@
-// Logs a browser in with the token that was typed, or with the one in the address after `#token=`.
+// Logs a browser in with the user and password or the token that was typed, or with the token in the address after
+// `#token=`.
 //
 // What stands after `#` is never sent to a server, so a link with a token leaves no trace in logs; it is taken out of
 // the address before anything else happens. Keeps the page's key (see auth.rs); the cookie is out of a script's reach.
 
 const form = document.getElementById("login");
-const field = document.getElementById("token");
+const user = document.getElementById("user");
+const field = document.getElementById("password");
 const problem = document.getElementById("problem");
 const button = form.querySelector("button");
 
-async function login(token) {
+async function login(credential) {
   button.disabled = true;
   problem.hidden = true;
   try {
     const answer = await fetch("/login", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ token }),
+      body: JSON.stringify(credential),
     });
     const body = await answer.json();
     if (answer.ok) {
@@ -39,7 +41,9 @@ function say(text) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  login(field.value.trim());
+  const name = user.value.trim();
+  // A password may begin or end with a space; a token never does.
+  login(name ? { user: name, password: field.value } : { token: field.value.trim() });
 });
 
 function loginByAddress() {
@@ -47,7 +51,7 @@ function loginByAddress() {
   const token = fragment.get("token");
   if (!token) return;
   history.replaceState(null, "", location.pathname);
-  login(token);
+  login({ token });
 }
 // A link that differs only after `#` does not load the page again.
 addEventListener("hashchange", loginByAddress);

@@ -69,6 +69,7 @@ export function isExternal(member) { return member.process === "external"; }
 
 /** Why an act makes no sense for this member now, or null when it does. */
 export function senseless(act, member) {
+  if (forbidden()) return forbidden();
   const { state } = member;
   const isStopped = member.process === "stopped" || (isExternal(member) && state === "down");
   if (act === "start" && (state === "up" || state === "starting")) return `It is ${state} already.`;
@@ -79,8 +80,15 @@ export function senseless(act, member) {
   return null;
 }
 
+/** Why this person may not act at all, or null. The server decides; this only says so beforehand. */
+export function forbidden() {
+  const { role } = document.body.dataset;
+  return role === "viewer" ? "This needs the role operator; yours is viewer." : null;
+}
+
 /** Why an act makes no sense for the whole cluster: it does when it does for one member. */
 export function senselessForCluster(act, cluster) {
+  if (forbidden()) return forbidden();
   if (cluster.members.length === 0) return "It has no members.";
   const reasons = cluster.members.map((member) => senseless(act, member));
   return reasons.includes(null) ? null : "There is no member for which this makes sense now.";
