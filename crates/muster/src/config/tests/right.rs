@@ -17,8 +17,6 @@ const SMALLEST: &str = r#"
 fn smallest_file_gets_every_default() {
     expect![[r#"
         CellSettings {
-            cells: Vec::new(),
-            bridges: Vec::new(),
             name: "cell",
             state_dir: "/state",
             nodes: [
@@ -127,10 +125,12 @@ fn smallest_file_gets_every_default() {
                     trusted_proxies: [],
                     clients: [],
                     advertise: "",
-                    plugin_cfg: None,
                     gateway: None,
+                    plugin_cfg: None,
                 },
             ],
+            cells: [],
+            bridges: [],
             clusters: [
                 ClusterSettings {
                     name: ClusterName(
@@ -169,6 +169,7 @@ fn smallest_file_gets_every_default() {
                                 tls: None,
                                 sends_proxy_header: false,
                                 connect_ms: None,
+                                unacknowledged_ms: None,
                                 response_ms: None,
                                 marks_silence: false,
                                 upgrade_ms: None,
