@@ -15,16 +15,19 @@
 mod changes;
 mod cluster;
 mod configure;
+mod gateways;
 mod member;
 mod node;
 mod operate;
 mod record;
+mod remote;
 mod router;
 mod settle;
 mod status;
 
 pub use changes::changes;
 pub use node::NodePlace;
+pub use remote::{CELL_COOKIE, Elsewhere};
 pub use status::Summary;
 
 use crate::heartbeat::{Restart, Verdict};
@@ -33,6 +36,7 @@ use crate::machine::Machine;
 use crate::time::Time;
 use cluster::Cluster;
 use node::Agent;
+use remote::Remote;
 use router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::agent::{Assignment, Report};
@@ -81,6 +85,11 @@ pub enum Input {
         cluster: ClusterName,
         member: Option<MemberName>,
         act: Act,
+    },
+    /// Something is known of a cluster of another cell, under its name in this one.
+    Elsewhere {
+        cluster: ClusterName,
+        known: Elsewhere,
     },
     Tick,
 }
@@ -143,6 +152,8 @@ pub struct Cell {
     /// For people.
     name: String,
     clusters: Vec<Cluster>,
+    /// Clusters of other cells, in the order of the configuration.
+    remotes: Vec<Remote>,
     agents: BTreeMap<NodeName, Agent>,
     routers: BTreeMap<RouterName, Router>,
     /// What an earlier manager remembered and no member has claimed yet.
@@ -176,6 +187,7 @@ impl Cell {
             generation,
             name: String::new(),
             clusters: Vec::new(),
+            remotes: Vec::new(),
             agents: BTreeMap::new(),
             routers: BTreeMap::new(),
             remembered,
@@ -197,7 +209,8 @@ impl Cell {
 
     /// The view of each cluster that has been published.
     pub fn views(&self) -> impl Iterator<Item = &View> {
-        self.clusters.iter().filter(|cluster| cluster.is_published).map(|cluster| cluster.keeper.view())
+        let own = self.clusters.iter().filter(|cluster| cluster.is_published);
+        own.map(|cluster| cluster.keeper.view()).chain(self.remotes.iter().filter_map(Remote::view))
     }
 
     /// The routers of the configuration, listening where they said that they do.
@@ -266,6 +279,7 @@ impl Machine for Cell {
                 let result = self.operate(now, &who, &cluster, member.as_ref(), act);
                 answer = Some(Output::Answer { ask, result });
             }
+            Input::Elsewhere { cluster, known } => self.on_elsewhere(now, &cluster, known),
             Input::Tick => {}
         }
         self.give_up_degraded(now);

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use wire::enrol::{NodeRecord, TokenRecord, TokenUse};
-use wire::id::{NodeName, is_valid_name};
+use wire::id::{CellNumber, NodeName, is_valid_name};
 
 /// Bytes of a token's secret. 20: 160 bits cannot be guessed however fast one tries.
 pub const SECRET_BYTES: usize = 20;
@@ -27,6 +27,64 @@ const GUESSES_WINDOW_MS: u64 = 60_000;
 const GUESSERS_MAX: usize = 1024;
 /// What every token begins with; the number is the version of its form.
 const TOKEN_START: &str = "mj1";
+
+/// What every token of a bridge begins with.
+const BRIDGE_TOKEN_START: &str = "mb1";
+
+/// What a person carries to another cell that shall hear of this one: it proves to this cell's managers who asks, and to
+/// the other cell that it is this one's managers who answer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BridgeToken {
+    pub authority: [u8; FINGERPRINT_BYTES],
+    pub secret: [u8; SECRET_BYTES],
+    /// What the other cell is called in the configuration of this one.
+    pub bridge: String,
+}
+
+impl BridgeToken {
+    /// Tells cells apart, and cannot be claimed: TLS has proven who has this authority.
+    pub fn cell(&self) -> CellNumber {
+        number_of(&self.authority)
+    }
+}
+
+/// The number of the cell with this authority.
+pub fn number_of(authority: &[u8; FINGERPRINT_BYTES]) -> CellNumber {
+    let (first, _) = authority.split_first_chunk().expect("a fingerprint is longer");
+    CellNumber(u64::from_be_bytes(*first))
+}
+
+impl fmt::Display for BridgeToken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{BRIDGE_TOKEN_START}.{}.{}.{}",
+            to_hex(&self.authority),
+            to_hex(&self.secret),
+            self.bridge
+        )
+    }
+}
+
+impl FromStr for BridgeToken {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Self, NotAToken> {
+        let mut parts = text.trim().splitn(4, '.');
+        if parts.next() != Some(BRIDGE_TOKEN_START) {
+            return Err(NotAToken("a bridge's token begins with `mb1.`"));
+        }
+        let mut next = || parts.next().unwrap_or_default();
+        let whole = NotAToken("it is not whole: copy all of what `muster bridge token` printed");
+        let authority = from_hex(next()).and_then(|bytes| bytes.try_into().ok()).ok_or(whole)?;
+        let secret = from_hex(next()).and_then(|bytes| bytes.try_into().ok()).ok_or(whole)?;
+        let bridge = next();
+        if !is_valid_name(bridge) {
+            return Err(NotAToken("it does not end with the name of a cell: copy all of it"));
+        }
+        Ok(Self { authority, secret, bridge: bridge.to_owned() })
+    }
+}
 
 /// What a person carries to a machine that shall join.
 #[derive(Clone, PartialEq, Eq)]

@@ -244,6 +244,9 @@ pub const SUMMARY_KEEP_ALIVE_MS: u64 = 2_000;
 /// Silence after which a cell's numbers are no longer gone by. Ten seconds: five times the above, and longer than a new
 /// leader of that cell takes.
 pub const SUMMARY_SILENCE_MAX_MS: u64 = 10_000;
+/// How long what a silent cell told still counts. Ten minutes: its managers may be gone while its routers serve, and
+/// requests find out by themselves whether they do; what is older says nothing about today.
+pub const SUMMARY_MEMORY_MS: u64 = 600_000;
 /// Messages of one cell that are taken in a second. Four: one a second is what it may send, and two after a reconnection.
 pub const SUMMARY_BURST_MAX: u32 = 4;
 /// How long a cell that sends nonsense is not listened to. A minute: long enough that it costs nothing, short enough that

@@ -34,6 +34,8 @@ pub trait Clusters {
     fn each_clone_id(&self, cluster: usize, look: &mut dyn FnMut(&str) -> bool);
     /// What a choice by hash goes by in that cluster.
     fn key(&self, cluster: usize) -> u64;
+    /// Whether its members are the gateways of another cell.
+    fn is_elsewhere(&self, cluster: usize) -> bool;
 }
 
 /// Chooses among the clusters of one route for one router thread.
@@ -124,10 +126,14 @@ impl Spreader {
         }
     }
 
-    /// The session's own member, in whichever cluster. Ids in the order of the session, for each in all clusters.
+    /// The session's own member, in whichever cluster. Ids in the order of the session, for each in all clusters. Those of
+    /// other cells come first: their cookie is our own and says where the conversation is, while an application's id may
+    /// name a member here and another one there.
     fn find_own(&self, clusters: &impl Clusters, now: Time) -> Own {
         let mut own = Own::default();
-        for reader in (0..self.clusters).filter(|cluster| clusters.reads_as(*cluster) == *cluster) {
+        let elsewhere = (0..self.clusters).filter(|cluster| clusters.is_elsewhere(*cluster));
+        let here = (0..self.clusters).filter(|cluster| !clusters.is_elsewhere(*cluster));
+        for reader in elsewhere.chain(here).filter(|cluster| clusters.reads_as(*cluster) == *cluster) {
             let mut is_found = false;
             clusters.each_clone_id(reader, &mut |clone_id| {
                 for cluster in (reader..self.clusters).filter(|other| clusters.reads_as(*other) == reader) {

@@ -40,6 +40,13 @@ impl ViewKeeper {
         Self { view: View { cluster, epoch, ..View::default() } }
     }
 
+    /// The same for a cluster of another cell.
+    pub fn of_cell(cluster: ClusterName, cell: String, generation: u64, start_after: u64) -> Self {
+        let mut keeper = Self::new(cluster, generation, start_after);
+        keeper.view.cell = cell;
+        keeper
+    }
+
     pub fn view(&self) -> &View {
         &self.view
     }

@@ -90,6 +90,8 @@ impl Plant {
     pub fn settings(&self) -> CellSettings {
         let routers = (1..=self.routers).map(|number| router_place(number, self.nodes));
         CellSettings {
+            cells: Vec::new(),
+            bridges: Vec::new(),
             name: "sim".into(),
             state_dir: "/none".into(),
             nodes: (1..=self.nodes).map(Self::node_name).collect(),
@@ -158,6 +160,7 @@ fn router_place(number: usize, nodes: usize) -> RouterPlace {
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 

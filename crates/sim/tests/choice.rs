@@ -60,6 +60,10 @@ impl Clusters for Asked<'_> {
         self.clone_id.as_deref().map(look);
     }
 
+    fn is_elsewhere(&self, _cluster: usize) -> bool {
+        false
+    }
+
     fn key(&self, cluster: usize) -> u64 {
         cluster as u64
     }

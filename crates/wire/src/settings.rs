@@ -25,6 +25,12 @@ pub struct CellSettings {
     pub store: StoreSettings,
     pub console: ConsoleSettings,
     pub routers: Vec<RouterPlace>,
+    /// Other cells that this one hears of, and sends requests to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cells: Vec<OtherCell>,
+    /// Other cells that may hear of this one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bridges: Vec<BridgeSettings>,
     /// In the order of the file.
     pub clusters: Vec<ClusterSettings>,
 }
@@ -54,6 +60,36 @@ impl CellSettings {
         let address = self.node_addresses.get(node)?;
         Some(SocketAddr::new(*address, self.manager.listen?.port()).to_string())
     }
+}
+
+/// Another cell of which this one hears by summaries, and some of whose clusters its routes may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherCell {
+    pub name: String,
+    /// Where its managers listen, `HOST:PORT`.
+    pub managers: Vec<String>,
+    /// The file with the token that it gave, on each machine with a manager of this cell.
+    pub token_file: String,
+    /// As they are called there.
+    pub clusters: Vec<ClusterName>,
+    /// How its gateways are spoken to.
+    pub transport: Transport,
+}
+
+impl OtherCell {
+    /// What one of its clusters is called in this cell.
+    pub fn name_of(&self, cluster: &ClusterName) -> ClusterName {
+        ClusterName(format!("{cluster}@{}", self.name))
+    }
+}
+
+/// Another cell that may hear of some clusters of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeSettings {
+    pub name: String,
+    /// SHA-256 of its token's secret as 64 small hexadecimal digits.
+    pub token_sha256: String,
+    pub clusters: Vec<ClusterName>,
 }
 
 /// How managers are reached from other machines, and which there are.
@@ -175,6 +211,9 @@ pub struct RouterPlace {
     /// Host under which others reach it; empty: the address that it listens on, or its node's name.
     #[serde(default)]
     pub advertise: String,
+    /// Where routers of other cells reach it; None: it takes nothing from them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gateway: Option<SocketAddr>,
     /// The plugin-cfg.xml that it keeps for web servers in front of the cell's routers.
     #[serde(default)]
     pub plugin_cfg: Option<PluginCfgOutput>,

@@ -157,7 +157,7 @@ pub struct ClusterStatus {
     pub members: Vec<MemberStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemberStatus {
     pub member: MemberName,
     pub node: NodeName,

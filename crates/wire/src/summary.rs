@@ -19,6 +19,44 @@ pub const GATEWAYS_MAX: usize = 4;
 /// Highest load that is told: nothing is free.
 pub const LOAD_MAX: u8 = 10;
 
+/// The protocol (ALPN) of a connection on which one cell hears of another.
+pub const BRIDGE_PROTOCOL: &[u8] = b"muster-bridge/1";
+/// Raised when a message changes its meaning; the other side is refused with both numbers named.
+pub const BRIDGE_VERSION: u32 = 1;
+/// Longest hello and answer to it. 4 KiB: names, numbers and a secret.
+pub const BRIDGE_HELLO_MAX_BYTES: u32 = 4 << 10;
+
+/// The first frame of the cell that wants to hear.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeHello {
+    pub version: u32,
+    /// Version of its program, for people.
+    pub muster: String,
+    /// What it is called in the other cell's configuration.
+    pub bridge: String,
+    /// The secret of its token, as lower-case hexadecimal digits.
+    pub secret: String,
+}
+
+/// What it hears before the first summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BridgeAnswer {
+    Welcome {
+        /// Name of the cell, for people.
+        name: String,
+    },
+    Refused {
+        code: String,
+        message: String,
+    },
+    /// Another manager leads, at this address if it is known.
+    NotLeader {
+        #[serde(default)]
+        leader: Option<String>,
+    },
+}
+
 /// Everything that is new since the message before on the same stream; the first has everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellSummary {

@@ -137,6 +137,8 @@ pub struct Transport {
     pub sends_proxy_header: bool,
     /// Instead of the router's; 0 means no bound.
     pub connect_ms: Option<u64>,
+    /// A connection ends when what was sent on it has not even arrived for so long; None: when the system gives up.
+    pub unacknowledged_ms: Option<u32>,
     /// Instead of the router's `response_ms`; 0 means no bound.
     pub response_ms: Option<u64>,
     /// A member that was silent for `response_ms` is left out for a while, like one that could not be reached.
@@ -229,6 +231,9 @@ pub struct View {
     pub hash_key: HashKey,
     #[serde(default, skip_serializing_if = "is_default")]
     pub health: Health,
+    /// The other cell that it is in, whose gateways stand as its members; empty: in this one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cell: String,
     /// Set where the cluster comes from a plugin-cfg.xml.
     #[serde(default, skip_serializing_if = "is_default")]
     pub plugin: Option<PluginRules>,

@@ -53,6 +53,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         told.push(format!("node {node} is removed"));
     }
     routers(old, new, &mut told);
+    other_cells(old, new, &mut told);
     for cluster in &new.clusters {
         match old.clusters.iter().find(|known| known.name == cluster.name) {
             Some(known) => cluster_changes(known, cluster, &mut told),
@@ -95,6 +96,29 @@ fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
     }
 }
 
+fn other_cells(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for cell in &new.cells {
+        match old.cells.iter().find(|known| known.name == cell.name) {
+            None => told.push(format!("cell {} is heard of", cell.name)),
+            Some(known) if known == cell => {}
+            Some(_) => told.push(format!("cell {} is heard of in another way", cell.name)),
+        }
+    }
+    for cell in old.cells.iter().filter(|known| !new.cells.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("cell {} is heard of no longer", cell.name));
+    }
+    for bridge in &new.bridges {
+        match old.bridges.iter().find(|known| known.name == bridge.name) {
+            None => told.push(format!("cell {} may hear of this one", bridge.name)),
+            Some(known) if known == bridge => {}
+            Some(_) => told.push(format!("what cell {} may hear, or its token, changes", bridge.name)),
+        }
+    }
+    for bridge in old.bridges.iter().filter(|known| !new.bridges.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("cell {} may no longer hear of this one", bridge.name));
+    }
+}
+
 fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) {
     let name = &new.name;
     let RouterPlace {
@@ -113,6 +137,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         clients,
         advertise,
         plugin_cfg,
+        gateway,
     } = old;
     let parts = [
         (*node != new.node, "node"),
@@ -128,6 +153,7 @@ fn router_changes(old: &RouterPlace, new: &RouterPlace, told: &mut Vec<String>) 
         (*clients != new.clients, "clients"),
         (*advertise != new.advertise, "advertise"),
         (*plugin_cfg != new.plugin_cfg, "plugin_cfg"),
+        (*gateway != new.gateway, "gateway"),
     ];
     for (_, part) in parts.iter().filter(|(is_changed, _)| *is_changed) {
         told.push(format!("router {name}: {part} changes"));

@@ -44,6 +44,7 @@ impl Cell {
             cluster.members.iter_mut().for_each(|member| member.is_leaving = true);
             self.clusters.push(cluster);
         }
+        self.configure_remotes(now, &settings.cells);
         if is_first {
             self.forget_unclaimed();
         }

@@ -1,5 +1,6 @@
 //! A router as the cell knows it: what it was told, what it last reported, and whether to wait for it.
 
+use super::remote::Remote;
 use super::{Cell, Output};
 use crate::limits::ROUTER_RETURN_MS;
 use crate::plugin_cfg::write::of_routers;
@@ -98,6 +99,9 @@ impl Cell {
             let view = cluster.keeper.view().clone();
             self.outputs.push(Output::Publish { to: Some(name.clone()), view });
         }
+        for view in self.remotes.iter().filter_map(Remote::view) {
+            self.outputs.push(Output::Publish { to: Some(name.clone()), view: view.clone() });
+        }
         let names = self.cluster_names();
         self.outputs.push(Output::RouterSettings { router: name.clone(), settings });
         self.outputs.push(Output::Clusters { to: Some(name.clone()), names });
@@ -145,7 +149,8 @@ impl Cell {
     }
 
     pub(super) fn cluster_names(&self) -> Vec<ClusterName> {
-        self.clusters.iter().map(|cluster| cluster.name.clone()).collect()
+        let own = self.clusters.iter().map(|cluster| &cluster.name);
+        own.chain(self.remotes.iter().map(|remote| &remote.name)).cloned().collect()
     }
 
     /// Whether no router sends anything to a member any more, now that `epoch` says it is out.

@@ -12,7 +12,7 @@ use crate::heartbeat::Reach;
 use crate::rollout::Phase;
 use crate::time::Time;
 use std::collections::BTreeMap;
-use wire::id::RouterName;
+use wire::id::{ClusterName, RouterName};
 use wire::router::{MemberTraffic, OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
 use wire::status::{
     ClusterStatus, MemberEjection, MemberStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
@@ -45,10 +45,12 @@ impl Cell {
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()
         });
+        let clusters = self.clusters.iter().map(|cluster| self.cluster_status(cluster, unix_ms));
+        let remotes = self.remotes.iter().map(|remote| self.remote_status(remote, unix_ms));
         Summary {
             nodes: agents.collect(),
             routers: self.routers.values().map(|router| router.status(unix_ms)).collect(),
-            clusters: self.clusters.iter().map(|cluster| self.cluster_status(cluster, unix_ms)).collect(),
+            clusters: clusters.chain(remotes).collect(),
         }
     }
 
@@ -97,15 +99,15 @@ impl Cell {
                 Phase::Steady | Phase::Out { .. } | Phase::Returning { .. } => None,
             },
         };
-        self.add_traffic(cluster, &mut status);
+        self.add_traffic(&cluster.name, &mut status);
         status
     }
 
-    fn add_traffic(&self, cluster: &Cluster, status: &mut MemberStatus) {
+    pub(super) fn add_traffic(&self, cluster: &ClusterName, status: &mut MemberStatus) {
         let mut weighted_p50 = 0.0;
         for router in self.routers.values() {
             let report = router.report.as_ref();
-            let Some(told) = report.and_then(|report| traffic(report, &cluster.name, &status.member)) else {
+            let Some(told) = report.and_then(|report| traffic(report, cluster, &status.member)) else {
                 continue;
             };
             status.requests += told.requests;

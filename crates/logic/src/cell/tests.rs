@@ -1,6 +1,7 @@
 //! Stories of a cell: what happens at which time, and everything the cell says about it.
 
 mod nodes;
+mod remote;
 mod story;
 
 use super::*;

@@ -46,6 +46,7 @@ fn router(name: &str, port: u16, routes: &[(&str, &str, &str)]) -> RouterPlace {
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Scan {
     pub host: Option<u8>,
     /// `Muster-View`: between clients and routers, never further.
     pub view: Option<u8>,
+    /// `Muster-Spilled`: a router of another cell has sent it, and it must not leave this one. Never sent on as it came.
+    pub is_spilled: bool,
     pub expects_continue: bool,
     pub expects_other: bool,
     pub content_types: u8,
@@ -190,6 +192,10 @@ impl Scan {
                 self.read_length(name, header.value)?;
             }
             14 if is(name, "http2-settings") => self.hop |= bit,
+            14 if is_mapped(name, "muster-spilled") => {
+                self.hop |= bit;
+                self.is_spilled = true;
+            }
             15 if is_mapped(name, "x-forwarded-for") => self.forwarded |= bit,
             16 if is_mapped(name, "x-forwarded-host") => {
                 self.forwarded |= bit;

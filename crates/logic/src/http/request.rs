@@ -299,6 +299,11 @@ impl<'b> RequestHead<'b, '_> {
         self.scan.view.map(|at| self.headers[usize::from(at)].value)
     }
 
+    /// Whether another cell has sent it here: then it goes to no third one (see `spread`).
+    pub fn is_spilled(&self) -> bool {
+        self.scan.is_spilled
+    }
+
     /// Value of the first header of that name. A linear search: not for the common path.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)

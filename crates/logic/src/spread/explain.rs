@@ -42,7 +42,8 @@ impl Clusters for Told<'_> {
         if self.reads_alike {
             return 0;
         }
-        let affinity = |place: usize| self.views[place].map(|view| &view.affinity);
+        // The cookie of another cell is signed for one of its clusters.
+        let affinity = |place: usize| self.views[place].map(|view| (&view.affinity, &view.cell));
         (0..cluster).find(|earlier| affinity(*earlier) == affinity(cluster)).unwrap_or(cluster)
     }
 
@@ -56,6 +57,10 @@ impl Clusters for Told<'_> {
 
     fn key(&self, _cluster: usize) -> u64 {
         0
+    }
+
+    fn is_elsewhere(&self, cluster: usize) -> bool {
+        self.views[cluster].is_some_and(|view| !view.cell.is_empty())
     }
 }
 

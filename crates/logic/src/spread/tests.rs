@@ -38,6 +38,10 @@ impl Clusters for Plain {
         Tried::default()
     }
     fn each_clone_id(&self, _cluster: usize, _look: &mut dyn FnMut(&str) -> bool) {}
+    fn is_elsewhere(&self, _cluster: usize) -> bool {
+        false
+    }
+
     fn key(&self, _cluster: usize) -> u64 {
         0
     }

@@ -1,7 +1,8 @@
 //! What other cells told, and which of them are listened to.
 
 use crate::limits::{
-    CELLS_MAX, SUMMARY_BURST_MAX, SUMMARY_INTERVAL_MIN_MS, SUMMARY_QUARANTINE_MS, SUMMARY_SILENCE_MAX_MS,
+    CELLS_MAX, SUMMARY_BURST_MAX, SUMMARY_INTERVAL_MIN_MS, SUMMARY_MEMORY_MS, SUMMARY_QUARANTINE_MS,
+    SUMMARY_SILENCE_MAX_MS,
 };
 use crate::machine::Machine;
 use crate::time::Time;
@@ -50,6 +51,8 @@ pub enum Standing {
     /// Nothing came for `SUMMARY_SILENCE_MAX_MS`: its numbers may be wrong, and the cell may be gone.
     Silent,
     Quarantined,
+    /// Nothing that counts came for `SUMMARY_MEMORY_MS`: what it told is too old to go by.
+    Forgotten,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,14 +135,10 @@ impl Board {
     fn tick(&mut self, now: Time) -> Vec<BoardOutput> {
         let mut outputs = Vec::new();
         for (cell, remote) in &mut self.cells {
-            let is_over = match remote.standing {
-                Standing::Fresh => now >= remote.heard_at + SUMMARY_SILENCE_MAX_MS,
-                Standing::Quarantined => now >= remote.quarantined_until,
-                Standing::Silent => false,
-            };
-            if is_over {
-                remote.standing = Standing::Silent;
-                outputs.push(BoardOutput::Stands { cell: *cell, standing: Standing::Silent });
+            if remote.wake_at().is_some_and(|wake_at| now >= wake_at) {
+                let is_forgotten = now >= remote.heard_at + SUMMARY_MEMORY_MS;
+                remote.standing = if is_forgotten { Standing::Forgotten } else { Standing::Silent };
+                outputs.push(BoardOutput::Stands { cell: *cell, standing: remote.standing });
             }
         }
         outputs
@@ -212,7 +211,8 @@ impl Remote {
         match self.standing {
             Standing::Fresh => Some(self.heard_at + SUMMARY_SILENCE_MAX_MS),
             Standing::Quarantined => Some(self.quarantined_until),
-            Standing::Silent => None,
+            Standing::Silent => Some(self.heard_at + SUMMARY_MEMORY_MS),
+            Standing::Forgotten => None,
         }
     }
 }

@@ -139,7 +139,11 @@ impl Teller {
     }
 
     fn whole(&self) -> CellSummary {
-        let clusters = self.told.values().cloned().collect();
+        // What is not there is taken for gone, so what the others will only be told in a moment is.
+        let is_untold = |(cluster, _): &(&ClusterName, &Facts)| !self.told.contains_key(*cluster);
+        let untold = self.facts.iter().filter(is_untold);
+        let untold = untold.map(|(cluster, facts)| Self::summary(cluster, facts, None));
+        let clusters = self.told.values().cloned().chain(untold).collect();
         CellSummary { cell: self.me, is_whole: true, clusters, gone: Vec::new() }
     }
 

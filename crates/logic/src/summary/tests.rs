@@ -239,3 +239,43 @@ fn cells_beyond_the_bound_are_refused_until_one_is_forgotten() {
     assert_ne!(hear(&mut board, 999), [BoardOutput::TooManyCells { cell: CellNumber(999) }]);
     board.check();
 }
+
+#[test]
+fn who_joins_is_told_also_of_what_the_others_hear_in_a_moment() {
+    let mut teller = Teller::new(ME, Time(0));
+    teller.step(Time(0), cluster("shop", facts(1, 3, 0)));
+    teller.step(Time(1), cluster("stock", facts(1, 2, 0)));
+    let outputs = teller.step(Time(2), TellerInput::Joined { cell: OTHER });
+    let [TellerOutput::Tell { summary, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    let names: Vec<&str> = summary.clusters.iter().map(|told| told.cluster.0.as_str()).collect();
+    assert!(summary.is_whole);
+    assert_eq!(names, ["shop", "stock"], "what is not told counts as gone");
+}
+
+#[test]
+fn what_a_silent_cell_told_is_forgotten_after_a_time_and_known_again_when_it_speaks() {
+    use crate::limits::{SUMMARY_MEMORY_MS, SUMMARY_SILENCE_MAX_MS};
+    let mut board = Board::default();
+    let whole = |number| CellSummary {
+        cell: OTHER,
+        is_whole: true,
+        clusters: vec![ClusterSummary {
+            cluster: "shop".into(),
+            epoch: Epoch { generation: 1, number },
+            ..ClusterSummary::default()
+        }],
+        gone: Vec::new(),
+    };
+    let received = |number| BoardInput::Received { from: OTHER, bytes: 9, summary: Some(whole(number)) };
+    board.step(Time(0), received(1));
+    let standing = |board: &Board| board.standings().next().map(|(_, standing)| standing);
+    assert_eq!(board.wake_at(), Some(Time(SUMMARY_SILENCE_MAX_MS)));
+    board.step(Time(SUMMARY_SILENCE_MAX_MS), BoardInput::Tick);
+    assert_eq!(standing(&board), Some(Standing::Silent));
+    assert_eq!(board.wake_at(), Some(Time(SUMMARY_MEMORY_MS)));
+    let outputs = board.step(Time(SUMMARY_MEMORY_MS), BoardInput::Tick);
+    assert_eq!(outputs, [BoardOutput::Stands { cell: OTHER, standing: Standing::Forgotten }]);
+    assert_eq!(board.wake_at(), None);
+    board.step(Time(SUMMARY_MEMORY_MS + 5), received(1));
+    assert_eq!(standing(&board), Some(Standing::Fresh));
+}

@@ -5,6 +5,7 @@
 
 mod apply;
 mod audit;
+mod bridge;
 mod check;
 mod client;
 mod client_token;
@@ -86,6 +87,8 @@ enum Command {
     Audit(audit::Args),
     /// Make the token of a program that may know members and learns of changes
     Client(client_token::Args),
+    /// Make the token with which another cell hears of this one
+    Bridge(bridge::Args),
     /// Serve from a plugin-cfg.xml alone, or put a new binary in a router's place
     Router(router::Args),
     /// Judge, merge, compare, explain and write files of the WebSphere plug-in
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Client(args) => client_token::run(args),
+        Command::Bridge(args) => bridge::run(args),
         Command::Router(args) => router::run(args),
         Command::PluginCfg(args) => plugin_cfg::run(args),
         Command::Schema(args) => generate::schema(args),

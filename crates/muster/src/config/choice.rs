@@ -62,7 +62,8 @@ pub fn levels(builder: &mut Builder<'_>, route: &Reader<'_>) -> (Vec<Vec<Cluster
 
 /// Each cluster exists, and stands in the route once.
 fn check_names(builder: &mut Builder<'_>, path: &KeyPath, levels: &[Vec<String>]) {
-    let known: Vec<String> = builder.clusters.iter().map(|name| name.0.clone()).collect();
+    let all = builder.clusters.iter().chain(&builder.elsewhere);
+    let known: Vec<String> = all.map(|name| name.0.clone()).collect();
     let mut seen: Vec<&String> = Vec::new();
     for name in levels.iter().flatten() {
         if !known.contains(name) {

@@ -16,14 +16,14 @@ const ROUTE_CLUSTERS_MAX: usize = 64;
 pub const ROUTE_TO: &[Definition] = &[
     key(
         "cluster",
-        Kind::Text(Form::Name),
+        Kind::Text(Form::RouteCluster),
         Preset::Else("the only cluster of the file"),
         "\"shop\"",
-        "The cluster to which such requests go.",
+        "The cluster to which such requests go; `shop@east` is the cluster `shop` of `[cells.east]`.",
     ),
     key(
         "clusters",
-        Kind::List { of: Form::Name, least: 1, most: ROUTE_CLUSTERS_MAX },
+        Kind::List { of: Form::RouteCluster, least: 1, most: ROUTE_CLUSTERS_MAX },
         Preset::Else("`cluster`"),
         "[\"shop\"]",
         "Instead of `cluster`, for example `[\"east\", \"west\"]`: several that share the requests by weight, as if their members were one cluster. \
@@ -31,10 +31,10 @@ pub const ROUTE_TO: &[Definition] = &[
     ),
     key(
         "levels",
-        Kind::Lists { of: Form::Name, most: ROUTE_CLUSTERS_MAX },
+        Kind::Lists { of: Form::RouteCluster, most: ROUTE_CLUSTERS_MAX },
         Preset::Else("`cluster`"),
         "[[\"shop\"]]",
-        "Instead of `cluster`, for example `[[\"shop\"], [\"spare\"]]`: lists of clusters, those that are preferred first. See `spread`.",
+        "Instead of `cluster`, for example `[[\"shop\"], [\"spare\"]]`: lists of clusters, those that are preferred first. See `spread`. Those of other cells, such as `shop@east`, belong into a level of their own.",
     ),
     key(
         "spread",

@@ -2,11 +2,11 @@
 //!
 //! Pure: only what the file itself says. What else uses a port of this machine is a question for `environment`.
 
-use super::clients;
 use super::document::{At, Document};
 use super::listeners;
 use super::problem::KeyPath;
 use super::settings::Builder;
+use super::{cells, clients};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,6 +30,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
         }
     }
     clients::check(settings, builder);
+    cells::check(settings, builder);
     // With a node missing or unknown, everything would seem to stand on the same one.
     if !builder.problems.is_empty() {
         return;

@@ -89,6 +89,8 @@ impl Section {
                 "routers" => "ROUTER",
                 "clusters" => "CLUSTER",
                 "clients" => "CLIENT",
+                "cells" => "CELL",
+                "bridges" => "BRIDGE",
                 _ => "MEMBER",
             };
             if !path.is_empty() {

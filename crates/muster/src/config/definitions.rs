@@ -2,6 +2,7 @@
 //!
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
+mod cells;
 mod member;
 mod plugin_cfg;
 mod store;
@@ -97,6 +98,8 @@ pub const SECTIONS: &[Section] = &[
               with the answers of routers. It needs a route with `views = true`. See [clients](../operate/clients.md).",
         keys: &[CLIENT],
     },
+    cells::CELLS_SECTION,
+    cells::BRIDGES_SECTION,
     Section {
         path: "routers.*",
         repeats: Repeats::Named { most: ROUTERS_MAX },
@@ -362,6 +365,7 @@ const ROUTER: &[Definition] = &[
         "\"router1.example\"",
         "Host or address under which web servers in front reach it, for `plugin_cfg`.",
     ),
+    cells::GATEWAY,
     integer("threads", 0, 256, 0, "2", "Threads that pass on requests; 0 means one for each processor."),
     key(
         "trusted_proxies",

@@ -41,6 +41,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Name,
+    /// A cluster of this cell, or `CLUSTER@CELL` of another.
+    RouteCluster,
     /// `IP:port`; port 0 lets the system choose.
     ListenAddress,
     /// `IP:port` of something that listens.
@@ -328,6 +330,11 @@ fn check_header(name: &str, value: &Data) -> Result<(), Refusal> {
     answer.map_err(|refusal| Refusal { within: Some(name.to_owned()), ..refusal })
 }
 
+fn is_route_cluster(text: &str) -> bool {
+    let (cluster, cell) = text.split_once('@').map_or((text, None), |(cluster, cell)| (cluster, Some(cell)));
+    wire::id::is_valid_name(cluster) && cell.is_none_or(wire::id::is_valid_name)
+}
+
 fn check_template(parsed: Result<Template, Unfit>) -> Result<(), Refusal> {
     parsed.map(|_| ()).map_err(|unfit| Refusal::not_allowed(unfit.to_string(), None))
 }
@@ -345,6 +352,9 @@ impl Form {
         }
         match self {
             Form::Name if !wire::id::is_valid_name(text) => {
+                refuse("this is not a valid name", plain_name(text))
+            }
+            Form::RouteCluster if !is_route_cluster(text) => {
                 refuse("this is not a valid name", plain_name(text))
             }
             Form::ListenAddress | Form::PeerAddress => check_address(self, text),
@@ -377,6 +387,7 @@ impl Form {
             }
             Form::UserName if !is_user_name(text) => refuse("this is not a user name", None),
             Form::Name
+            | Form::RouteCluster
             | Form::IpAddress
             | Form::AbsolutePath
             | Form::RequestTarget
@@ -397,6 +408,7 @@ impl Form {
             Form::Name => {
                 "a name of 1 to 64 letters (a-z, A-Z), digits, `.`, `_` and `-` that starts with a letter or digit"
             }
+            Form::RouteCluster => "the name of a cluster, or CLUSTER@CELL for one of another cell",
             Form::ListenAddress => {
                 "an IP address and a port like \"0.0.0.0:8080\" or \"[::]:8080\"; port 0 takes a free one"
             }
@@ -422,7 +434,9 @@ impl Form {
             Form::CookieName => "a cookie name like \"JSESSIONID\"",
             Form::PathParameter => "a name like \"jsessionid\", or \"\" for none",
             Form::UserName => "the name of a user of the node",
-            Form::Sha256 => "64 hexadecimal digits in small letters, as `muster client token` prints them",
+            Form::Sha256 => {
+                "64 hexadecimal digits in small letters, as `muster client token` and `muster bridge token` print them"
+            }
             Form::Word => "any text",
         }
     }
@@ -430,6 +444,7 @@ impl Form {
     fn schema(self) -> serde_json::Value {
         let pattern = match self {
             Form::Name => "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+            Form::RouteCluster => "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
             Form::ListenAddress | Form::PeerAddress => "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$",
             Form::Server => "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:]+\\]):[0-9]{1,5}$",
             Form::IpAddress => "^[0-9A-Fa-f:.]+$",

@@ -39,6 +39,41 @@ pub fn read(builder: &mut Builder<'_>, cluster: &str, table: &Table) -> Vec<Memb
     members.map(member).collect()
 }
 
+/// TLS to a member, or to another cell's gateway, if it is wanted.
+pub fn tls(builder: &mut Builder<'_>, reader: &Reader<'_>) -> Option<MemberTls> {
+    let text = |key| reader.text_if_any(key).unwrap_or_default();
+    let tls = reader.boolean("tls").then(|| MemberTls {
+        server_name: text("tls_server_name"),
+        authorities: text("tls_authorities"),
+        certificate: text("tls_certificate"),
+        key: text("tls_key"),
+        is_unverified: reader.boolean("tls_unverified"),
+    });
+    let mut refuse = |key: &str, message: String, allowed: &str| {
+        builder.refuse(error_code::CONFIG_CONTRADICTION, &reader.path(key), At::Key, message, allowed);
+    };
+    // What is only its default says nothing.
+    let says = |key: &&str| reader.has(key) && (*key != "tls_unverified" || reader.boolean(key));
+    for key in TLS_KEYS.into_iter().filter(says).filter(|_| tls.is_none()) {
+        refuse(key, format!("`{key}` has no effect without `tls`"), "`tls = true` beside it");
+    }
+    if let Some(tls) = &tls {
+        if tls.certificate.is_empty() != tls.key.is_empty() {
+            let key = if tls.key.is_empty() { "tls_certificate" } else { "tls_key" };
+            refuse(key, format!("`{key}` stands alone"), "`tls_certificate` and `tls_key` together");
+        }
+        if tls.is_unverified && !tls.authorities.is_empty() {
+            let message = "`tls_authorities` has no effect where any certificate is believed".to_owned();
+            refuse("tls_authorities", message, "either it or `tls_unverified`");
+        }
+        if tls.server_name.starts_with("*.") {
+            let message = "a member has one name, which its certificate carries".to_owned();
+            refuse("tls_server_name", message, "a name without `*`");
+        }
+    }
+    tls
+}
+
 /// Where the keys of one member may stand.
 struct Tables<'a> {
     cluster: &'a str,
@@ -86,36 +121,10 @@ impl<'a> Tables<'a> {
     }
 
     fn transport(&self, builder: &mut Builder<'_>, reader: &Reader<'_>) -> Transport {
-        let text = |key| reader.text_if_any(key).unwrap_or_default();
-        let tls = reader.boolean("tls").then(|| MemberTls {
-            server_name: text("tls_server_name"),
-            authorities: text("tls_authorities"),
-            certificate: text("tls_certificate"),
-            key: text("tls_key"),
-            is_unverified: reader.boolean("tls_unverified"),
-        });
+        let tls = tls(builder, reader);
         let mut refuse = |key: &str, message: String, allowed: &str| {
             builder.refuse(error_code::CONFIG_CONTRADICTION, &reader.path(key), At::Key, message, allowed);
         };
-        // What is only its default says nothing.
-        let says = |key: &&str| reader.has(key) && (*key != "tls_unverified" || reader.boolean(key));
-        for key in TLS_KEYS.into_iter().filter(says).filter(|_| tls.is_none()) {
-            refuse(key, format!("`{key}` has no effect without `tls`"), "`tls = true` beside it");
-        }
-        if let Some(tls) = &tls {
-            if tls.certificate.is_empty() != tls.key.is_empty() {
-                let key = if tls.key.is_empty() { "tls_certificate" } else { "tls_key" };
-                refuse(key, format!("`{key}` stands alone"), "`tls_certificate` and `tls_key` together");
-            }
-            if tls.is_unverified && !tls.authorities.is_empty() {
-                let message = "`tls_authorities` has no effect where any certificate is believed".to_owned();
-                refuse("tls_authorities", message, "either it or `tls_unverified`");
-            }
-            if tls.server_name.starts_with("*.") {
-                let message = "a member has one name, which its certificate carries".to_owned();
-                refuse("tls_server_name", message, "a name without `*`");
-            }
-        }
         let (http2, sends_proxy_header) = (reader.boolean("http2"), reader.boolean("proxy_protocol"));
         if http2 && sends_proxy_header {
             let message =

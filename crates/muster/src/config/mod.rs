@@ -7,6 +7,7 @@
 mod action_definitions;
 mod actions;
 mod address;
+mod cells;
 mod certificates;
 mod choice;
 mod choice_definitions;

@@ -11,7 +11,7 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{clients, listeners, members, stores};
+use super::{cells, clients, listeners, members, stores};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
@@ -44,6 +44,8 @@ pub struct Builder<'a> {
     nodes: Vec<NodeName>,
     node_addresses: BTreeMap<NodeName, IpAddr>,
     pub clusters: Vec<ClusterName>,
+    /// Those of other cells, as routes name them.
+    pub elsewhere: Vec<ClusterName>,
     clients: Vec<ClientSettings>,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Builder<'a> {
             nodes,
             node_addresses: BTreeMap::new(),
             clusters,
+            elsewhere: Vec::new(),
             clients: Vec::new(),
         }
     }
@@ -92,6 +95,10 @@ impl<'a> Builder<'a> {
         let store = stores::read(self, &manager);
         self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
         self.clients = clients::read(self);
+        let cells = cells::read_cells(self);
+        let names = cells.iter().flat_map(|cell| cell.clusters.iter().map(|name| cell.name_of(name)));
+        self.elsewhere = names.collect();
+        let bridges = cells::read_bridges(self);
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
@@ -106,6 +113,8 @@ impl<'a> Builder<'a> {
             store,
             console: ConsoleSettings { listen: address(&console.text("listen")) },
             routers,
+            cells,
+            bridges,
             clusters,
         }
     }
@@ -258,6 +267,7 @@ impl<'a> Builder<'a> {
             }),
             trusted_proxies: router.list("trusted_proxies").iter().map(ip).collect(),
             clients: self.clients.clone(),
+            gateway: cells::gateway(self, &router),
             advertise: router.text_if_any("advertise").unwrap_or_default(),
             plugin_cfg: self.plugin_cfg(&path, table),
         }

@@ -62,6 +62,8 @@ impl FakeManager {
         // A caller that did not wait for its answer is no concern of a manager's.
         match request {
             Request::Status { reply } => drop(reply.send(world.status.clone())),
+            // Nobody hears of this world.
+            Request::Facts { reply, .. } => drop(reply.send(Vec::new())),
             Request::Events { after: Some(after), most, reply } => {
                 let events = world.events.iter().filter(|event| event.number > after).take(most);
                 drop(reply.send(events.cloned().collect()));

@@ -168,20 +168,11 @@ impl Reply {
 
 /// The path of a route with names in place of its braces.
 pub fn filled(path: &str) -> String {
-<<<<<<< HEAD
-    let path = path
-        .replace("{cluster}", "shop")
-        .replace("{member}", "shop-1")
-        .replace("{act}", "drain")
-        .replace("{revision}", "1");
-    path.replace("{node}", "one").replace("{user}", "anna").replace("{token}", "ci")
-=======
     let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain");
     path.replace("{node}", "one")
         .replace("{user}", "anna")
         .replace("{token}", "ci")
         .replace("{revision}", "1")
->>>>>>> lab
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use wire::enrol::{API_PROTOCOL, LINK_PROTOCOL, MANAGER_SERVER_NAME, PROTOCOL};
+use wire::summary::BRIDGE_PROTOCOL;
 
 fn setup(error: impl std::fmt::Display) -> IdentityError {
     IdentityError::Files { source: TlsError::Setup { why: error.to_string() } }
@@ -38,7 +39,8 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, IdentityE
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, identity.key.clone_key())
         .map_err(setup)?;
-    config.alpn_protocols = [LINK_PROTOCOL, API_PROTOCOL, PROTOCOL].map(<[u8]>::to_vec).to_vec();
+    let protocols = [LINK_PROTOCOL, API_PROTOCOL, PROTOCOL, BRIDGE_PROTOCOL];
+    config.alpn_protocols = protocols.map(<[u8]>::to_vec).to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -61,6 +63,18 @@ pub fn client_config(identity: &Identity, protocol: &[u8]) -> Result<Arc<ClientC
 
 /// How a machine speaks to the manager whose cell it is to join: it knows only the authority's fingerprint.
 pub fn joining_config(authority: [u8; FINGERPRINT_BYTES]) -> Result<Arc<ClientConfig>, IdentityError> {
+    pinned_config(authority, PROTOCOL)
+}
+
+/// How a cell speaks to the managers of another, of which it knows the authority's fingerprint from a token.
+pub fn bridge_config(authority: [u8; FINGERPRINT_BYTES]) -> Result<Arc<ClientConfig>, IdentityError> {
+    pinned_config(authority, BRIDGE_PROTOCOL)
+}
+
+fn pinned_config(
+    authority: [u8; FINGERPRINT_BYTES],
+    protocol: &[u8],
+) -> Result<Arc<ClientConfig>, IdentityError> {
     let provider = provider();
     let pinned = Arc::new(Pinned { authority, provider: provider.clone() });
     let config = ClientConfig::builder_with_provider(provider)
@@ -69,7 +83,7 @@ pub fn joining_config(authority: [u8; FINGERPRINT_BYTES]) -> Result<Arc<ClientCo
         .dangerous()
         .with_custom_certificate_verifier(pinned)
         .with_no_client_auth();
-    Ok(finished(config, PROTOCOL))
+    Ok(finished(config, protocol))
 }
 
 fn finished(mut config: ClientConfig, protocol: &[u8]) -> Arc<ClientConfig> {

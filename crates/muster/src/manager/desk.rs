@@ -406,6 +406,7 @@ impl Desk {
             | Request::History { .. }
             | Request::Explain { .. }
             | Request::PluginCfg { .. }
+            | Request::Facts { .. }
             | Request::NodeToken { .. }
             | Request::NodeRemove { .. }) => vec![Output::Ask(request)],
         }

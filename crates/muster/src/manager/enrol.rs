@@ -9,11 +9,12 @@
 
 use super::fenced::FencedStore;
 use super::front::Front;
+use super::telling::Listener;
 use crate::identity::authority::{Point, Subject};
 use crate::identity::{now_us, proof};
 use logic::enrol::{
-    Bearer, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten, issue_time_us,
-    redeem, to_hex,
+    Bearer, BridgeToken, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten,
+    issue_time_us, redeem, to_hex,
 };
 use logic::model::{Check, Read, Refused, Txn, Write};
 use std::cell::RefCell;
@@ -21,13 +22,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use store::StoreError;
+use tokio::sync::mpsc;
 use wire::enrol::{
     ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
 };
 use wire::error_code::{self, ErrorCode};
 use wire::id::NodeName;
-use wire::settings::CellSettings;
+use wire::settings::{BridgeSettings, CellSettings};
 use wire::status::ErrorBody;
+use wire::summary::{BRIDGE_VERSION, BridgeHello};
 
 const TOKEN_PREFIX: &str = "enrol/token/";
 /// Under which the records of nodes are; other managers hear of them there.
@@ -39,6 +42,8 @@ pub struct Office {
     pub front: Rc<Front>,
     /// The configuration in force: who may be a node, and where the managers are.
     settings: RefCell<CellSettings>,
+    /// To who tells other cells of this one.
+    pub listeners: mpsc::Sender<Listener>,
     guesses: RefCell<Guesses>,
     /// Why nodes were refused last, those that have not been admitted since.
     refused: RefCell<BTreeMap<NodeName, String>>,
@@ -107,6 +112,7 @@ impl Office {
         store: FencedStore,
         front: Rc<Front>,
         settings: CellSettings,
+        listeners: mpsc::Sender<Listener>,
     ) -> Result<Self, StoreError> {
         let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
         let records = found.entries.iter().filter_map(|entry| read_record(&entry.key, &entry.value));
@@ -115,6 +121,7 @@ impl Office {
             store,
             front,
             settings: RefCell::new(settings),
+            listeners,
             guesses: RefCell::default(),
             refused: RefCell::default(),
         })
@@ -134,6 +141,35 @@ impl Office {
 
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());
+    }
+
+    /// Which other cell it is that wants to hear of this one, and what it may hear.
+    pub fn admit_bridge(&self, hello: &BridgeHello) -> Result<(String, BridgeSettings), (ErrorCode, String)> {
+        let settings = self.settings.borrow();
+        if hello.version != BRIDGE_VERSION {
+            let own = env!("CARGO_PKG_VERSION");
+            let text = format!(
+                "that cell has Muster {} (version {} of bridges), and this one {own} (version {BRIDGE_VERSION})",
+                printable(&hello.muster),
+                hello.version
+            );
+            return Err((error_code::VERSIONS_DO_NOT_FIT, text));
+        }
+        let secret = from_hex(&hello.secret).and_then(|bytes| bytes.try_into().ok());
+        let named = settings.bridges.iter().find(|bridge| bridge.name == hello.bridge);
+        let is_known = named.zip(secret).filter(|(bridge, secret)| {
+            let (authority, bridge_name) = (self.front.authority.fingerprint(), bridge.name.clone());
+            let token = BridgeToken { authority, secret: *secret, bridge: bridge_name };
+            let hash = ring::digest::digest(&ring::digest::SHA256, token.to_string().as_bytes());
+            to_hex(hash.as_ref()) == bridge.token_sha256
+        });
+        match is_known {
+            Some((bridge, _)) => Ok((settings.name.clone(), bridge.clone())),
+            None => {
+                let text = "the token is of no [bridges] table of that cell's configuration".to_owned();
+                Err((error_code::BRIDGE_REFUSED, text))
+            }
+        }
     }
 
     /// Where other machines find the managers.
@@ -307,11 +343,7 @@ impl Office {
 
     /// Whether its machine was cut off, and no other has become this node since.
     pub fn is_removed(&self, node: &NodeName) -> bool {
-<<<<<<< HEAD
         self.front.is_removed(node)
-=======
-        self.front.record(node).is_some_and(|record| record.is_removed)
->>>>>>> lab
     }
 
     /// A node was refused. Whether that is news.

@@ -6,6 +6,7 @@ pub use super::archive::LeaderRecord;
 use crate::accounts::AccountsHandle;
 use crate::role::RoleHandle;
 use logic::enrol::Bearer;
+use logic::summary::Facts;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,6 +129,11 @@ pub enum Request {
         who: String,
         node: NodeName,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// What other cells may be told of these clusters; those of which nothing is known yet are left out.
+    Facts {
+        clusters: Vec<ClusterName>,
+        reply: oneshot::Sender<Vec<(ClusterName, Facts)>>,
     },
     /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
     PluginCfg {

@@ -14,12 +14,14 @@ mod enrol;
 mod fenced;
 mod front;
 pub mod handle;
+mod hearing;
 mod heartbeats;
 mod links;
 mod past;
 mod shell;
 mod storage;
 mod strangers;
+mod telling;
 mod term;
 mod waiting;
 

@@ -19,11 +19,13 @@ use logic::plugin_cfg::write::of_cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
 use wire::id::{NodeName, RouterName};
+use wire::settings::CellSettings;
 use wire::status::{
     Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
     NodeStatus, PluginCfgText, Severity,
@@ -45,6 +47,8 @@ pub struct Shell {
     pub inbox: mpsc::Sender<Input>,
     /// What is being committed.
     pub commits: JoinSet<()>,
+    /// The configuration in force, for those who follow it.
+    pub settings: watch::Sender<Arc<CellSettings>>,
     /// There where other machines are listened to.
     pub office: Option<Rc<Office>>,
     pub heartbeats: Option<Rc<Heartbeats>>,
@@ -93,6 +97,7 @@ impl Shell {
             Output::Answer { reply, result: refused @ Err(_) } => drop(reply.send(refused)),
             Output::Ask(request) => self.answer(desk, request),
             Output::Applied { entry, reply } => {
+                self.settings.send_replace(Arc::new(desk.config.settings.clone()));
                 if let Some(office) = &self.office {
                     office.use_settings(&desk.config.settings);
                 }
@@ -153,6 +158,13 @@ impl Shell {
                     message,
                     retry: false,
                 })));
+            }
+            Request::Facts { clusters, reply } => {
+                let known = clusters.into_iter().filter_map(|name| {
+                    let facts = desk.cell.facts(&name)?;
+                    Some((name, facts))
+                });
+                drop(reply.send(known.collect()));
             }
             Request::PluginCfg { router, reply } => drop(reply.send(plugin_cfg(desk, router.as_ref()))),
             Request::NodeToken { node, valid_ms, reply } => {

@@ -8,6 +8,7 @@ use super::desk::Peer;
 use super::front::Front;
 use super::handle::{NodeCaller, SpeaksFor};
 use super::links::{self, Reception};
+use super::telling;
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
 use logic::enrol::{Bearer, guesser};
@@ -25,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use wire::enrol::{API_PROTOCOL, ENROL_FRAME_MAX_BYTES, EnrolAnswer, EnrolRequest, LINK_PROTOCOL, PROTOCOL};
 use wire::error_code;
 use wire::status::ErrorBody;
+use wire::summary::BRIDGE_PROTOCOL;
 
 /// Connections at a time that have not proven who they are. 256: all nodes of a large cell that come back together do
 /// so within seconds, and each costs some 40 kB.
@@ -150,6 +152,9 @@ async fn connection(
             let until = until(facts.not_after_s);
             let speaks_for = speaks_for(&reception, &bearer);
             pass_on(NodeCaller { stream, from, bearer, until, speaks_for }, &front).await;
+        }
+        (Some(protocol), None) if protocol == BRIDGE_PROTOCOL => {
+            telling::connection(stream, from, reception, stranger).await;
         }
         (_, _) => tracing::debug!(%from, "a connection without a certificate wants what needs one"),
     }

@@ -12,13 +12,16 @@ use super::fenced::FencedStore;
 use super::handle::Request;
 use super::links::{self, Reception};
 use super::shell::Shell;
-use super::{Base, Own, strangers};
+use super::telling::{self, Listener};
+use super::{Base, Own, hearing, strangers};
 use crate::clock::Clock;
 use crate::config;
 use crate::driver::{INBOX_MAX, drive};
 use logic::cell::{self, Cell, changes};
+use logic::enrol::number_of;
 use logic::machine::Machine;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -114,11 +117,15 @@ pub async fn lead(
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let generation = found.generation;
     let started = started(generation, &config, leader.as_ref());
-    let office = open_office(base, &store, &config.settings).await;
+    let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
+    let office = open_office(base, &store, &config.settings, listeners_in).await;
+    let telling = office.clone().map(|office| (office, listeners));
     let cell = Cell::new(generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
     let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
+    let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
     let mut shell = Shell {
+        settings,
         clock: base.clock,
         store: store.clone(),
         lease: lease.clone(),
@@ -142,6 +149,12 @@ pub async fn lead(
     tasks.spawn_local(links::accept(base.local.clone(), reception.clone()));
     if let Some(front) = &base.front {
         tasks.spawn_local(strangers::accept(front.clone(), reception));
+    }
+    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
+    if let Some((office, listeners)) = telling {
+        let cell = number_of(&office.front.authority.fingerprint());
+        let changed = base.changed.subscribe();
+        tasks.spawn_local(telling::tell(cell, in_force, changed, listeners, base.clock, inputs.clone()));
     }
     tasks.spawn_local(pass_on_stop(base.stopping.clone(), inputs.clone()));
     let archive = shell.archive.clone();
@@ -221,9 +234,14 @@ fn started(generation: u64, config: &Config, leader: Option<&LeaderRecord>) -> I
 }
 
 /// None also where the store has just failed: the manager then goes on for its own machine, and says so.
-async fn open_office(base: &Base, store: &FencedStore, settings: &CellSettings) -> Option<Rc<Office>> {
+async fn open_office(
+    base: &Base,
+    store: &FencedStore,
+    settings: &CellSettings,
+    listeners: mpsc::Sender<Listener>,
+) -> Option<Rc<Office>> {
     let front = base.front.clone()?;
-    match Office::open(store.clone(), front, settings.clone()).await {
+    match Office::open(store.clone(), front, settings.clone(), listeners).await {
         Ok(office) => Some(Rc::new(office)),
         Err(error) => {
             tracing::error!(%error, "other machines cannot be let in: the store has failed");

@@ -10,6 +10,7 @@ use super::waits::{Signal, Ticket};
 use crate::role::is_our_want;
 use crate::tls;
 use logic::retry::Fault;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustls::client::UnbufferedClientConnection;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -55,6 +56,10 @@ pub async fn open(opening: &Opening<'_>, member: &Member) -> Result<Stream, Faul
     let Some(address) = address else { return Err(Fault::ConnectFailed) };
     let step = Step { opening, member, address };
     let mut stream = step.until(pin!(TcpStream::connect(address))).await?;
+    if let Some(limit_ms) = member.manner.get().unacknowledged_ms {
+        // Without it all is only later.
+        let _ = set_tcp_user_timeout(&stream, limit_ms);
+    }
     if sends_proxy_header {
         let (client, origin) = opening.client;
         let (from, to) = origin.addresses(client).ok_or(Fault::ClientGone)?;

@@ -34,6 +34,7 @@ mod reply;
 mod report;
 mod request;
 mod session;
+mod spill;
 mod splice;
 mod streams;
 mod table;

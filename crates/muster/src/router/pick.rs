@@ -30,6 +30,8 @@ pub struct Target {
     reads_as: Vec<usize>,
     /// None where there is nothing to decide: one cluster, whatever the zone.
     spreader: Option<RefCell<Spreader>>,
+    /// Whether some of the clusters are in other cells.
+    has_elsewhere: bool,
 }
 
 /// A member with room for the request, or one to wait for.
@@ -49,7 +51,7 @@ pub struct Held {
     _slot: Option<Slot>,
     /// There is no room: the request may wait.
     awaited: Option<Awaited>,
-    /// What the answer's Set-Cookie header shall say.
+    /// What the answer's Set-Cookie headers shall say, a line each.
     pub set_cookie: Option<Box<str>>,
 }
 
@@ -64,6 +66,18 @@ impl Held {
     pub fn taken(slot: Slot) -> Box<Self> {
         Box::new(Self { _slot: Some(slot), ..Self::default() })
     }
+
+    fn add_cookie(&mut self, cookie: &str) {
+        self.set_cookie = Some(match self.set_cookie.take() {
+            None => cookie.into(),
+            Some(before) => format!("{before}\n{cookie}").into(),
+        });
+    }
+}
+
+/// Whether the cluster's members are gateways of another cell.
+pub fn is_elsewhere(cluster: &Cluster) -> bool {
+    !cluster.view.borrow().cell.is_empty()
 }
 
 /// What the request has to wait for, if anything.
@@ -82,6 +96,8 @@ pub struct Asking<'a, 'h> {
     pub client: &'a str,
     /// It came over TLS.
     pub is_secure: bool,
+    /// It came from another cell, and goes to no third one.
+    pub is_spilled: bool,
     pub tried: &'a [Rc<Member>],
     pub now: Time,
     /// It has waited for its turn, which has come.
@@ -96,7 +112,9 @@ impl Target {
         before: Option<&Rc<Target>>,
     ) -> Self {
         let needs_spreader = clusters.len() > 1 || route.spread == Spread::ZoneFirst;
+        let has_elsewhere = clusters.iter().flatten().any(|cluster| is_elsewhere(cluster));
         let mut target = Self {
+            has_elsewhere,
             affinity: route.affinity.clone(),
             clusters,
             reads_as: Vec::new(),
@@ -111,7 +129,11 @@ impl Target {
 
     fn readers(&self) -> Vec<usize> {
         let affinity = |place: usize| {
-            self.clusters[place].as_ref().map(|cluster| cluster.view.borrow().affinity.clone())
+            let view = self.clusters[place].as_ref()?.view.borrow();
+            // A cookie of our own is signed for one cluster.
+            let signed_for = view.affinity.as_ref().filter(|affinity| affinity.kind == AffinityKind::Own);
+            let signed_for = signed_for.map(|_| view.cluster.clone());
+            Some((view.affinity.clone(), signed_for))
         };
         let reader_of = |cluster: usize| {
             (0..cluster).find(|earlier| affinity(*earlier) == affinity(cluster)).unwrap_or(cluster)
@@ -203,7 +225,8 @@ impl Target {
     }
 
     fn choose_of_one(&self, asking: &Asking<'_, '_>) -> Choice {
-        let Some(cluster) = self.clusters.first().and_then(Option::as_ref) else {
+        let first = self.clusters.first().and_then(Option::as_ref);
+        let Some(cluster) = first.filter(|cluster| !(asking.is_spilled && is_elsewhere(cluster))) else {
             return Choice::None { why: logic::balance::WhyNone::NoMembers };
         };
         let tried = cluster.tried(asking.tried);
@@ -232,24 +255,57 @@ impl Target {
         room: &mut Room,
     ) {
         let view = cluster.view.borrow();
+        // The cell that it came from keeps its own account of where it is.
+        if self.has_elsewhere && !asking.is_spilled {
+            self.note_cell(&view, index, asking, room);
+        }
         let Some(affinity) = self.affinity_of(&view) else { return };
         let keys = asking.core.cookie_keys.borrow();
         let mut values = session_values(&keys, &view, affinity, asking.head);
         let first = values.next();
         let mut key = first.map(|value| affinity::session_key(value, affinity));
-        if affinity.kind == AffinityKind::Own {
+        if affinity.kind == AffinityKind::Own && view.cell.is_empty() {
             let names_any = |value: &str| affinity::ids_of(value, affinity).any(|id| self.has_clone_id(id));
             if !first.into_iter().chain(values).any(names_any) {
                 let id = asking.core.session_id();
                 let clone_id = &view.members[usize::from(index)].clone_id;
                 if let Some(cookie) = keys.set_cookie(&view, clone_id, id, asking.is_secure) {
                     key = Some(affinity::key_of_bytes(format!("{:016x}{:016x}", id[0], id[1]).as_bytes()));
-                    room.get_or_insert_default().set_cookie = Some(cookie);
+                    room.get_or_insert_default().add_cookie(&cookie);
                 }
             }
         }
         if let Some(key) = key {
             member.note_session(key, asking.now);
+        }
+    }
+
+    /// Keeps a conversation in the cell that has it now: one that begins elsewhere gets a cookie that says where, and one
+    /// that is here again loses it, for what was over there is not known here.
+    fn note_cell(&self, view: &View, index: u16, asking: &Asking<'_, '_>, room: &mut Room) {
+        let keys = asking.core.cookie_keys.borrow();
+        let holds = |view: &View| {
+            let affinity = view.affinity.as_ref()?;
+            let values = session_values(&keys, view, affinity, asking.head);
+            let mut ids = affinity::clone_ids_of(values, affinity);
+            ids.any(|id| view.members.iter().any(|gateway| gateway.clone_id == id)).then_some(&())?;
+            Some(affinity.cookie.clone())
+        };
+        if !view.cell.is_empty() {
+            if view.affinity.is_some() && holds(view).is_none() {
+                let (id, gateway) = (asking.core.session_id(), &view.members[usize::from(index)].clone_id);
+                if let Some(cookie) = keys.set_cookie(view, gateway, id, asking.is_secure) {
+                    room.get_or_insert_default().add_cookie(&cookie);
+                }
+            }
+            return;
+        }
+        let elsewhere = self.clusters.iter().flatten().filter(|cluster| is_elsewhere(cluster));
+        let held = elsewhere.filter_map(|cluster| holds(&cluster.view.borrow())).next();
+        if let Some(name) = held {
+            let secure = if asking.is_secure { "; Secure" } else { "" };
+            let forgotten = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}");
+            room.get_or_insert_default().add_cookie(&forgotten);
         }
     }
 
@@ -308,8 +364,15 @@ impl<'a, 'h> Read<'a, 'h> {
 }
 
 impl Clusters for Read<'_, '_> {
+    /// Clusters of other cells are none to a request that came from one.
     fn balancer(&self, cluster: usize) -> Option<&RefCell<logic::balance::Balancer>> {
-        self.target.clusters[cluster].as_ref().map(|cluster| &*cluster.balancer)
+        let may_go = !(self.asking.is_spilled && self.is_elsewhere(cluster));
+        self.target.clusters[cluster].as_ref().filter(|_| may_go).map(|cluster| &*cluster.balancer)
+    }
+
+    fn is_elsewhere(&self, cluster: usize) -> bool {
+        self.target.has_elsewhere
+            && self.target.clusters[cluster].as_ref().is_some_and(|cluster| is_elsewhere(cluster))
     }
 
     fn reads_as(&self, cluster: usize) -> usize {

@@ -290,7 +290,7 @@ impl Reply {
             None => head.write(VIA, out),
             Some(special) => self.write_special(core, request.asked, special, head, out),
         }
-        if let Some(cookie) = cookie {
+        for cookie in cookie.into_iter().flat_map(str::lines) {
             add_line(out, "Set-Cookie", cookie);
         }
         if let Some(news) = news {

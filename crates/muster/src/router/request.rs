@@ -8,7 +8,8 @@ use super::actions::{self, Answered, Changed, Early, OnRoute, RouteState};
 use super::core::Core;
 use super::member::{Cluster, Member};
 use super::origin::Origin;
-use super::pick::{Asking, Nobody, Picked, Room, Target, awaited};
+use super::pick::{Asking, Nobody, Picked, Room, Target, awaited, is_elsewhere};
+use super::spill;
 use super::trace;
 use super::waits::NEVER;
 use logic::http::body::Framing;
@@ -57,6 +58,8 @@ pub struct Request {
     pub silences: u8,
     /// What its client shows of its view of a cluster.
     pub claim: Option<Box<Claim>>,
+    /// It came from another cell, and goes to no third one.
+    pub is_spilled: bool,
 }
 
 /// A request that is answered by the router itself.
@@ -229,8 +232,9 @@ impl Arrived<'_, '_, '_> {
         };
         let found = find_target(core, self.route.as_ref().map(|(index, _)| *index)).and_then(|target| {
             let (client, is_secure) = (&*caller.origin.address, caller.origin.is_secure());
+            let (now, is_spilled) = (core.now(), head.is_spilled());
             let asking =
-                Asking { core, head, client, is_secure, tried: &[], now: core.now(), is_called: false };
+                Asking { core, head, client, is_secure, is_spilled, tried: &[], now, is_called: false };
             Ok((target.admit(&asking)?, target))
         });
         match found {
@@ -278,7 +282,10 @@ impl Arrived<'_, '_, '_> {
             },
         };
         head.write_changed(&add, &changes, &mut buffer);
-        let head_length = buffer.len();
+        let mut head_length = buffer.len();
+        if is_elsewhere(&picked.cluster) {
+            head_length = spill::mark(&mut buffer, head_length, true);
+        }
         buffer.extend_from_slice(self.body);
         let started_us = core.waits.now_us();
         let (_, route) = self.route.expect("a member is that of a route");
@@ -307,6 +314,7 @@ impl Arrived<'_, '_, '_> {
             body_since_us: Some(started_us),
             silences: 0,
             claim: claim(head),
+            is_spilled: head.is_spilled(),
         })
     }
 }
@@ -378,15 +386,24 @@ impl Request {
         if awaited(&picked.room).is_some() {
             return None;
         }
-        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        self.take(picked);
         Some(())
     }
 
     /// Looks again whether a member has room, for a request that has been called.
     pub fn pick_again(&mut self, core: &Core, client: &str, now: logic::time::Time) -> Result<(), Nobody> {
         let picked = self.picked(core, client, &[], now, true)?;
-        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
+        self.take(picked);
         Ok(())
+    }
+
+    /// Goes to another member, perhaps in another cell, whose routers are told that it comes from this one.
+    fn take(&mut self, picked: Picked) {
+        let (was, is) = (is_elsewhere(&self.cluster), is_elsewhere(&picked.cluster));
+        if was != is {
+            self.head_length = spill::mark(&mut self.buffer, self.head_length, is);
+        }
+        (self.cluster, self.member, self.room) = (picked.cluster, picked.member, picked.room);
     }
 
     /// Chooses anew, with the head as it was written for the member.
@@ -406,7 +423,8 @@ impl Request {
         };
         // As we told the member ourselves.
         let is_secure = head.header("x-forwarded-proto") == Some(b"https");
-        self.target.pick(&Asking { core, head: &head, client, is_secure, tried, now, is_called })
+        let is_spilled = self.is_spilled;
+        self.target.pick(&Asking { core, head: &head, client, is_secure, is_spilled, tried, now, is_called })
     }
 
     /// The answer that the router itself gives instead of a member's.

@@ -373,6 +373,8 @@ pub fn settings(words: &[&str]) -> CellSettings {
         })
         .collect();
     CellSettings {
+        cells: Vec::new(),
+        bridges: Vec::new(),
         name: "cell".into(),
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
@@ -428,6 +430,7 @@ fn router(clusters: &[ClusterSettings]) -> RouterPlace {
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 

@@ -50,6 +50,7 @@ fn router(name: &str, node: &str, listen: &str, routes: Vec<RouteSettings>) -> R
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 

@@ -18,6 +18,7 @@ name = "base"
 [console]
 listen = "127.0.0.1:1"
 [manager]
+listen = "127.0.0.1:9"
 [store]
 [nodes.local]
 address = "127.0.0.3"
@@ -26,6 +27,7 @@ address = "127.0.0.4"
 [routers.r]
 listen = ["127.0.0.1:2"]
 node = "other"
+gateway = "127.0.0.4:2"
 [routers.r.timeouts]
 [routers.r.limits]
 [routers.r.retry]
@@ -62,6 +64,16 @@ path = "/answer"
 [[routers.r.routes]]
 path = "/views"
 views = true
+[[routers.r.routes]]
+path = "/base"
+clusters = ["shop", "c"]
+[cells.e]
+managers = ["base:1"]
+token_file = "/base/token"
+clusters = ["c"]
+[bridges.b]
+token_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+clusters = ["c"]
 [clients.p]
 token_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 clusters = ["c"]
@@ -85,7 +97,8 @@ command = ["base", "{port}"]
 
 fn header(section: &Section) -> String {
     let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
-    names.iter().fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
+    let names = names.into_iter().chain([("CELL", "e"), ("BRIDGE", "b")]);
+    names.fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
 /// BASE with one line more in one table, in place of a line with the same key.
@@ -120,7 +133,7 @@ const ETCD: &str = "kind = \"etcd\"\nservers = [\"base:1\"]\n";
 /// The text with what a key needs beside it to have an effect, and without what contradicts it.
 fn in_company(text: &str, section: &Section, key: &str) -> String {
     let (old, new) = match key {
-        "clusters" if section.name() == "clients" => return text.to_owned(),
+        "clusters" if ["clients", "cells", "bridges"].contains(&section.name()) => return text.to_owned(),
         "views" => {
             let company = "cluster = \"c\"\n[routers.r.routes.rate_limit]\nrequests_per_second = 7\n\
                            [routers.r.routes.request_headers]\n";
@@ -133,7 +146,6 @@ fn in_company(text: &str, section: &Section, key: &str) -> String {
         "nodes" => {
             let names = ["web-1", "web-2", "web-3"];
             let more = names.map(|name| format!("[nodes.{name}]\naddress = \"127.0.0.9\"\n")).concat();
-            let text = text.replace("[manager]\n", "[manager]\nlisten = \"0.0.0.0:9\"\n");
             return text.replace("[store]\n", &format!("[store]\n{ETCD}{more}"));
         }
         "profile" => return text.replace("[store]\n", &format!("[store]\n{ETCD}")),

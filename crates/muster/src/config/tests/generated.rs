@@ -41,7 +41,9 @@ fn completed(example: &str) -> String {
     let mut clusters: Vec<&str> =
         example.split("[clusters.").skip(1).filter_map(|rest| rest.split(['.', ']']).next()).collect();
     let named = example.lines().filter(|line| line.starts_with("cluster") || line.starts_with("levels"));
-    clusters.extend(named.flat_map(|line| line.split('"').skip(1).step_by(2)));
+    let named = named.flat_map(|line| line.split('"').skip(1).step_by(2));
+    // Those of other cells have no members here.
+    clusters.extend(named.filter(|name| !name.contains('@')));
     clusters.extend(clusters.is_empty().then_some("shop"));
     clusters.sort_unstable();
     clusters.dedup();

@@ -126,9 +126,12 @@ fn smallest_file_gets_every_default() {
                     trusted_proxies: [],
                     clients: [],
                     advertise: "",
+                    gateway: None,
                     plugin_cfg: None,
                 },
             ],
+            cells: [],
+            bridges: [],
             clusters: [
                 ClusterSettings {
                     name: ClusterName(
@@ -167,6 +170,7 @@ fn smallest_file_gets_every_default() {
                                 tls: None,
                                 sends_proxy_header: false,
                                 connect_ms: None,
+                                unacknowledged_ms: None,
                                 response_ms: None,
                                 marks_silence: false,
                                 upgrade_ms: None,
@@ -475,4 +479,22 @@ fn tables_may_be_written_in_any_way_that_toml_has() {
          clusters.shop.members = { one = { address = \"127.0.0.1:9001\" } }",
     );
     assert_eq!(listed, settings(SMALLEST));
+}
+
+#[test]
+fn routes_lead_to_clusters_of_other_cells() {
+    let hash = "ec7ad5f8a2fd1fce2b8f6e7f3c9ad04ad21f58a8e2f4a3ce9a1c5f7d2b6e9013";
+    let settings = settings(&format!(
+        "[manager]\nlisten = \"0.0.0.0:29001\"\n[nodes.a]\naddress = \"10.0.0.1\"\n[routers.front]\nlisten = [\"0.0.0.0:80\"]\n\
+         gateway = \"10.0.0.1:80\"\n[[routers.front.routes]]\npath = \"/\"\nlevels = [[\"shop\"], [\"shop@east\"]]\n\
+         [bridges.east]\ntoken_sha256 = \"{hash}\"\nclusters = [\"shop\"]\n[cells.east]\nmanagers = [\"east.example:29001\"]\n\
+         token_file = \"/etc/east.token\"\nclusters = [\"shop\"]\n[clusters.shop.members.one]\naddress = \"10.0.0.1:81\"\n"
+    ));
+    assert_eq!(settings.routers[0].gateway, Some(([10, 0, 0, 1], 80).into()));
+    assert_eq!(settings.routers[0].routes[0].levels[1], ["shop@east".into()]);
+    assert_eq!(settings.cells[0].name_of(&"shop".into()), "shop@east".into());
+    assert_eq!(
+        (settings.bridges[0].name.as_str(), settings.bridges[0].token_sha256.as_str()),
+        ("east", hash)
+    );
 }

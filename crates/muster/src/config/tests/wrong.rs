@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, store, console, nodes, clients, routers, clusters
+              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters
               did you mean `clusters`?"#]],
     );
     check_added(
@@ -1120,10 +1120,10 @@ fn clients_need_a_place_to_fetch_from_and_such_a_place_clients() {
     check_added(
         &format!("{routes}{}", client.replace("000", "00A")),
         expect![[r#"
-        muster.toml:13:16: M1004: this is no SHA-256 of a token
-          key:     clients.billing.token_sha256
-          value:   "00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00 ...
-          allowed: 64 hexadecimal digits in small letters, as `muster client token` prints them"#]],
+            muster.toml:13:16: M1004: this is no SHA-256 of a token
+              key:     clients.billing.token_sha256
+              value:   "00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00A00 ...
+              allowed: 64 hexadecimal digits in small letters, as `muster client token` and `muster bridge token` print them"#]],
     );
 }
 
@@ -1222,5 +1222,66 @@ fn keys_of_a_store_fit_its_kind_and_each_other() {
         muster.toml:9:2: M1006: `servers` is missing, and `kind = "postgres"` is reached by it
           key:     store.servers
           allowed: hosts and ports like ["db.example:5432"]"#]],
+    );
+}
+
+#[test]
+fn other_cells_that_could_not_be_heard_or_reached() {
+    check_added(
+        "[cells.east]\nmanagers = [\"10.1.0.1\"]\ntoken_file = \"east.token\"\nclusters = [\"shop\"]\ntls_key = \"/k\"",
+        expect![[r#"
+            muster.toml:10:13: M1004: this is not a host and a port
+              key:     cells.east.managers[0]
+              value:   "10.1.0.1"
+              allowed: 1 to 5 texts, each a host name or IP address and a port like "db.example:5432" or "[fd00::5]:2379"
+            muster.toml:11:14: M1004: the path is not absolute
+              key:     cells.east.token_file
+              value:   "east.token"
+              allowed: a path that starts with `/`"#]],
+    );
+    let hash = "ec7ad5f8a2fd1fce2b8f6e7f3c9ad04ad21f58a8e2f4a3ce9a1c5f7d2b6e9013";
+    check_added(
+        &format!("[bridges.west]\ntoken_sha256 = \"{hash}\"\nclusters = [\"shop\", \"stock\"]"),
+        expect![[r#"
+            muster.toml:9:10: M1008: no other cell can reach the manager: there is no `listen`
+              key:     bridges.west
+              allowed: `listen` in [manager], e.g. "0.0.0.0:29001"
+            muster.toml:11:12: M1008: cell `west` hears of cluster `shop` and cannot reach it
+              key:     bridges.west.clusters
+              value:   ["shop", "stock"]
+              allowed: `gateway` in a [routers.NAME] that has a route to the cluster
+            muster.toml:11:12: M1008: cell `west` hears of cluster `stock` and cannot reach it
+              key:     bridges.west.clusters
+              value:   ["shop", "stock"]
+              allowed: `gateway` in a [routers.NAME] that has a route to the cluster
+            muster.toml:11:21: M1007: there is no cluster `stock` in this file
+              key:     bridges.west.clusters[1]
+              value:   "stock"
+              allowed: "shop""#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/\"\nlevels = [[\"shop\"], [\"shop@east\", \"a@b@c\"]]",
+        expect![[r#"
+            muster.toml:11:1: M1004: this is not a valid name
+              key:     routers.front.routes[0].levels[1][1]
+              allowed: lists of 1 to 64 texts, each the name of a cluster, or CLUSTER@CELL for one of another cell
+              did you mean `"a-b-c"`?"#]],
+    );
+    check_added(
+        "[[routers.front.routes]]\npath = \"/\"\nlevels = [[\"shop\"], [\"shop@east\"]]",
+        expect![[r#"
+            muster.toml:11:10: M1007: there is no cluster `shop@east` in this file
+              key:     routers.front.routes[0].levels
+              value:   [["shop"], ["shop@east"]]
+              allowed: "shop""#]],
+    );
+    check(
+        &BASE.replace("listen =", "gateway = \"0.0.0.0:80\"\nlisten ="),
+        expect![[r#"
+        muster.toml:2:11: M1004: this address means any, not one
+          key:     routers.front.gateway
+          value:   "0.0.0.0:80"
+          allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
+          did you mean `"127.0.0.1:80"`?"#]],
     );
 }

@@ -204,7 +204,7 @@ impl RequestStream {
                 encoder.field(name.as_bytes(), value, out);
             }
             encoder.field(b"via", via.as_bytes(), out);
-            if let Some(cookie) = cookie {
+            for cookie in cookie.into_iter().flat_map(str::lines) {
                 encoder.field(b"set-cookie", cookie.as_bytes(), out);
             }
         })?;

@@ -122,6 +122,7 @@ fn place(routes: Vec<RouteSettings>, zone: &str) -> RouterPlace {
         clients: Vec::new(),
         advertise: String::new(),
         plugin_cfg: None,
+        gateway: None,
     }
 }
 
