@@ -19,6 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use wire::id::NodeName;
 use wire::link::{
     FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
 };
@@ -102,8 +103,7 @@ pub async fn connection(
         Ok(role) => role,
         Err(reason) => return refuse(&mut stream, reason, &peer, office).await,
     };
-    let (Role::Agent { node } | Role::Router { node, .. }) = &role;
-    peer.joined_us = joined_us(node);
+    peer.joined_us = joined_us(node_of(&role));
     // Before it takes anybody's place: a machine that was replaced must not cut off the one that replaced it.
     let refusal =
         || office.zip(peer.bearer.as_ref()).and_then(|(office, bearer)| office.front.admit(bearer).err());
@@ -186,12 +186,18 @@ async fn hello(
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("it did not say hello in time".into()),
     };
-    let (Role::Agent { node } | Role::Router { node, .. }) = &role;
+    let node = node_of(&role);
     match &peer.bearer {
         Some(bearer) if bearer.node != *node => {
             Err(format!("its certificate is of node {}, and it says that it is of node {node}", bearer.node))
         }
         Some(_) | None => Ok(role),
+    }
+}
+
+fn node_of(role: &Role) -> &NodeName {
+    match role {
+        Role::Agent { node } | Role::Router { node, .. } => node,
     }
 }
 
