@@ -134,6 +134,36 @@ impl Cells {
     }
 }
 
+fn a_token_that_is_taken_back_opens_nothing_and_says_so(cells: &mut Cells) {
+    let path = cells.hosts.home("east-1").join("muster.toml");
+    let file = std::fs::read_to_string(&path).expect("it was written");
+    let start = file.find("token_sha256 = \"").expect("a hash") + "token_sha256 = \"".len();
+    let hash = file[start..start + 64].to_owned();
+    cells.hosts.write("east-1", "other.toml", &file.replace(&hash, NO_HASH));
+    cells.hosts.must("east-1", "muster apply other.toml");
+    wait_for("west to be refused", || {
+        let (_, text) = cells.last_event("west-1", "cell-not-heard")?;
+        if text.contains("M2070") { Ok(()) } else { Err(text) }
+    });
+    cells.hosts.must("east-1", "muster apply muster.toml");
+    wait_for("west to hear again", || {
+        let heard = cells.last_event("west-1", "cell-heard")?;
+        let not = cells.last_event("west-1", "cell-not-heard")?;
+        if heard > not { Ok(()) } else { Err(not.1) }
+    });
+}
+
+fn with_nobody_anywhere_requests_end(cells: &mut Cells) {
+    // An end, and no circle.
+    cells.hosts.must("east-1", "muster cluster stop shop --yes");
+    wait_for("both cells to say no", || {
+        let begun = Instant::now();
+        let answer = cells.ask("west-1", "nobody", "");
+        assert!(begun.elapsed() < Duration::from_secs(10), "it went to and fro");
+        if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
+    });
+}
+
 #[test]
 fn two_cells_serve_as_one_and_each_goes_on_alone() {
     let scratch = Scratch::new();
@@ -167,14 +197,7 @@ fn two_cells_serve_as_one_and_each_goes_on_alone() {
     assert_eq!(marked.status, 503, "one that came from another cell goes to no third: {marked:?}");
     cells.wait_for_state("east-1", "shop@west", RunState::Down, 1);
 
-    // Nobody anywhere: an end, and no circle.
-    cells.hosts.must("east-1", "muster cluster stop shop --yes");
-    wait_for("both cells to say no", || {
-        let begun = Instant::now();
-        let answer = cells.ask("west-1", "nobody", "");
-        assert!(begun.elapsed() < Duration::from_secs(10), "it went to and fro");
-        if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
-    });
+    with_nobody_anywhere_requests_end(&mut cells);
     cells.hosts.must("east-1", "muster cluster start shop");
     cells.wait_for_answers_of("west-1", "east-");
     let away = cells.must_ask("west-1", "away");
@@ -189,23 +212,7 @@ fn two_cells_serve_as_one_and_each_goes_on_alone() {
         assert!(fresh.status == 200 && fresh.member.starts_with("west-"), "{fresh:?}");
     }
 
-    // A token that is taken back opens nothing, and says so.
-    let path = cells.hosts.home("east-1").join("muster.toml");
-    let file = std::fs::read_to_string(&path).expect("it was written");
-    let start = file.find("token_sha256 = \"").expect("a hash") + "token_sha256 = \"".len();
-    let hash = file[start..start + 64].to_owned();
-    cells.hosts.write("east-1", "other.toml", &file.replace(&hash, NO_HASH));
-    cells.hosts.must("east-1", "muster apply other.toml");
-    wait_for("west to be refused", || {
-        let (_, text) = cells.last_event("west-1", "cell-not-heard")?;
-        if text.contains("M2070") { Ok(()) } else { Err(text) }
-    });
-    cells.hosts.must("east-1", "muster apply muster.toml");
-    wait_for("west to hear again", || {
-        let heard = cells.last_event("west-1", "cell-heard")?;
-        let not = cells.last_event("west-1", "cell-not-heard")?;
-        if heard > not { Ok(()) } else { Err(not.1) }
-    });
+    a_token_that_is_taken_back_opens_nothing_and_says_so(&mut cells);
 
     // The other cell is gone: this one serves, and who was over there begins anew.
     cells.hosts.cut("east-1");

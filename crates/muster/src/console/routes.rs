@@ -325,7 +325,6 @@ impl Call {
             | Call::Events
             | Call::Stream
             | Call::Config
-            | Call::OldConfig { .. }
             | Call::History
             | Call::OldConfig { .. }
             | Call::Explain

@@ -7,19 +7,17 @@
 //!
 //! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
 
+mod peer;
+
 use super::handle::Request;
 use super::heartbeats::Keys;
 use logic::cell::{self, Cell, Refusal};
-use logic::enrol::Bearer;
 use logic::machine::Machine;
 use logic::time::Time;
 use logic::view::change;
+pub use peer::{Outlet, Peer, Place};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
@@ -28,63 +26,6 @@ use wire::view::View;
 
 /// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
 const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
-
-/// A role by the name under which there can only be one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    Agent(NodeName),
-    Router(RouterName),
-}
-
-impl From<&Role> for Place {
-    fn from(role: &Role) -> Self {
-        match role {
-            Role::Agent { node } => Place::Agent(node.clone()),
-            Role::Router { router, .. } => Place::Router(router.clone()),
-        }
-    }
-}
-
-/// The way to one connection's writer.
-#[derive(Debug, Clone)]
-pub struct Outlet {
-    pub queue: mpsc::Sender<FromManager>,
-    /// Ends the connection.
-    pub cut: Arc<Notify>,
-    /// Nothing is sent after a message was lost: a gap would not be seen.
-    pub is_cut: Arc<AtomicBool>,
-}
-
-impl Outlet {
-    /// Queues a message, or ends a connection that is too slow.
-    pub fn send(&self, message: FromManager) {
-        if !self.is_cut.load(Ordering::Relaxed) && self.queue.try_send(message).is_err() {
-            self.end();
-        }
-    }
-
-    pub fn end(&self) {
-        self.is_cut.store(true, Ordering::Relaxed);
-        self.cut.notify_one();
-    }
-}
-
-/// What is known of the other end of a connection.
-#[derive(Debug, Clone, Default)]
-pub struct Peer {
-    /// None: it is on this machine.
-    pub from: Option<SocketAddr>,
-    /// Who it has proven to be; None: it is on this machine, where the socket's directory lets nobody else in.
-    pub bearer: Option<Bearer>,
-    /// When its certificate expires, and the connection with it.
-    pub until: Option<Instant>,
-    /// Since when its machine is the node; 0 on this machine.
-    pub joined_us: u64,
-    /// Its version.
-    pub muster: String,
-    /// The highest generation that it has obeyed.
-    pub generation: u64,
-}
 
 #[derive(Debug)]
 struct Linked {

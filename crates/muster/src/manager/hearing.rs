@@ -32,8 +32,9 @@ use wire::summary::{
 
 /// Messages that wait to be judged. 64: one of each of many cells; who has more to say waits.
 const HEARD_MAX: usize = 64;
-/// Pauses between attempts, the first and the longest.
+/// Pause after the first failed attempt; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Longest pause between attempts. Five seconds: a cell that is back is heard soon, and one that is away costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest silence of a stream.
 const SILENCE_MAX: Duration = Duration::from_millis(SUMMARY_SILENCE_MAX_MS);

@@ -174,20 +174,7 @@ impl Shell {
                     drop(reply.send(office.issue_token(&node, valid_ms).await));
                 });
             }
-            Request::NodeRemove { who, node, reply } => {
-                let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
-                let inbox = self.inbox.clone();
-                while self.commits.try_join_next().is_some() {}
-                self.commits.spawn_local(async move {
-                    let removed = office.remove(&node).await;
-                    if removed.is_ok() {
-                        tracing::warn!(%node, who, "a node is removed");
-                        // Only fails when the manager ends, and its connections with it.
-                        drop(inbox.send(Input::Removed { node }).await);
-                    }
-                    drop(reply.send(removed));
-                });
-            }
+            Request::NodeRemove { who, node, reply } => self.remove_node(who, node, reply),
             Request::Apply { who, text, dry_run, back_to, reply } => {
                 self.apply(desk, Wish { who, text, dry_run, back_to }, reply);
             }
@@ -213,6 +200,26 @@ impl Shell {
             }
             Request::Act { .. } => unreachable!("the desk asks the cell"),
         }
+    }
+
+    fn remove_node(
+        &mut self,
+        who: String,
+        node: NodeName,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    ) {
+        let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
+        let inbox = self.inbox.clone();
+        while self.commits.try_join_next().is_some() {}
+        self.commits.spawn_local(async move {
+            let removed = office.remove(&node).await;
+            if removed.is_ok() {
+                tracing::warn!(%node, who, "a node is removed");
+                // Only fails when the manager ends, and its connections with it.
+                drop(inbox.send(Input::Removed { node }).await);
+            }
+            drop(reply.send(removed));
+        });
     }
 
     fn status(&self, desk: &Desk) -> CellStatus {

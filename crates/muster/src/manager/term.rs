@@ -144,19 +144,9 @@ pub async fn lead(
     configure(&mut desk, &mut shell, started, before);
     shell.know_nodes(&desk);
 
-    let mut tasks = JoinSet::new();
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
-    tasks.spawn_local(links::accept(base.local.clone(), reception.clone()));
-    if let Some(front) = &base.front {
-        tasks.spawn_local(strangers::accept(front.clone(), reception));
-    }
-    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
-    if let Some((office, listeners)) = telling {
-        let cell = number_of(&office.front.authority.fingerprint());
-        let changed = base.changed.subscribe();
-        tasks.spawn_local(telling::tell(cell, in_force, changed, listeners, base.clock, inputs.clone()));
-    }
-    tasks.spawn_local(pass_on_stop(base.stopping.clone(), inputs.clone()));
+    let mut tasks = listen(base, reception, &inputs);
+    speak_with_cells(base, &mut tasks, in_force, telling, &inputs);
     let archive = shell.archive.clone();
     let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
     let is_over = {
@@ -185,6 +175,32 @@ pub async fn lead(
         Some(generation) => Ended::Outnumbered { generation },
         None => Ended::Asked,
     }
+}
+
+/// What brings the inputs of a term from outside.
+fn listen(base: &Base, reception: Reception, inputs: &mpsc::Sender<Input>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(links::accept(base.local.clone(), reception.clone()));
+    if let Some(front) = &base.front {
+        tasks.spawn_local(strangers::accept(front.clone(), reception));
+    }
+    tasks.spawn_local(pass_on_stop(base.stopping.clone(), inputs.clone()));
+    tasks
+}
+
+/// Hears other cells, and tells them about this one where they can come in.
+fn speak_with_cells(
+    base: &Base,
+    tasks: &mut JoinSet<()>,
+    in_force: watch::Receiver<Arc<CellSettings>>,
+    telling: Option<(Rc<Office>, mpsc::Receiver<telling::Listener>)>,
+    inputs: &mpsc::Sender<Input>,
+) {
+    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
+    let Some((office, listeners)) = telling else { return };
+    let cell = number_of(&office.front.authority.fingerprint());
+    let changed = base.changed.subscribe();
+    tasks.spawn_local(telling::tell(cell, in_force, changed, listeners, base.clock, inputs.clone()));
 }
 
 /// Tells that the term has begun, and makes the configuration known.

@@ -1,6 +1,9 @@
 //! Who is told what: connections that are slow, replaced or strangers, and operators that wait.
 
 use super::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
 use wire::agent::{MemberReport, ProbeState, ProcessState, Report};
 use wire::id::MemberId;
 use wire::router::{RouterReport, Totals};
