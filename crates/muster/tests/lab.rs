@@ -37,6 +37,10 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_machine_is_cut_off = "host-cut",
+    a_machine_loses_its_power = "host-off",
+    one_direction_is_lost = "one-way",
+    a_rack_loses_its_power = "rack-off",
     a_bad_network = "bad-network",
     clocks_are_stepped = "clock",
     a_full_disk = "disk-full",
