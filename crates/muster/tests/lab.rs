@@ -38,6 +38,9 @@ macro_rules! scenarios {
 
 scenarios! {
     a_machine_is_cut_off = "host-cut",
+    one_of_three_managers_is_cut_off_on_etcd = "host-cut-etcd",
+    one_of_three_managers_is_cut_off_on_postgres = "host-cut-postgres",
+    the_machine_of_the_leader_is_cut_off = "leader-cut",
     a_machine_loses_its_power = "host-off",
     one_direction_is_lost = "one-way",
     a_rack_loses_its_power = "rack-off",
