@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //! - One view per cluster, published only when routers have to know, each time with a higher epoch.
-//! - After a start nothing is published about a cluster before its agents had time to report (`SETTLE_MS`): routers
-//!   keep the view they have, so a manager's restart is not an outage.
+//! - After a start nothing is published about a cluster before its agents had time to report (`SETTLE_MS`) or were
+//!   found to be lost: routers keep the view they have, so a manager's restart is not an outage.
 //! - A report older than one already heard changes nothing.
 //! - A planned stop, restart or removal first takes the member out of rotation (see `rollout`).
 //! - Outputs are in the order in which they must be carried out: a view that takes a member out comes before the

@@ -72,6 +72,11 @@ impl Cell {
         self.link(node) == AgentLink::Connected && !is_away()
     }
 
+    /// Whether its heartbeats have stopped since this manager listens: nobody waits for its report.
+    fn is_found_lost(&self, node: &NodeName) -> bool {
+        self.agents.get(node).is_some_and(|agent| agent.is_away() && agent.reach_since.is_some())
+    }
+
     fn judge_members(&mut self, now: Time, cluster: &mut Cluster) {
         for member in &mut cluster.members {
             let link = self.link(&member.settings.node);
@@ -96,7 +101,8 @@ impl Cell {
     fn publish(&mut self, now: Time, cluster: &mut Cluster) {
         let is_settled = self.started.is_some_and(|at| now >= at + SETTLE_MS);
         let mut nodes = cluster.members.iter().map(|member| &member.settings.node);
-        let may_publish = cluster.is_published || is_settled || nodes.all(|node| self.is_in_touch(node));
+        let is_known = |node| self.is_in_touch(node) || self.is_found_lost(node);
+        let may_publish = cluster.is_published || is_settled || nodes.all(is_known);
         if !may_publish {
             return;
         }

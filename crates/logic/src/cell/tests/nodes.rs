@@ -345,3 +345,32 @@ fn a_machine_that_was_lost_under_one_manager_is_lost_for_the_next() {
     told.tell("10000 reach b=away");
     assert_eq!(away(&told), 1);
 }
+
+#[test]
+fn a_new_manager_does_not_wait_for_the_reports_of_a_machine_that_it_finds_lost() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.restart_manager(8);
+    told.forget();
+    told.tell(
+        "
+        3000 configure shop=s1@a,s2@b,s3@b,x@b!
+        3000 router edge
+        3100 agent a
+        3100 report a s1=up
+        3900 reach b=away
+        ",
+    );
+    told.compare(&expect![[r#"
+        3000 clusters all: shop
+        3000 settings edge
+        3000 clusters edge: shop
+        3000 event info router-connected: router edge is connected
+        3100 event info node-connected: the agent of node a is connected
+        3100 assign a: s1 running 1
+        3900 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+        3900 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+        3900 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+        3900 view shop 8.1: s1 up, s2 down!, s3 down!, x up
+    "#]]);
+}
