@@ -254,3 +254,19 @@ pub const SUMMARY_BURST_MAX: u32 = 4;
 pub const SUMMARY_QUARANTINE_MS: u64 = 60_000;
 /// Other cells that one listens to. 256: two and a half times the largest super cluster that is simulated.
 pub const CELLS_MAX: usize = 256;
+
+// Failover groups.
+
+/// Wishes of operators that may wait for one group. Sixteen: each waits for one write; more is a program gone wild.
+pub const GROUP_ACTS_MAX: usize = 16;
+/// Names of groups in a message.
+pub const GROUPS_NAMED_MAX: usize = 20;
+/// Pause before a decision about a group is written again after the store has failed. A third of a second: a server that
+/// was replaced is found within a few tries, and nothing else waits for it.
+pub const GROUP_RETRY_MS: u64 = 300;
+/// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that
+/// comes and goes would take the group along each time.
+pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
+/// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
+/// night, what fails more often needs one.
+pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;

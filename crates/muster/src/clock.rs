@@ -56,6 +56,12 @@ impl BootClock {
         Time(since_boot().saturating_sub(self.start).as_millis() as u64)
     }
 
+    /// What the machine's own clock shows then: milliseconds since it was started, for another process.
+    pub fn since_boot_ms(&self, time: Time) -> u64 {
+        // Rounded down: what ends then must not end later.
+        self.start.as_millis() as u64 + time.0
+    }
+
     /// The instant of `time`, to wait for; later if the machine sleeps meanwhile, so ask for the time again then.
     pub fn instant(&self, time: Time) -> tokio::time::Instant {
         tokio::time::Instant::now() + Duration::from_millis(time.0.saturating_sub(self.now().0))

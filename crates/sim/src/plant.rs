@@ -88,6 +88,7 @@ impl Plant {
     }
 
     pub fn settings(&self) -> CellSettings {
+            groups: Vec::new(),
         let routers = (1..=self.routers).map(|number| router_place(number, self.nodes));
         CellSettings {
             cells: Vec::new(),

@@ -52,6 +52,14 @@ name_type!(
     NodeName
 );
 name_type!(
+    /// Resources that run together on one node at a time.
+    GroupName
+);
+name_type!(
+    /// One thing of a group that is started and stopped, unique within it.
+    ResourceName
+);
+name_type!(
     /// One router of the cell.
     RouterName
 );

@@ -5,6 +5,7 @@
 //! know are ignored, and messages that it does not know are skipped, so that versions may differ during an upgrade.
 
 use crate::agent::{Assignment, Report};
+use crate::group::{GroupAssignment, GroupsReport};
 use crate::heartbeat::HeartbeatSettings;
 use crate::id::{NodeName, RouterName};
 use crate::router::{RouterReport, RouterSettings};
@@ -36,6 +37,7 @@ pub enum ToManager {
         generation: u64,
     },
     Agent(Report),
+    Groups(GroupsReport),
     Router(RouterReport),
     KeepAlive,
 }
@@ -67,6 +69,12 @@ pub enum FromManager {
     Assignments {
         generation: u64,
         assignments: Vec<Assignment>,
+    },
+    /// To agents: the groups that its node runs. Numbers count up within a generation.
+    Groups {
+        generation: u64,
+        number: u64,
+        groups: Vec<GroupAssignment>,
     },
     /// To agents of machines that have joined: what the configuration places on their node.
     Placed(Placed),
@@ -135,7 +143,7 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "agent", "router", "keep-alive"];
+    const NAMES: &[&str] = &["hello", "agent", "groups", "router", "keep-alive"];
 }
 
 impl Known for FromManager {
@@ -144,6 +152,7 @@ impl Known for FromManager {
         "refused",
         "not-leader",
         "assignments",
+        "groups",
         "placed",
         "settings",
         "views",

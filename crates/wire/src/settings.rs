@@ -1,6 +1,7 @@
 //! The checked configuration of a cell. `muster::config` makes it from a file; everything behind trusts it.
 
 use crate::agent::{ProbeSettings, Run};
+use crate::group::GroupSettings;
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::is_default;
 use crate::router::{Limits, RetrySettings, Timeouts};
@@ -33,6 +34,9 @@ pub struct CellSettings {
     pub bridges: Vec<BridgeSettings>,
     /// In the order of the file.
     pub clusters: Vec<ClusterSettings>,
+    /// Failover groups, in the order of the file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub groups: Vec<GroupSettings>,
 }
 
 impl CellSettings {

@@ -1,6 +1,7 @@
 //! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
 
 use crate::agent::ProcessState;
+use crate::group::GroupStatus;
 use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName, TermNumber};
 use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
@@ -24,6 +25,8 @@ pub struct CellStatus {
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+    #[serde(default)]
+    pub groups: Vec<GroupStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

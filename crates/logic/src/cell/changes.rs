@@ -67,6 +67,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
             told.push(format!("cluster {} is removed; its members are stopped", cluster.name));
         }
     }
+    groups(old, new, &mut told);
     let order = |settings: &CellSettings| {
         settings.clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
     };
@@ -74,6 +75,24 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         told.push("the clusters are in another order".into());
     }
     told
+}
+
+fn groups(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for group in &new.groups {
+        match old.groups.iter().find(|known| known.name == group.name) {
+            None => told.push(format!("group {} is added", group.name)),
+            Some(known) if known == group => {}
+            Some(known) if known.resources == group.resources => {
+                told.push(format!("group {}: its policy changes", group.name));
+            }
+            Some(_) => {
+                told.push(format!("group {}: its resources change, from its next start on", group.name))
+            }
+        }
+    }
+    for group in old.groups.iter().filter(|old| !new.groups.iter().any(|kept| kept.name == old.name)) {
+        told.push(format!("group {} is removed and stopped", group.name));
+    }
 }
 
 fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {

@@ -10,6 +10,7 @@ use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
 use logic::lease::{NORMAL, Profile};
 use logic::limits::HEARTBEAT_INTERVAL_MS;
 use logic::machine::Machine;
+use logic::time::Time;
 use ring::hmac;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,13 +23,16 @@ use wire::heartbeat::{Datagram, HeartbeatSettings, Parsed, SIZE_MAX_BYTES};
 /// The thread, once there is one. It ends when this is dropped.
 pub struct Heartbeats {
     incarnation: u64,
+    clock: BootClock,
+    lease: watch::Sender<Option<Time>>,
     thread: Option<(watch::Sender<HeartbeatSettings>, JoinHandle<()>)>,
 }
 
 impl Heartbeats {
-    /// `incarnation`: higher than that of every earlier start of this agent.
-    pub fn new(incarnation: u64) -> Self {
-        Self { incarnation, thread: None }
+    /// `incarnation`: higher than that of every earlier start of this agent. `lease` is told until when, by `clock`, the node
+    /// may do what only one node may.
+    pub fn new(incarnation: u64, clock: BootClock, lease: watch::Sender<Option<Time>>) -> Self {
+        Self { incarnation, clock, lease, thread: None }
     }
 
     /// From now on heartbeats are sent so.
@@ -42,12 +46,12 @@ impl Heartbeats {
             return;
         }
         let (told, heard) = watch::channel(settings);
-        let incarnation = self.incarnation;
+        let (incarnation, clock, lease) = (self.incarnation, self.clock, self.lease.clone());
         let spawned = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(send_for_ever(heard, incarnation)),
+                Ok(runtime) => runtime.block_on(send_for_ever(heard, incarnation, clock, lease)),
                 Err(error) => tracing::error!(%error, "this node sends no heartbeats: no event loop"),
             }
         });
@@ -78,14 +82,20 @@ struct Sender {
     sockets: [Option<UdpSocket>; 2],
 }
 
-async fn send_for_ever(mut heard: watch::Receiver<HeartbeatSettings>, incarnation: u64) {
-    let clock = BootClock::start();
+async fn send_for_ever(
+    mut heard: watch::Receiver<HeartbeatSettings>,
+    incarnation: u64,
+    clock: BootClock,
+    lease: watch::Sender<Option<Time>>,
+) {
     let boot = boot_number();
     let mut sender: Option<Sender> = None;
     // Nodes that start together do not all speak at once.
     tokio::time::sleep(Duration::from_millis(incarnation % u64::from(HEARTBEAT_INTERVAL_MS))).await;
     heard.mark_changed();
     loop {
+        let until = sender.as_ref().and_then(|sender| sender.pulse.lease_ends_at());
+        lease.send_if_modified(|told| std::mem::replace(told, until) != until);
         let due = sender.as_ref().and_then(|sender| sender.pulse.wake_at());
         // All may be cancelled: they only wait.
         tokio::select! {
@@ -111,7 +121,7 @@ async fn send_for_ever(mut heard: watch::Receiver<HeartbeatSettings>, incarnatio
     }
 }
 
-async fn wait_until(clock: &BootClock, due: Option<logic::time::Time>) {
+async fn wait_until(clock: &BootClock, due: Option<Time>) {
     match due {
         Some(due) => tokio::time::sleep_until(clock.instant(due)).await,
         None => std::future::pending().await,

@@ -9,15 +9,15 @@
 //! processes must not take the members' grace away.
 //! Not here: when to start or stop (see `logic::supervision`).
 
-mod account;
+pub mod account;
 pub mod cgroup;
 pub mod descendants;
-mod log;
+pub mod log;
 mod member_exec;
 pub mod message;
-mod output;
+pub mod output;
 mod run;
 pub mod signal;
 
 pub use member_exec::{MemberExec, UserNumbers, become_member};
-pub use run::keep;
+pub use run::{keep, program, status_text};

@@ -24,7 +24,7 @@ const END_WAIT: Duration = Duration::from_secs(2);
 pub struct Surroundings {
     pub inputs: mpsc::Sender<Input>,
     pub ports: RefCell<PortBook>,
-    pub children: Children,
+    pub children: Rc<Children>,
     /// Upper control group, where this machine has them.
     pub cgroup: Option<PathBuf>,
     pub log_directory: PathBuf,

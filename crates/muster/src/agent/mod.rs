@@ -5,6 +5,8 @@
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
 mod disk;
+mod groups;
+pub mod guardian;
 mod heartbeats;
 pub mod keeper;
 mod members;
@@ -16,13 +18,14 @@ mod process;
 #[cfg(test)]
 mod scratch;
 
-use crate::clock::Clock;
+use crate::clock::{BootClock, Clock};
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{Heard, LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
 use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
+use logic::group::ResidentInput as GroupInput;
 use members::{Members, Surroundings};
 use orphans::Children;
 use ports::PortBook;
@@ -128,16 +131,43 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    let told = Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation) };
+    let boot_clock = BootClock::start();
+    let (lease, lease_seen) = watch::channel(None);
+    let (group_inputs, group_inbox) = groups::inbox();
+    let told = Told {
+        placed: start.options.placed,
+        heartbeats: Heartbeats::new(start.incarnation, boot_clock, lease),
+        groups: group_inputs.clone(),
+    };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
-    helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
+    helpers.spawn_local(pass_on_stop(stop, inputs.clone(), group_inputs.clone()));
+    let children = Rc::new(Children::at_start());
+    let cgroup = keeper::cgroup::find_base(&node.0);
+    let around_groups = groups::Surroundings {
+        node: node.clone(),
+        clock: boot_clock,
+        children: children.clone(),
+        cgroup: cgroup.clone(),
+        log_directory: start.log_directory.clone(),
+        directory: start.directory.join("groups"),
+        inputs: group_inputs,
+    };
+    let groups = groups::live(
+        around_groups,
+        start.incarnation,
+        group_inbox,
+        lease_seen,
+        link.to_manager.clone(),
+        is_connected.clone(),
+    );
+    let groups = tokio::task::spawn_local(groups);
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
     let surroundings = Surroundings {
         inputs: inputs.clone(),
         ports: RefCell::new(start.ports),
-        children: Children::at_start(),
-        cgroup: keeper::cgroup::find_base(&node.0),
+        children,
+        cgroup,
         log_directory: start.log_directory,
     };
     let mut shell = Shell {
@@ -150,6 +180,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         remember,
     };
     drive(machine, clock, inbox, |_, output| shell.carry_out(output)).await;
+    // Their stop scripts have time-outs of their own.
+    let _ = groups.await;
 
     shell.probes.tasks.shutdown().await;
     shell.members.end().await;
@@ -164,6 +196,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
+    groups: mpsc::Sender<GroupInput>,
 }
 
 /// Turns what the manager says into inputs.
@@ -178,6 +211,9 @@ async fn listen(
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the manager is there");
                 is_connected.set(true);
+                if told.groups.send(GroupInput::Connected).await.is_err() {
+                    tracing::debug!("no groups are run here any more");
+                }
                 Input::Connected
             }
             LinkEvent::Lost { reason } => {
@@ -187,6 +223,13 @@ async fn listen(
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
                 Input::Assign { generation, assignments }
+            }
+            LinkEvent::Message(FromManager::Groups { generation, number, groups }) => {
+                let assign = GroupInput::Assign { generation, number, groups };
+                if told.groups.send(assign).await.is_err() {
+                    tracing::debug!("no groups are run here any more");
+                }
+                continue;
             }
             LinkEvent::Message(FromManager::Placed(mut place)) => {
                 if let Some(settings) = place.heartbeats.take() {
@@ -212,9 +255,15 @@ async fn listen(
     }
 }
 
-async fn pass_on_stop(mut stop: watch::Receiver<bool>, inputs: mpsc::Sender<Input>) {
+async fn pass_on_stop(
+    mut stop: watch::Receiver<bool>,
+    inputs: mpsc::Sender<Input>,
+    groups: mpsc::Sender<GroupInput>,
+) {
     // A handle that was dropped can never stop us in order, so that means stop too.
     let _ = stop.wait_for(|stop| *stop).await;
+    // No groups are run any more: then there is nothing to stop.
+    let _ = groups.send(GroupInput::Shutdown).await;
     let _ = inputs.send(Input::Shutdown).await;
 }
 

@@ -1,6 +1,7 @@
 //! Commands that Muster gives to itself; people have no use for them.
 
 use super::Exit;
+use crate::agent::guardian::guard;
 use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
 use crate::agent::{self, AgentOptions};
 use crate::link::ManagerAt;
@@ -15,6 +16,14 @@ pub struct KeeperArgs {}
 
 pub fn keeper(KeeperArgs {}: KeeperArgs) -> Exit {
     keep()
+}
+
+/// Orders come on stdin, see `agent::guardian::message`.
+#[derive(Debug, clap::Args)]
+pub struct GuardianArgs {}
+
+pub fn guardian(GuardianArgs {}: GuardianArgs) -> Exit {
+    guard()
 }
 
 #[derive(Debug, clap::Args)]

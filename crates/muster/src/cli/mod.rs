@@ -15,6 +15,7 @@ mod demo;
 mod explain;
 mod follow;
 mod generate;
+mod group;
 mod hidden;
 mod init;
 mod join;
@@ -77,6 +78,8 @@ enum Command {
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
     Cluster(cluster::Args),
+    /// Show failover groups and say why they are where they are; start, stop and move them
+    Group(group::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
     /// Add and remove users of the API and the console, and give them roles
@@ -110,6 +113,9 @@ enum Command {
     /// Runs one member for an agent
     #[command(hide = true)]
     Keeper(hidden::KeeperArgs),
+    /// Holds one group for an agent
+    #[command(hide = true)]
+    Guardian(hidden::GuardianArgs),
     /// Becomes a member's own program
     #[command(hide = true)]
     MemberExec(hidden::MemberExecArgs),
@@ -157,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Group(args) => group::run(args),
         Command::Node(args) => node::run(args),
         Command::User(args) => user::run(args),
         Command::Token(args) => token::run(args),
@@ -172,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::SampleApp(args) => crate::sample_app::run(args),
         Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
+        Command::Guardian(args) => hidden::guardian(args),
         Command::MemberExec(args) => hidden::member_exec(args),
     };
     exit.into()

@@ -3,6 +3,7 @@
 //! Pure. Whatever comes from elsewhere is made plain first: a reason that holds control characters must not steer
 //! the terminal of who reads it.
 
+use wire::group::{GroupCondition, GroupStatus};
 use wire::status::{
     CellStatus, ClusterStatus, Event, LeaseStatus, MemberStatus, NodeReach, NodeStatus, RouterStatus,
     Severity,
@@ -152,7 +153,50 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&cluster_text(cluster, status.now_ms, paint));
     }
+    if !status.groups.is_empty() {
+        text.push('\n');
+        text.push_str(&groups(&status.groups.iter().collect::<Vec<_>>(), paint));
+    }
     text
+}
+
+pub fn groups(groups: &[&GroupStatus], paint: Paint) -> String {
+    let heads = [
+        ("GROUP", Side::Left),
+        ("STATE", Side::Left),
+        ("NODE", Side::Left),
+        ("POLICY", Side::Left),
+        ("RESOURCES", Side::Left),
+        ("WHY", Side::Left),
+    ];
+    let rows: Vec<Vec<Cell>> = groups
+        .iter()
+        .map(|group| {
+            let style = match group.state {
+                GroupCondition::Online => Style::Good,
+                GroupCondition::Offline => Style::Dim,
+                GroupCondition::Starting | GroupCondition::Stopping => Style::Busy,
+                GroupCondition::Waiting => Style::Careful,
+                GroupCondition::Failed => Style::Bad,
+            };
+            let frozen = if group.is_frozen { ", frozen" } else { "" };
+            let nodes: Vec<&str> = group.nodes.iter().map(|node| node.0.as_str()).collect();
+            let resources: Vec<String> = group
+                .resources
+                .iter()
+                .map(|resource| format!("{} {}", resource.name, resource.state))
+                .collect();
+            vec![
+                cell(&group.group.0),
+                styled(format!("{}{frozen}", group.state), style),
+                cell(group.node.as_ref().map_or("-", |node| node.0.as_str())),
+                cell(nodes.join(", ")),
+                cell(resources.join(", ")),
+                cell(one_line(&group.reason)),
+            ]
+        })
+        .collect();
+    table(paint, 0, &heads, &rows)
 }
 
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {

@@ -91,6 +91,8 @@ impl Section {
                 "clients" => "CLIENT",
                 "cells" => "CELL",
                 "bridges" => "BRIDGE",
+                "groups" => "GROUP",
+                "resources" => "RESOURCE",
                 _ => "MEMBER",
             };
             if !path.is_empty() {

@@ -3,6 +3,7 @@
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
 mod cells;
+mod groups;
 mod member;
 mod plugin_cfg;
 mod store;
@@ -245,6 +246,8 @@ pub const SECTIONS: &[Section] = &[
         doc: "The probe of this member; keys that it lacks come from `[clusters.CLUSTER.probe]`.",
         keys: &[PROBE],
     },
+    groups::GROUPS_SECTION,
+    groups::RESOURCES_SECTION,
 ];
 
 const CELL: &[Definition] = &[

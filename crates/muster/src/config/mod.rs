@@ -17,6 +17,7 @@ mod definition;
 mod definitions;
 mod document;
 mod environment;
+mod groups;
 mod kind;
 mod listeners;
 mod members;

@@ -11,7 +11,7 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{cells, clients, listeners, members, stores};
+use super::{cells, clients, groups, listeners, members, stores};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
@@ -99,6 +99,7 @@ impl<'a> Builder<'a> {
         let names = cells.iter().flat_map(|cell| cell.clusters.iter().map(|name| cell.name_of(name)));
         self.elsewhere = names.collect();
         let bridges = cells::read_bridges(self);
+        let groups = groups::read(self);
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
@@ -116,6 +117,7 @@ impl<'a> Builder<'a> {
             cells,
             bridges,
             clusters,
+            groups,
         }
     }
 
@@ -212,7 +214,8 @@ impl<'a> Builder<'a> {
     }
 
     fn demand_tables(&mut self, key: &str, why: &str) {
-        if named(&self.document.root, key).is_empty() {
+        let has_groups = !named(&self.document.root, "groups").is_empty();
+        if named(&self.document.root, key).is_empty() && !has_groups {
             let message = format!("there are no {key}");
             self.refuse(error_code::CONFIG_MISSING, &KeyPath::of(&[key]), At::Key, message, why);
         }
@@ -416,15 +419,18 @@ impl<'a> Builder<'a> {
                 self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, &allowed);
                 self.nodes[0].clone()
             }
-            (Some(name), nodes) => {
-                let name = NodeName(name);
-                if !nodes.contains(&name) {
-                    let known: Vec<String> = nodes.iter().map(|name| name.0.clone()).collect();
-                    self.unknown_name(&path, "node", &name.0, &known);
-                }
-                name
-            }
+            (Some(name), _) => self.known_node(&path, name),
         }
+    }
+
+    /// A node that is named at `path`.
+    pub fn known_node(&mut self, path: &KeyPath, name: String) -> NodeName {
+        let name = NodeName(name);
+        if !self.nodes.contains(&name) {
+            let known: Vec<String> = self.nodes.iter().map(|name| name.0.clone()).collect();
+            self.unknown_name(path, "node", &name.0, &known);
+        }
+        name
     }
 
     pub fn unknown_name(&mut self, path: &KeyPath, what: &str, name: &str, known: &[String]) {

@@ -16,7 +16,8 @@ use hyper::{Request, StatusCode};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::group::GroupVerb;
+use wire::id::{ClusterName, GroupName, MemberName, NodeName, RouterName};
 use wire::status::{Act, Acted, ConfigText, ErrorBody};
 
 /// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
@@ -55,6 +56,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::Status => status(shared, &proven).await,
         Call::Events => events(shared, &proven).await,
         Call::Stream => stream(shared, proven),
+        Call::ActGroup { group, verb } => act_on_group(shared, &proven, group, verb).await,
         Call::ActCluster { cluster, act } => carry_out_act(shared, &proven, cluster, None, act).await,
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
@@ -161,6 +163,17 @@ async fn carry_out_act(
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }
 
+async fn act_on_group(shared: &Shared, proven: &Proven, group: GroupName, verb: GroupVerb) -> Outcome {
+    let [node, dry_run] = query(proven, ["node", "dry_run"])?;
+    let dry_run = is_true("dry_run", dry_run)?;
+    let act = verb.act(node.map(NodeName)).map_err(|why| bad_request(format!("`node`: {why}.")))?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActGroup { who, group, act, dry_run, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(answer::json(status, &Acted { text }))
+}
+
 async fn node_token(shared: &Shared, proven: &Proven, node: NodeName) -> Outcome {
     let [valid_ms] = query(proven, ["valid_ms"])?;
     let valid_ms = number("valid_ms", valid_ms, TOKEN_VALID_MAX_MS)?.unwrap_or(TOKEN_VALID_MS);
@@ -218,10 +231,14 @@ async fn rollback(shared: &Shared, proven: &Proven, revision: u64) -> Outcome {
 /// Whether a change is only to be told.
 fn dry_run(proven: &Proven) -> Result<bool, Box<Answer>> {
     let [dry_run] = query(proven, ["dry_run"])?;
-    match dry_run.as_deref() {
+    is_true("dry_run", dry_run)
+}
+
+fn is_true(name: &str, value: Option<String>) -> Result<bool, Box<Answer>> {
+    match value.as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(bad_request(format!("`dry_run` is `{other}`; allowed: true, false."))),
+        Some(other) => Err(bad_request(format!("`{name}` is `{other}`; allowed: true, false."))),
     }
 }
 

@@ -77,6 +77,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::Events
         | Call::Stream
         | Call::ActCluster { .. }
+        | Call::ActGroup { .. }
         | Call::ActMember { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }

@@ -6,7 +6,8 @@
 
 use hyper::Method;
 use wire::account::Role;
-use wire::id::{ClusterName, MemberName, NodeName, TokenName, UserName, is_valid_name};
+use wire::group::GroupVerb;
+use wire::id::{ClusterName, GroupName, MemberName, NodeName, TokenName, UserName, is_valid_name};
 use wire::status::Act;
 
 /// What is asked for.
@@ -28,6 +29,10 @@ pub enum Call {
         cluster: ClusterName,
         member: MemberName,
         act: Act,
+    },
+    ActGroup {
+        group: GroupName,
+        verb: GroupVerb,
     },
     NodeToken {
         node: NodeName,
@@ -149,6 +154,7 @@ pub const ROUTES: &[Route] = &[
         need: OPERATOR,
         make: act_member,
     },
+    Route { method: Method::POST, path: "/api/v1/groups/{group}/{act}", need: OPERATOR, make: act_group },
     Route {
         method: Method::POST,
         path: "/api/v1/nodes/{node}/token",
@@ -289,6 +295,11 @@ fn act_member(names: &Names) -> Option<Call> {
     Some(Call::ActMember { cluster: cluster.into(), member: member.into(), act: act_of(act)? })
 }
 
+fn act_group(names: &Names) -> Option<Call> {
+    let [group, act] = names[..] else { return None };
+    Some(Call::ActGroup { group: group.into(), verb: GroupVerb::named(act)? })
+}
+
 fn act_of(word: &str) -> Option<Act> {
     match word {
         "start" => Some(Act::Start),
@@ -305,6 +316,7 @@ impl Call {
         let audited = match self {
             Call::ActCluster { cluster, act } => (cluster_act(*act), cluster.to_string()),
             Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
+            Call::ActGroup { group, verb } => (group_act(*verb), group.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
@@ -355,6 +367,18 @@ fn member_act(act: Act) -> &'static str {
         Act::Stop => "member-stop",
         Act::Drain => "member-drain",
         Act::Restart => "member-restart",
+    }
+}
+
+fn group_act(verb: GroupVerb) -> &'static str {
+    match verb {
+        GroupVerb::Start => "group-start",
+        GroupVerb::Stop => "group-stop",
+        GroupVerb::Move => "group-move",
+        GroupVerb::Failback => "group-failback",
+        GroupVerb::Freeze => "group-freeze",
+        GroupVerb::Thaw => "group-thaw",
+        GroupVerb::ConfirmOff => "group-confirm-off",
     }
 }
 

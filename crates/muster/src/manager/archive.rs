@@ -1,12 +1,12 @@
 //! What the manager keeps in the store: generation, configuration history, wishes and sights of the cell, events.
 //!
 //! Keys: `generation`, `leader` (who has it, JSON), `config-current`, `config/<revision>` (the text), `config-info/<revision>` and `event/<number>`
-//! (JSON), `cell/...` (see `logic::cell`). Promises: a generation is committed before anything is done in its name; a
+//! (JSON), `cell/...` (see `logic::cell`), `group/NAME` (see `logic::group` and `group_records`). Promises: a generation is committed before anything is done in its name; a
 //! configuration before it takes effect. Sights and events are written in the background, the newest of each key,
 //! and an operator is answered once what was to be remembered before is safe. Every write goes through `FencedStore`.
 
 use super::fenced::{FencedStore, is_overtaken};
-use logic::model::{Check, Read, Refused, Txn, Write};
+use logic::model::{Check, Entry, Read, Refused, Revision, Txn, Write};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -101,6 +101,8 @@ pub struct Found {
     pub history: Vec<ConfigRevision>,
     pub remembered: Vec<(String, String)>,
     pub events: VecDeque<Event>,
+    /// Of failover groups, with the revision of each key.
+    pub groups: Vec<(String, String, Revision)>,
 }
 
 /// Reads everything and takes the next generation, above `heard` as well: the store may have been put back. `leader` is
@@ -117,8 +119,11 @@ pub async fn begin(
         Some(entry) => Check::Unchanged { key, revision: entry.revision },
         None => Check::Absent { key },
     };
-    let entries = snapshot.entries.into_iter();
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+    let is_group = |entry: &&Entry| entry.key.starts_with(logic::group::PREFIX);
+    let groups = snapshot.entries.iter().filter(is_group);
+    let groups = groups.map(|it| (it.key.clone(), text(it.value.clone()), it.revision)).collect();
+    let entries = snapshot.entries.into_iter();
     let mut values: BTreeMap<String, String> = entries.map(|it| (it.key, text(it.value))).collect();
     let old_generation = match values.get(GENERATION_KEY) {
         Some(value) => parse(GENERATION_KEY, value)?,
@@ -144,7 +149,7 @@ pub async fn begin(
     let events = json(EVENT_PREFIX).filter_map(|(_, value)| serde_json::from_str(value).ok()).collect();
     let cell = json(CELL_PREFIX).map(|(key, value)| (key[CELL_PREFIX.len()..].to_owned(), value.clone()));
     let remembered = cell.collect();
-    Ok(Found { generation, current, history, remembered, events })
+    Ok(Found { generation, current, history, remembered, events, groups })
 }
 
 fn parse(key: &str, value: &str) -> Result<u64, ArchiveError> {

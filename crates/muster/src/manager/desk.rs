@@ -7,18 +7,21 @@
 //!
 //! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
 
+mod groups;
 mod peer;
 
 use super::handle::Request;
 use super::heartbeats::Keys;
+pub use groups::Groups;
 use logic::cell::{self, Cell, Refusal};
+use logic::group::PlannerInput;
 use logic::machine::Machine;
 use logic::time::Time;
 use logic::view::change;
 pub use peer::{Outlet, Peer, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
@@ -70,6 +73,12 @@ pub enum Input {
     Removed {
         node: NodeName,
     },
+    /// Its lease was taken from the node, for as long as groups want it.
+    Taken {
+        node: NodeNumber,
+    },
+    /// A decision about a group was written, or not.
+    Group(PlannerInput),
     /// A new configuration is committed.
     Applied {
         config: Box<Config>,
@@ -128,6 +137,16 @@ pub enum Output {
         entry: ConfigRevision,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
     },
+    /// A decision about a group is to be written.
+    Commit {
+        attempt: u64,
+        key: String,
+        value: Option<String>,
+    },
+    /// The node may be granted leases again.
+    Release {
+        node: NodeNumber,
+    },
     /// Something that people are shown has changed.
     Changed,
     /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
@@ -141,6 +160,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Desk {
     pub cell: Cell,
+    pub groups: Groups,
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
@@ -160,10 +180,18 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets, keys: Option<Keys>) -> Self {
+    pub fn new(
+        cell: Cell,
+        groups: Groups,
+        config: Config,
+        node: NodeName,
+        secrets: CellSecrets,
+        keys: Option<Keys>,
+    ) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
         Self {
             cell,
+            groups,
             config,
             links,
             links_count: 0,
@@ -225,13 +253,14 @@ impl Desk {
         if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
             outputs.push(self.placed(node, joined_us));
         }
-        outputs.extend(self.step_cell(
-            now,
-            match place {
-                Place::Agent(node) => cell::Input::AgentConnected { node },
-                Place::Router(router) => cell::Input::RouterConnected { router },
-            },
-        ));
+        outputs.extend(match place {
+            Place::Agent(node) => {
+                let mut outputs = self.step_cell(now, cell::Input::AgentConnected { node: node.clone() });
+                outputs.extend(self.step_groups(now, PlannerInput::NodeConnected { node }));
+                outputs
+            }
+            Place::Router(router) => self.step_cell(now, cell::Input::RouterConnected { router }),
+        });
         outputs
     }
 
@@ -292,6 +321,9 @@ impl Desk {
             (Place::Agent(node), ToManager::Agent(report)) if report.node == *node => {
                 self.step_cell(now, cell::Input::AgentReport(report))
             }
+            (Place::Agent(node), ToManager::Groups(report)) if report.node == *node => {
+                self.step_groups(now, PlannerInput::Report(report))
+            }
             (Place::Router(router), ToManager::Router(report)) if report.router == *router => {
                 let wants_whole = self.note_changes(place, report.takes_changes);
                 let mut outputs = self.step_cell(now, cell::Input::RouterReport(report));
@@ -305,7 +337,10 @@ impl Desk {
                 outputs
             }
             // It speaks for somebody else, or out of turn.
-            (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
+            (
+                _,
+                ToManager::Agent(_) | ToManager::Groups(_) | ToManager::Router(_) | ToManager::Hello { .. },
+            ) => {
                 vec![Output::Cut(place.clone())]
             }
             (_, ToManager::KeepAlive) => Vec::new(),
@@ -323,11 +358,14 @@ impl Desk {
             return Vec::new();
         }
         self.links.remove(&place);
-        let input = match place {
-            Place::Agent(node) => cell::Input::AgentLost { node },
-            Place::Router(router) => cell::Input::RouterLost { router },
-        };
-        self.step_cell(now, input)
+        match place {
+            Place::Agent(node) => {
+                let mut outputs = self.step_cell(now, cell::Input::AgentLost { node: node.clone() });
+                outputs.extend(self.step_groups(now, PlannerInput::NodeLost { node }));
+                outputs
+            }
+            Place::Router(router) => self.step_cell(now, cell::Input::RouterLost { router }),
+        }
     }
 
     fn ask(&mut self, now: Time, request: Request) -> Vec<Output> {
@@ -337,6 +375,10 @@ impl Desk {
                 let ask = self.asks_count;
                 self.waiting.insert(ask, reply);
                 self.step_cell(now, cell::Input::Operator { ask, who, cluster, member, act })
+            }
+            Request::ActGroup { who, group, act, dry_run, reply } => {
+                let input = self.groups.ask(who, group, act, dry_run, reply);
+                self.step_groups(now, input)
             }
             request @ (Request::Status { .. }
             | Request::Events { .. }
@@ -369,6 +411,8 @@ impl Desk {
             text,
         }];
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
+        let groups = config.settings.groups.clone();
+        outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
         let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
@@ -506,7 +550,21 @@ impl Machine for Desk {
 
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         let mut outputs = match input {
-            Input::Cell(input) => self.step_cell(now, input),
+            Input::Cell(input) => {
+                let groups = self.groups.inputs_of(&self.cell, &input);
+                let mut outputs = self.step_cell(now, input);
+                groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
+                outputs
+            }
+            Input::Taken { node } => {
+                let name = self.cell.nodes().find(|place| place.number == node).map(|place| place.node);
+                match name {
+                    Some(node) => self.step_groups(now, PlannerInput::Taken { node }),
+                    // It was removed: nothing of it is wanted, and nothing is granted to it.
+                    None => Vec::new(),
+                }
+            }
+            Input::Group(input) => self.step_groups(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {
                 let mut outputs = self.said(now, &place, number, message);
@@ -534,11 +592,12 @@ impl Machine for Desk {
     }
 
     fn wake_at(&self) -> Option<Time> {
-        self.cell.wake_at()
+        self.cell.wake_at().into_iter().chain(self.groups.planner.wake_at()).min()
     }
 
     fn check(&self) {
         self.cell.check();
+        self.groups.planner.check();
         assert!(self.waiting.is_empty(), "an operator was not answered");
     }
 }

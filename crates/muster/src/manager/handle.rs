@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::group::GroupAct;
+use wire::id::{ClusterName, GroupName, MemberName, NodeName, RouterName};
 use wire::status::{
     Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, PluginCfgText,
 };
@@ -83,6 +84,14 @@ pub enum Request {
         cluster: ClusterName,
         member: Option<MemberName>,
         act: Act,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// With `dry_run` only told what would follow.
+    ActGroup {
+        who: String,
+        group: GroupName,
+        act: GroupAct,
+        dry_run: bool,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
     /// A new configuration as text; with `dry_run` only the differences are told.

@@ -33,6 +33,9 @@ use super::desk::Input;
 /// wants to hear.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
+/// Nodes that may be released before the thread looks: every node of a cell at once.
+const RELEASES_MAX: usize = 1_000;
+
 /// A node whose heartbeats count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -137,6 +140,8 @@ pub struct Lead {
     pub generation: u64,
     /// The nodes that are left out, as the term began.
     pub away: Vec<(NodeNumber, Reach)>,
+    /// The nodes whose leases were taken from them, as the term began.
+    pub taken: Vec<NodeNumber>,
     pub inbox: mpsc::Sender<Input>,
 }
 
@@ -175,6 +180,7 @@ pub struct Heartbeats {
     pub keys: Keys,
     orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
+    releases: mpsc::Sender<NodeNumber>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -184,15 +190,16 @@ impl Heartbeats {
         let cell = keys.cell;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, given) = watch::channel(Orders::default());
+        let (releases, released) = mpsc::channel(RELEASES_MAX);
         let (glances_in, glances) = watch::channel(Glances::default());
         let thread = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             runtime.block_on(async {
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
-                Ears::hear_for_ever(socket, cell, given, glances_in).await;
+                Ears::hear_for_ever(socket, cell, (given, released), glances_in).await;
             });
         })?;
-        Ok(Self { keys, orders, glances, thread: Some(thread) })
+        Ok(Self { keys, orders, glances, releases, thread: Some(thread) })
     }
 
     /// Whose heartbeats count from now on: those of nodes whose machines have joined. `own`: this manager's node.
@@ -222,6 +229,13 @@ impl Heartbeats {
             }
             is_new
         });
+    }
+
+    /// The node may be granted leases again.
+    pub fn release(&self, node: NodeNumber) {
+        if self.releases.try_send(node).is_err() {
+            tracing::error!(%node, "this node gets no leases until another manager leads: the thread does not listen");
+        }
     }
 
     /// This manager leads no longer.

@@ -180,7 +180,7 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(ToManager::Agent(_) | ToManager::Groups(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),

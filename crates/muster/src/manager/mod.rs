@@ -13,6 +13,7 @@ mod election;
 mod enrol;
 mod fenced;
 mod front;
+mod group_records;
 pub mod handle;
 mod hearing;
 mod heartbeats;

@@ -7,6 +7,7 @@ use super::desk::{Config, Desk, Input, Output};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
+use super::group_records::GroupRecords;
 use super::handle::Request;
 use super::heartbeats::{Heartbeats, Lead};
 use super::past;
@@ -56,6 +57,7 @@ pub struct Shell {
     pub node: NodeName,
     /// Since when this manager leads, and in which term; None: it is the only one.
     pub leader: Option<LeaderRecord>,
+    pub group_records: GroupRecords,
     /// The generation that somebody has obeyed and this manager did not know of.
     pub outnumbered: Option<u64>,
 }
@@ -106,6 +108,16 @@ impl Shell {
                 archive::extend_history(&mut self.history, entry);
                 drop(reply.send(Ok(applied)));
             }
+            Output::Commit { attempt, key, value } => {
+                while self.commits.try_join_next().is_some() {}
+                let (records, store) = (self.group_records.clone(), self.store.clone());
+                self.commits.spawn_local(records.commit(store, self.inbox.clone(), attempt, key, value));
+            }
+            Output::Release { node } => {
+                if let Some(heartbeats) = &self.heartbeats {
+                    heartbeats.release(node);
+                }
+            }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
             Output::Outnumbered { generation } => {
                 self.outnumbered = Some(generation);
@@ -119,9 +131,12 @@ impl Shell {
     /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.
     pub fn know_nodes(&self, desk: &Desk) {
         if let (Some(heartbeats), Some(office)) = (&self.heartbeats, &self.office) {
+            let number = |name: &NodeName| desk.cell.nodes().find(|place| place.node == *name);
+            let taken = desk.groups.planner.taken().filter_map(|name| Some(number(name)?.number));
             let lead = Lead {
                 generation: desk.cell.generation(),
                 away: desk.cell.away().collect(),
+                taken: taken.collect(),
                 inbox: self.inbox.clone(),
             };
             let joined_us = |node: &NodeName| office.joined_us(node);
@@ -198,7 +213,7 @@ impl Shell {
                     drop(inbox.send(Input::Ask(request)).await);
                 });
             }
-            Request::Act { .. } => unreachable!("the desk asks the cell"),
+            Request::Act { .. } | Request::ActGroup { .. } => unreachable!("the desk asks the cell"),
         }
     }
 
@@ -241,6 +256,7 @@ impl Shell {
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
+            groups: desk.groups.planner.status(&unix_ms),
         }
     }
 

@@ -5,10 +5,11 @@
 //! is left first. Not here: who leads (see `election`).
 
 use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
-use super::desk::{Config, Desk, Input};
+use super::desk::{Config, Desk, Groups, Input};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
+use super::group_records::GroupRecords;
 use super::handle::Request;
 use super::links::{self, Reception};
 use super::shell::Shell;
@@ -19,6 +20,8 @@ use crate::config;
 use crate::driver::{INBOX_MAX, drive};
 use logic::cell::{self, Cell, changes};
 use logic::enrol::number_of;
+use logic::group::Planner;
+use logic::lease::{NORMAL, Profile};
 use logic::machine::Machine;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,7 +125,11 @@ pub async fn lead(
     let telling = office.clone().map(|office| (office, listeners));
     let cell = Cell::new(generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
-    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
+    let records = found.groups.iter().map(|(key, text, _)| (key.clone(), text.clone()));
+    let wait_ms = Profile::named(&config.settings.manager.profile).unwrap_or(&NORMAL).wait_ms;
+    let planner = Planner::new(base.clock.now(), generation, wait_ms, records);
+    let groups = Groups::new(planner);
+    let mut desk = Desk::new(cell, groups, config, base.own.node.clone(), base.secrets.clone(), keys);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
     let mut shell = Shell {
         settings,
@@ -139,6 +146,7 @@ pub async fn lead(
         heartbeats: base.heartbeats.clone(),
         node: base.own.node.clone(),
         leader,
+        group_records: GroupRecords::new(&found.groups),
         outnumbered: None,
     };
     configure(&mut desk, &mut shell, started, before);

@@ -292,6 +292,7 @@ impl Control {
                 | FromManager::Refused { .. }
                 | FromManager::NotLeader { .. }
                 | FromManager::Assignments { .. }
+                | FromManager::Groups { .. }
                 | FromManager::Placed(_)
                 | FromManager::KeepAlive,
             ) => false,

@@ -282,15 +282,8 @@ impl Keeper {
     }
 }
 
-type Spawned = (Pid, Readable, Readable, Readable);
-
-fn spawn(start: &Start, has_cgroup: bool, account: Option<Account>) -> io::Result<Spawned> {
-    // What arrives before it closes is the reason of a failure.
-    let (way_back, way_back_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (output, output_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Before there is a process: what fails now leaves nothing behind.
-    let way_back = Readable::new(way_back)?;
-    let output = Readable::new(output)?;
+/// `member-exec`, which becomes the program; stdin has to be its way back to this process.
+pub fn program(start: &Start, has_cgroup: bool, account: Option<Account>) -> Command {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("muster").args(["member-exec", "--keeper", &own.to_string()]);
@@ -308,6 +301,19 @@ fn spawn(start: &Start, has_cgroup: bool, account: Option<Account>) -> io::Resul
         command.arg("--directory").arg(directory);
     }
     command.arg("--").args(&start.command).envs(&start.environment);
+    command
+}
+
+type Spawned = (Pid, Readable, Readable, Readable);
+
+fn spawn(start: &Start, has_cgroup: bool, account: Option<Account>) -> io::Result<Spawned> {
+    // What arrives before it closes is the reason of a failure.
+    let (way_back, way_back_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (output, output_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Before there is a process: what fails now leaves nothing behind.
+    let way_back = Readable::new(way_back)?;
+    let output = Readable::new(output)?;
+    let mut command = program(start, has_cgroup, account);
     command.stdin(way_back_end).stdout(output_end.try_clone()?).stderr(output_end).process_group(0);
     let child = command.spawn()?;
     // Our copies of the member's ends would keep the pipes open for ever.
@@ -326,7 +332,7 @@ fn reap_orphans(member: Pid) {
     }
 }
 
-fn status_text(status: WaitStatus) -> String {
+pub fn status_text(status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(number), _) => format!("exited with status {number}"),
         (None, Some(number)) => format!("was killed by signal {}", signal::name_of(number)),

@@ -17,6 +17,7 @@ const SMALLEST: &str = r#"
 fn smallest_file_gets_every_default() {
     expect![[r#"
         CellSettings {
+            groups: Vec::new(),
             name: "cell",
             state_dir: "/state",
             nodes: [

@@ -25,7 +25,8 @@ fn desk() -> Desk {
     let text = CONFIG.replace("[clusters.shop", &format!("{routes}[clusters.shop"));
     let settings = crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
     let config = Config { revision: 1, text, settings: settings.clone() };
-    let mut desk = Desk::new(Cell::new(5, []), config, "local".into(), CellSecrets::default(), None);
+    let groups = Groups::new(logic::group::Planner::new(Time(0), 5, 1_550, []));
+    let mut desk = Desk::new(Cell::new(5, []), groups, config, "local".into(), CellSecrets::default(), None);
     step(&mut desk, Input::Cell(cell::Input::Configure(Box::new(settings))));
     desk
 }

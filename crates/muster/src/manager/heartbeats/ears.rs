@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wire::heartbeat::{Datagram, HeartbeatKey, Parsed, SIZE_MAX_BYTES};
 use wire::id::{CellNumber, NodeNumber, TermNumber};
 
@@ -51,9 +51,6 @@ pub struct Ears {
     pending: Pending,
     /// What was said last of nodes that are not simply there.
     said: BTreeMap<NodeNumber, Reach>,
-    /// Nodes from which something could be taken over now. Nothing is: groups do not exist yet, so each gets its leases
-    /// back when it does.
-    fallen: BTreeSet<NodeNumber>,
     glances: watch::Sender<Glances>,
     glanced_at: Time,
     drops: u64,
@@ -67,7 +64,7 @@ impl Ears {
     pub async fn hear_for_ever(
         socket: UdpSocket,
         cell: CellNumber,
-        mut orders: watch::Receiver<Orders>,
+        (mut orders, mut released): (watch::Receiver<Orders>, mpsc::Receiver<NodeNumber>),
         glances: watch::Sender<Glances>,
     ) {
         // What comes before this manager has a number waits in the socket.
@@ -91,6 +88,7 @@ impl Ears {
                     let new = orders.borrow_and_update().clone();
                     ears.obey(new);
                 }
+                Some(node) = released.recv() => ears.step(Input::Release { node }),
                 _ = ears.socket.readable() => {}
                 () = tokio::time::sleep_until(ears.clock.instant(due)) => {}
             }
@@ -126,7 +124,6 @@ impl Ears {
             nodes: Vec::new(),
             pending: Pending::default(),
             said: BTreeMap::new(),
-            fallen: BTreeSet::new(),
             glances,
             glanced_at: now,
             drops: drops_of(port).unwrap_or(0),
@@ -185,10 +182,10 @@ impl Ears {
     fn lead(&mut self) {
         self.step(Input::Follow);
         self.pending = Pending::default();
-        self.fallen.clear();
         self.nodes.iter_mut().flatten().for_each(|node| node.is_told = false);
         let away = self.said.iter().map(|(node, reach)| (*node, *reach)).collect();
-        self.step(Input::Lead { away, taken: Vec::new() });
+        let taken = self.orders.lead.as_ref().map(|lead| lead.taken.clone()).unwrap_or_default();
+        self.step(Input::Lead { away, taken });
     }
 
     fn watched(&self) -> Vec<NodeNumber> {
@@ -228,7 +225,6 @@ impl Ears {
         if self.orders.lead.is_some() {
             self.pending.verdicts(gone.iter().map(there), false);
         }
-        self.fallen.retain(|node| !gone.contains(node));
         self.said.retain(|node, _| !gone.contains(node));
     }
 
@@ -328,13 +324,6 @@ impl Ears {
                 // There is nobody else.
                 Output::Ask { .. } | Output::Tell { .. } | Output::Release { .. } => {}
                 Output::Verdicts { verdicts, is_mass } => {
-                    let back: Vec<NodeNumber> = verdicts
-                        .iter()
-                        .filter(|verdict| {
-                            verdict.reach == Reach::Reachable && self.fallen.remove(&verdict.node)
-                        })
-                        .map(|verdict| verdict.node)
-                        .collect();
                     for verdict in &verdicts {
                         match verdict.reach {
                             Reach::Reachable => drop(self.said.remove(&verdict.node)),
@@ -342,12 +331,12 @@ impl Ears {
                         }
                     }
                     self.pending.verdicts(verdicts, is_mass);
-                    back.into_iter().for_each(|node| self.step(Input::Release { node }));
                 }
                 Output::Restarted(restart) if self.orders.lead.is_some() => self.pending.restarted(restart),
                 // Its leader hears it too.
                 Output::Restarted(_) => {}
-                Output::TakeOver { node, .. } => drop(self.fallen.insert(node)),
+                // The planner of groups releases it, also where it takes nothing from it.
+                Output::TakeOver { node, .. } => self.pending.taken(node),
                 Output::Alarm(alarm) if self.orders.lead.is_some() => self.pending.alarm(alarm),
                 Output::Alarm(alarm) => tracing::warn!(?alarm, "of this manager, which follows"),
             }

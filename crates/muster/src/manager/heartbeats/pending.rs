@@ -15,6 +15,7 @@ const ALARMS_MAX: usize = 8;
 pub struct Pending {
     first_beats: BTreeSet<NodeNumber>,
     restarts: BTreeMap<NodeNumber, Restart>,
+    taken: BTreeSet<NodeNumber>,
     verdicts: BTreeMap<NodeNumber, Verdict>,
     is_mass: bool,
     alarms: Vec<Alarm>,
@@ -23,6 +24,10 @@ pub struct Pending {
 impl Pending {
     pub fn beats(&mut self, node: NodeNumber) {
         self.first_beats.insert(node);
+    }
+
+    pub fn taken(&mut self, node: NodeNumber) {
+        self.taken.insert(node);
     }
 
     pub fn restarted(&mut self, restart: Restart) {
@@ -53,6 +58,8 @@ impl Pending {
                 let verdicts = std::mem::take(&mut self.verdicts).into_values().collect();
                 let is_mass = std::mem::take(&mut self.is_mass);
                 Input::Cell(cell::Input::Verdicts { verdicts, is_mass })
+            } else if let Some(node) = self.taken.pop_first() {
+                Input::Taken { node }
             } else if let Some(alarm) = self.alarms.pop() {
                 note(alarm)
             } else {

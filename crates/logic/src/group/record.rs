@@ -1,0 +1,144 @@
+//! What the store keeps of a group: who may run it, and what people want. One line of text, under one key for each.
+//!
+//! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes taken=b`: an operator can read it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use wire::group::StartCause;
+use wire::id::{GroupName, NodeName};
+
+/// Under which the records lie.
+pub const PREFIX: &str = "group/";
+
+pub(super) fn key(group: &GroupName) -> String {
+    format!("{PREFIX}{group}")
+}
+
+/// What a person has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Run,
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Of the newest owner; 0: it never had one.
+    pub epoch: u64,
+    /// Nobody else may run it. None: nobody may.
+    pub owner: Option<NodeName>,
+    pub cause: StartCause,
+    /// The owner before.
+    pub previous: Option<NodeName>,
+    /// None: as the configuration says.
+    pub wish: Option<Wish>,
+    /// Where it is to go.
+    pub to: Option<NodeName>,
+    pub is_frozen: bool,
+    /// The owner needs its lease to run it, and knows that.
+    pub is_leased: bool,
+    /// Nodes that it was taken from by their leases, and that have not come back since.
+    pub taken: BTreeSet<NodeName>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            owner: None,
+            cause: StartCause::Start,
+            previous: None,
+            wish: None,
+            to: None,
+            is_frozen: false,
+            is_leased: false,
+            taken: BTreeSet::new(),
+        }
+    }
+}
+
+/// What stands where there is no name: no name begins so.
+const NOBODY: &str = "-";
+
+impl Record {
+    /// None for what nobody has written so.
+    pub fn parse(text: &str) -> Option<Self> {
+        let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let node = |name: &str| match word(name)? {
+            NOBODY => Some(None),
+            node => Some(Some(NodeName::from(node))),
+        };
+        let taken = word("taken")?;
+        Some(Self {
+            epoch: word("epoch")?.parse().ok()?,
+            owner: node("owner")?,
+            cause: match word("cause")? {
+                "start" => StartCause::Start,
+                "failover" => StartCause::Failover,
+                _ => return None,
+            },
+            previous: node("previous")?,
+            wish: match word("wish")? {
+                "run" => Some(Wish::Run),
+                "stop" => Some(Wish::Stop),
+                NOBODY => None,
+                _ => return None,
+            },
+            to: node("to")?,
+            is_frozen: word("frozen")? == "yes",
+            is_leased: word("leased")? == "yes",
+            taken: taken.split(',').filter(|node| *node != NOBODY).map(NodeName::from).collect(),
+        })
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn name(node: Option<&NodeName>) -> &str {
+            node.map_or(NOBODY, |node| node.0.as_str())
+        }
+        let cause = match self.cause {
+            StartCause::Start => "start",
+            StartCause::Failover => "failover",
+        };
+        let wish = match self.wish {
+            Some(Wish::Run) => "run",
+            Some(Wish::Stop) => "stop",
+            None => NOBODY,
+        };
+        let yes_or_no = |is: bool| if is { "yes" } else { "no" };
+        let (frozen, leased) = (yes_or_no(self.is_frozen), yes_or_no(self.is_leased));
+        let taken: Vec<&str> = self.taken.iter().map(|node| node.0.as_str()).collect();
+        let taken = if taken.is_empty() { NOBODY.to_owned() } else { taken.join(",") };
+        let (owner, previous, to) =
+            (name(self.owner.as_ref()), name(self.previous.as_ref()), name(self.to.as_ref()));
+        write!(
+            out,
+            "epoch={} owner={owner} cause={cause} previous={previous} wish={wish} to={to} frozen={frozen} leased={leased} \
+             taken={taken}",
+            self.epoch
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut record = Record::default();
+        assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
+        record.epoch = 7;
+        record.owner = Some("a".into());
+        record.cause = StartCause::Failover;
+        record.previous = Some("b.x".into());
+        record.wish = Some(Wish::Stop);
+        record.to = Some("c".into());
+        record.is_frozen = true;
+        record.is_leased = true;
+        record.taken = BTreeSet::from(["b.x".into(), "d".into()]);
+        assert_eq!(Record::parse(&record.to_string()), Some(record));
+        assert_eq!(Record::parse("epoch=seven"), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! One node's groups: starts their resources in order, stops them in reverse, and ends them when the node may not go on.
+//!
+//! Each group that runs has a guardian, a process that holds all processes of it and a deadline. Promises:
+//! - Nothing is begun without the leader's word, and where a lease is needed nothing goes on after its end.
+//! - `Stopped`, `Failed` and `Expired` are only reported after the guardian's end, when nothing is left.
+//! - Assignments older than those obeyed are refused.
+//!
+//! The shell's part: each `Do` is answered by `Done`, unless the guardian ends before; each guardian's end is told once,
+//! after everything that it held is gone. The time that is passed must count while the machine sleeps.
+
+mod local;
+
+use crate::limits::REPORT_INTERVAL_MS;
+use crate::machine::Machine;
+use crate::time::Time;
+use local::Local;
+use std::collections::BTreeMap;
+use wire::group::{GroupAssignment, GroupsReport, ResourceSettings};
+use wire::id::{GroupName, NodeName};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The leader of this generation wants exactly these groups run here.
+    Assign { generation: u64, number: u64, groups: Vec<GroupAssignment> },
+    /// A manager listens (again) and knows nothing of this node.
+    Connected,
+    /// The node may act before this time; None: it never might.
+    Lease { until: Option<Time> },
+    /// How an action ended; the error completes "it ...".
+    Done { group: GroupName, run: u64, step: u64, result: Result<(), String> },
+    /// A process that is to run as long as the group does has ended.
+    Lost { group: GroupName, run: u64, resource: usize, why: String },
+    /// The guardian is gone, and nothing that it held is left.
+    Ended { group: GroupName, run: u64, why: String },
+    /// Stop everything, then `Finished`.
+    Shutdown,
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// The group's guardian of this run, which is started if there is none, kills everything at this time; None: never by
+    /// itself.
+    Guard { group: GroupName, run: u64, until: Option<Time> },
+    /// What the guardian's last action has not ended is killed first.
+    Do { group: GroupName, run: u64, step: u64, action: Box<Action> },
+    /// The guardian kills what is left, and ends.
+    End { group: GroupName, run: u64 },
+    /// All that is known, for the leader; lost without harm while there is none.
+    Report(GroupsReport),
+    /// Assignments were refused because they are older than those obeyed.
+    Refused { generation: u64, newest: u64 },
+    /// Something that people want to read in the log.
+    Tell { group: GroupName, is_warning: bool, text: String },
+    /// After `Shutdown`: nothing runs any more.
+    Finished,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Start,
+    Stop,
+}
+
+/// One resource is to be started or stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    pub verb: Verb,
+    /// Its place in the group.
+    pub index: usize,
+    pub resource: ResourceSettings,
+    /// What it may know, beside what is configured.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// All groups of one node.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    node: NodeName,
+    incarnation: u64,
+    sequence: u64,
+    /// Of the newest assignments obeyed.
+    generation: u64,
+    number: u64,
+    lease: Option<Time>,
+    groups: BTreeMap<GroupName, Local>,
+    report_at: Time,
+    /// Guardians and actions so far.
+    used: u64,
+    is_ending: bool,
+    is_finished: bool,
+}
+
+/// What a group needs to know of its node.
+#[derive(Debug, Clone, Copy)]
+struct Around<'a> {
+    now: Time,
+    node: &'a NodeName,
+    lease: Option<Time>,
+    is_ending: bool,
+}
+
+impl Around<'_> {
+    fn has_lease(&self) -> bool {
+        self.lease.is_some_and(|end| self.now < end)
+    }
+}
+
+impl Resident {
+    /// `incarnation` must be higher than that of the agent's last start. What ran below that must be gone.
+    pub fn new(now: Time, node: NodeName, incarnation: u64) -> Self {
+        Self {
+            node,
+            incarnation,
+            sequence: 0,
+            generation: 0,
+            number: 0,
+            lease: None,
+            groups: BTreeMap::new(),
+            report_at: now,
+            used: 0,
+            is_ending: false,
+            is_finished: false,
+        }
+    }
+
+    /// The groups of which something may run at this moment, with their epochs.
+    pub fn running(&self) -> impl Iterator<Item = (&GroupName, u64)> {
+        let running = self.groups.iter().filter(|(_, local)| local.is_held());
+        running.map(|(name, local)| (name, local.epoch()))
+    }
+
+    fn assign(
+        &mut self,
+        generation: u64,
+        number: u64,
+        groups: Vec<GroupAssignment>,
+        outputs: &mut Vec<Output>,
+    ) {
+        if self.is_ending {
+            return;
+        }
+        if (generation, number) < (self.generation, self.number) {
+            outputs.push(Output::Refused { generation, newest: self.generation });
+            return;
+        }
+        (self.generation, self.number) = (generation, number);
+        let mut wanted: BTreeMap<GroupName, GroupAssignment> =
+            groups.into_iter().map(|group| (group.name.clone(), group)).collect();
+        for (name, local) in &mut self.groups {
+            local.assign(wanted.remove(name));
+        }
+        for (name, assignment) in wanted {
+            self.groups.insert(name, Local::new(assignment));
+        }
+    }
+
+    /// Lets every group go on as far as it can, and forgets those that are gone.
+    fn settle(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let around = Around { now, node: &self.node, lease: self.lease, is_ending: self.is_ending };
+        for local in self.groups.values_mut() {
+            local.go_on(&around, &mut self.used, outputs);
+        }
+        self.groups.retain(|_, local| !local.is_done());
+    }
+
+    fn report(&mut self, now: Time) -> GroupsReport {
+        self.sequence += 1;
+        self.report_at = now + REPORT_INTERVAL_MS;
+        GroupsReport {
+            node: self.node.clone(),
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            generation: self.generation,
+            number: self.number,
+            has_lease: !self.is_ending && self.lease.is_some_and(|end| now < end),
+            groups: self.groups.values().map(Local::report).collect(),
+        }
+    }
+
+    /// What reports say, without what changes with each.
+    fn said(&self, now: Time) -> impl PartialEq + use<> {
+        let has_lease = !self.is_ending && self.lease.is_some_and(|end| now < end);
+        let groups: Vec<_> = self.groups.values().map(Local::report).collect();
+        (self.generation, self.number, has_lease, groups)
+    }
+
+    fn take(&mut self, input: Input, outputs: &mut Vec<Output>) -> bool {
+        match input {
+            Input::Assign { generation, number, groups } => {
+                self.assign(generation, number, groups, outputs);
+                // Also where nothing follows from them: the leader waits to hear that they were obeyed.
+                return true;
+            }
+            Input::Connected => return true,
+            Input::Lease { until } => {
+                let is_longer = until > self.lease;
+                self.lease = until;
+                if is_longer {
+                    self.groups.values().for_each(|local| local.guard(until, outputs));
+                }
+            }
+            Input::Done { group, run, step, result } => {
+                if let Some(local) = self.groups.get_mut(&group) {
+                    local.done(run, step, result, outputs);
+                }
+            }
+            Input::Lost { group, run, resource, why } => {
+                if let Some(local) = self.groups.get_mut(&group) {
+                    local.lost(run, resource, &why, outputs);
+                }
+            }
+            Input::Ended { group, run, why } => {
+                if let Some(local) = self.groups.get_mut(&group) {
+                    local.ended(run, &why, outputs);
+                }
+            }
+            Input::Shutdown => self.is_ending = true,
+            Input::Tick => {}
+        }
+        false
+    }
+}
+
+impl Machine for Resident {
+    type Input = Input;
+    type Output = Output;
+
+    fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        if self.is_finished {
+            return outputs;
+        }
+        let before = self.said(now);
+        // What may not go on ends before anything else is looked at: this process may have been stopped for long.
+        let lease = match &input {
+            Input::Lease { until } => *until,
+            _ => self.lease,
+        };
+        let around = Around { now, node: &self.node, lease, is_ending: self.is_ending };
+        self.groups.values_mut().for_each(|local| local.expire(&around, &mut outputs));
+        let is_asked = self.take(input, &mut outputs);
+        self.settle(now, &mut outputs);
+        if is_asked || before != self.said(now) || self.report_at <= now {
+            let report = self.report(now);
+            outputs.push(Output::Report(report));
+        }
+        if self.is_ending && self.groups.values().all(|local| !local.is_held()) {
+            self.is_finished = true;
+            outputs.push(Output::Finished);
+        }
+        outputs
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        if self.is_finished {
+            return None;
+        }
+        let groups = self.groups.values().filter_map(|local| local.wake_at(self.lease));
+        groups.chain([self.report_at]).min()
+    }
+
+    fn check(&self) {
+        for local in self.groups.values() {
+            local.check();
+            assert!(!local.is_done(), "a group that is gone and not wanted is still kept");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! One group on one node: the steps of its life, and what each of them waits for.
+
+use super::super::plan::environment;
+use super::{Action, Around, Output, Verb};
+use crate::time::Time;
+use wire::group::{GroupAssignment, GroupReport, GroupState, ResourceReport, ResourceState};
+
+/// How a group's stay ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Stopped,
+    Failed,
+    Expired,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Nothing runs and nothing is held.
+    Idle(GroupState),
+    /// Resource `at` is being started; those before it run.
+    Starting { run: u64, at: usize, step: u64, until: Time },
+    Online { run: u64 },
+    /// About to stop resource `at - 1` and those before it.
+    Leaving { run: u64, at: usize, then: Then },
+    /// Resource `at` is being stopped; those after it are.
+    Stopping { run: u64, at: usize, step: u64, until: Time, then: Then },
+    /// The guardian was told to end, or has to by itself.
+    Ending { run: u64, then: Then },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Local {
+    /// What runs, or is to.
+    assignment: GroupAssignment,
+    /// What is to run once nothing of the present epoch is left.
+    next: Option<GroupAssignment>,
+    is_wanted: bool,
+    /// This epoch and those below are not run (again).
+    burnt: u64,
+    reason: String,
+    phase: Phase,
+}
+
+impl Local {
+    pub fn new(assignment: GroupAssignment) -> Self {
+        Self {
+            assignment,
+            next: None,
+            is_wanted: true,
+            burnt: 0,
+            reason: "told to start".into(),
+            phase: Phase::Idle(GroupState::Waiting),
+        }
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.assignment.epoch
+    }
+
+    fn run(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Idle(_) => None,
+            Phase::Starting { run, .. }
+            | Phase::Online { run }
+            | Phase::Leaving { run, .. }
+            | Phase::Stopping { run, .. }
+            | Phase::Ending { run, .. } => Some(run),
+        }
+    }
+
+    /// Whether something of it may be there.
+    pub fn is_held(&self) -> bool {
+        self.run().is_some()
+    }
+
+    pub fn is_done(&self) -> bool {
+        !self.is_wanted && !self.is_held()
+    }
+
+    pub fn assign(&mut self, assignment: Option<GroupAssignment>) {
+        self.next = None;
+        self.is_wanted = assignment.is_some();
+        let Some(assignment) = assignment else { return };
+        if assignment.epoch == self.assignment.epoch {
+            // What runs is stopped as it was started; whether it needs a lease may change meanwhile.
+            self.assignment.is_leased = assignment.is_leased;
+        } else {
+            self.next = Some(assignment);
+        }
+    }
+
+    /// Tells the guardian how long it may go on.
+    pub fn guard(&self, lease: Option<Time>, outputs: &mut Vec<Output>) {
+        if let (Some(run), true) = (self.run(), self.assignment.is_leased) {
+            outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until: lease });
+        }
+    }
+
+    /// Ends it at once if the node may not go on.
+    pub fn expire(&mut self, around: &Around<'_>, outputs: &mut Vec<Output>) {
+        let Some(run) = self.run().filter(|_| self.assignment.is_leased && !around.has_lease()) else {
+            return;
+        };
+        if matches!(self.phase, Phase::Ending { .. }) {
+            return;
+        }
+        self.reason = format!("the lease of node {} has ended", around.node);
+        self.end(run, Then::Expired, outputs);
+    }
+
+    fn end(&mut self, run: u64, then: Then, outputs: &mut Vec<Output>) {
+        self.phase = Phase::Ending { run, then };
+        outputs.push(Output::End { group: self.assignment.name.clone(), run });
+    }
+
+    pub fn done(&mut self, run: u64, step: u64, result: Result<(), String>, outputs: &mut Vec<Output>) {
+        match self.phase {
+            Phase::Starting { run: own, at, step: waited, .. } if (own, waited) == (run, step) => {
+                self.started(run, at, result, outputs);
+            }
+            Phase::Stopping { run: own, at, step: waited, then, .. } if (own, waited) == (run, step) => {
+                self.stopped(run, at, then, result, outputs);
+            }
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, run: u64, at: usize, result: Result<(), String>, outputs: &mut Vec<Output>) {
+        let name = &self.assignment.resources[at].name;
+        match result {
+            Ok(()) if at + 1 == self.assignment.resources.len() => {
+                self.reason = "all of it was started".into();
+                self.phase = Phase::Online { run };
+            }
+            Ok(()) => self.phase = Phase::Starting { run, at: at + 1, step: 0, until: Time(0) },
+            Err(why) => {
+                self.reason = format!("{name} was not started: it {why}");
+                self.tell(true, outputs);
+                self.phase = Phase::Leaving { run, at: at + 1, then: Then::Failed };
+            }
+        }
+    }
+
+    fn stopped(
+        &mut self,
+        run: u64,
+        at: usize,
+        then: Then,
+        result: Result<(), String>,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Err(why) = result {
+            let name = &self.assignment.resources[at].name;
+            let text = format!("{name} was not stopped in good order and is killed: it {why}");
+            let group = self.assignment.name.clone();
+            outputs.push(Output::Tell { group, is_warning: true, text });
+        }
+        self.phase = Phase::Leaving { run, at, then };
+    }
+
+    fn tell(&self, is_warning: bool, outputs: &mut Vec<Output>) {
+        let (group, text) = (self.assignment.name.clone(), self.reason.clone());
+        outputs.push(Output::Tell { group, is_warning, text });
+    }
+
+    pub fn lost(&mut self, run: u64, resource: usize, why: &str, outputs: &mut Vec<Output>) {
+        let at = match self.phase {
+            Phase::Online { run: own } if own == run => self.assignment.resources.len(),
+            Phase::Starting { run: own, at, .. } if own == run => at + 1,
+            _ => return,
+        };
+        let Some(lost) = self.assignment.resources.get(resource) else { return };
+        self.reason = format!("{} is lost: it {why}", lost.name);
+        self.tell(true, outputs);
+        self.phase = Phase::Leaving { run, at, then: Then::Failed };
+    }
+
+    pub fn ended(&mut self, run: u64, why: &str, outputs: &mut Vec<Output>) {
+        if self.run() != Some(run) {
+            return;
+        }
+        let then = match self.phase {
+            Phase::Ending { then, .. } => then,
+            Phase::Idle(_)
+            | Phase::Starting { .. }
+            | Phase::Online { .. }
+            | Phase::Leaving { .. }
+            | Phase::Stopping { .. } => {
+                self.reason = format!("its guardian {why}");
+                self.tell(true, outputs);
+                Then::Failed
+            }
+        };
+        self.burnt = self.assignment.epoch;
+        self.phase = Phase::Idle(match then {
+            Then::Stopped => GroupState::Stopped,
+            Then::Failed => GroupState::Failed,
+            Then::Expired => GroupState::Expired,
+        });
+    }
+
+    /// Everything that needs no more news.
+    pub fn go_on(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
+        self.give_up_late(around.now, outputs);
+        let is_unwanted = !self.is_wanted || self.next.is_some() || around.is_ending;
+        match self.phase {
+            Phase::Idle(_) => self.begin(around, used, outputs),
+            Phase::Online { run } if is_unwanted => {
+                self.reason = match around.is_ending {
+                    true => format!("the agent of node {} ends", around.node),
+                    false => "told to stop".into(),
+                };
+                let then = if around.is_ending { Then::Expired } else { Then::Stopped };
+                self.phase = Phase::Leaving { run, at: self.assignment.resources.len(), then };
+                self.leave(around, used, outputs);
+            }
+            Phase::Online { .. } | Phase::Ending { .. } | Phase::Stopping { .. } => {}
+            // A start that is under way comes to its end first: what it does cannot be undone halfway.
+            Phase::Starting { run, at, step: 0, .. } if is_unwanted => {
+                let then = if around.is_ending { Then::Expired } else { Then::Stopped };
+                self.phase = Phase::Leaving { run, at, then };
+                self.leave(around, used, outputs);
+            }
+            Phase::Starting { run, at, step: 0, .. } => self.start(run, at, around, used, outputs),
+            Phase::Starting { .. } => {}
+            Phase::Leaving { .. } => self.leave(around, used, outputs),
+        }
+    }
+
+    /// What takes too long counts as failed.
+    fn give_up_late(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        match self.phase {
+            Phase::Starting { run, at, step, until } if step > 0 && until <= now => {
+                let wait_ms = self.assignment.resources[at].start_timeout_ms;
+                let why = format!("did not come to an end within {} s", wait_ms as f64 / 1_000.0);
+                self.started(run, at, Err(why), outputs);
+            }
+            Phase::Stopping { run, at, until, then, .. } if until <= now => {
+                let wait_ms = self.assignment.resources[at].stop_timeout_ms;
+                let why = format!("did not come to an end within {} s", wait_ms as f64 / 1_000.0);
+                self.stopped(run, at, then, Err(why), outputs);
+            }
+            _ => {}
+        }
+    }
+
+    /// Starts the first resource, if the group may run.
+    fn begin(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
+        if let Some(next) = self.next.take() {
+            self.assignment = next;
+            self.reason = "told to start".into();
+            self.phase = Phase::Idle(GroupState::Waiting);
+        }
+        let is_allowed = !self.assignment.is_leased || around.has_lease();
+        let is_due = self.is_wanted && !around.is_ending && self.assignment.epoch > self.burnt;
+        if !is_due {
+            return;
+        }
+        if !is_allowed {
+            self.reason = format!("node {} has no lease", around.node);
+            return;
+        }
+        self.reason = "told to start".into();
+        *used += 1;
+        let run = *used;
+        let until = around.lease.filter(|_| self.assignment.is_leased);
+        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until });
+        self.phase = Phase::Starting { run, at: 0, step: 0, until: around.now };
+        self.start(run, 0, around, used, outputs);
+    }
+
+    fn start(
+        &mut self,
+        run: u64,
+        at: usize,
+        around: &Around<'_>,
+        used: &mut u64,
+        outputs: &mut Vec<Output>,
+    ) {
+        *used += 1;
+        let step = *used;
+        let until = around.now + self.assignment.resources[at].start_timeout_ms;
+        self.phase = Phase::Starting { run, at, step, until };
+        outputs.push(self.action(run, step, at, Verb::Start, around));
+    }
+
+    /// Stops the next resource, the last first; or ends what is left.
+    fn leave(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
+        let Phase::Leaving { run, at, then } = self.phase else { return };
+        let Some(at) = at.checked_sub(1) else { return self.end(run, then, outputs) };
+        *used += 1;
+        let step = *used;
+        let until = around.now + self.assignment.resources[at].stop_timeout_ms;
+        self.phase = Phase::Stopping { run, at, step, until, then };
+        outputs.push(self.action(run, step, at, Verb::Stop, around));
+    }
+
+    fn action(&self, run: u64, step: u64, index: usize, verb: Verb, around: &Around<'_>) -> Output {
+        let resource = self.assignment.resources[index].clone();
+        let environment = environment(&self.assignment, &resource.name, around.node);
+        let action = Box::new(Action { verb, index, resource, environment });
+        Output::Do { group: self.assignment.name.clone(), run, step, action }
+    }
+
+    pub fn wake_at(&self, lease: Option<Time>) -> Option<Time> {
+        let step = match self.phase {
+            Phase::Starting { until, .. } | Phase::Stopping { until, .. } => Some(until),
+            Phase::Idle(_) | Phase::Online { .. } | Phase::Leaving { .. } | Phase::Ending { .. } => None,
+        };
+        let is_ending = matches!(self.phase, Phase::Ending { .. });
+        let lease = lease.filter(|_| self.assignment.is_leased && self.is_held() && !is_ending);
+        step.into_iter().chain(lease).min()
+    }
+
+    pub fn report(&self) -> GroupReport {
+        GroupReport {
+            name: self.assignment.name.clone(),
+            epoch: self.assignment.epoch,
+            state: match self.phase {
+                Phase::Idle(state) => state,
+                Phase::Starting { .. } => GroupState::Starting,
+                Phase::Online { .. } => GroupState::Online,
+                Phase::Leaving { .. } | Phase::Stopping { .. } | Phase::Ending { .. } => GroupState::Stopping,
+            },
+            reason: self.reason.clone(),
+            resources: self.resources(),
+        }
+    }
+
+    fn resources(&self) -> Vec<ResourceReport> {
+        let state = |index: usize| match self.phase {
+            Phase::Idle(_) => ResourceState::Offline,
+            Phase::Online { .. } => ResourceState::Online,
+            Phase::Starting { at, .. } | Phase::Stopping { at, .. } if index < at => ResourceState::Online,
+            Phase::Starting { at, .. } if index == at => ResourceState::Starting,
+            Phase::Stopping { at, .. } if index == at => ResourceState::Stopping,
+            Phase::Starting { .. } | Phase::Stopping { .. } => ResourceState::Offline,
+            Phase::Leaving { at, .. } if index < at => ResourceState::Online,
+            Phase::Leaving { .. } => ResourceState::Offline,
+            Phase::Ending { .. } => ResourceState::Stopping,
+        };
+        let resources = self.assignment.resources.iter().enumerate();
+        resources
+            .map(|(index, resource)| ResourceReport { name: resource.name.clone(), state: state(index) })
+            .collect()
+    }
+
+    pub fn check(&self) {
+        let count = self.assignment.resources.len();
+        assert!(count > 0, "group {} has no resources", self.assignment.name);
+        match self.phase {
+            Phase::Starting { at, .. } | Phase::Stopping { at, .. } => {
+                assert!(at < count, "resource {at} of {count} is at work");
+            }
+            Phase::Leaving { .. } => panic!("a group waits for nothing"),
+            Phase::Idle(_) | Phase::Online { .. } | Phase::Ending { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One guardian, seen from the agent: it is started, told what to do and listened to.
+//!
+//! Promise: `Ended` is told once, after the guardian and all that it held are gone; one that hangs when it should have
+//! ended is killed, and what it leaves behind too.
+
+use super::Surroundings;
+use crate::agent::guardian::message::{Hold, News, Order};
+use crate::agent::keeper::message::{LINE_MAX_BYTES, Start};
+use crate::agent::keeper::{cgroup, signal};
+use crate::readable::{Lines, Readable};
+use logic::group::{Action, ResidentInput as Input, Verb};
+use logic::time::Time;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wire::group::ResourceKind;
+use wire::id::GroupName;
+
+/// How long a guardian may take to read an order, and to clear up. A working one needs milliseconds; 3 s tell a busy
+/// machine from a guardian that hangs.
+const GUARDIAN_WAIT: Duration = Duration::from_secs(3);
+/// Bytes of one log file of a group.
+const LOG_SIZE_MAX_BYTES: u64 = 10 << 20;
+/// Older log files of a group.
+const LOG_FILES_MAX: u32 = 3;
+
+#[derive(Debug)]
+pub enum Command {
+    Until(Option<Time>),
+    Do { step: u64, action: Box<Action> },
+    End,
+}
+
+/// Starts a guardian, and obeys until it has ended.
+pub async fn look_after(
+    around: Rc<Surroundings>,
+    group: GroupName,
+    run: u64,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let why = match Guard::begin(&around, &group, run).await {
+        Ok(guard) => guard.run(&mut commands).await,
+        Err(error) => format!("could not be started: {error}"),
+    };
+    // Nobody listens only when the agent has ended.
+    let _ = around.inputs.send(Input::Ended { group, run, why }).await;
+}
+
+struct Guard<'a> {
+    around: &'a Surroundings,
+    group: &'a GroupName,
+    run: u64,
+    guardian: Child,
+    pid: i32,
+    pidfd: Readable,
+    orders: pipe::Sender,
+    news: Lines,
+    kill_at: Option<Instant>,
+    cgroup: Option<std::path::PathBuf>,
+}
+
+enum Turn {
+    News(Option<Vec<u8>>),
+    Gone,
+    Late,
+    Command(Option<Command>),
+}
+
+impl<'a> Guard<'a> {
+    async fn begin(around: &'a Surroundings, group: &'a GroupName, run: u64) -> io::Result<Self> {
+        let (guardian, pidfd, orders, news) = spawn()?;
+        let pid = guardian.id().cast_signed();
+        around.children.add_keeper(pid);
+        let cgroup = around.cgroup.as_ref().map(|base| base.join(format!("group.{group}")));
+        let hold = Hold {
+            lock: around.directory.join(format!("{group}.lock")),
+            cgroup: cgroup.clone(),
+            log: around.log_directory.join(format!("group.{group}.log")),
+            log_size_max_bytes: LOG_SIZE_MAX_BYTES,
+            log_files_max: LOG_FILES_MAX,
+        };
+        let mut guard =
+            Self { around, group, run, guardian, pid, pidfd, orders, news, kill_at: None, cgroup };
+        guard.send(&Order::Hold(hold)).await;
+        Ok(guard)
+    }
+
+    /// Until the guardian has ended; says how.
+    async fn run(mut self, commands: &mut mpsc::Receiver<Command>) -> String {
+        let (mut has_orders, mut has_news) = (true, true);
+        loop {
+            // Only waiting here; `next` and `recv` lose nothing when another branch wins.
+            let turn = tokio::select! {
+                biased;
+                line = self.news.next(), if has_news => Turn::News(line),
+                () = self.pidfd.ready() => Turn::Gone,
+                () = at(self.kill_at) => Turn::Late,
+                command = commands.recv(), if has_orders => Turn::Command(command),
+            };
+            match turn {
+                Turn::News(Some(line)) => self.on_news(&line).await,
+                Turn::News(None) => has_news = false,
+                Turn::Gone => break,
+                Turn::Late => self.kill(),
+                Turn::Command(Some(Command::Until(until))) => {
+                    let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
+                    self.send(&Order::Until { since_boot_ms }).await;
+                }
+                Turn::Command(Some(Command::Do { step, action })) => {
+                    let order = self.order(step, &action);
+                    self.send(&order).await;
+                }
+                Turn::Command(None | Some(Command::End)) => {
+                    has_orders = false;
+                    self.kill_at = Some(Instant::now() + GUARDIAN_WAIT);
+                    self.send(&Order::End).await;
+                }
+            }
+        }
+        self.end().await
+    }
+
+    fn order(&self, step: u64, action: &Action) -> Order {
+        let start = |command: &[String]| {
+            let configured = action.resource.environment.clone();
+            Box::new(Start {
+                command: command.to_vec(),
+                // What is configured wins.
+                environment: action.environment.clone().into_iter().chain(configured).collect(),
+                directory: action.resource.directory.clone().map(Into::into),
+                user: action.resource.user.clone(),
+                cgroup: None,
+                log: self.around.log_directory.clone(),
+                log_size_max_bytes: 0,
+                log_files_max: 0,
+            })
+        };
+        let index = action.index;
+        match (&action.resource.kind, action.verb) {
+            (ResourceKind::Exec { start: script, .. }, Verb::Start) => {
+                Order::Run { step, start: start(script) }
+            }
+            (ResourceKind::Exec { stop: script, .. }, Verb::Stop) => {
+                Order::Run { step, start: start(script) }
+            }
+            (ResourceKind::Process { command }, Verb::Start) => {
+                Order::Begin { step, index, start: start(command) }
+            }
+            (ResourceKind::Process { .. }, Verb::Stop) => Order::Terminate { step, index },
+        }
+    }
+
+    /// A guardian that does not read is of no use any more.
+    async fn send(&mut self, order: &Order) {
+        let mut line = serde_json::to_vec(order).expect("plain texts and numbers always become JSON");
+        line.push(b'\n');
+        // A pipe whose reader is gone is the pidfd's news.
+        if tokio::time::timeout(GUARDIAN_WAIT, self.orders.write_all(&line)).await.is_err() {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        self.kill_at = None;
+        tracing::warn!(group = %self.group, guardian = self.pid, "its guardian hangs and is killed");
+        // It is our child and not reaped, so the number can mean nobody else.
+        let _ = self.guardian.kill();
+    }
+
+    async fn on_news(&mut self, line: &[u8]) {
+        let (group, run) = (self.group.clone(), self.run);
+        let input = match serde_json::from_slice(line) {
+            Ok(News::Done { step, error }) => {
+                Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
+            }
+            Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
+            // Only a guardian of another edition could say such a thing; its end will tell the rest.
+            Err(error) => return tracing::error!(%group, %error, "its guardian is not understood"),
+        };
+        let _ = self.around.inputs.send(input).await;
+    }
+
+    /// The guardian is gone: hear its last news, and do its work if it could not.
+    async fn end(mut self) -> String {
+        while let Ok(line) = self.news.next_now() {
+            self.on_news(&line).await;
+        }
+        let status = self.guardian.wait();
+        self.around.children.remove_keeper(self.pid);
+        let how = status.as_ref().ok().and_then(ExitStatusExt::signal).map(signal::name_of);
+        let Some(name) = how else { return "ended".to_owned() };
+        if let Some(group) = &self.cgroup {
+            cgroup::kill(group);
+        }
+        self.around.children.clear().await;
+        if let Some(group) = &self.cgroup {
+            cgroup::remove(group);
+        }
+        format!("was killed by signal {name}")
+    }
+}
+
+/// Starts a guardian from this very program, even if its file has been replaced meanwhile.
+fn spawn() -> io::Result<(Child, Readable, pipe::Sender, Lines)> {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0("muster").arg("guardian").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut guardian = command.spawn()?;
+    match watch(&mut guardian) {
+        Ok((pidfd, orders, news)) => Ok((guardian, pidfd, orders, news)),
+        Err(error) => {
+            // Both pipes are closed, so it ends at once.
+            let _ = guardian.wait();
+            Err(error)
+        }
+    }
+}
+
+fn watch(guardian: &mut Child) -> io::Result<(Readable, pipe::Sender, Lines)> {
+    let ends = guardian.stdin.take().zip(guardian.stdout.take());
+    let (stdin, stdout) = ends.expect("both were asked for as pipes");
+    let pid = Pid::from_raw(guardian.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = Readable::watch(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
+    let orders = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
+    Ok((pidfd, orders, Lines::new(OwnedFd::from(stdout), LINE_MAX_BYTES)?))
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

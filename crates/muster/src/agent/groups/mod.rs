@@ -1,0 +1,191 @@
+//! The shell of one node's groups: carries out what `logic::group::Resident` says, with a guardian for each that runs.
+//!
+//! Promise: nothing is begun before what an agent before this one held is gone (see `wait_for_guardians`). The machine's
+//! time is that of leases, which counts while the machine sleeps. Files: `<state_dir>/agent/groups/NAME.lock`.
+
+mod guard;
+
+use super::orphans::Children;
+use crate::clock::BootClock;
+use crate::driver::INBOX_MAX;
+use guard::Command;
+use logic::group::{Resident, ResidentInput as Input, ResidentOutput as Output};
+use logic::machine::Machine;
+use logic::time::Time;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use wire::group::GroupsReport;
+use wire::id::{GroupName, NodeName};
+use wire::link::ToManager;
+
+/// Orders that may wait for one guardian. 64: steps of one group come one after the other, the rest are deadlines, of which
+/// only the newest counts.
+const ORDERS_MAX: usize = 64;
+/// How long the end waits for guardians to clear up.
+const END_WAIT: Duration = Duration::from_secs(4);
+
+/// What all groups of a node share.
+pub struct Surroundings {
+    pub node: NodeName,
+    pub clock: BootClock,
+    pub children: Rc<Children>,
+    /// Upper control group, where this machine has them.
+    pub cgroup: Option<PathBuf>,
+    pub log_directory: PathBuf,
+    /// `<state_dir>/agent/groups`
+    pub directory: PathBuf,
+    pub inputs: mpsc::Sender<Input>,
+}
+
+/// The inbox of the groups of a node.
+pub fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
+    mpsc::channel(INBOX_MAX)
+}
+
+/// Runs the node's groups until it was told to stop and nothing of them is left. `lease`: until when the node may do what
+/// only one node may.
+pub async fn live(
+    around: Surroundings,
+    incarnation: u64,
+    mut inbox: mpsc::Receiver<Input>,
+    mut lease: watch::Receiver<Option<Time>>,
+    to_manager: mpsc::Sender<ToManager>,
+    is_connected: Rc<Cell<bool>>,
+) {
+    if let Err(error) = wait_for_guardians(&around.directory).await {
+        // Nothing is reported, so nobody believes that this node has stopped anything.
+        let path = around.directory.display();
+        tracing::error!(%path, %error, "no groups are run here: what an earlier agent left cannot be waited for");
+        return;
+    }
+    let clock = around.clock;
+    let mut machine = Resident::new(clock.now(), around.node.clone(), incarnation);
+    let mut shell = Shell {
+        around: Rc::new(around),
+        guardians: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        to_manager,
+        is_connected,
+    };
+    loop {
+        let due = machine.wake_at();
+        // `recv` and `changed` lose nothing when another branch wins.
+        let input = tokio::select! {
+            biased;
+            () = wait_until(&clock, due) => Input::Tick,
+            Ok(()) = lease.changed() => Input::Lease { until: *lease.borrow_and_update() },
+            input = inbox.recv() => match input {
+                Some(input) => input,
+                None => break,
+            },
+        };
+        let outputs = machine.step(clock.now(), input);
+        let is_finished = outputs.contains(&Output::Finished);
+        outputs.into_iter().for_each(|output| shell.carry_out(output));
+        shell.retain(&machine);
+        if is_finished {
+            break;
+        }
+    }
+    shell.end().await;
+}
+
+async fn wait_until(clock: &BootClock, due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(clock.instant(due)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until no guardian of an agent that was killed holds anything.
+async fn wait_for_guardians(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        // Off the event loop: it may take as long as a process hangs in the kernel.
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.lock()
+        });
+        locked.await.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+struct Shell {
+    around: Rc<Surroundings>,
+    /// By group, with the run that they hold.
+    guardians: BTreeMap<GroupName, (u64, mpsc::Sender<Command>)>,
+    tasks: JoinSet<()>,
+    to_manager: mpsc::Sender<ToManager>,
+    is_connected: Rc<Cell<bool>>,
+}
+
+impl Shell {
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Guard { group, run, until } => {
+                if self.guardians.get(&group).is_none_or(|(known, _)| *known != run) {
+                    let (orders, received) = mpsc::channel(ORDERS_MAX);
+                    let around = self.around.clone();
+                    self.tasks.spawn_local(guard::look_after(around, group.clone(), run, received));
+                    self.guardians.insert(group.clone(), (run, orders));
+                }
+                self.order(&group, run, Command::Until(until));
+            }
+            Output::Do { group, run, step, action } => {
+                self.order(&group, run, Command::Do { step, action });
+            }
+            Output::End { group, run } => self.order(&group, run, Command::End),
+            Output::Report(report) => self.report(report),
+            Output::Refused { generation, newest } => {
+                tracing::warn!(
+                    generation,
+                    newest,
+                    "refused groups of a manager that is older than one obeyed before"
+                );
+            }
+            Output::Tell { group, is_warning: false, text } => tracing::info!(%group, "{text}"),
+            Output::Tell { group, is_warning: true, text } => tracing::warn!(%group, "{text}"),
+            Output::Finished => {}
+        }
+    }
+
+    fn order(&mut self, group: &GroupName, run: u64, command: Command) {
+        let Some((_, orders)) = self.guardians.get(group).filter(|(known, _)| *known == run) else { return };
+        // A deadline that finds no room is followed by the next one; without any the guardian ends the group, which is what
+        // it is for.
+        if orders.try_send(command).is_err() {
+            tracing::warn!(%group, "an order for the guardian of this group was lost");
+        }
+    }
+
+    fn report(&self, report: GroupsReport) {
+        // As reports of members: the next connection begins with a whole one.
+        if self.is_connected.get() && self.to_manager.try_send(ToManager::Groups(report)).is_err() {
+            tracing::debug!("a report of groups was left out: the manager does not read");
+        }
+    }
+
+    /// Forgets guardians of groups that nothing is left of.
+    fn retain(&mut self, machine: &Resident) {
+        while self.tasks.try_join_next().is_some() {}
+        self.guardians.retain(|group, _| machine.running().any(|(name, _)| name == group));
+    }
+
+    async fn end(mut self) {
+        self.guardians.clear();
+        let all_gone = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_WAIT, all_gone).await.is_err() {
+            tracing::warn!("some groups have not ended in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}

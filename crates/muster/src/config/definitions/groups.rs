@@ -1,0 +1,162 @@
+//! Keys of failover groups and of their resources.
+
+use super::{DAY_MS, integer, key};
+use crate::config::definition::{Definition, Preset, Repeats, Section};
+use crate::config::kind::{Form, Kind};
+
+/// Groups of a cell. 200: what one node can run, after the loss of all others.
+const GROUPS_MAX: usize = 200;
+/// Nodes of a group's policy. Sixteen: nobody loses so many before a person looks.
+const POLICY_MAX: usize = 16;
+/// Resources of a group. 100: they are started one after the other.
+const RESOURCES_MAX: usize = 100;
+
+pub const GROUPS_SECTION: Section = Section {
+    path: "groups.*",
+    repeats: Repeats::Named { most: GROUPS_MAX },
+    doc: "A failover group: resources that run together on one node at a time, and on another one when that is lost. \
+          See [failover groups](../operate/failover-groups.md).",
+    keys: &[GROUP],
+};
+
+pub const RESOURCES_SECTION: Section = Section {
+    path: "groups.*.resources.*",
+    repeats: Repeats::Named { most: RESOURCES_MAX },
+    doc: "Something that is started and stopped with its group; at least one is needed. They are started in the order of \
+          the file, and stopped in reverse. Scripts and processes find `CLP_EVENT` (`START` or `FAILOVER`), `CLP_SERVER` \
+          (`HOME` on the first node of the policy, else `OTHER`), `CLP_DISK`, `CLP_PRIORITY`, `CLP_GROUPNAME`, \
+          `CLP_RESOURCENAME`, `CLP_SERVER_PREV`, `MUSTER_GROUP`, `MUSTER_RESOURCE`, `MUSTER_NODE` and `MUSTER_EPOCH` in \
+          their environment; the last is a number that rises each time the group is started.",
+    keys: &[RESOURCE],
+};
+
+const ATTRIBUTE: Kind = Kind::Choice(&["automatic", "manual"]);
+
+const GROUP: &[Definition] = &[
+    key(
+        "nodes",
+        Kind::List { of: Form::Name, least: 1, most: POLICY_MAX },
+        Preset::Required,
+        "[\"db-1\", \"db-2\"]",
+        "The nodes that may run it, the preferred one first.",
+    ),
+    key(
+        "startup",
+        ATTRIBUTE,
+        Preset::Text("automatic"),
+        "\"manual\"",
+        "Whether it is started with the cell, or by `muster group start` only.",
+    ),
+    key(
+        "failover",
+        ATTRIBUTE,
+        Preset::Text("automatic"),
+        "\"manual\"",
+        "Whether it goes to another node by itself when its node is lost or something of it fails. Then a node runs it \
+         only as long as managers answer its heartbeats, and ends it at once when they do not. With `manual` it runs on, \
+         and goes elsewhere only by a person's word.",
+    ),
+    key(
+        "failback",
+        ATTRIBUTE,
+        Preset::Text("manual"),
+        "\"automatic\"",
+        "Whether it goes back to a node that stands before its present one, once that has been there for ten seconds.",
+    ),
+    integer(
+        "restarts_max",
+        0,
+        1000,
+        1,
+        "3",
+        "Failures of its resources on a node, within an hour, after which it is started there again. Then it goes to \
+         another node.",
+    ),
+    integer(
+        "failovers_max",
+        0,
+        1000,
+        5,
+        "2",
+        "Times within an hour that it goes to another node because its resources fail. Then it stays down, and a person \
+         is told. A lost node does not count.",
+    ),
+    key(
+        "after",
+        Kind::List { of: Form::Name, least: 0, most: GROUPS_MAX },
+        Preset::EmptyList,
+        "[\"storage\"]",
+        "Groups that must run, on any node, before it is started.",
+    ),
+    key(
+        "apart",
+        Kind::List { of: Form::Name, least: 0, most: GROUPS_MAX },
+        Preset::EmptyList,
+        "[\"batch\"]",
+        "Groups that never run on the same node as this one.",
+    ),
+];
+
+const RESOURCE: &[Definition] = &[
+    key(
+        "type",
+        Kind::Choice(&["exec", "process"]),
+        Preset::Required,
+        "\"exec\"",
+        "`exec`: a script that starts something and one that stops it. `process`: a command that runs as long as the \
+         group does; when it ends by itself, it has failed.",
+    ),
+    key(
+        "start",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/etc/shop/start.sh\"]",
+        "Of `exec`: program and arguments that start it; no shell reads them. It must end, and 0 means that it was \
+         started. What it leaves running belongs to the group.",
+    ),
+    key(
+        "stop",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/etc/shop/stop.sh\"]",
+        "Of `exec`: program and arguments that stop it. What still runs when everything of the group was stopped is \
+         killed. It is not run when the node has to end the group at once.",
+    ),
+    key(
+        "command",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/usr/sbin/shopd\", \"--foreground\"]",
+        "Of `process`: program and arguments. It gets TERM when it is to end.",
+    ),
+    integer(
+        "start_timeout_ms",
+        1,
+        DAY_MS,
+        60_000,
+        "1800000",
+        "A start that has not come to its end after this has failed.",
+    ),
+    integer("stop_timeout_ms", 1, DAY_MS, 60_000, "1800000", "What has not stopped after this is killed."),
+    key(
+        "environment",
+        Kind::Environment,
+        Preset::Else("none"),
+        "{ MODE = \"production\" }",
+        "Variables added to the environment of `muster`.",
+    ),
+    key(
+        "directory",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("that of `muster`"),
+        "\"/srv/shop\"",
+        "Working directory.",
+    ),
+    key(
+        "user",
+        Kind::Text(Form::UserName),
+        Preset::Else("that of `muster`"),
+        "\"www-data\"",
+        "The user as whom it runs; needs `muster` to run as root.",
+    ),
+];

@@ -1,0 +1,99 @@
+//! The planner of groups at the desk: who waits for its answers, and how its outputs become messages.
+
+use super::{Desk, Output, Place, To, error_body};
+use logic::cell::{self, Cell};
+use logic::group::{Planner, PlannerInput, PlannerOutput};
+use logic::heartbeat::Reach;
+use logic::machine::Machine;
+use logic::time::Time;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+use wire::group::GroupAct;
+use wire::id::GroupName;
+use wire::link::FromManager;
+use wire::status::ErrorBody;
+
+type Reply = oneshot::Sender<Result<String, ErrorBody>>;
+
+#[derive(Debug)]
+pub struct Groups {
+    pub planner: Planner,
+    asks_count: u64,
+    /// Operators that wait for a decision to be written. Bounded by the planner, which refuses those that are too many.
+    waiting: BTreeMap<u64, Reply>,
+}
+
+impl Groups {
+    pub fn new(planner: Planner) -> Self {
+        Self { planner, asks_count: 0, waiting: BTreeMap::new() }
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        who: String,
+        group: GroupName,
+        act: GroupAct,
+        dry_run: bool,
+        reply: Reply,
+    ) -> PlannerInput {
+        self.asks_count += 1;
+        self.waiting.insert(self.asks_count, reply);
+        PlannerInput::Operator { ask: self.asks_count, who, group, act, dry_run }
+    }
+
+    /// What the planner is to hear of something that the cell hears.
+    pub(super) fn inputs_of(&self, cell: &Cell, input: &cell::Input) -> Vec<PlannerInput> {
+        match input {
+            cell::Input::Configure(settings) => vec![PlannerInput::Configure(settings.groups.clone())],
+            cell::Input::Verdicts { verdicts, .. } => {
+                let reach = verdicts.iter().filter_map(|verdict| {
+                    let place = cell.nodes().find(|place| place.number == verdict.node)?;
+                    let is_reachable = verdict.reach != Reach::Unreachable;
+                    Some(PlannerInput::Reach { node: place.node, is_reachable })
+                });
+                reach.collect()
+            }
+            cell::Input::Tick => vec![PlannerInput::Tick],
+            cell::Input::AgentConnected { .. }
+            | cell::Input::AgentReport(_)
+            | cell::Input::AgentLost { .. }
+            | cell::Input::Beats { .. }
+            | cell::Input::Restarted(_)
+            | cell::Input::RouterConnected { .. }
+            | cell::Input::RouterReport(_)
+            | cell::Input::RouterLost { .. }
+            | cell::Input::Operator { .. }
+            | cell::Input::Elsewhere { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn step_groups(&mut self, now: Time, input: PlannerInput) -> Vec<Output> {
+        let outputs = self.groups.planner.step(now, input);
+        outputs.into_iter().filter_map(|output| self.translate_group(output)).collect()
+    }
+
+    fn translate_group(&mut self, output: PlannerOutput) -> Option<Output> {
+        let generation = self.cell.generation();
+        Some(match output {
+            PlannerOutput::Assign { node, number, groups } => Output::Send {
+                to: To::One(Place::Agent(node)),
+                message: FromManager::Groups { generation, number, groups },
+            },
+            PlannerOutput::Commit { attempt, key, value } => Output::Commit { attempt, key, value },
+            PlannerOutput::Release { node } => {
+                // One that was removed is granted nothing in any case.
+                let place = self.cell.nodes().find(|place| place.node == node)?;
+                Output::Release { node: place.number }
+            }
+            PlannerOutput::Event { severity, kind, text } => {
+                Output::Event { severity, kind, cluster: None, member: None, text }
+            }
+            PlannerOutput::Answer { ask, result } => {
+                let reply = self.groups.waiting.remove(&ask).expect("the planner answers each question once");
+                Output::Answer { reply, result: result.map_err(error_body) }
+            }
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! Failover groups: how they are configured, what a node is told to run of them, what it reports, and what people see.
+//!
+//! The leader of the managers decides where a group runs and commits that before anybody is told. A node runs a group
+//! only while the leader's word, and where it is `is_leased` the node's own lease, allow it.
+
+use crate::id::{GroupName, NodeName, ResourceName};
+use crate::is_default;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A group of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSettings {
+    pub name: GroupName,
+    /// Where it may run, the preferred one first.
+    pub nodes: Vec<NodeName>,
+    pub startup: Attribute,
+    pub failover: Attribute,
+    pub failback: Attribute,
+    /// Starts on the same node after something of it failed there, before it goes to another one.
+    pub restarts_max: u32,
+    /// Times within an hour that it goes to another node because something of it failed.
+    pub failovers_max: u32,
+    /// Groups that must run before it starts.
+    pub after: Vec<GroupName>,
+    /// Groups that never run on the same node.
+    pub apart: Vec<GroupName>,
+    /// In the order in which they are started.
+    pub resources: Vec<ResourceSettings>,
+}
+
+impl GroupSettings {
+    /// Whether a node needs its lease to run it: where another node may take it over without asking a person.
+    pub fn is_leased(&self) -> bool {
+        self.nodes.len() > 1 && self.failover == Attribute::Automatic
+    }
+}
+
+/// Whether something happens by itself or by a person's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attribute {
+    Automatic,
+    Manual,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceSettings {
+    pub name: ResourceName,
+    pub kind: ResourceKind,
+    pub start_timeout_ms: u64,
+    pub stop_timeout_ms: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub directory: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceKind {
+    /// A script that starts something, and one that stops it. Both end; their status counts.
+    Exec { start: Vec<String>, stop: Vec<String> },
+    /// A process that runs as long as the group does.
+    Process { command: Vec<String> },
+}
+
+/// A group that a node shall run. The whole list is sent each time; what is missing is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupAssignment {
+    pub name: GroupName,
+    /// Counts the owners that the group was given. Scripts and processes get it, so that what they write to can refuse
+    /// who comes late.
+    pub epoch: u64,
+    pub is_leased: bool,
+    pub cause: StartCause,
+    /// Place of the node in the policy, from 0.
+    pub priority: u32,
+    /// Where it ran before.
+    #[serde(default)]
+    pub previous: Option<NodeName>,
+    pub resources: Vec<ResourceSettings>,
+}
+
+/// Why a group starts on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartCause {
+    /// At the start of the cell, or by a person's word.
+    Start,
+    /// Because it could not stay elsewhere.
+    Failover,
+}
+
+/// All that a node's agent knows of groups: whole, not a difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsReport {
+    pub node: NodeName,
+    pub incarnation: u64,
+    pub sequence: u64,
+    /// Of the newest assignments that were obeyed: whose they were, and their number; 0 and 0: none.
+    pub generation: u64,
+    pub number: u64,
+    /// The node holds its lease.
+    pub has_lease: bool,
+    pub groups: Vec<GroupReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReport {
+    pub name: GroupName,
+    pub epoch: u64,
+    pub state: GroupState,
+    /// Why it is so, as a sentence for people.
+    pub reason: String,
+    pub resources: Vec<ResourceReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    pub name: ResourceName,
+    pub state: ResourceState,
+}
+
+/// A group on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupState {
+    /// To be started once the node has its lease.
+    Waiting,
+    Starting,
+    Online,
+    Stopping,
+    /// Nothing of it is left, and it was meant to be so.
+    Stopped,
+    /// Something of it failed, and nothing of it is left. This epoch is not run again.
+    Failed,
+    /// The node's lease ended, and nothing of it is left. This epoch is not run again.
+    Expired,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceState {
+    Offline,
+    Starting,
+    Online,
+    Stopping,
+    Failed,
+}
+
+impl GroupAct {
+    pub fn verb(&self) -> GroupVerb {
+        match self {
+            GroupAct::Start { .. } => GroupVerb::Start,
+            GroupAct::Stop => GroupVerb::Stop,
+            GroupAct::Move { .. } => GroupVerb::Move,
+            GroupAct::Failback => GroupVerb::Failback,
+            GroupAct::Freeze => GroupVerb::Freeze,
+            GroupAct::Thaw => GroupVerb::Thaw,
+            GroupAct::ConfirmOff { .. } => GroupVerb::ConfirmOff,
+        }
+    }
+}
+
+impl fmt::Display for ResourceState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            ResourceState::Offline => "offline",
+            ResourceState::Starting => "starting",
+            ResourceState::Online => "online",
+            ResourceState::Stopping => "stopping",
+            ResourceState::Failed => "failed",
+        })
+    }
+}
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupAct {
+    /// On this node, or where the policy says.
+    Start {
+        node: Option<NodeName>,
+    },
+    Stop,
+    /// To this node, or to the next that can.
+    Move {
+        node: Option<NodeName>,
+    },
+    /// To the first node of its policy.
+    Failback,
+    /// Nothing of it happens by itself, until it is thawed.
+    Freeze,
+    Thaw,
+    /// The node that it was on is off: a person has looked.
+    ConfirmOff {
+        node: NodeName,
+    },
+}
+
+/// The word for a wish, as the API and the command line have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupVerb {
+    Start,
+    Stop,
+    Move,
+    Failback,
+    Freeze,
+    Thaw,
+    ConfirmOff,
+}
+
+impl GroupVerb {
+    pub const ALL: [GroupVerb; 7] = [
+        GroupVerb::Start,
+        GroupVerb::Stop,
+        GroupVerb::Move,
+        GroupVerb::Failback,
+        GroupVerb::Freeze,
+        GroupVerb::Thaw,
+        GroupVerb::ConfirmOff,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupVerb::Start => "start",
+            GroupVerb::Stop => "stop",
+            GroupVerb::Move => "move",
+            GroupVerb::Failback => "failback",
+            GroupVerb::Freeze => "freeze",
+            GroupVerb::Thaw => "thaw",
+            GroupVerb::ConfirmOff => "confirm-off",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        GroupVerb::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    /// What is asked for. The error says which node is missing, or too much.
+    pub fn act(self, node: Option<NodeName>) -> Result<GroupAct, &'static str> {
+        const NO_NODE: &str = "no node can be given here";
+        match (self, node) {
+            (GroupVerb::Start, node) => Ok(GroupAct::Start { node }),
+            (GroupVerb::Move, node) => Ok(GroupAct::Move { node }),
+            (GroupVerb::ConfirmOff, Some(node)) => Ok(GroupAct::ConfirmOff { node }),
+            (GroupVerb::ConfirmOff, None) => Err("the node that is off must be given"),
+            (GroupVerb::Stop, None) => Ok(GroupAct::Stop),
+            (GroupVerb::Failback, None) => Ok(GroupAct::Failback),
+            (GroupVerb::Freeze, None) => Ok(GroupAct::Freeze),
+            (GroupVerb::Thaw, None) => Ok(GroupAct::Thaw),
+            (GroupVerb::Stop | GroupVerb::Failback | GroupVerb::Freeze | GroupVerb::Thaw, Some(_)) => {
+                Err(NO_NODE)
+            }
+        }
+    }
+}
+
+/// As the API and `muster status` show a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    pub group: GroupName,
+    pub state: GroupCondition,
+    /// Where it is, or may be.
+    pub node: Option<NodeName>,
+    pub epoch: u64,
+    /// Why it is so, as a sentence.
+    pub reason: String,
+    pub since_ms: u64,
+    pub is_frozen: bool,
+    /// The policy.
+    pub nodes: Vec<NodeName>,
+    pub resources: Vec<ResourceReport>,
+    /// What the planner thinks of each node, in the order of the policy.
+    pub why: Vec<NodeWhy>,
+}
+
+/// A group as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupCondition {
+    Offline,
+    Starting,
+    Online,
+    Stopping,
+    Failed,
+    /// It shall run, and cannot yet.
+    Waiting,
+}
+
+impl fmt::Display for GroupCondition {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            GroupCondition::Offline => "offline",
+            GroupCondition::Starting => "starting",
+            GroupCondition::Online => "online",
+            GroupCondition::Stopping => "stopping",
+            GroupCondition::Failed => "failed",
+            GroupCondition::Waiting => "waiting",
+        })
+    }
+}
+
+/// Whether a group could run on a node, and why or why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeWhy {
+    pub node: NodeName,
+    pub is_able: bool,
+    pub why: String,
+}
