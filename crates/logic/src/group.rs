@@ -18,6 +18,3 @@ mod resident;
 pub use planner::{CommitEnd, Input as PlannerInput, Output as PlannerOutput, Planner};
 pub use record::PREFIX;
 pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, Resident, Verb};
-
-#[cfg(test)]
-mod tests;

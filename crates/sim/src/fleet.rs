@@ -16,5 +16,6 @@ mod world;
 
 pub use case::{FleetFound, Leader, Push, run_fleet_case};
 pub use chaos::{FleetOutcome, run_fleet_seed};
+pub(crate) use clock::Clock;
 pub use day::{Day, DayOutcome};
 pub use scenario::run_fleet_scenario;

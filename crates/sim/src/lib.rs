@@ -12,6 +12,7 @@ mod chaos;
 mod checks;
 mod exchange;
 mod fleet;
+mod groups;
 mod link;
 mod manager;
 pub mod models;
@@ -28,6 +29,7 @@ pub use fleet::{
     Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, run_fleet_case, run_fleet_scenario,
     run_fleet_seed,
 };
+pub use groups::{GroupsOutcome, run_groups_seed};
 pub use plant::Plant;
 pub use push::{PushBytes, push_bytes};
 pub use scenario::run_scenario;

@@ -127,6 +127,7 @@ impl World {
             }
             FromManager::Refused { .. }
             | FromManager::NotLeader { .. }
+            | FromManager::Groups { .. }
             | FromManager::Settings { .. }
             | FromManager::Views(_)
             | FromManager::Changes(_)

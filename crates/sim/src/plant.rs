@@ -88,9 +88,9 @@ impl Plant {
     }
 
     pub fn settings(&self) -> CellSettings {
-            groups: Vec::new(),
         let routers = (1..=self.routers).map(|number| router_place(number, self.nodes));
         CellSettings {
+            groups: Vec::new(),
             cells: Vec::new(),
             bridges: Vec::new(),
             name: "sim".into(),

@@ -120,6 +120,7 @@ impl World {
             }
             FromManager::Refused { .. }
             | FromManager::NotLeader { .. }
+            | FromManager::Groups { .. }
             | FromManager::Assignments { .. }
             | FromManager::Placed(_)
             | FromManager::KeepAlive => {

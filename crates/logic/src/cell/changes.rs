@@ -40,18 +40,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     if old.console != new.console {
         told.push(format!("the console listens on {}, from the next start on", new.console.listen));
     }
-    for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
-        told.push(format!("node {node} is added"));
-    }
-    for node in new.nodes.iter().filter(|node| old.nodes.contains(node)) {
-        if old.node_addresses.get(node) != new.node_addresses.get(node) {
-            let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
-            told.push(format!("the address of node {node} becomes {address}"));
-        }
-    }
-    for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
-        told.push(format!("node {node} is removed"));
-    }
+    nodes(old, new, &mut told);
     routers(old, new, &mut told);
     other_cells(old, new, &mut told);
     for cluster in &new.clusters {
@@ -75,6 +64,21 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         told.push("the clusters are in another order".into());
     }
     told
+}
+
+fn nodes(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
+        told.push(format!("node {node} is added"));
+    }
+    for node in new.nodes.iter().filter(|node| old.nodes.contains(node)) {
+        if old.node_addresses.get(node) != new.node_addresses.get(node) {
+            let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
+            told.push(format!("the address of node {node} becomes {address}"));
+        }
+    }
+    for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
+        told.push(format!("node {node} is removed"));
+    }
 }
 
 fn groups(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {

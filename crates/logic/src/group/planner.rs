@@ -21,9 +21,7 @@ use crate::machine::Machine;
 use crate::time::Time;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use wire::group::{
-    Attribute, GroupAct, GroupAssignment, GroupCondition, GroupSettings, GroupsReport,
-};
+use wire::group::{Attribute, GroupAct, GroupAssignment, GroupCondition, GroupSettings, GroupsReport};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
 
@@ -67,18 +65,37 @@ pub enum Input {
 pub enum CommitEnd {
     Done,
     /// It did not happen, and will not. This is what stands there.
-    NotDone { found: Option<String> },
+    NotDone {
+        found: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    Assign { node: NodeName, number: u64, groups: Vec<GroupAssignment> },
+    Assign {
+        node: NodeName,
+        number: u64,
+        groups: Vec<GroupAssignment>,
+    },
     /// If the key is as this leader knows it; None: delete it.
-    Commit { attempt: u64, key: String, value: Option<String> },
+    Commit {
+        attempt: u64,
+        key: String,
+        value: Option<String>,
+    },
     /// The node may be granted leases again.
-    Release { node: NodeName },
-    Event { severity: Severity, kind: &'static str, text: String },
-    Answer { ask: u64, result: Result<String, Refusal> },
+    Release {
+        node: NodeName,
+    },
+    Event {
+        severity: Severity,
+        kind: &'static str,
+        text: String,
+    },
+    Answer {
+        ask: u64,
+        result: Result<String, Refusal>,
+    },
 }
 
 /// On its way to the store.
@@ -234,7 +251,7 @@ impl Planner {
                 group.settings = settings;
                 group.is_leaving = false;
                 // What failed may have been mended.
-                group.failures.clear();
+                group.failures.values_mut().for_each(|failure| failure.count = 0);
             } else {
                 let record = self.found.remove(&name).unwrap_or_default();
                 self.groups.insert(name, Group::new(settings, record, now));
@@ -367,7 +384,8 @@ impl Planner {
                 let pending = group.pending.as_ref().and_then(|pending| pending.record.as_ref());
                 group.record.taken.contains(&name) || pending.is_some_and(|next| next.taken.contains(&name))
             };
-            let is_clean = self.nodes.get(&name).is_some_and(Node::is_clean);
+            // As long as its heartbeats do not come, its lease would be taken again at once.
+            let is_clean = self.nodes.get(&name).is_some_and(|node| node.is_reachable && node.is_clean());
             if is_clean && !self.groups.values().any(is_noted) {
                 self.nodes.get_mut(&name).expect("it was just there").is_taken = false;
                 self.outputs.push(Output::Release { node: name });

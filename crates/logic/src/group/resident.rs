@@ -21,17 +21,37 @@ use wire::id::{GroupName, NodeName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The leader of this generation wants exactly these groups run here.
-    Assign { generation: u64, number: u64, groups: Vec<GroupAssignment> },
+    Assign {
+        generation: u64,
+        number: u64,
+        groups: Vec<GroupAssignment>,
+    },
     /// A manager listens (again) and knows nothing of this node.
     Connected,
     /// The node may act before this time; None: it never might.
-    Lease { until: Option<Time> },
+    Lease {
+        until: Option<Time>,
+    },
     /// How an action ended; the error completes "it ...".
-    Done { group: GroupName, run: u64, step: u64, result: Result<(), String> },
+    Done {
+        group: GroupName,
+        run: u64,
+        step: u64,
+        result: Result<(), String>,
+    },
     /// A process that is to run as long as the group does has ended.
-    Lost { group: GroupName, run: u64, resource: usize, why: String },
+    Lost {
+        group: GroupName,
+        run: u64,
+        resource: usize,
+        why: String,
+    },
     /// The guardian is gone, and nothing that it held is left.
-    Ended { group: GroupName, run: u64, why: String },
+    Ended {
+        group: GroupName,
+        run: u64,
+        why: String,
+    },
     /// Stop everything, then `Finished`.
     Shutdown,
     Tick,

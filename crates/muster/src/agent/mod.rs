@@ -130,7 +130,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
-    let mut helpers = JoinSet::new();
+    let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
     let boot_clock = BootClock::start();
     let (lease, lease_seen) = watch::channel(None);
     let (group_inputs, group_inbox) = groups::inbox();
@@ -141,26 +141,20 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone(), group_inputs.clone()));
-    let children = Rc::new(Children::at_start());
     let cgroup = keeper::cgroup::find_base(&node.0);
     let around_groups = groups::Surroundings {
         node: node.clone(),
+        incarnation: start.incarnation,
         clock: boot_clock,
         children: children.clone(),
         cgroup: cgroup.clone(),
         log_directory: start.log_directory.clone(),
         directory: start.directory.join("groups"),
         inputs: group_inputs,
+        to_manager: link.to_manager.clone(),
+        is_connected: is_connected.clone(),
     };
-    let groups = groups::live(
-        around_groups,
-        start.incarnation,
-        group_inbox,
-        lease_seen,
-        link.to_manager.clone(),
-        is_connected.clone(),
-    );
-    let groups = tokio::task::spawn_local(groups);
+    let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, lease_seen));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
     let surroundings = Surroundings {
@@ -173,7 +167,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let mut shell = Shell {
         node,
         members: Members::new(surroundings),
-        probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() },
+        probes: Probes::new(inputs),
         to_manager: link.to_manager,
         heard: link.heard,
         is_connected,
@@ -341,6 +335,10 @@ struct Probes {
 }
 
 impl Probes {
+    fn new(inputs: mpsc::Sender<Input>) -> Self {
+        Self { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() }
+    }
+
     fn begin(&mut self, id: MemberId, probe: impl Future<Output = ()> + 'static) {
         while self.tasks.try_join_next().is_some() {}
         let begun = self.tasks.spawn_local(probe);

@@ -88,6 +88,11 @@ impl FakeManager {
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
             }
+            Request::ActGroup { who, group, act, dry_run, reply } => {
+                let dry = if dry_run { " dry" } else { "" };
+                world.asked.push(format!("{act:?} group {group} {who}{dry}"));
+                drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
+            }
             request @ (Request::Apply { .. }
             | Request::Config { .. }
             | Request::OldConfig { .. }
@@ -193,6 +198,7 @@ pub fn sample_status() -> CellStatus {
         generation: 7,
         leader: None,
         config_revision: 3,
+        groups: Vec::new(),
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {
             node: "one".into(),

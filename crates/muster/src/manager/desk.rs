@@ -254,11 +254,7 @@ impl Desk {
             outputs.push(self.placed(node, joined_us));
         }
         outputs.extend(match place {
-            Place::Agent(node) => {
-                let mut outputs = self.step_cell(now, cell::Input::AgentConnected { node: node.clone() });
-                outputs.extend(self.step_groups(now, PlannerInput::NodeConnected { node }));
-                outputs
-            }
+            Place::Agent(node) => self.agent_connected(now, node),
             Place::Router(router) => self.step_cell(now, cell::Input::RouterConnected { router }),
         });
         outputs
@@ -359,11 +355,7 @@ impl Desk {
         }
         self.links.remove(&place);
         match place {
-            Place::Agent(node) => {
-                let mut outputs = self.step_cell(now, cell::Input::AgentLost { node: node.clone() });
-                outputs.extend(self.step_groups(now, PlannerInput::NodeLost { node }));
-                outputs
-            }
+            Place::Agent(node) => self.agent_lost(now, node),
             Place::Router(router) => self.step_cell(now, cell::Input::RouterLost { router }),
         }
     }
@@ -556,14 +548,7 @@ impl Machine for Desk {
                 groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
                 outputs
             }
-            Input::Taken { node } => {
-                let name = self.cell.nodes().find(|place| place.number == node).map(|place| place.node);
-                match name {
-                    Some(node) => self.step_groups(now, PlannerInput::Taken { node }),
-                    // It was removed: nothing of it is wanted, and nothing is granted to it.
-                    None => Vec::new(),
-                }
-            }
+            Input::Taken { node } => self.taken(now, node),
             Input::Group(input) => self.step_groups(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {

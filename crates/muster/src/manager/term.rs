@@ -23,6 +23,7 @@ use logic::enrol::number_of;
 use logic::group::Planner;
 use logic::lease::{NORMAL, Profile};
 use logic::machine::Machine;
+use logic::model::Revision;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,13 +124,8 @@ pub async fn lead(
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
     let office = open_office(base, &store, &config.settings, listeners_in).await;
     let telling = office.clone().map(|office| (office, listeners));
-    let cell = Cell::new(generation, found.remembered);
-    let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
-    let records = found.groups.iter().map(|(key, text, _)| (key.clone(), text.clone()));
-    let wait_ms = Profile::named(&config.settings.manager.profile).unwrap_or(&NORMAL).wait_ms;
-    let planner = Planner::new(base.clock.now(), generation, wait_ms, records);
-    let groups = Groups::new(planner);
-    let mut desk = Desk::new(cell, groups, config, base.own.node.clone(), base.secrets.clone(), keys);
+    let groups = open_groups(base, generation, &config.settings, &found.groups);
+    let mut desk = open_desk(base, Cell::new(generation, found.remembered), groups, config);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
     let mut shell = Shell {
         settings,
@@ -183,6 +179,23 @@ pub async fn lead(
         Some(generation) => Ended::Outnumbered { generation },
         None => Ended::Asked,
     }
+}
+
+fn open_desk(base: &Base, cell: Cell, groups: Groups, config: Config) -> Desk {
+    let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
+    Desk::new(cell, groups, config, base.own.node.clone(), base.secrets.clone(), keys)
+}
+
+/// The groups as those who led before have left them.
+fn open_groups(
+    base: &Base,
+    generation: u64,
+    settings: &CellSettings,
+    found: &[(String, String, Revision)],
+) -> Groups {
+    let records = found.iter().map(|(key, text, _)| (key.clone(), text.clone()));
+    let wait_ms = Profile::named(&settings.manager.profile).unwrap_or(&NORMAL).wait_ms;
+    Groups::new(Planner::new(base.clock.now(), generation, wait_ms, records))
 }
 
 /// What brings the inputs of a term from outside.

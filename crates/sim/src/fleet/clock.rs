@@ -5,7 +5,7 @@ use logic::seed::Chance;
 use logic::time::Time;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub struct Clock {
     offset_us: u64,
     drift_ppm: i64,
 }

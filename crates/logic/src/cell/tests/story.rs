@@ -349,7 +349,6 @@ fn operator(on: &str, act: Act) -> Input {
 
 /// A cell with nodes a and b, and a router `edge` on node a that has a route to each cluster.
 pub fn settings(words: &[&str]) -> CellSettings {
-            groups: Vec::new(),
     let has_affinity = words.contains(&"affinity");
     let drain = words.iter().find_map(|word| word.strip_prefix("drain="));
     let clusters = words.iter().filter(|word| !word.starts_with("drain=") && **word != "affinity");
@@ -374,6 +373,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         })
         .collect();
     CellSettings {
+        groups: Vec::new(),
         cells: Vec::new(),
         bridges: Vec::new(),
         name: "cell".into(),

@@ -11,8 +11,15 @@ use wire::status::Severity;
 
 /// What a look at a group comes to.
 enum Decision {
-    Stay { condition: GroupCondition, reason: String },
-    Commit { record: Record, event: String, is_recovery: bool },
+    Stay {
+        condition: GroupCondition,
+        reason: String,
+    },
+    Commit {
+        record: Record,
+        event: String,
+        is_recovery: bool,
+    },
     /// Nothing of it is left, and nobody wants it.
     Forget,
 }
@@ -37,7 +44,7 @@ impl Planner {
             Decision::Commit { record, event, is_recovery } => {
                 if is_recovery && let Some(group) = self.groups.get_mut(name) {
                     group.failovers.retain(|at| now.since_ms(*at) < GROUP_FAILOVER_WINDOW_MS);
-                group.failovers.push_back(now);
+                    group.failovers.push_back(now);
                 }
                 self.commit(name, Some(record), Some(event), None);
             }
@@ -198,7 +205,10 @@ impl Planner {
             Some(node) => self.give(group, node, StartCause::Failover, &format!("node {owner} is lost")),
             None => {
                 let others = against(&whys, Some(owner));
-                stay(GroupCondition::Waiting, format!("node {owner} is lost, and no other can run it: {others}"))
+                stay(
+                    GroupCondition::Waiting,
+                    format!("node {owner} is lost, and no other can run it: {others}"),
+                )
             }
         }
     }
@@ -312,8 +322,7 @@ impl Planner {
         let Some(owner) = group.record.owner.clone() else { return };
         let report = self.nodes.get(&owner).and_then(|node| node.report_of(group));
         let epoch = group.record.epoch;
-        let is_failure =
-            |report: &&GroupReport| report.state == GroupState::Failed && report.epoch == epoch;
+        let is_failure = |report: &&GroupReport| report.state == GroupState::Failed && report.epoch == epoch;
         let Some(why) = report.filter(is_failure).map(|report| report.reason.clone()) else { return };
         let Some(group) = self.groups.get_mut(name) else { return };
         let failure = group.failures.entry(owner.clone()).or_insert_with(|| Failure {

@@ -61,9 +61,8 @@ impl Node {
         if !self.is_connected {
             return;
         }
-        let is_newer = |old: &GroupsReport| {
-            (old.incarnation, old.sequence) < (report.incarnation, report.sequence)
-        };
+        let is_newer =
+            |old: &GroupsReport| (old.incarnation, old.sequence) < (report.incarnation, report.sequence);
         if !self.report.as_ref().is_none_or(is_newer) {
             return;
         }
@@ -176,7 +175,10 @@ impl Planner {
         let mut others = self.groups.values().filter(is_apart);
         let is_there = |other: &&Group| {
             let next = other.pending.as_ref().and_then(|pending| pending.record.as_ref());
-            [Some(&other.record), next].into_iter().flatten().any(|record| record.owner.as_ref() == Some(node))
+            [Some(&other.record), next]
+                .into_iter()
+                .flatten()
+                .any(|record| record.owner.as_ref() == Some(node))
         };
         others.find(is_there).map(|other| other.settings.name.0.clone())
     }

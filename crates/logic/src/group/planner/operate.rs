@@ -59,7 +59,7 @@ impl Planner {
                 return;
             }
             let Some(Act { ask, who, act, dry_run }) = group.acts.pop_front() else { return };
-            match self.operate(name, &act) {
+            match self.operate(now, name, &act) {
                 Err(refusal) => self.outputs.push(Output::Answer { ask, result: Err(refusal) }),
                 Ok(granted) if dry_run => {
                     let text = format!("dry run: {}", granted.text);
@@ -72,7 +72,9 @@ impl Planner {
 
     fn grant(&mut self, name: &GroupName, ask: u64, who: &str, act: &GroupAct, granted: Granted) {
         let Some(group) = self.groups.get_mut(name) else { return };
-        group.failures.retain(|node, _| !granted.forgives.contains(node));
+        // Which epoch was counted last stays: what has failed is not counted again.
+        let forgiven = group.failures.iter_mut().filter(|(node, _)| granted.forgives.contains(node));
+        forgiven.for_each(|(_, failure)| failure.count = 0);
         if granted.confirms_off.is_some() {
             group.confirmed_off = granted.confirms_off;
         }
@@ -91,7 +93,7 @@ impl Planner {
         }
     }
 
-    fn operate(&self, name: &GroupName, act: &GroupAct) -> Result<Granted, Refusal> {
+    fn operate(&self, now: Time, name: &GroupName, act: &GroupAct) -> Result<Granted, Refusal> {
         let Some(group) = self.groups.get(name) else {
             return Err(no_such_group(name, self.groups.keys()));
         };
@@ -103,7 +105,7 @@ impl Planner {
             return Err(refuse(format!("group {name} is frozen: thaw it first")));
         }
         match act {
-            GroupAct::Start { node } => self.wish_start(group, node.as_ref()),
+            GroupAct::Start { node } => self.wish_start(now, group, node.as_ref()),
             GroupAct::Stop => Ok(wish_stop(group)),
             GroupAct::Move { node } => self.wish_move(group, node.as_ref()),
             GroupAct::Failback => self.wish_failback(group),
@@ -112,7 +114,7 @@ impl Planner {
         }
     }
 
-    fn wish_start(&self, group: &Group, node: Option<&NodeName>) -> Result<Granted, Refusal> {
+    fn wish_start(&self, now: Time, group: &Group, node: Option<&NodeName>) -> Result<Granted, Refusal> {
         let name = &group.settings.name;
         if let (Some(owner), Some(node)) = (&group.record.owner, node)
             && owner != node
@@ -122,14 +124,18 @@ impl Planner {
         let whys = self.forgiven(group);
         let node = match node {
             Some(node) => Some(able(group, &whys, node)?.clone()),
-            None => group.record.owner.clone().or_else(|| choose(&whys, None).cloned()),
+            None => {
+                let owner = group.record.owner.as_ref();
+                let stays = owner.filter(|owner| !self.is_fenced(now, group, owner));
+                stays.or_else(|| choose(&whys, owner)).cloned()
+            }
         };
         let Some(to) = node else {
             let text = format!("no node can run group {name}: {}", against(&whys, None));
             return Err(refuse_for_now(text));
         };
         let forgives = group.settings.nodes.clone();
-        let is_there = group.shall_run() && group.record.owner.is_some();
+        let is_there = group.shall_run() && group.record.owner.as_ref() == Some(&to);
         let has_failed = group.failures.values().any(|failure| failure.count > 0);
         if is_there && !has_failed {
             let text = format!("group {name} runs on node {to}, or is being started there, already");

@@ -18,14 +18,34 @@ enum Phase {
     /// Nothing runs and nothing is held.
     Idle(GroupState),
     /// Resource `at` is being started; those before it run.
-    Starting { run: u64, at: usize, step: u64, until: Time },
-    Online { run: u64 },
+    Starting {
+        run: u64,
+        at: usize,
+        step: u64,
+        until: Time,
+    },
+    Online {
+        run: u64,
+    },
     /// About to stop resource `at - 1` and those before it.
-    Leaving { run: u64, at: usize, then: Then },
+    Leaving {
+        run: u64,
+        at: usize,
+        then: Then,
+    },
     /// Resource `at` is being stopped; those after it are.
-    Stopping { run: u64, at: usize, step: u64, until: Time, then: Then },
+    Stopping {
+        run: u64,
+        at: usize,
+        step: u64,
+        until: Time,
+        then: Then,
+    },
     /// The guardian was told to end, or has to by itself.
-    Ending { run: u64, then: Then },
+    Ending {
+        run: u64,
+        then: Then,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -91,7 +111,8 @@ impl Local {
 
     /// Tells the guardian how long it may go on.
     pub fn guard(&self, lease: Option<Time>, outputs: &mut Vec<Output>) {
-        if let (Some(run), true) = (self.run(), self.assignment.is_leased) {
+        let is_ending = matches!(self.phase, Phase::Ending { .. });
+        if let (Some(run), true) = (self.run(), self.assignment.is_leased && !is_ending) {
             outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until: lease });
         }
     }
@@ -269,14 +290,7 @@ impl Local {
         self.start(run, 0, around, used, outputs);
     }
 
-    fn start(
-        &mut self,
-        run: u64,
-        at: usize,
-        around: &Around<'_>,
-        used: &mut u64,
-        outputs: &mut Vec<Output>,
-    ) {
+    fn start(&mut self, run: u64, at: usize, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
         *used += 1;
         let step = *used;
         let until = around.now + self.assignment.resources[at].start_timeout_ms;

@@ -34,6 +34,8 @@ const END_WAIT: Duration = Duration::from_secs(4);
 /// What all groups of a node share.
 pub struct Surroundings {
     pub node: NodeName,
+    /// Higher than that of the agent's last start.
+    pub incarnation: u64,
     pub clock: BootClock,
     pub children: Rc<Children>,
     /// Upper control group, where this machine has them.
@@ -42,6 +44,8 @@ pub struct Surroundings {
     /// `<state_dir>/agent/groups`
     pub directory: PathBuf,
     pub inputs: mpsc::Sender<Input>,
+    pub to_manager: mpsc::Sender<ToManager>,
+    pub is_connected: Rc<Cell<bool>>,
 }
 
 /// The inbox of the groups of a node.
@@ -53,11 +57,8 @@ pub fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
 /// only one node may.
 pub async fn live(
     around: Surroundings,
-    incarnation: u64,
     mut inbox: mpsc::Receiver<Input>,
     mut lease: watch::Receiver<Option<Time>>,
-    to_manager: mpsc::Sender<ToManager>,
-    is_connected: Rc<Cell<bool>>,
 ) {
     if let Err(error) = wait_for_guardians(&around.directory).await {
         // Nothing is reported, so nobody believes that this node has stopped anything.
@@ -66,14 +67,8 @@ pub async fn live(
         return;
     }
     let clock = around.clock;
-    let mut machine = Resident::new(clock.now(), around.node.clone(), incarnation);
-    let mut shell = Shell {
-        around: Rc::new(around),
-        guardians: BTreeMap::new(),
-        tasks: JoinSet::new(),
-        to_manager,
-        is_connected,
-    };
+    let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
+    let mut shell = Shell { around: Rc::new(around), guardians: BTreeMap::new(), tasks: JoinSet::new() };
     loop {
         let due = machine.wake_at();
         // `recv` and `changed` lose nothing when another branch wins.
@@ -124,8 +119,6 @@ struct Shell {
     /// By group, with the run that they hold.
     guardians: BTreeMap<GroupName, (u64, mpsc::Sender<Command>)>,
     tasks: JoinSet<()>,
-    to_manager: mpsc::Sender<ToManager>,
-    is_connected: Rc<Cell<bool>>,
 }
 
 impl Shell {
@@ -169,7 +162,8 @@ impl Shell {
 
     fn report(&self, report: GroupsReport) {
         // As reports of members: the next connection begins with a whole one.
-        if self.is_connected.get() && self.to_manager.try_send(ToManager::Groups(report)).is_err() {
+        let Surroundings { is_connected, to_manager, .. } = &*self.around;
+        if is_connected.get() && to_manager.try_send(ToManager::Groups(report)).is_err() {
             tracing::debug!("a report of groups was left out: the manager does not read");
         }
     }

@@ -9,7 +9,7 @@ use logic::time::Time;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use wire::group::GroupAct;
-use wire::id::GroupName;
+use wire::id::{GroupName, NodeName, NodeNumber};
 use wire::link::FromManager;
 use wire::status::ErrorBody;
 
@@ -72,6 +72,27 @@ impl Desk {
     pub(super) fn step_groups(&mut self, now: Time, input: PlannerInput) -> Vec<Output> {
         let outputs = self.groups.planner.step(now, input);
         outputs.into_iter().filter_map(|output| self.translate_group(output)).collect()
+    }
+
+    pub(super) fn agent_connected(&mut self, now: Time, node: NodeName) -> Vec<Output> {
+        let mut outputs = self.step_cell(now, cell::Input::AgentConnected { node: node.clone() });
+        outputs.extend(self.step_groups(now, PlannerInput::NodeConnected { node }));
+        outputs
+    }
+
+    pub(super) fn agent_lost(&mut self, now: Time, node: NodeName) -> Vec<Output> {
+        let mut outputs = self.step_cell(now, cell::Input::AgentLost { node: node.clone() });
+        outputs.extend(self.step_groups(now, PlannerInput::NodeLost { node }));
+        outputs
+    }
+
+    pub(super) fn taken(&mut self, now: Time, node: NodeNumber) -> Vec<Output> {
+        let place = self.cell.nodes().find(|place| place.number == node);
+        match place {
+            Some(place) => self.step_groups(now, PlannerInput::Taken { node: place.node }),
+            // It was removed: nothing of it is wanted, and nothing is granted to it.
+            None => Vec::new(),
+        }
     }
 
     fn translate_group(&mut self, output: PlannerOutput) -> Option<Output> {

@@ -1,0 +1,294 @@
+//! Failover groups on several nodes with one manager: planner, residents, heartbeats and leases, unchanged, in a world that
+//! kills, stops, cuts and delays.
+//!
+//! True time is in microseconds; each host has a clock of its own that runs a little wrong. A guardian is as simple as the
+//! real one: it ends what it holds when told, when its agent is gone, and at its deadline, whatever its agent does; that
+//! takes it up to K. Messages of a link come in order; what was sent before a link broke may be read after it, by a node
+//! that was stopped. Checked from outside, in true time: no group is held by two guardians at any instant.
+
+mod chaos;
+mod manager;
+mod node;
+
+use crate::fleet::Clock;
+use logic::group::{PlannerInput, ResidentInput};
+use logic::lease::Profile;
+use logic::model::{Model, Txn};
+use logic::seed::Chance;
+use manager::ManagerHost;
+use node::NodeHost;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::heartbeat::Datagram;
+use wire::id::{GroupName, NodeName};
+
+pub use chaos::{GroupsOutcome, run_groups_seed};
+
+#[derive(Debug, Clone)]
+enum Event {
+    WakeManager {
+        run: u64,
+    },
+    /// A link of this number brings it to the manager.
+    ToManager {
+        run: u64,
+        link: u64,
+        node: usize,
+        said: Said,
+    },
+    ToStore {
+        run: u64,
+        attempt: u64,
+        txn: Txn,
+        key: String,
+    },
+    FromStore {
+        run: u64,
+        input: PlannerInput,
+    },
+    Heartbeat {
+        datagram: Datagram,
+    },
+    Answer {
+        node: usize,
+        datagram: Datagram,
+    },
+    WakeNode {
+        node: usize,
+        start: u64,
+    },
+    StartNode {
+        node: usize,
+    },
+    /// A node that has no link tries to make one.
+    Dial {
+        node: usize,
+    },
+    ToNode {
+        node: usize,
+        start: u64,
+        link: u64,
+        input: Box<ResidentInput>,
+    },
+    /// A script or process has come to its end, or the guardian itself.
+    FromGuardian {
+        node: usize,
+        start: u64,
+        input: Box<ResidentInput>,
+    },
+    /// The guardian's deadline, if it is still this one.
+    Deadline {
+        node: usize,
+        group: GroupName,
+        held: u64,
+    },
+    /// Everything that a guardian held is gone.
+    Gone {
+        node: usize,
+        group: GroupName,
+        held: u64,
+    },
+}
+
+/// What comes over a link to the manager.
+#[derive(Debug, Clone)]
+enum Said {
+    Joined,
+    Report(Box<wire::group::GroupsReport>),
+    Left,
+}
+
+/// A guardian that lives.
+#[derive(Debug, Clone)]
+struct Held {
+    number: u64,
+    node: usize,
+    run: u64,
+    start: u64,
+    deadline_us: Option<u64>,
+    is_ending: bool,
+}
+
+#[derive(Debug)]
+struct World {
+    now_us: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    queued: u64,
+    chance: Chance,
+    profile: Profile,
+    manager: ManagerHost,
+    nodes: Vec<NodeHost>,
+    groups: Vec<GroupSettings>,
+    store: Model,
+    is_store_down: bool,
+    generation: u64,
+    /// Nodes that neither reach the manager nor are reached.
+    cut: BTreeSet<usize>,
+    loss_permille: u32,
+    numbers: u64,
+    held: BTreeMap<GroupName, Vec<Held>>,
+    /// Guardians that ever were: by node, start of its agent, and run.
+    begun: BTreeSet<(usize, u64, u64)>,
+    outcome: GroupsOutcome,
+    trace: Option<Vec<String>>,
+}
+
+fn node_name(node: usize) -> NodeName {
+    NodeName(format!("node-{}", node + 1))
+}
+
+fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSettings {
+    let resource = |name: &str, kind| ResourceSettings {
+        name: name.into(),
+        kind,
+        start_timeout_ms: 2_000,
+        stop_timeout_ms: 2_000,
+        environment: BTreeMap::new(),
+        directory: None,
+        user: None,
+    };
+    let exec = ResourceKind::Exec { start: vec!["start".into()], stop: vec!["stop".into()] };
+    let process = ResourceKind::Process { command: vec!["process".into()] };
+    let failback = if chance.percent(50) { Attribute::Automatic } else { Attribute::Manual };
+    GroupSettings {
+        name: name.into(),
+        nodes,
+        startup: Attribute::Automatic,
+        failover: Attribute::Automatic,
+        failback,
+        restarts_max: chance.below(3),
+        failovers_max: 1_000,
+        after: Vec::new(),
+        apart: Vec::new(),
+        resources: vec![resource("first", exec), resource("second", process)],
+    }
+}
+
+impl World {
+    fn new(nodes: usize, groups: usize, profile: Profile, seed: u64, is_traced: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let policy = |chance: &mut Chance| {
+            let first = chance.below(nodes as u32) as usize;
+            (0..nodes).map(|index| node_name((first + index) % nodes)).collect::<Vec<_>>()
+        };
+        let names = ["mail", "data", "site", "logs"];
+        let groups = names.iter().take(groups);
+        let groups: Vec<GroupSettings> = groups
+            .map(|name| {
+                let policy = policy(&mut chance);
+                settings(name, policy, &mut chance)
+            })
+            .collect();
+        let manager = ManagerHost::new(Clock::new(&mut chance));
+        let hosts = (0..nodes).map(|_| NodeHost::new(Clock::new(&mut chance))).collect();
+        let mut world = Self {
+            now_us: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            chance,
+            profile,
+            manager,
+            nodes: hosts,
+            groups,
+            store: Model::default(),
+            is_store_down: false,
+            generation: 0,
+            cut: BTreeSet::new(),
+            loss_permille: 0,
+            numbers: 0,
+            held: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            outcome: GroupsOutcome::default(),
+            trace: is_traced.then(Vec::new),
+        };
+        world.start_manager();
+        (0..nodes).for_each(|node| world.start_node(node));
+        world
+    }
+
+    fn after(&mut self, pause_us: u64, event: Event) {
+        self.at(self.now_us + pause_us, event);
+    }
+
+    fn at(&mut self, at_us: u64, event: Event) {
+        self.queued += 1;
+        self.queue.insert((at_us.max(self.now_us), self.queued), event);
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn some(&mut self, least: u64, most: u64) -> u64 {
+        least + u64::from(self.chance.below((most - least + 1) as u32))
+    }
+
+    fn is_lost(&mut self, node: usize) -> bool {
+        self.cut.contains(&node) || (self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille)
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        let now_us = self.now_us;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{}.{:06}s {}", now_us / 1_000_000, now_us % 1_000_000, line()));
+        }
+    }
+
+    fn run_until_us(&mut self, end_us: u64) {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > end_us {
+                break;
+            }
+            let ((at_us, _), event) = entry.remove_entry();
+            self.now_us = at_us;
+            self.handle(event);
+        }
+        self.now_us = end_us;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::WakeManager { .. }
+            | Event::ToManager { .. }
+            | Event::FromStore { .. }
+            | Event::Heartbeat { .. }
+                if self.manager.is_stopped =>
+            {
+                self.manager.held.push(event);
+            }
+            Event::WakeManager { run } => self.wake_manager(run),
+            Event::ToManager { run, link, node, said } => self.on_said(run, link, node, said),
+            Event::FromStore { run, input } => self.on_stored(run, input),
+            Event::Heartbeat { datagram } => self.on_heartbeat(&datagram),
+            Event::ToStore { run, attempt, txn, key } => self.on_store(run, attempt, &txn, &key),
+            Event::Answer { node, .. } | Event::ToNode { node, .. } | Event::FromGuardian { node, .. }
+                if self.nodes[node].is_stopped =>
+            {
+                self.nodes[node].held.push(event);
+            }
+            Event::Answer { node, datagram } => self.on_answer(node, datagram),
+            Event::ToNode { node, start, link, input } => self.on_told(node, start, link, *input),
+            Event::FromGuardian { node, start, input } => self.step_resident(node, start, *input),
+            Event::WakeNode { node, start } => self.wake_node(node, start),
+            Event::StartNode { node } => {
+                if self.nodes[node].machines.is_none() {
+                    self.start_node(node);
+                }
+            }
+            Event::Dial { node } => self.dial(node),
+            Event::Deadline { node, group, held } => self.on_deadline(node, &group, held),
+            Event::Gone { node, group, held } => self.on_gone(node, &group, held),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(trace) = &self.trace
+        {
+            trace.iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}

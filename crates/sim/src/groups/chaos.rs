@@ -1,0 +1,145 @@
+//! Random histories of groups: faults and wishes by chance, and what must be true when they have ended.
+
+use super::{Event, World, node_name};
+use logic::lease::PROFILES;
+use logic::seed::Chance;
+use std::collections::BTreeMap;
+use wire::group::{GroupAct, GroupCondition};
+use wire::id::GroupName;
+
+/// After the last fault every group runs again within this time: a lost lease with the slowest profile (7.1 s), a node that
+/// relapsed and must stay for up to 40 s, scripts that hang for two seconds each, and a group that goes back by itself.
+const WHOLE_WITHIN_US: u64 = 120_000_000;
+
+/// What a history came to.
+#[derive(Debug, Clone, Default)]
+pub struct GroupsOutcome {
+    /// Guardians that began.
+    pub starts: u64,
+    /// Leases that were taken.
+    pub taken: u64,
+    /// Assignments that were refused as old.
+    pub refused: u64,
+    pub events: u64,
+    /// The newest epoch of each group that ran, and where.
+    pub(super) epochs: BTreeMap<GroupName, (u64, usize)>,
+}
+
+/// Tells how to see a failed history again.
+struct Replay {
+    seed: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.seed;
+            eprintln!("groups failed with seed {seed}; MUSTER_SEED={seed} replays it and shows its history");
+        }
+    }
+}
+
+/// Runs the history of `seed`. Panics where a promise is broken.
+pub fn run_groups_seed(seed: u64, steps: u32, is_traced: bool) -> GroupsOutcome {
+    let _replay = Replay { seed };
+    let mut chance = Chance::new(seed);
+    let nodes = 2 + chance.below(3) as usize;
+    let groups = 1 + chance.below(4) as usize;
+    let profile = PROFILES[chance.below(PROFILES.len() as u32) as usize];
+    let mut world = World::new(nodes, groups, profile, chance.bits(), is_traced);
+    world.run_until_us(5_000_000);
+    for _ in 0..steps {
+        let pause_us = 1_000 + u64::from(chance.below(400_000));
+        world.run_until_us(world.now_us + pause_us);
+        if chance.percent(40) {
+            world.disturb(&mut chance);
+        }
+    }
+    world.end_faults();
+    world.wait_until_whole();
+    world.outcome.clone()
+}
+
+impl World {
+    fn disturb(&mut self, chance: &mut Chance) {
+        let node = chance.below(self.nodes.len() as u32) as usize;
+        let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
+        let target = chance.percent(50).then(|| node_name(node));
+        match chance.below(20) {
+            0 => self.kill_node(node),
+            1..=3 => self.handle(Event::StartNode { node }),
+            4 => self.stop_node(node),
+            5 | 6 => self.resume_node(node),
+            7 | 8 => {
+                self.tell(|| format!("{} is cut off", node_name(node)));
+                self.cut.insert(node);
+                if chance.percent(50) {
+                    self.break_link(node);
+                }
+            }
+            9..=11 => {
+                self.tell(|| "all cables are whole".into());
+                self.cut.clear();
+            }
+            12 => self.kill_manager(),
+            13 | 14 => self.start_manager(),
+            15 => self.manager.is_stopped = self.manager.is_there(),
+            16 => self.resume_manager(),
+            17 => self.is_store_down = chance.percent(50),
+            18 => self.loss_permille = [0, 0, 50, 300][chance.below(4) as usize],
+            _ => self.ask(
+                &group,
+                match chance.below(4) {
+                    0 => GroupAct::Start { node: None },
+                    1 => GroupAct::Failback,
+                    _ => GroupAct::Move { node: target },
+                },
+            ),
+        }
+    }
+
+    fn end_faults(&mut self) {
+        self.tell(|| "all faults end".into());
+        self.cut.clear();
+        self.loss_permille = 0;
+        self.is_store_down = false;
+        self.resume_manager();
+        self.start_manager();
+        for node in 0..self.nodes.len() {
+            self.resume_node(node);
+        }
+        // Those that are off stay off; one node is enough to run everything.
+        self.handle(Event::StartNode { node: 0 });
+    }
+
+    /// Every group runs somewhere, or has failed so often that a person must look: then one does.
+    fn wait_until_whole(&mut self) {
+        let end_us = self.now_us + WHOLE_WITHIN_US;
+        let mut steady_since_us = None;
+        loop {
+            let status = self.status();
+            let is_online = |group: &wire::group::GroupStatus| {
+                let node = (0..self.nodes.len()).find(|node| group.node.as_ref() == Some(&node_name(*node)));
+                let held = self.held.get(&group.group).map(Vec::as_slice).unwrap_or_default();
+                group.state == GroupCondition::Online && held.iter().any(|held| Some(held.node) == node)
+            };
+            let missing: Vec<_> = status.iter().filter(|group| !is_online(group)).cloned().collect();
+            if missing.is_empty() && status.len() == self.groups.len() {
+                let since_us = *steady_since_us.get_or_insert(self.now_us);
+                if self.now_us - since_us >= 2_000_000 {
+                    return;
+                }
+            } else {
+                steady_since_us = None;
+            }
+            assert!(self.now_us < end_us, "these groups do not come back: {missing:#?}");
+            let is_stuck = |state| matches!(state, GroupCondition::Failed | GroupCondition::Waiting);
+            for group in missing.iter().filter(|group| is_stuck(group.state)) {
+                self.ask(&group.group.0, GroupAct::Start { node: None });
+            }
+            // Many that fall at once are believed only on a person's word.
+            self.confirm();
+            self.run_until_us(self.now_us + 100_000);
+        }
+    }
+}

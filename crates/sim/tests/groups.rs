@@ -1,0 +1,40 @@
+//! 256 random histories of failover groups: agents and the manager are killed and stopped, cables cut, writes lost, scripts
+//! hang, people move groups about; no group is ever held twice, and in the end each runs again.
+//!
+//! `MUSTER_SEED=n` runs that seed alone and shows its history if it fails; `MUSTER_SEEDS=n` runs so many instead of 256.
+
+use sim::{GroupsOutcome, run_groups_seed};
+
+const STEPS: u32 = 200;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("MUSTER_SEED and MUSTER_SEEDS are numbers"))
+}
+
+/// Every other seed from `first` on.
+fn histories(first: u64) {
+    let outcomes: Vec<GroupsOutcome> = match number("MUSTER_SEED") {
+        Some(seed) if first == 0 => vec![run_groups_seed(seed, STEPS, true)],
+        Some(_) => return,
+        None => {
+            let seeds = number("MUSTER_SEEDS").unwrap_or(256);
+            (first..seeds).step_by(2).map(|seed| run_groups_seed(seed, STEPS, false)).collect()
+        }
+    };
+    let sum = |count: fn(&GroupsOutcome) -> u64| outcomes.iter().map(count).sum::<u64>();
+    let (starts, taken, refused) = (sum(|it| it.starts), sum(|it| it.taken), sum(|it| it.refused));
+    println!("{} histories: {starts} starts, {taken} leases taken, {refused} refused", outcomes.len());
+    // Histories in which nothing happens would prove nothing.
+    assert!(starts >= 3 * outcomes.len() as u64, "{starts} starts");
+    assert!(taken > 0 || outcomes.len() < 10, "no lease was ever taken");
+}
+
+#[test]
+fn no_group_has_two_owners_in_random_histories_even() {
+    histories(0);
+}
+
+#[test]
+fn no_group_has_two_owners_in_random_histories_odd() {
+    histories(1);
+}
