@@ -19,6 +19,7 @@ mod group;
 mod hidden;
 mod init;
 mod join;
+mod listed_token;
 mod node;
 mod plugin_cfg;
 mod router;
