@@ -168,6 +168,7 @@ impl Reply {
 
 /// The path of a route with names in place of its braces.
 pub fn filled(path: &str) -> String {
+    let path = path.replace("{group}/{act}", "site/freeze");
     let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain");
     path.replace("{node}", "one")
         .replace("{user}", "anna")

@@ -93,11 +93,22 @@ command = ["base", "{port}"]
 [clusters.c.members.m.log]
 [clusters.c.members.m.restart]
 [clusters.c.members.m.probe]
+[groups.g]
+nodes = ["other"]
+[groups.g.resources.r]
+type = "process"
+command = ["base"]
+[groups.storage]
+nodes = ["other"]
+resources.r = { type = "process", command = ["base"] }
+[groups.batch]
+nodes = ["other"]
+resources.r = { type = "process", command = ["base"] }
 "#;
 
 fn header(section: &Section) -> String {
     let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
-    let names = names.into_iter().chain([("CELL", "e"), ("BRIDGE", "b")]);
+    let names = names.into_iter().chain([("CELL", "e"), ("BRIDGE", "b"), ("GROUP", "g"), ("RESOURCE", "r")]);
     names.fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
@@ -132,6 +143,17 @@ const ETCD: &str = "kind = \"etcd\"\nservers = [\"base:1\"]\n";
 
 /// The text with what a key needs beside it to have an effect, and without what contradicts it.
 fn in_company(text: &str, section: &Section, key: &str) -> String {
+    if section.path.starts_with("groups") {
+        let nodes = "[nodes.db-1]\naddress = \"127.0.0.8\"\n[nodes.db-2]\naddress = \"127.0.0.9\"\n";
+        let process = "type = \"process\"\ncommand = [\"base\"]\n";
+        return match key {
+            "nodes" => text.replace("[store]\n", &format!("[store]\n{nodes}")),
+            "type" => text.replacen("command = [\"base\"]\n", "start = [\"a\"]\nstop = [\"b\"]\n", 1),
+            "start" => text.replacen(process, "type = \"exec\"\nstop = [\"b\"]\n", 1),
+            "stop" => text.replacen(process, "type = \"exec\"\nstart = [\"a\"]\n", 1),
+            _ => text.to_owned(),
+        };
+    }
     let (old, new) = match key {
         "clusters" if ["clients", "cells", "bridges"].contains(&section.name()) => return text.to_owned(),
         "views" => {

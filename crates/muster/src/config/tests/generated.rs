@@ -37,6 +37,10 @@ fn schema_has_every_key_in_its_place() {
 
 /// What an example leaves out because it is about something else: a router, the clusters that it names, a member.
 fn completed(example: &str) -> String {
+    // A cell of groups needs nothing else.
+    if example.contains("[groups.") {
+        return example.to_owned();
+    }
     let mut text = example.to_owned();
     let mut clusters: Vec<&str> =
         example.split("[clusters.").skip(1).filter_map(|rest| rest.split(['.', ']']).next()).collect();

@@ -17,7 +17,6 @@ const SMALLEST: &str = r#"
 fn smallest_file_gets_every_default() {
     expect![[r#"
         CellSettings {
-            groups: Vec::new(),
             name: "cell",
             state_dir: "/state",
             nodes: [
@@ -193,6 +192,7 @@ fn smallest_file_gets_every_default() {
                     ],
                 },
             ],
+            groups: [],
         }
     "#]]
     .assert_debug_eq(&settings(SMALLEST));

@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters
+              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters, groups
               did you mean `clusters`?"#]],
     );
     check_added(
@@ -1284,4 +1284,23 @@ fn other_cells_that_could_not_be_heard_or_reached() {
           allowed: an IP address and a port like "10.0.0.5:8080" or "[fd00::5]:8080"
           did you mean `"127.0.0.1:80"`?"#]],
     );
+}
+
+#[test]
+fn groups_that_could_not_run_or_not_be_safe_are_refused() {
+    let file = "[nodes.a]\n[nodes.b]\n[groups.g]\nnodes = [\"a\", \"b\"]\nafter = [\"h\"]\n\
+        [groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n\
+        [groups.h]\nnodes = [\"a\", \"a\", \"c\"]\nfailover = \"manual\"\nafter = [\"g\"]\n\
+        [groups.h.resources.r]\ntype = \"exec\"\nstart = [\"x\"]\ncommand = [\"x\"]\n";
+    let problems = parse(file).expect_err("much is wrong").to_string();
+    for wanted in [
+        "node `a` stands twice in the policy",
+        "there is no node `c` in this file",
+        "`stop` is missing, which a resource of the type `exec` needs",
+        "`command` has no effect on a resource of the type `exec`",
+        "group `g` would wait for itself",
+        "group `g` cannot go to another node by itself: without `listen` in [manager] no node sends heartbeats",
+    ] {
+        assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
+    }
 }
