@@ -291,7 +291,7 @@ impl World {
             self.now_us
         );
         assert!(
-            self.outcome.epochs.get(group).is_none_or(|last| *last < (epoch, node) || *last == (epoch, node)),
+            self.outcome.epochs.get(group).is_none_or(|last| last.0 < epoch || *last == (epoch, node)),
             "group {group} goes back to epoch {epoch}"
         );
         self.outcome.epochs.insert(group.clone(), (epoch, node));
