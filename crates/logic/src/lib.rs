@@ -25,6 +25,7 @@ pub mod lockout;
 pub mod log_pattern;
 pub mod machine;
 pub mod model;
+pub mod monitor;
 pub mod pace;
 pub mod plugin_cfg;
 pub mod probe;

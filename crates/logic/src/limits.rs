@@ -254,3 +254,20 @@ pub const SUMMARY_BURST_MAX: u32 = 4;
 pub const SUMMARY_QUARANTINE_MS: u64 = 60_000;
 /// Other cells that one listens to. 256: two and a half times the largest super cluster that is simulated.
 pub const CELLS_MAX: usize = 256;
+
+// Monitors.
+
+/// A node's monitors are reported at least this often, so that counts and times that people see are not old. What changes
+/// their state is told at once; five seconds keep a thousand monitors below a thousandth of a core.
+pub const MONITORS_REPORT_INTERVAL_MS: u64 = 5_000;
+/// Answers in a row without a warning that end a Warning. Three: one in time between slow ones is no end of the trouble.
+pub const WARNING_CALM_ANSWERS: u32 = 3;
+/// Figures kept of one plugin's answer. 32: what the plugins of distributions print at most in practice.
+pub const FIGURES_MAX: usize = 32;
+/// Bytes that are read of a server's answer before the body, and of any other protocol. 64 KiB: greetings and heads are a
+/// hundredth of that.
+pub const MONITOR_HEAD_MAX_BYTES: usize = 64 << 10;
+/// Bytes of a body in which a text is looked for. 8 MiB: pages that are made to be looked at are far smaller.
+pub const MONITOR_BODY_MAX_BYTES: u64 = 8 << 20;
+/// Longest text of an alert. 600: a sentence and an identifier of 255 bytes.
+pub const ALERT_TEXT_MAX_CHARS: usize = 600;

@@ -172,7 +172,10 @@ impl World {
             Output::Assign { node, assignments } => {
                 self.send_to_role(&Peer::Agent(node), FromManager::Assignments { generation, assignments });
             }
-            Output::Event { kind, text, .. } => self.tell(|| format!("manager: {kind}: {text}")),
+            Output::Monitor { node, monitors } => {
+                self.send_to_role(&Peer::Agent(node), FromManager::Monitors { generation, monitors });
+            }
+            Output::Event { kind, text, .. } | Output::NodeEvent { kind, text, .. } => self.tell(|| format!("manager: {kind}: {text}")),
             Output::Remember { key, value: Some(value) } => {
                 self.manager.remembered.insert(key, value);
             }

@@ -11,6 +11,7 @@ pub mod error_code;
 pub mod heartbeat;
 pub mod id;
 pub mod link;
+pub mod monitor;
 pub mod router;
 pub mod settings;
 pub mod status;

@@ -7,6 +7,7 @@
 use crate::agent::{Assignment, Report};
 use crate::heartbeat::HeartbeatSettings;
 use crate::id::{NodeName, RouterName};
+use crate::monitor::{Alert, MonitorAssignment, MonitorsReport};
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
@@ -37,6 +38,9 @@ pub enum ToManager {
     },
     Agent(Report),
     Router(RouterReport),
+    Monitors(MonitorsReport),
+    /// A monitoring command on the agent's machine said this.
+    Alert(Alert),
     KeepAlive,
 }
 
@@ -67,6 +71,11 @@ pub enum FromManager {
     Assignments {
         generation: u64,
         assignments: Vec<Assignment>,
+    },
+    /// To agents: every monitor that it shall look after.
+    Monitors {
+        generation: u64,
+        monitors: Vec<MonitorAssignment>,
     },
     /// To agents of machines that have joined: what the configuration places on their node.
     Placed(Placed),
@@ -135,7 +144,7 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "agent", "router", "keep-alive"];
+    const NAMES: &[&str] = &["hello", "agent", "router", "monitors", "alert", "keep-alive"];
 }
 
 impl Known for FromManager {
@@ -144,6 +153,7 @@ impl Known for FromManager {
         "refused",
         "not-leader",
         "assignments",
+        "monitors",
         "placed",
         "settings",
         "views",

@@ -3,6 +3,7 @@
 use crate::agent::{ProbeSettings, Run};
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::is_default;
+use crate::monitor::MonitorSettings;
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct CellSettings {
     pub bridges: Vec<BridgeSettings>,
     /// In the order of the file.
     pub clusters: Vec<ClusterSettings>,
+    /// In the order of the file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub monitors: Vec<MonitorSettings>,
 }
 
 impl CellSettings {

@@ -1,7 +1,8 @@
 //! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
 
 use crate::agent::ProcessState;
-use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName, TermNumber};
+use crate::id::{ClusterName, Epoch, MemberName, MonitorName, NodeName, RouterName, TermNumber};
+use crate::monitor::{Figure, MonitorState};
 use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,33 @@ pub struct CellStatus {
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+    #[serde(default)]
+    pub monitors: Vec<MonitorStatus>,
+}
+
+/// A monitor on one of its nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MonitorStatus {
+    pub monitor: MonitorName,
+    pub node: NodeName,
+    /// `tcp`, `http`...
+    pub kind: String,
+    pub target: String,
+    pub state: MonitorState,
+    pub since_ms: u64,
+    pub reason: String,
+    /// How long the newest answer took.
+    pub took_ms: Option<u64>,
+    pub interval_ms: u64,
+    /// When the next probe is due; None where none is.
+    pub next_ms: Option<u64>,
+    pub probes: u64,
+    pub failures: u64,
+    /// When a drill ends; None if there is none.
+    #[serde(default)]
+    pub drill_ends_ms: Option<u64>,
+    #[serde(default)]
+    pub figures: Vec<Figure>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +235,12 @@ pub struct Event {
     pub kind: String,
     pub cluster: Option<ClusterName>,
     pub member: Option<MemberName>,
+    /// Where it happened, if that is one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Number of the message in the catalogue of its source, for those that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u16>,
     pub text: String,
 }
 
@@ -226,6 +260,17 @@ pub enum Act {
     Stop,
     Drain,
     Restart,
+}
+
+/// What an operator may ask of a monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MonitorAct {
+    Pause,
+    /// Goes on, and ends a drill.
+    Resume,
+    /// A drill: it fails for so long.
+    Fail { for_ms: u64 },
 }
 
 /// A refusal as the API and `--json` show it.

@@ -67,6 +67,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
             told.push(format!("cluster {} is removed; its members are stopped", cluster.name));
         }
     }
+    monitors(old, new, &mut told);
     let order = |settings: &CellSettings| {
         settings.clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
     };
@@ -74,6 +75,22 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         told.push("the clusters are in another order".into());
     }
     told
+}
+
+fn monitors(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for monitor in &new.monitors {
+        match old.monitors.iter().find(|known| known.name == monitor.name) {
+            None => {
+                let (name, target) = (&monitor.name, monitor.check.target());
+                told.push(format!("monitor {name} of {target} is added"));
+            }
+            Some(known) if known == monitor => {}
+            Some(_) => told.push(format!("monitor {} changes", monitor.name)),
+        }
+    }
+    for monitor in old.monitors.iter().filter(|known| !new.monitors.iter().any(|kept| kept.name == known.name)) {
+        told.push(format!("monitor {} is removed", monitor.name));
+    }
 }
 
 fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {

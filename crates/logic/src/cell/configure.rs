@@ -45,6 +45,7 @@ impl Cell {
             self.clusters.push(cluster);
         }
         self.configure_remotes(now, &settings.cells);
+        self.configure_monitors(now, settings.monitors);
         if is_first {
             self.forget_unclaimed();
         }

@@ -95,6 +95,11 @@ pub(super) struct Agent {
 }
 
 impl Agent {
+    /// Since when it is connected, or not.
+    pub fn link_since(&self) -> Time {
+        self.link_since
+    }
+
     fn new(record: Record) -> Self {
         Self {
             is_configured: false,
@@ -221,6 +226,7 @@ impl Cell {
         // Told anew on each connection: what was sent on the last one may not have arrived.
         agent.assigned = None;
         self.mark_node(&node);
+        self.tell_monitors_anew(&node);
         self.event(Severity::Info, "node-connected", format!("the agent of node {node} is connected"));
     }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use wire::id::{ClusterName, RouterName};
 use wire::router::{MemberTraffic, OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
 use wire::status::{
-    ClusterStatus, MemberEjection, MemberStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
+    ClusterStatus, MemberEjection, MemberStatus, MonitorStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
 };
 
 /// The parts of a `CellStatus` that the cell knows.
@@ -24,6 +24,7 @@ pub struct Summary {
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+    pub monitors: Vec<MonitorStatus>,
 }
 
 impl Cell {
@@ -51,6 +52,7 @@ impl Cell {
             nodes: agents.collect(),
             routers: self.routers.values().map(|router| router.status(unix_ms)).collect(),
             clusters: clusters.chain(remotes).collect(),
+            monitors: self.monitor_statuses(unix_ms),
         }
     }
 

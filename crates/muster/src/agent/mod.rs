@@ -4,10 +4,12 @@
 //! told last when there is none (see `disk`); leaves no process behind, however it ends (see `keeper`).
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
+mod alerts;
 mod disk;
 mod heartbeats;
 pub mod keeper;
 mod members;
+mod monitors;
 mod orphans;
 mod placeholders;
 mod ports;
@@ -24,6 +26,7 @@ use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
 use members::{Members, Surroundings};
+use monitors::MonitorsHandle;
 use orphans::Children;
 use ports::PortBook;
 use process::Command;
@@ -90,6 +93,7 @@ pub fn start(options: AgentOptions) -> Result<RoleHandle, AgentError> {
         remembered: disk::recall(&directory),
         ports: PortBook::open(directory.join("ports.json")),
         log_directory: state_dir.join("log"),
+        alert_socket: crate::monitor::tell::alert_socket(&state_dir),
         directory,
         incarnation,
         _lock: lock,
@@ -106,6 +110,7 @@ struct Start {
     options: AgentOptions,
     directory: PathBuf,
     log_directory: PathBuf,
+    alert_socket: PathBuf,
     incarnation: u64,
     remembered: Option<Remembered>,
     ports: PortBook,
@@ -117,6 +122,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let node = start.options.node.clone();
     let remembered = start.remembered.map(|remembered| (remembered.generation, remembered.assignments));
+    let alert_socket = start.alert_socket;
     let obeyed = remembered.as_ref().map_or(0, |(generation, _)| *generation);
     let machine = Agent::new(clock.now(), node.clone(), start.incarnation, remembered);
 
@@ -128,7 +134,14 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    let told = Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation) };
+    let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
+    let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
+    helpers.spawn_local(alerts::listen(alert_socket, way));
+    let told = Told {
+        placed: start.options.placed,
+        heartbeats: Heartbeats::new(start.incarnation),
+        monitors,
+    };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
@@ -164,6 +177,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
+    monitors: MonitorsHandle,
 }
 
 /// Turns what the manager says into inputs.
@@ -178,11 +192,16 @@ async fn listen(
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the manager is there");
                 is_connected.set(true);
+                told.monitors.connected().await;
                 Input::Connected
             }
             LinkEvent::Lost { reason } => {
                 tracing::warn!(reason, "the manager is gone; going on without it");
                 is_connected.set(false);
+                continue;
+            }
+            LinkEvent::Message(FromManager::Monitors { generation, monitors }) => {
+                told.monitors.assign(generation, monitors).await;
                 continue;
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {

@@ -9,6 +9,7 @@ mod bridge;
 mod check;
 mod client;
 mod client_token;
+mod clp;
 mod cluster;
 mod config;
 mod demo;
@@ -18,6 +19,7 @@ mod generate;
 mod hidden;
 mod init;
 mod join;
+mod monitor;
 mod node;
 mod plugin_cfg;
 mod router;
@@ -77,6 +79,8 @@ enum Command {
     Explain(explain::Args),
     /// Start, stop, drain or restart a cluster or one of its members
     Cluster(cluster::Args),
+    /// Show how monitored services are; pause monitors, or let one fail as a drill
+    Monitor(monitor::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
     /// Add and remove users of the API and the console, and give them roles
@@ -104,6 +108,8 @@ enum Command {
     Man(generate::ManArgs),
     /// A small application to try a cluster with
     SampleApp(crate::sample_app::Args),
+    /// The commands of ExpressCluster: clp_httpmon, clp_smtpmon
+    Clp(clp::Args),
     /// Run a node's agent alone
     #[command(hide = true)]
     Agent(hidden::AgentArgs),
@@ -145,6 +151,9 @@ fn print(data: &[u8]) -> Exit {
 }
 
 pub fn main() -> ExitCode {
+    if let Some(exit) = clp::under_other_name() {
+        return exit.into();
+    }
     let exit = match CommandLine::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
@@ -157,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Monitor(args) => monitor::run(args),
         Command::Node(args) => node::run(args),
         Command::User(args) => user::run(args),
         Command::Token(args) => token::run(args),
@@ -170,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
         Command::SampleApp(args) => crate::sample_app::run(args),
+        Command::Clp(args) => clp::run(args),
         Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::MemberExec(args) => hidden::member_exec(args),

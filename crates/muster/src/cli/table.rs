@@ -9,6 +9,10 @@ use wire::status::{
 };
 use wire::view::{Policy, RunState};
 
+mod monitors;
+
+pub use monitors::monitors;
+
 /// Spaces between columns.
 const GAP: usize = 2;
 
@@ -151,6 +155,10 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
     for cluster in &status.clusters {
         text.push('\n');
         text.push_str(&cluster_text(cluster, status.now_ms, paint));
+    }
+    if !status.monitors.is_empty() {
+        text.push('\n');
+        text.push_str(&monitors(status, paint));
     }
     text
 }

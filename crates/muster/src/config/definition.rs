@@ -91,6 +91,7 @@ impl Section {
                 "clients" => "CLIENT",
                 "cells" => "CELL",
                 "bridges" => "BRIDGE",
+                "monitors" => "MONITOR",
                 _ => "MEMBER",
             };
             if !path.is_empty() {

@@ -4,6 +4,7 @@
 
 mod cells;
 mod member;
+mod monitor;
 mod plugin_cfg;
 mod store;
 mod transport;
@@ -245,6 +246,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "The probe of this member; keys that it lacks come from `[clusters.CLUSTER.probe]`.",
         keys: &[PROBE],
     },
+    monitor::SECTION,
 ];
 
 const CELL: &[Definition] = &[

@@ -20,6 +20,7 @@ mod environment;
 mod kind;
 mod listeners;
 mod members;
+mod monitors;
 mod problem;
 mod reader;
 pub mod reference;

@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         self.section.definition(key).expect("only keys that are defined are read").preset
     }
 
+    /// A value as it may stand in the file, for people.
+    pub fn example(&self, key: &str) -> &'static str {
+        self.section.definition(key).expect("only keys that are defined are read").example
+    }
+
     pub fn integer(&self, key: &str) -> u64 {
         match (self.written(key), self.preset(key)) {
             (Some(Data::Integer(number)), _) => {

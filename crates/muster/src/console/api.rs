@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer, AnswerBody};
 use super::auth::Way;
-use super::routes::{Call, parameters};
+use super::routes::{Call, MonitorVerb, parameters};
 use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
 use super::{forward, metrics, page, people};
@@ -16,14 +16,18 @@ use hyper::{Request, StatusCode};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::status::{Act, Acted, ConfigText, ErrorBody};
+use wire::id::{ClusterName, MemberName, MonitorName, NodeName, RouterName};
+use wire::status::{Act, Acted, ConfigText, ErrorBody, MonitorAct};
 
 /// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
 const TOKEN_VALID_MS: u64 = 3_600_000;
 const TOKEN_VALID_MIN_MS: u64 = 1_000;
 /// Thirty days: what is not used by then was forgotten, and lies about.
 const TOKEN_VALID_MAX_MS: u64 = 30 * 24 * 3_600_000;
+/// How long a drill lasts if nothing is said. A minute: long enough to see what follows from it.
+const DRILL_MS: u64 = 60_000;
+/// A day: a longer one was forgotten.
+const DRILL_MAX_MS: u64 = 24 * 3_600_000;
 /// From a request's head to the end of its body.
 const BODY_MAX_MS: u64 = 15_000;
 /// Longest wait for the manager; a change of the configuration waits for a disk.
@@ -59,6 +63,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
+        Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
@@ -157,6 +162,24 @@ async fn carry_out_act(
     let [] = query(proven, [])?;
     let who = who(proven);
     let done = ask(shared, |reply| Ask::Act { who, cluster, member, act, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act: MonitorVerb) -> Outcome {
+    let act = match act {
+        MonitorVerb::Pause | MonitorVerb::Resume => {
+            let [] = query(proven, [])?;
+            if act == MonitorVerb::Pause { MonitorAct::Pause } else { MonitorAct::Resume }
+        }
+        MonitorVerb::Fail => {
+            let [for_ms] = query(proven, ["for_ms"])?;
+            let for_ms = number("for_ms", for_ms, DRILL_MAX_MS)?.unwrap_or(DRILL_MS);
+            MonitorAct::Fail { for_ms }
+        }
+    };
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActMonitor { who, monitor, act, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }

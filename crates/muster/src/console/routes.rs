@@ -6,8 +6,16 @@
 
 use hyper::Method;
 use wire::account::Role;
-use wire::id::{ClusterName, MemberName, NodeName, TokenName, UserName, is_valid_name};
+use wire::id::{ClusterName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name};
 use wire::status::Act;
+
+/// What may be asked of a monitor; how long a drill lasts is in the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonitorVerb {
+    Pause,
+    Resume,
+    Fail,
+}
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +36,10 @@ pub enum Call {
         cluster: ClusterName,
         member: MemberName,
         act: Act,
+    },
+    ActMonitor {
+        monitor: MonitorName,
+        act: MonitorVerb,
     },
     NodeToken {
         node: NodeName,
@@ -148,6 +160,12 @@ pub const ROUTES: &[Route] = &[
         path: "/api/v1/clusters/{cluster}/members/{member}/{act}",
         need: OPERATOR,
         make: act_member,
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/monitors/{monitor}/{act}",
+        need: OPERATOR,
+        make: act_monitor,
     },
     Route {
         method: Method::POST,
@@ -289,6 +307,17 @@ fn act_member(names: &Names) -> Option<Call> {
     Some(Call::ActMember { cluster: cluster.into(), member: member.into(), act: act_of(act)? })
 }
 
+fn act_monitor(names: &Names) -> Option<Call> {
+    let [monitor, act] = names[..] else { return None };
+    let act = match act {
+        "pause" => MonitorVerb::Pause,
+        "resume" => MonitorVerb::Resume,
+        "fail" => MonitorVerb::Fail,
+        _ => return None,
+    };
+    Some(Call::ActMonitor { monitor: monitor.into(), act })
+}
+
 fn act_of(word: &str) -> Option<Act> {
     match word {
         "start" => Some(Act::Start),
@@ -305,6 +334,7 @@ impl Call {
         let audited = match self {
             Call::ActCluster { cluster, act } => (cluster_act(*act), cluster.to_string()),
             Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
+            Call::ActMonitor { monitor, act } => (monitor_act(*act), monitor.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
@@ -355,6 +385,14 @@ fn member_act(act: Act) -> &'static str {
         Act::Stop => "member-stop",
         Act::Drain => "member-drain",
         Act::Restart => "member-restart",
+    }
+}
+
+fn monitor_act(act: MonitorVerb) -> &'static str {
+    match act {
+        MonitorVerb::Pause => "monitor-pause",
+        MonitorVerb::Resume => "monitor-resume",
+        MonitorVerb::Fail => "monitor-fail",
     }
 }
 

@@ -113,6 +113,13 @@ pub enum Output {
         member: Option<MemberName>,
         text: String,
     },
+    NodeEvent {
+        severity: Severity,
+        kind: &'static str,
+        node: NodeName,
+        id: Option<u16>,
+        text: String,
+    },
     Remember {
         key: String,
         value: Option<String>,
@@ -304,10 +311,21 @@ impl Desk {
                 }
                 outputs
             }
-            // It speaks for somebody else, or out of turn.
-            (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
-                vec![Output::Cut(place.clone())]
+            (Place::Agent(node), ToManager::Monitors(report)) if report.node == *node => {
+                self.step_cell(now, cell::Input::AgentMonitors(report))
             }
+            (Place::Agent(node), ToManager::Alert(alert)) => {
+                self.step_cell(now, cell::Input::Alert { node: node.clone(), alert })
+            }
+            // It speaks for somebody else, or out of turn.
+            (
+                _,
+                ToManager::Agent(_)
+                | ToManager::Router(_)
+                | ToManager::Monitors(_)
+                | ToManager::Alert(_)
+                | ToManager::Hello { .. },
+            ) => vec![Output::Cut(place.clone())],
             (_, ToManager::KeepAlive) => Vec::new(),
         }
     }
@@ -337,6 +355,12 @@ impl Desk {
                 let ask = self.asks_count;
                 self.waiting.insert(ask, reply);
                 self.step_cell(now, cell::Input::Operator { ask, who, cluster, member, act })
+            }
+            Request::ActMonitor { who, monitor, act, reply } => {
+                self.asks_count += 1;
+                let ask = self.asks_count;
+                self.waiting.insert(ask, reply);
+                self.step_cell(now, cell::Input::MonitorOperator { ask, who, monitor, act })
             }
             request @ (Request::Status { .. }
             | Request::Events { .. }
@@ -435,6 +459,13 @@ impl Desk {
                 to: To::One(Place::Agent(node)),
                 message: FromManager::Assignments { generation, assignments },
             },
+            cell::Output::Monitor { node, monitors } => Output::Send {
+                to: To::One(Place::Agent(node)),
+                message: FromManager::Monitors { generation, monitors },
+            },
+            cell::Output::NodeEvent { severity, kind, node, id, text } => {
+                Output::NodeEvent { severity, kind, node, id, text }
+            }
             cell::Output::Event { severity, kind, cluster, member, text } => {
                 Output::Event { severity, kind, cluster, member, text }
             }

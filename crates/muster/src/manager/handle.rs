@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
-use wire::id::{ClusterName, MemberName, NodeName, RouterName};
+use wire::id::{ClusterName, MemberName, MonitorName, NodeName, RouterName};
 use wire::status::{
-    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, PluginCfgText,
+    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct, PluginCfgText,
 };
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
@@ -83,6 +83,12 @@ pub enum Request {
         cluster: ClusterName,
         member: Option<MemberName>,
         act: Act,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    ActMonitor {
+        who: String,
+        monitor: MonitorName,
+        act: MonitorAct,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
     /// A new configuration as text; with `dry_run` only the differences are told.

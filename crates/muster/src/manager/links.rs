@@ -180,7 +180,13 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(
+            ToManager::Agent(_)
+            | ToManager::Router(_)
+            | ToManager::Monitors(_)
+            | ToManager::Alert(_)
+            | ToManager::KeepAlive,
+        )) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),

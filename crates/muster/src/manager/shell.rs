@@ -87,10 +87,13 @@ impl Shell {
                 desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end());
             }
             Output::Event { severity, kind, cluster, member, text } => {
-                let number = self.events.back().map_or(1, |last| last.number + 1);
-                let at_ms = self.clock.unix_ms(self.clock.now());
-                let kind = kind.to_owned();
-                self.add_event(Event { number, at_ms, severity, kind, cluster, member, text });
+                let event = Event { severity, kind: kind.to_owned(), cluster, member, text, ..self.next_event() };
+                self.add_event(event);
+            }
+            Output::NodeEvent { severity, kind, node, id, text } => {
+                let (kind, node) = (kind.to_owned(), Some(node));
+                let event = Event { severity, kind, node, id, text, ..self.next_event() };
+                self.add_event(event);
             }
             Output::Remember { key, value } => self.archive.remember(&key, value),
             Output::Answer { reply, result: Ok(text) } => self.archive.answer_when_safe(reply, text),
@@ -126,6 +129,21 @@ impl Shell {
             };
             let joined_us = |node: &NodeName| office.joined_us(node);
             heartbeats.know(&desk.config.settings, &self.node, desk.cell.nodes(), joined_us, Some(lead));
+        }
+    }
+
+    /// With nothing in it but its number and the time.
+    fn next_event(&self) -> Event {
+        Event {
+            number: self.events.back().map_or(1, |last| last.number + 1),
+            at_ms: self.clock.unix_ms(self.clock.now()),
+            severity: Severity::Info,
+            kind: String::new(),
+            cluster: None,
+            member: None,
+            node: None,
+            id: None,
+            text: String::new(),
         }
     }
 
@@ -198,7 +216,7 @@ impl Shell {
                     drop(inbox.send(Input::Ask(request)).await);
                 });
             }
-            Request::Act { .. } => unreachable!("the desk asks the cell"),
+            Request::Act { .. } | Request::ActMonitor { .. } => unreachable!("the desk asks the cell"),
         }
     }
 
@@ -241,6 +259,7 @@ impl Shell {
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
+            monitors: summary.monitors,
         }
     }
 

@@ -292,6 +292,7 @@ impl Control {
                 | FromManager::Refused { .. }
                 | FromManager::NotLeader { .. }
                 | FromManager::Assignments { .. }
+                | FromManager::Monitors { .. }
                 | FromManager::Placed(_)
                 | FromManager::KeepAlive,
             ) => false,

@@ -375,6 +375,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
     CellSettings {
         cells: Vec::new(),
         bridges: Vec::new(),
+        monitors: Vec::new(),
         name: "cell".into(),
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
