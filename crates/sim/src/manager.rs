@@ -175,7 +175,9 @@ impl World {
             Output::Monitor { node, monitors } => {
                 self.send_to_role(&Peer::Agent(node), FromManager::Monitors { generation, monitors });
             }
-            Output::Event { kind, text, .. } | Output::NodeEvent { kind, text, .. } => self.tell(|| format!("manager: {kind}: {text}")),
+            Output::Event { kind, text, .. } | Output::NodeEvent { kind, text, .. } => {
+                self.tell(|| format!("manager: {kind}: {text}"))
+            }
             Output::Remember { key, value: Some(value) } => {
                 self.manager.remembered.insert(key, value);
             }

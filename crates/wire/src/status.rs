@@ -270,7 +270,9 @@ pub enum MonitorAct {
     /// Goes on, and ends a drill.
     Resume,
     /// A drill: it fails for so long.
-    Fail { for_ms: u64 },
+    Fail {
+        for_ms: u64,
+    },
 }
 
 /// A refusal as the API and `--json` show it.

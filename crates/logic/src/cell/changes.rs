@@ -88,7 +88,9 @@ fn monitors(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
             Some(_) => told.push(format!("monitor {} changes", monitor.name)),
         }
     }
-    for monitor in old.monitors.iter().filter(|known| !new.monitors.iter().any(|kept| kept.name == known.name)) {
+    for monitor in
+        old.monitors.iter().filter(|known| !new.monitors.iter().any(|kept| kept.name == known.name))
+    {
         told.push(format!("monitor {} is removed", monitor.name));
     }
 }

@@ -27,7 +27,9 @@ enum Wish {
     Run,
     Pause,
     /// A drill.
-    Fail { until: Time },
+    Fail {
+        until: Time,
+    },
 }
 
 /// What a node said of a monitor.
@@ -100,7 +102,9 @@ impl Cell {
             let monitor = match known.map(|position| old.remove(position)) {
                 Some(mut monitor) => {
                     if monitor.settings != settings {
-                        self.monitors.untold.extend(monitor.settings.nodes.iter().chain(&settings.nodes).cloned());
+                        self.monitors
+                            .untold
+                            .extend(monitor.settings.nodes.iter().chain(&settings.nodes).cloned());
                     }
                     monitor.told.retain(|node, _| settings.nodes.contains(node));
                     Monitor { settings, ..monitor }
@@ -147,8 +151,12 @@ impl Cell {
                 continue;
             };
             let before = monitor.told.get(&node);
-            let was = before.map(|before| before.report.state);
-            let since = before.filter(|before| before.report.state == told.state).map_or(now, |before| before.since);
+            // Before its first answer it is only not known yet, which is no news, and neither is that all is well then.
+            let was = before
+                .filter(|before| before.report.probes > 0 || before.report.state == MonitorState::Paused);
+            let was = was.map(|before| before.report.state);
+            let since =
+                before.filter(|before| before.report.state == told.state).map_or(now, |before| before.since);
             let event = event(&node, was, &told);
             monitor.told.insert(node.clone(), Told { report: told, heard: now, since });
             self.outputs.extend(event);
@@ -169,23 +177,24 @@ impl Cell {
         };
         let monitor = &mut self.monitors.all[position];
         let was = monitor.wish;
-        let (wish, done, asked) = match (act, was) {
+        let (wish, done, asked): (Wish, String, String) = match (act, was) {
             (MonitorAct::Pause, Wish::Pause) => return Ok(format!("monitor {name} is paused already")),
             (MonitorAct::Pause, Wish::Run | Wish::Fail { .. }) => {
-                (Wish::Pause, format!("monitor {name} is paused"), "pause".to_owned())
+                (Wish::Pause, format!("monitor {name} is paused"), format!("pause monitor {name}"))
             }
             (MonitorAct::Resume, Wish::Run) => return Ok(format!("monitor {name} runs already")),
             (MonitorAct::Resume, Wish::Pause | Wish::Fail { .. }) => {
-                (Wish::Run, format!("monitor {name} runs again"), "resume".to_owned())
+                (Wish::Run, format!("monitor {name} runs again"), format!("resume monitor {name}"))
             }
             (MonitorAct::Fail { .. }, Wish::Pause) => {
-                let message = format!("monitor {name} is paused, and a drill would go unnoticed: resume it first");
+                let message =
+                    format!("monitor {name} is paused, and a drill would go unnoticed: resume it first");
                 return Err(refuse(ACT_MAKES_NO_SENSE, message));
             }
             (MonitorAct::Fail { for_ms }, Wish::Run | Wish::Fail { .. }) => {
                 let seconds = for_ms as f64 / 1e3;
                 let done = format!("monitor {name} fails for {seconds} s, as a drill");
-                (Wish::Fail { until: now + for_ms }, done, format!("let fail for {seconds} s"))
+                (Wish::Fail { until: now + for_ms }, done, format!("let monitor {name} fail for {seconds} s"))
             }
         };
         monitor.wish = wish;
@@ -194,7 +203,7 @@ impl Cell {
             let value = (wish == Wish::Pause).then(|| PAUSED.to_owned());
             self.outputs.push(Output::Remember { key: key(name), value });
         }
-        self.event(Severity::Info, "operator", format!("{who} asked to {asked} monitor {name}"));
+        self.event(Severity::Info, "operator", format!("{who} asked to {asked}"));
         Ok(done)
     }
 

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use wire::id::{ClusterName, RouterName};
 use wire::router::{MemberTraffic, OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
 use wire::status::{
-    ClusterStatus, MemberEjection, MemberStatus, MonitorStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
+    ClusterStatus, MemberEjection, MemberStatus, MonitorStatus, NodeReach, NodeStatus, RouteStatus,
+    RouterStatus,
 };
 
 /// The parts of a `CellStatus` that the cell knows.

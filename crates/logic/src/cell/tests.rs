@@ -1,5 +1,6 @@
 //! Stories of a cell: what happens at which time, and everything the cell says about it.
 
+mod monitors;
 mod nodes;
 mod remote;
 mod story;

@@ -57,7 +57,9 @@ impl Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Monitor(Options),
-    Stop { wait_s: u64 },
+    Stop {
+        wait_s: u64,
+    },
     Pause,
     Resume,
     /// Show the process of the identifier.
@@ -71,7 +73,10 @@ pub enum Act {
 pub enum Mistake {
     NoIdentifier,
     /// `why` is for people at a terminal.
-    BadParameter { identifier: String, why: String },
+    BadParameter {
+        identifier: String,
+        why: String,
+    },
 }
 
 /// Takes the words after the command's name apart.
@@ -163,15 +168,29 @@ fn version(value: &str) -> Result<bool, String> {
 /// What went wrong with one probe, as far as messages tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    Address { number: i32 },
-    Socket { number: i32 },
-    Connect { number: i32 },
-    Send { number: i32 },
+    Address {
+        number: i32,
+    },
+    Socket {
+        number: i32,
+    },
+    Connect {
+        number: i32,
+    },
+    Send {
+        number: i32,
+    },
     /// It took longer than the response wait.
-    Wait { number: i32 },
-    Receive { number: i32 },
+    Wait {
+        number: i32,
+    },
+    Receive {
+        number: i32,
+    },
     Response,
-    Status { status: u16 },
+    Status {
+        status: u16,
+    },
 }
 
 impl Failure {

@@ -114,7 +114,9 @@ impl Conversation {
         match self {
             Conversation::Tcp => Ok(()),
             Conversation::Http(talk) => talk.closed(),
-            Conversation::Smtp(_) | Conversation::Redis(_) | Conversation::Postgres(_) => Err(Trouble::Closed),
+            Conversation::Smtp(_) | Conversation::Redis(_) | Conversation::Postgres(_) => {
+                Err(Trouble::Closed)
+            }
         }
     }
 }

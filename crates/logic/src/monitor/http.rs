@@ -14,7 +14,11 @@ use wire::monitor::{HttpAsk, Target};
 pub enum Wanted {
     /// It begins with `HTTP/`; whatever the status is.
     Protocol,
-    Status { status_min: u16, status_max: u16, text: Option<String> },
+    Status {
+        status_min: u16,
+        status_max: u16,
+        text: Option<String>,
+    },
 }
 
 /// The bytes of a request. `authorization` is the value of that header.
@@ -40,8 +44,12 @@ enum Stage {
     /// Of the head of an interim answer, which is passed over.
     Interim,
     /// Of the answer, whose body is looked into.
-    Head { framing: Framing },
-    Body { framing: Framing },
+    Head {
+        framing: Framing,
+    },
+    Body {
+        framing: Framing,
+    },
 }
 
 /// One question and its answer.

@@ -61,22 +61,46 @@ pub enum Message {
     NoIdentifier,
     IdentifierUsed,
     CannotEnd,
-    SystemError { function: &'static str, number: i32 },
+    SystemError {
+        function: &'static str,
+        number: i32,
+    },
     NoLicense,
-    Trial { until: Date },
-    TrialExpired { on: Date },
+    Trial {
+        until: Date,
+    },
+    TrialExpired {
+        on: Date,
+    },
     LicenseUnchecked,
-    TrialNotYet { from: Date },
+    TrialNotYet {
+        from: Date,
+    },
     LicenseOverlaps,
-    SocketError { number: i32 },
+    SocketError {
+        number: i32,
+    },
     /// `is_setting`: it has never worked, so address or port may be wrong.
-    ConnectError { number: i32, is_setting: bool },
-    SendError { number: i32 },
-    SelectError { number: i32 },
-    ReceiveError { number: i32 },
-    NoAddress { number: i32 },
+    ConnectError {
+        number: i32,
+        is_setting: bool,
+    },
+    SendError {
+        number: i32,
+    },
+    SelectError {
+        number: i32,
+    },
+    ReceiveError {
+        number: i32,
+    },
+    NoAddress {
+        number: i32,
+    },
     InvalidResponse,
-    InvalidStatus { status: u16 },
+    InvalidStatus {
+        status: u16,
+    },
 }
 
 impl Message {
@@ -138,7 +162,9 @@ impl Message {
                 Service::Http => Class::Setting,
                 Service::Smtp => Class::Detection,
             },
-            Message::SystemError { .. } | Message::LicenseUnchecked | Message::SocketError { .. } => Class::System,
+            Message::SystemError { .. } | Message::LicenseUnchecked | Message::SocketError { .. } => {
+                Class::System
+            }
         }
     }
 
@@ -153,7 +179,10 @@ impl Message {
     pub fn is_inferred(self, service: Service) -> bool {
         match (self, service) {
             (Message::WillMonitor, _)
-            | (Message::NoLicense | Message::LicenseUnchecked | Message::InvalidStatus { .. }, Service::Http)
+            | (
+                Message::NoLicense | Message::LicenseUnchecked | Message::InvalidStatus { .. },
+                Service::Http,
+            )
             | (
                 Message::WillStop
                 | Message::BadParameter
@@ -261,9 +290,9 @@ impl Message {
             Message::BadParameter | Message::NoIdentifier | Message::IdentifierUsed => {
                 Some("Check the parameters of the monitoring command.")
             }
-            Message::InvalidStatus { .. } if service == Service::Http => {
-                Some("The URI given with -h may be invalid, or this server may not have permission to read it.")
-            }
+            Message::InvalidStatus { .. } if service == Service::Http => Some(
+                "The URI given with -h may be invalid, or this server may not have permission to read it.",
+            ),
             Message::SystemError { .. } => Some("Check the system by the number."),
             Message::ConnectError { is_setting: false, .. }
             | Message::SocketError { .. }

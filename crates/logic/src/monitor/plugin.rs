@@ -26,12 +26,16 @@ pub fn judge(manner: Manner, status: Option<i32>, output: &[u8]) -> Answer {
         (Manner::Plugin, Some(1)) => {
             Answer::Good { warning: Some(why("its plugin warns (status 1)".into())), figures }
         }
-        (Manner::Plugin, Some(2)) => Answer::Bad { why: why("its plugin says that it is critical (status 2)".into()) },
+        (Manner::Plugin, Some(2)) => {
+            Answer::Bad { why: why("its plugin says that it is critical (status 2)".into()) }
+        }
         // Unknown by its own words, wrong use among it: that tells nothing about the service.
         (Manner::Plugin, Some(status)) => {
             Answer::Unasked { why: why(format!("its plugin does not know (status {status})")) }
         }
-        (Manner::Custom, Some(status)) => Answer::Bad { why: why(format!("its program ended with status {status}")) },
+        (Manner::Custom, Some(status)) => {
+            Answer::Bad { why: why(format!("its program ended with status {status}")) }
+        }
     }
 }
 

@@ -17,10 +17,17 @@ use wire::monitor::{MonitorAssignment, MonitorReport, MonitorsReport};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// The manager of this generation wants exactly these.
-    Assign { generation: u64, monitors: Vec<MonitorAssignment> },
+    Assign {
+        generation: u64,
+        monitors: Vec<MonitorAssignment>,
+    },
     /// A manager listens (again) and knows nothing of this node.
     Connected,
-    Probed { name: MonitorName, probe: ProbeNumber, answer: Answer },
+    Probed {
+        name: MonitorName,
+        probe: ProbeNumber,
+        answer: Answer,
+    },
     Tick,
 }
 
@@ -113,7 +120,8 @@ impl Monitors {
     fn ask(&mut self, now: Time, outputs: &mut Vec<Output>) -> bool {
         let mut changed = false;
         let is_due = |(at, _): &&(Time, MonitorName)| *at <= now;
-        let due: Vec<MonitorName> = self.due.iter().take_while(is_due).map(|(_, name)| name.clone()).collect();
+        let due: Vec<MonitorName> =
+            self.due.iter().take_while(is_due).map(|(_, name)| name.clone()).collect();
         for name in due {
             self.numbers += 1;
             let number = ProbeNumber(self.numbers);
@@ -145,11 +153,9 @@ impl Machine for Monitors {
         let changed = match input {
             Input::Assign { generation, monitors } => self.on_assign(now, generation, monitors, &mut outputs),
             Input::Connected => true,
-            Input::Probed { name, probe, answer } => {
-                self.change(&name, |watch| {
-                    watch.answer(now, probe, answer);
-                })
-            }
+            Input::Probed { name, probe, answer } => self.change(&name, |watch| {
+                watch.answer(now, probe, answer);
+            }),
             Input::Tick => false,
         };
         let changed = changed | self.ask(now, &mut outputs);

@@ -127,7 +127,8 @@ impl SmtpTalk {
 /// `250-text` -> (250, whether it is the last line, text).
 fn parse(line: &[u8]) -> Option<(u16, bool, &[u8])> {
     let (number, rest) = line.split_at_checked(3)?;
-    let code: u16 = number.iter().all(u8::is_ascii_digit).then(|| str::from_utf8(number).ok()?.parse().ok())??;
+    let code: u16 =
+        number.iter().all(u8::is_ascii_digit).then(|| str::from_utf8(number).ok()?.parse().ok())??;
     let (is_last, text) = match rest {
         [] => (true, rest),
         [b' ', text @ ..] => (true, text),

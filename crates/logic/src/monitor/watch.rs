@@ -10,9 +10,7 @@ use super::Answer;
 use crate::limits::{FIGURES_MAX, FOREIGN_TEXT_MAX_CHARS, WARNING_CALM_ANSWERS};
 use crate::probe::ProbeNumber;
 use crate::time::Time;
-use wire::monitor::{
-    Check, Figure, MonitorAssignment, MonitorReport, MonitorState, MonitorWish, Pace,
-};
+use wire::monitor::{Check, Figure, MonitorAssignment, MonitorReport, MonitorState, MonitorWish, Pace};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -74,7 +72,9 @@ impl Watch {
             return;
         }
         let old = std::mem::replace(&mut self.assignment, assignment);
-        if old.check != self.assignment.check || [old.wish, self.assignment.wish].contains(&MonitorWish::Pause) {
+        if old.check != self.assignment.check
+            || [old.wish, self.assignment.wish].contains(&MonitorWish::Pause)
+        {
             self.begin(now);
         } else {
             self.failures_in_row = 0;
@@ -172,7 +172,8 @@ impl Watch {
         let Pace { timeout_ms, slow_percent, .. } = self.assignment.pace;
         let is_slow = slow_percent > 0
             && took_ms.saturating_mul(100) > timeout_ms.saturating_mul(u64::from(slow_percent));
-        is_slow.then(|| format!("answers take more than {slow_percent}% of the {timeout_ms} ms that they may"))
+        is_slow
+            .then(|| format!("answers take more than {slow_percent}% of the {timeout_ms} ms that they may"))
     }
 
     /// None: it was silent.
@@ -221,9 +222,7 @@ impl Watch {
         let next_in_ms = match self.next {
             Next::Never => None,
             Next::At(due) => Some(due.since_ms(now)),
-            Next::Awaiting { sent, .. } => {
-                Some((sent + self.assignment.pace.interval_ms).since_ms(now))
-            }
+            Next::Awaiting { sent, .. } => Some((sent + self.assignment.pace.interval_ms).since_ms(now)),
         };
         MonitorReport {
             name: self.assignment.name.clone(),
@@ -246,7 +245,10 @@ impl Watch {
 
     pub fn check(&self) {
         let is_confirming = self.confirming.is_some();
-        assert!(!is_confirming || self.state == MonitorState::Unknown, "silence is asked about in doubt only");
+        assert!(
+            !is_confirming || self.state == MonitorState::Unknown,
+            "silence is asked about in doubt only"
+        );
         let is_paused = self.assignment.wish == MonitorWish::Pause;
         assert!(is_paused == (self.next == Next::Never), "only a paused monitor is never asked");
         assert!(is_paused == (self.state == MonitorState::Paused), "its state says that it is paused");

@@ -137,11 +137,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
     helpers.spawn_local(alerts::listen(alert_socket, way));
-    let told = Told {
-        placed: start.options.placed,
-        heartbeats: Heartbeats::new(start.incarnation),
-        monitors,
-    };
+    let told =
+        Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation), monitors };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));

@@ -60,7 +60,8 @@ pub fn start(
 ) -> MonitorsHandle {
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let machine = Monitors::new(clock.now(), node.clone(), incarnation);
-    let mut shell = Shell { node, inputs: inputs.downgrade(), probes: JoinSet::new(), means: Rc::default(), way };
+    let mut shell =
+        Shell { node, inputs: inputs.downgrade(), probes: JoinSet::new(), means: Rc::default(), way };
     tasks.spawn_local(async move {
         drive(machine, clock, inbox, |_, output| shell.carry_out(output)).await;
     });

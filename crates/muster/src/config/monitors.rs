@@ -9,9 +9,7 @@ use super::settings::{Builder, listed, named};
 use logic::monitor::dns;
 use wire::error_code;
 use wire::id::NodeName;
-use wire::monitor::{
-    Check, Credentials, DnsAsk, HttpAsk, Manner, MonitorSettings, Pace, SmtpTls, Target,
-};
+use wire::monitor::{Check, Credentials, DnsAsk, HttpAsk, Manner, MonitorSettings, Pace, SmtpTls, Target};
 
 /// Longest name of a network interface that Linux takes.
 const INTERFACE_MAX_BYTES: usize = 15;
@@ -70,7 +68,8 @@ fn monitor(builder: &mut Builder<'_>, name: &str, table: &Table) -> MonitorSetti
 fn refuse_foreign_keys(builder: &mut Builder<'_>, reader: &Reader<'_>, kind: &str) {
     let tls = TLS_KEYS.iter().map(|key| (*key, TLS_KINDS));
     for (key, kinds) in KEYS.iter().copied().chain(tls) {
-        if reader.has(key) && !kinds.contains(&kind) {
+        // What is only its default says nothing.
+        if reader.departs(key) && !kinds.contains(&kind) {
             let message = format!("`{key}` has no effect on a monitor of kind `{kind}`");
             let allowed = format!("it belongs to {}", listed(kinds.iter().copied()));
             builder.refuse(error_code::CONFIG_CONTRADICTION, &reader.path(key), At::Key, message, &allowed);
@@ -242,7 +241,13 @@ fn name(builder: &mut Builder<'_>, reader: &Reader<'_>) -> DnsAsk {
     if reader.has("name") && (name.is_empty() || dns::question(0, &name, false).is_none()) {
         let message = format!("`{name}` is no name that a name server could know");
         let path = reader.path("name");
-        builder.refuse(error_code::CONFIG_NOT_ALLOWED, &path, At::Value, message, "a name such as \"example.com\"");
+        builder.refuse(
+            error_code::CONFIG_NOT_ALLOWED,
+            &path,
+            At::Value,
+            message,
+            "a name such as \"example.com\"",
+        );
     }
     DnsAsk { name, is_ipv6: reader.boolean("ipv6") }
 }
@@ -252,7 +257,13 @@ fn interface(builder: &mut Builder<'_>, reader: &Reader<'_>) -> String {
     if interface.len() > INTERFACE_MAX_BYTES {
         let message = format!("no interface has a name longer than {INTERFACE_MAX_BYTES}");
         let path = reader.path("interface");
-        builder.refuse(error_code::CONFIG_NOT_ALLOWED, &path, At::Value, message, "a name as `ip link` shows it");
+        builder.refuse(
+            error_code::CONFIG_NOT_ALLOWED,
+            &path,
+            At::Value,
+            message,
+            "a name as `ip link` shows it",
+        );
     }
     interface
 }

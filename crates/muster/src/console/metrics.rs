@@ -4,8 +4,8 @@
 //! and members count since the router's start and begin anew with it, as Prometheus expects of counters.
 
 use std::fmt::Write;
-use wire::router::{FIRST_BYTE_BOUNDS_US, TrafficCounts};
 use wire::monitor::MonitorState;
+use wire::router::{FIRST_BYTE_BOUNDS_US, TrafficCounts};
 use wire::status::{CellStatus, MemberStatus, MonitorStatus, NodeReach, RouteStatus, RouterStatus};
 use wire::view::RunState;
 

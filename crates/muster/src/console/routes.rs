@@ -129,6 +129,7 @@ pub const ASSETS: &[Asset] = &[
         text: include_str!("assets/cards.css"),
     },
     Asset { path: "/assets/console.js", content_type: SCRIPT, text: include_str!("assets/console.js") },
+    Asset { path: "/assets/monitors.js", content_type: SCRIPT, text: include_str!("assets/monitors.js") },
     Asset { path: "/assets/picture.js", content_type: SCRIPT, text: include_str!("assets/picture.js") },
     Asset { path: "/assets/cards.js", content_type: SCRIPT, text: include_str!("assets/cards.js") },
     Asset { path: "/assets/words.js", content_type: SCRIPT, text: include_str!("assets/words.js") },

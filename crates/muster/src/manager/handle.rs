@@ -17,7 +17,8 @@ use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
 use wire::id::{ClusterName, MemberName, MonitorName, NodeName, RouterName};
 use wire::status::{
-    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct, PluginCfgText,
+    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct,
+    PluginCfgText,
 };
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.

@@ -87,7 +87,8 @@ impl Shell {
                 desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end());
             }
             Output::Event { severity, kind, cluster, member, text } => {
-                let event = Event { severity, kind: kind.to_owned(), cluster, member, text, ..self.next_event() };
+                let event =
+                    Event { severity, kind: kind.to_owned(), cluster, member, text, ..self.next_event() };
                 self.add_event(event);
             }
             Output::NodeEvent { severity, kind, node, id, text } => {

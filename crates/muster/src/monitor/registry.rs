@@ -53,7 +53,9 @@ impl Registry {
         let given = std::env::var_os("MUSTER_RUNTIME_DIR").map(PathBuf::from);
         let own = || match rustix::process::geteuid().is_root() {
             true => Some(PathBuf::from("/run/muster")),
-            false => std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("muster")),
+            false => {
+                std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("muster"))
+            }
         };
         given.or_else(own).map(|directory| Self { directory })
     }

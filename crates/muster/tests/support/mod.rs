@@ -11,6 +11,7 @@ pub mod clients;
 pub mod guide;
 pub mod hosts;
 pub mod http;
+pub mod mail;
 pub mod member;
 pub mod scripted;
 pub mod servers;

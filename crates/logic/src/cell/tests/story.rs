@@ -141,6 +141,8 @@ impl Story {
                 };
                 format!("event {severity} {kind}: {text}")
             }
+            Output::NodeEvent { kind, text, .. } => format!("node event {kind}: {text}"),
+            Output::Monitor { node, .. } => format!("monitors {node}"),
             Output::Remember { key, value } => {
                 match value {
                     Some(value) => self.remembered.insert(key, value),

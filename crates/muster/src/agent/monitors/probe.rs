@@ -107,11 +107,8 @@ async fn ask_http(
     };
     let default_port = if tls.is_some() { 443 } else { 80 };
     let request = http::request(ask, target, default_port, authorization.as_deref());
-    let wanted = Wanted::Status {
-        status_min: ask.status_min,
-        status_max: ask.status_max,
-        text: ask.text.clone(),
-    };
+    let wanted =
+        Wanted::Status { status_min: ask.status_min, status_max: ask.status_max, text: ask.text.clone() };
     converse(target, encryption.as_ref(), Conversation::http(wanted, request), deadline).await
 }
 
