@@ -19,6 +19,7 @@ mod generate;
 mod hidden;
 mod init;
 mod join;
+mod listed_token;
 mod monitor;
 mod node;
 mod plugin_cfg;
