@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Output that is kept. 4 KiB: a page of text; what follows is read and dropped.
-const OUTPUT_MAX_BYTES: usize = 4 << 10;
+pub const OUTPUT_MAX_BYTES: usize = 4 << 10;
 
 /// What is kept of what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -121,6 +121,7 @@ impl World {
             FromManager::Refused { .. }
             | FromManager::NotLeader { .. }
             | FromManager::Assignments { .. }
+            | FromManager::Monitors { .. }
             | FromManager::Placed(_)
             | FromManager::KeepAlive => {
                 unreachable!("not for routers")

@@ -6,10 +6,11 @@ use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::enrol::IssuedToken;
 use wire::id::Epoch;
+use wire::monitor::{Figure, MonitorState};
 use wire::router::{Totals, TrafficCounts};
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation,
-    MemberStatus, NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
+    MemberStatus, MonitorStatus, NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -87,6 +88,10 @@ impl FakeManager {
                     }
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
+            }
+            Request::ActMonitor { who, monitor, act, reply } => {
+                world.asked.push(format!("{act:?} {monitor} {who}"));
+                drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));
             }
             request @ (Request::Apply { .. }
             | Request::Config { .. }
@@ -212,6 +217,7 @@ pub fn sample_status() -> CellStatus {
             requests_per_second: 120.5,
             totals,
         }],
+        monitors: vec![sample_monitor()],
         clusters: vec![ClusterStatus {
             cluster: "shop".into(),
             epoch: Epoch { generation: 7, number: 2 },
@@ -248,6 +254,25 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
     }
 }
 
+fn sample_monitor() -> MonitorStatus {
+    MonitorStatus {
+        monitor: "web".into(),
+        node: "one".into(),
+        kind: "nagios".into(),
+        target: "check_web -H \"shop\"".into(),
+        state: MonitorState::Warning,
+        since_ms: 1_700_000_000_000,
+        reason: "slow\u{1b}[31m".into(),
+        took_ms: Some(850),
+        interval_ms: 1_000,
+        next_ms: None,
+        probes: 20,
+        failures: 3,
+        drill_ends_ms: None,
+        figures: vec![Figure { label: "size of \"x\"".into(), value: 512.0, unit: "B".into() }],
+    }
+}
+
 fn sample_route() -> RouteStatus {
     let mut counts = TrafficCounts::default();
     counts.add_answer(200, 100, 1_000, 3_000);
@@ -272,6 +297,8 @@ pub fn sample_event(number: u64, text: &str) -> Event {
         kind: "member-up".into(),
         cluster: Some("shop".into()),
         member: None,
+        node: None,
+        id: None,
         text: text.into(),
     }
 }

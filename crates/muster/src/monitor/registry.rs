@@ -131,6 +131,14 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
             .open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
+            // Who only looks shares it for a moment; who monitors shares it with nobody.
+            Err(rustix::io::Errno::WOULDBLOCK)
+                if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() =>
+            {
+                drop(file);
+                std::thread::yield_now();
+                continue;
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }

@@ -22,6 +22,9 @@ fn a_status_is_aligned() {
           MEMBER  STATE  FOR  WEIGHT  REQUESTS/S  IN FLIGHT  SESSIONS    P50   P99  ADDRESS         REASON
           shop-1  up      1m       2         120          3        17  1.2ms  20ms  127.0.0.1:9001  passes its probe: status 200
           shop-2  down    1m       2           0          0        17  1.2ms  20ms  -               exited with "status" 1 and said \o/
+
+        MONITOR  NODE  STATE    FOR  KIND    TARGET               ANSWER  PROBES  FAILED  NEXT IN  REASON
+        web      one   warning   1m  nagios  check_web -H "shop"  850 ms      20       3        -  slow�[31m
     "#]].assert_eq(&status(&sample, Paint::Plain));
 }
 
@@ -38,6 +41,9 @@ fn what_is_not_heard_is_told() {
 
         ROUTER  NODE  LISTENS AT  REQUESTS/S  CONNECTIONS  REQUESTS  RETRIED  FAILED  REFUSED
         front   one   not heard          120           64      2001        2       1        3
+
+        MONITOR  NODE  STATE    FOR  KIND    TARGET               ANSWER  PROBES  FAILED  NEXT IN  REASON
+        web      one   warning   1m  nagios  check_web -H "shop"  850 ms      20       3        -  slow�[31m
     "#]]
     .assert_eq(&status(&sample, Paint::Plain));
 }

@@ -108,7 +108,7 @@ const WHAT: &[Definition] = &[
         "\"shop.example.com\"",
         "`http`: the Host header.",
     ),
-    integer("status_min", 100, 999, 200, "200", "`http`: least status that is good."),
+    integer("status_min", 100, 999, 200, "201", "`http`: least status that is good."),
     integer("status_max", 100, 999, 399, "299", "`http`: greatest status that is good."),
     key(
         "text",

@@ -192,6 +192,7 @@ fn smallest_file_gets_every_default() {
                     ],
                 },
             ],
+            monitors: [],
         }
     "#]]
     .assert_debug_eq(&settings(SMALLEST));
