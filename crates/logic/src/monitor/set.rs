@@ -33,9 +33,16 @@ pub enum Input {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    Probe { name: MonitorName, probe: Probe },
+    /// Boxed: it is far larger than the rest, and the rest waits in queues.
+    Probe {
+        name: MonitorName,
+        probe: Box<Probe>,
+    },
     Report(MonitorsReport),
-    Refused { generation: u64, newest: u64 },
+    Refused {
+        generation: u64,
+        newest: u64,
+    },
 }
 
 /// The monitors of one node.
@@ -127,7 +134,7 @@ impl Monitors {
             let number = ProbeNumber(self.numbers);
             let mut probe = None;
             changed |= self.change(&name, |watch| probe = watch.ask(now, number));
-            outputs.extend(probe.map(|probe| Output::Probe { name, probe }));
+            outputs.extend(probe.map(|probe| Output::Probe { name, probe: Box::new(probe) }));
         }
         changed
     }

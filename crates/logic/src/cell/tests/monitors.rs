@@ -97,9 +97,9 @@ impl Told {
             Output::Event { kind, text, .. } if kind == "operator" || kind.starts_with("monitor") => {
                 Some(text)
             }
-            Output::Answer { result, .. } => Some(
-                result.map_or_else(|refusal| format!("{}: {}", refusal.code, refusal.message), |text| text),
-            ),
+            Output::Answer { result, .. } => {
+                Some(result.unwrap_or_else(|refusal| format!("{}: {}", refusal.code, refusal.message)))
+            }
             Output::Remember { key, value } if key.starts_with("monitor/") => {
                 match value {
                     Some(value) => self.remembered.insert(key, value),
