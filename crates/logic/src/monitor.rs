@@ -3,7 +3,7 @@
 //! `watch` judges the answers of one monitor, `set` looks after all of a node. `conversation` and the protocols beside it say
 //! what goes over a connection and what comes of it; `plugin` reads what monitoring plugins print.
 //! Pure: the shell makes connections and starts programs.
-//! Not here: recovery (see `recovery`), and what a cell makes of the reports (see `cell`).
+//! Not here: what a cell makes of the reports (see `cell`).
 
 pub mod command;
 pub mod conversation;

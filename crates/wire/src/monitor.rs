@@ -104,6 +104,22 @@ impl Check {
         }
     }
 
+    /// How its server is spoken to in TLS.
+    pub fn tls(&self) -> Option<&MemberTls> {
+        match self {
+            Check::Http { tls, .. } | Check::Redis { tls, .. } => tls.as_ref(),
+            Check::Smtp { tls, .. } => tls.as_ref().map(|tls| &tls.tls),
+            Check::Tcp { .. }
+            | Check::Postgres { .. }
+            | Check::Dns { .. }
+            | Check::Pid { .. }
+            | Check::Program { .. }
+            | Check::Disk { .. }
+            | Check::Link { .. }
+            | Check::Address { .. } => None,
+        }
+    }
+
     /// What is asked, for people.
     pub fn target(&self) -> String {
         match self {

@@ -50,7 +50,8 @@ pub fn unverified(settings: &CellSettings) -> Vec<String> {
             .filter(move |member| member.transport.tls.as_ref().is_some_and(is_unverified));
         members.map(move |member| format!("{}/{}", cluster.name, member.name))
     });
-    let all: Vec<String> = all.collect();
+    let monitors = settings.monitors.iter().filter(|monitor| monitor.check.tls().is_some_and(is_unverified));
+    let all: Vec<String> = all.chain(monitors.map(|monitor| format!("monitor {}", monitor.name))).collect();
     if all.is_empty() {
         return Vec::new();
     }
