@@ -52,8 +52,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
         told.push(format!("node {node} is removed"));
     }
-    routers(old, new, &mut told);
-    other_cells(old, new, &mut told);
+    [routers, other_cells, monitors].into_iter().for_each(|tell| tell(old, new, &mut told));
     for cluster in &new.clusters {
         match old.clusters.iter().find(|known| known.name == cluster.name) {
             Some(known) => cluster_changes(known, cluster, &mut told),
@@ -67,7 +66,6 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
             told.push(format!("cluster {} is removed; its members are stopped", cluster.name));
         }
     }
-    monitors(old, new, &mut told);
     let order = |settings: &CellSettings| {
         settings.clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
     };
