@@ -70,6 +70,10 @@ pub enum Input {
         is_mass: bool,
     },
     Restarted(Restart),
+    /// The node's machine is no longer of the cell. Also to be told to a new manager, for it is not remembered.
+    NodeRemoved {
+        node: NodeName,
+    },
     RouterConnected {
         router: RouterName,
     },
@@ -272,6 +276,7 @@ impl Machine for Cell {
             Input::Beats { node } => self.on_beats(node),
             Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
             Input::Restarted(restart) => self.on_restarted(&restart),
+            Input::NodeRemoved { node } => self.on_node_removed(&node),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
             Input::RouterLost { router } => self.on_router_lost(now, router),

@@ -131,7 +131,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
     pub id: MemberId,
-    /// The instance of the assignment that this speaks of.
+    /// The highest instance that the agent was ever told. A manager that counts from less goes on from here.
     pub instance: u64,
     pub process: ProcessState,
     pub probe: ProbeState,

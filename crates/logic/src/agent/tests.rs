@@ -374,6 +374,7 @@ fn a_higher_instance_replaces_the_process_and_a_lower_one_does_not() {
         210 started a
         300 assign 2 a,process,instance=1
         400 assign 2 a,process,instance=2
+        500 assign 2 a,process,instance=3
         ",
         expect![[r#"
 
@@ -392,11 +393,11 @@ fn a_higher_instance_replaces_the_process_and_a_lower_one_does_not() {
             0.210s Info: a started as process 4 on 10.0.0.1:8004
             0.210s report a running passing 1: runs; being there is its probe
             0.300s remember generation 2 with 1 members
-            0.300s report a running passing 1: runs; being there is its probe
             0.400s remember generation 2 with 1 members
-            0.400s Info: a stopping: to be started anew
-            0.400s stop a by TERM
-            0.400s report a stopping ? 1: stopping: to be started anew
+            0.500s remember generation 2 with 1 members
+            0.500s Info: a stopping: to be started anew
+            0.500s stop a by TERM
+            0.500s report a stopping ? 1: stopping: to be started anew
         "#]],
     );
 }

@@ -29,6 +29,15 @@ pub(super) struct Cluster {
     pub is_dirty: bool,
 }
 
+/// What a report says of the members of one cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taken {
+    /// Something has changed.
+    pub is_new: bool,
+    /// The agent was told a higher instance than this manager knew of.
+    pub is_ahead: bool,
+}
+
 impl Cluster {
     /// Its view with these members; None if routers know all of it.
     pub fn offer(&mut self, members: Vec<MemberView>) -> Option<&View> {
@@ -49,13 +58,15 @@ impl Cluster {
     }
 
     /// Hands each member of `node` what was reported of it. Whether anything is new.
-    pub fn take_reports(&mut self, node: &NodeName, by_id: &mut BTreeMap<MemberId, MemberReport>) -> bool {
-        let mut is_changed = false;
+    pub fn take_reports(&mut self, node: &NodeName, by_id: &mut BTreeMap<MemberId, MemberReport>) -> Taken {
+        let mut taken = Taken::default();
         for member in self.members.iter_mut().filter(|member| member.settings.node == *node) {
             let id = MemberId { cluster: self.name.clone(), member: member.settings.name.clone() };
-            is_changed |= member.take_report(by_id.remove(&id));
+            let before = member.instance;
+            taken.is_new |= member.take_report(by_id.remove(&id));
+            taken.is_ahead |= member.instance > before;
         }
-        is_changed
+        taken
     }
 
     pub fn check(&self, generation: u64) {

@@ -147,7 +147,7 @@ impl Cell {
             }
         }
         // Said here so that what is only remembered is no event.
-        member.judge(now, AgentLink::NotHeard, false);
+        member.judge(now, AgentLink::NotHeard, None);
         member
     }
 

@@ -11,6 +11,7 @@ use super::member::Member;
 use super::{Cell, Output};
 use crate::heartbeat::{Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
+use crate::run_state::Away;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -92,6 +93,8 @@ pub(super) struct Agent {
     is_given_up: bool,
     /// Its link ended when its heartbeats did: the agent is gone, its machine is not.
     is_agent_end: bool,
+    /// Its machine is no longer of the cell.
+    is_removed: bool,
 }
 
 impl Agent {
@@ -111,17 +114,25 @@ impl Agent {
             is_vouched: false,
             is_given_up: false,
             is_agent_end: false,
+            is_removed: false,
         }
     }
 
-    /// Neither heartbeats nor a link lead there and back.
     pub fn is_away(&self) -> bool {
+        self.away().is_some()
+    }
+
+    fn away(&self) -> Option<Away> {
         let is_doubted = match self.reach {
             Reach::Reachable => false,
             Reach::Degraded => self.is_given_up,
             Reach::Unreachable => true,
         };
-        is_doubted && !(self.is_connected && self.is_vouched)
+        match is_doubted && !(self.is_connected && self.is_vouched) {
+            _ if self.is_removed => Some(Away::Removed),
+            true => Some(Away::Silent),
+            false => None,
+        }
     }
 
     /// What its heartbeats tell; None while none have ever come.
@@ -135,14 +146,13 @@ impl Agent {
         self.reach_since.filter(|_| is_waited_for).map(|since| since + DEGRADED_WAIT_MS)
     }
 
-    /// Whether the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
+    /// Why the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
     /// anywhere, and outlives an agent.
-    pub fn takes_along(&self, member: &Member) -> bool {
-        self.is_away()
-            && match &member.settings.run {
-                Run::Managed(_) => true,
-                Run::External { address } => self.address == Some(address.ip()) && !self.is_agent_end,
-            }
+    fn takes_along(&self, member: &Member) -> Option<Away> {
+        self.away().filter(|_| match &member.settings.run {
+            Run::Managed(_) => true,
+            Run::External { address } => self.address == Some(address.ip()) && !self.is_agent_end,
+        })
     }
 }
 
@@ -215,6 +225,7 @@ impl Cell {
     pub(super) fn on_agent_connected(&mut self, now: Time, node: NodeName) {
         let Some(agent) = self.agents.get_mut(&node) else { return };
         agent.is_connected = true;
+        agent.is_removed = false;
         agent.is_vouched = false;
         agent.link_since = now;
         agent.heard = Some(now);
@@ -257,8 +268,11 @@ impl Cell {
         let mut by_id: BTreeMap<_, _> =
             report.members.into_iter().map(|member| (member.id.clone(), member)).collect();
         for cluster in &mut self.clusters {
-            let is_changed = cluster.take_reports(&report.node, &mut by_id);
-            cluster.is_dirty |= is_changed;
+            let taken = cluster.take_reports(&report.node, &mut by_id);
+            cluster.is_dirty |= taken.is_new;
+            if taken.is_ahead {
+                self.unassigned.insert(report.node.clone());
+            }
         }
         if is_back {
             self.mark_node(&report.node);
@@ -303,12 +317,14 @@ impl Cell {
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
             let ended = agent.link_since;
             agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
-            let (node, record) = (node.clone(), agent.record);
+            let (node, record, is_removed) = (node.clone(), agent.record, agent.is_removed);
             if is_news {
                 self.remember_node(&node, record);
             }
             self.mark_node(&node);
             match verdict.reach {
+                // Nobody asks any more.
+                _ if is_removed => {}
                 Reach::Reachable => said[0].push(node),
                 Reach::Degraded => said[1].push(node),
                 Reach::Unreachable => {
@@ -384,9 +400,23 @@ impl Cell {
         }
     }
 
-    /// Whether the member's machine has taken it along.
-    pub(super) fn is_taken_along(&self, member: &Member) -> bool {
-        self.agents.get(&member.settings.node).is_some_and(|agent| agent.takes_along(member))
+    /// Why the member's machine has taken it along, if it has.
+    pub(super) fn is_taken_along(&self, member: &Member) -> Option<Away> {
+        self.agents.get(&member.settings.node)?.takes_along(member)
+    }
+
+    /// The node's machine is no longer of the cell; until another one, or the same with a new token, is connected.
+    pub(super) fn on_node_removed(&mut self, node: &NodeName) {
+        let Some(agent) = self.agents.get_mut(node) else { return };
+        agent.is_removed = true;
+        // Whoever is this node next is another machine.
+        agent.newest = None;
+        let members = self.clusters.iter_mut().flat_map(|cluster: &mut Cluster| &mut cluster.members);
+        for member in members.filter(|member| member.settings.node == *node) {
+            member.report = None;
+            member.passed_pid = None;
+        }
+        self.mark_node(node);
     }
 }
 

@@ -80,8 +80,8 @@ impl Cell {
     fn judge_members(&mut self, now: Time, cluster: &mut Cluster) {
         for member in &mut cluster.members {
             let link = self.link(&member.settings.node);
-            let is_away = self.is_taken_along(member);
-            if !member.judge(now, link, is_away) {
+            let away = self.is_taken_along(member);
+            if !member.judge(now, link, away) {
                 continue;
             }
             let (severity, kind) = change(member.state, &member.reason);

@@ -12,14 +12,14 @@ use wire::status::{Acted, CellStatus};
 const EXAMPLES: &str = "\
 Examples:
   muster node
-  muster node --json | jq '.[] | select(.connected | not)'
+  muster node --json | jq '.[] | select((.connected | not) or .left_out)'
   muster node token web-2            what to type on the machine that shall be node web-2
   muster node token web-2 --valid 15m
   muster node remove web-2           its machine is cut off at once
 
 Exit codes:
-  0  all agents are heard; done
-  1  one is not; refused
+  0  all machines are heard; done
+  1  one is not connected, or cannot be reached; refused
   2  wrong use
   3  the cell was not reached
   4  Muster's fault";
@@ -96,7 +96,7 @@ fn list(args: &Args) -> Exit {
         table::nodes(&status, Paint::of_stdout())
     };
     match print(text.as_bytes()) {
-        Exit::Yes if status.nodes.iter().any(|node| !node.connected) => Exit::No,
+        Exit::Yes if status.nodes.iter().any(|node| !node.connected || node.left_out) => Exit::No,
         exit => exit,
     }
 }

@@ -175,6 +175,8 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
         .map(|node| {
             let here = || members().filter(|member| member.node == node.node);
             let agent = match (node.connected, node.since_ms) {
+                // TCP takes its time to notice.
+                (true, _) if node.left_out => styled("silent", Style::Bad),
                 (true, Some(since_ms)) => {
                     styled(format!("connected for {}", duration(status.now_ms, since_ms)), Style::Good)
                 }

@@ -110,8 +110,9 @@ fn is_for_leader(call: &Call) -> bool {
 /// The leader's answer; or the call back, which is this manager's to answer.
 pub async fn hand_on(shared: &Shared, call: &Call, mut proven: Proven) -> Result<Answer, Proven> {
     let mut leadership = shared.manager.leadership.clone();
-    let is_elsewhere = matches!(&*leadership.borrow_and_update(), Leadership::There(_));
-    if !is_elsewhere || !is_for_leader(call) || proven.caller.way == Way::Manager {
+    // Where nobody leads for a moment, somebody is about to.
+    let is_here = matches!(&*leadership.borrow_and_update(), Leadership::Here);
+    if is_here || !is_for_leader(call) || proven.caller.way == Way::Manager {
         return Err(proven);
     }
     if matches!(call, Call::Apply) {

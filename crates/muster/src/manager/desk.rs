@@ -7,10 +7,12 @@
 //!
 //! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
 
+mod again;
 mod peer;
 
 use super::handle::Request;
 use super::heartbeats::Keys;
+pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
 use logic::cell::{self, Cell, Refusal};
 use logic::machine::Machine;
 use logic::time::Time;
@@ -24,6 +26,9 @@ use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
 use wire::view::View;
 
+/// Roles that are remembered as welcomed before those that are configured no longer are forgotten. 100,000: ten times the
+/// largest cell, some 6 MB.
+const WELCOMED_MAX: usize = 100_000;
 /// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
 const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
 
@@ -75,6 +80,10 @@ pub enum Input {
         config: Box<Config>,
         entry: ConfigRevision,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
+    },
+    /// The store may have a configuration after this revision that this manager does not know.
+    Doubted {
+        after: u64,
     },
     /// Something that the shell noticed.
     Note {
@@ -130,11 +139,8 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
-    /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
-    /// has to begin anew.
-    Outnumbered {
-        generation: u64,
-    },
+    /// What is known cannot be relied upon any more.
+    Again(Again),
     Stop,
 }
 
@@ -144,8 +150,10 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
-    /// Who has been told this generation by this manager, of those that the configuration names.
+    /// Who has been told this generation by this manager; also those that the configuration names no longer, because it
+    /// may name them again.
     welcomed: BTreeSet<Place>,
+    suspects: Suspects,
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
@@ -160,7 +168,14 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(cell: Cell, config: Config, node: NodeName, secrets: CellSecrets, keys: Option<Keys>) -> Self {
+    pub fn new(
+        cell: Cell,
+        config: Config,
+        node: NodeName,
+        secrets: CellSecrets,
+        keys: Option<Keys>,
+        suspects: Suspects,
+    ) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
         Self {
             cell,
@@ -168,6 +183,7 @@ impl Desk {
             links,
             links_count: 0,
             welcomed: BTreeSet::new(),
+            suspects,
             asks_count: 0,
             waiting,
             node,
@@ -205,9 +221,20 @@ impl Desk {
         let place = Place::from(role);
         let own = self.cell.generation();
         if peer.generation > own || (peer.generation == own && !self.welcomed.contains(&place)) {
+            let generation = peer.generation;
+            if let Some(why) = self.suspects.doubt(now, &place, generation) {
+                return vec![Output::Admit { result: Err(why), reply }];
+            }
             // It comes back at once, to a manager that it obeys.
             drop(reply);
-            return vec![Output::Outnumbered { generation: peer.generation }];
+            return vec![Output::Again(Again::Outnumbered { place, generation })];
+        }
+        if self.welcomed.len() >= WELCOMED_MAX {
+            let (nodes, routers) = (&self.config.settings.nodes, self.routers());
+            self.welcomed.retain(|place| match place {
+                Place::Agent(node) => nodes.contains(node),
+                Place::Router(router) => routers.contains(router),
+            });
         }
         self.welcomed.insert(place.clone());
         self.links_count += 1;
@@ -235,6 +262,11 @@ impl Desk {
         outputs
     }
 
+    /// Those of the configuration.
+    fn routers(&self) -> BTreeSet<RouterName> {
+        self.config.settings.routers.iter().map(|router| router.name.clone()).collect()
+    }
+
     /// Tells an agent what its machine shall run, how to send heartbeats, and where the managers are.
     fn placed(&self, node: &NodeName, joined_us: u64) -> Output {
         let settings = &self.config.settings;
@@ -254,14 +286,15 @@ impl Desk {
     }
 
     /// Cuts all connections of a node.
-    fn removed(&self, node: &NodeName) -> Vec<Output> {
+    fn removed(&mut self, now: Time, node: NodeName) -> Vec<Output> {
         let is_of_it =
-            |linked: &Linked| linked.peer.bearer.as_ref().is_some_and(|bearer| bearer.node == *node);
+            |linked: &Linked| linked.peer.bearer.as_ref().is_some_and(|bearer| bearer.node == node);
         let links = self.links.iter().filter(|(_, linked)| is_of_it(linked));
         let mut outputs: Vec<Output> = links.map(|(place, _)| Output::Cut(place.clone())).collect();
         let text = format!("node {node} was removed; its machine is no longer of the cell");
         let (severity, kind) = (Severity::Warning, "node-removed");
         outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
+        outputs.extend(self.step_cell(now, cell::Input::NodeRemoved { node }));
         outputs
     }
 
@@ -371,18 +404,12 @@ impl Desk {
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
-        let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
-        let routers: Vec<Place> = routers.collect();
-        let is_stranger = |place: &Place| match place {
+        let routers = self.routers();
+        let strangers = self.links.keys().filter(|place| match place {
             Place::Agent(_) => false,
-            Place::Router(_) => !routers.contains(place),
-        };
-        let strangers = self.links.keys().filter(|place| is_stranger(place));
-        outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
-        self.welcomed.retain(|place| match place {
-            Place::Agent(node) => self.config.settings.nodes.contains(node),
-            Place::Router(_) => !is_stranger(place),
+            Place::Router(router) => !routers.contains(router),
         });
+        outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
         let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
         outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
             match place {
@@ -516,8 +543,11 @@ impl Machine for Desk {
             }
             Input::Left { place, number } => self.left(now, place, number),
             Input::Ask(request) => self.ask(now, request),
-            Input::Removed { node } => self.removed(&node),
+            Input::Removed { node } => self.removed(now, node),
             Input::Applied { config, entry, reply } => self.applied(now, *config, entry, reply),
+            // A later one has come into force: two were wanted at the same time.
+            Input::Doubted { after } if after != self.config.revision => Vec::new(),
+            Input::Doubted { .. } => vec![Output::Again(Again::Doubted)],
             Input::Note { severity, kind, text } => {
                 vec![Output::Event { severity, kind, cluster: None, member: None, text }]
             }

@@ -7,7 +7,7 @@
 //!
 //! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
 
-use super::fenced::FencedStore;
+use super::fenced::{FencedStore, is_overtaken};
 use super::front::Front;
 use super::telling::Listener;
 use crate::identity::authority::{Point, Subject};
@@ -53,15 +53,22 @@ pub struct Office {
 type Answer<T> = Result<T, (ErrorCode, String)>;
 
 /// After these the same may be asked again.
-const STORE_CODES: [ErrorCode; 2] = [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED];
+const RETRY_CODES: [ErrorCode; 3] =
+    [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED, error_code::MANAGER_UNAVAILABLE];
 
 fn node_key(node: &NodeName) -> String {
     format!("{NODE_PREFIX}{node}")
 }
 
-/// A node and its record, as they are in the store. None: it is damaged, or none.
+/// A node and its record, as they are in the store; None: the key is of something else. A damaged record lets nobody in:
+/// it may have been a removal.
 pub fn read_record(key: &str, value: &[u8]) -> Option<(NodeName, NodeRecord)> {
-    Some((key.strip_prefix(NODE_PREFIX)?.into(), serde_json::from_slice(value).ok()?))
+    let node: NodeName = key.strip_prefix(NODE_PREFIX)?.into();
+    let record = serde_json::from_slice(value).unwrap_or_else(|error| {
+        tracing::error!(%node, %error, "what the store says of this node is damaged; a new token lets it join again");
+        NodeRecord { valid_since_us: 0, is_removed: true }
+    });
+    Some((node, record))
 }
 
 /// By what a token is found.
@@ -88,6 +95,10 @@ fn ago(ms: u64) -> String {
 }
 
 fn store_failed(error: &StoreError) -> (ErrorCode, String) {
+    if is_overtaken(error) {
+        let text = "another manager leads by now, and nothing was done".to_owned();
+        return (error_code::MANAGER_UNAVAILABLE, text);
+    }
     let (code, what) = match error {
         StoreError::Unknown { .. } => (error_code::STORE_WRITE_UNCERTAIN, "and it may have been done"),
         StoreError::Unavailable { .. } | StoreError::Denied { .. } => {
@@ -108,23 +119,23 @@ pub fn joined_us(record: Option<&NodeRecord>) -> Option<u64> {
 }
 
 impl Office {
-    pub async fn open(
+    /// `nodes` is what the store says of them at the beginning of the term.
+    pub fn open(
         store: FencedStore,
         front: Rc<Front>,
         settings: CellSettings,
+        nodes: BTreeMap<NodeName, NodeRecord>,
         listeners: mpsc::Sender<Listener>,
-    ) -> Result<Self, StoreError> {
-        let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
-        let records = found.entries.iter().filter_map(|entry| read_record(&entry.key, &entry.value));
-        front.know_records(records.collect());
-        Ok(Self {
+    ) -> Self {
+        front.know_records(nodes);
+        Self {
             store,
             front,
             settings: RefCell::new(settings),
             listeners,
             guesses: RefCell::default(),
             refused: RefCell::default(),
-        })
+        }
     }
 
     /// Since when the machine that is the node is it, in microseconds since 1970, or 0 where that was never noted; None if
@@ -133,12 +144,12 @@ impl Office {
         joined_us(self.front.record(node).as_ref())
     }
 
-    /// Another configuration is in force.
     /// Whether the configuration in force gives this node a manager.
     pub fn is_managers(&self, node: &NodeName) -> bool {
         self.settings.borrow().managers().contains(node)
     }
 
+    /// Another configuration is in force.
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());
     }
@@ -261,6 +272,8 @@ impl Office {
         };
         match outcome {
             Ok(grant) => EnrolAnswer::Granted(grant),
+            // Whoever leads by now can do it.
+            Err((error_code::MANAGER_UNAVAILABLE, _)) => EnrolAnswer::NotLeader { leader: None },
             Err((code, message)) => {
                 tracing::info!(%from, %code, message, "a machine did not get a certificate");
                 EnrolAnswer::Refused { code: code.to_string(), message }
@@ -292,11 +305,12 @@ impl Office {
         let issued_us = issue_time_us(self.front.record(&node).as_ref(), now_us());
         let joined = NodeRecord { valid_since_us: issued_us, is_removed: false };
         let revision = found.expect("a token that can be used was found").revision;
+        let checked = key.clone();
         let checks = vec![Check::Unchanged { key: key.clone(), revision }];
         let writes = vec![Write::put(key, json(&used)), Write::put(node_key(&node), json(&joined))];
         match self.store.commit(Txn { checks, writes }).await {
             Ok(_) => {}
-            Err(StoreError::Refused(Refused::CheckFailed { .. })) => {
+            Err(StoreError::Refused(Refused::CheckFailed { key: failed })) if failed == checked => {
                 return Err(self.unusable(Unusable::Used { ago_ms: 0, from }, from, now_ms));
             }
             Err(error) => return Err(store_failed(&error)),
@@ -389,5 +403,5 @@ fn printable(text: &str) -> String {
 }
 
 fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
-    ErrorBody { code: code.to_string(), message, retry: STORE_CODES.contains(&code) }
+    ErrorBody { code: code.to_string(), message, retry: RETRY_CODES.contains(&code) }
 }

@@ -116,27 +116,42 @@ pub async fn hear(mut settings: watch::Receiver<Arc<CellSettings>>, clock: Clock
 }
 
 impl Hearing {
-    /// Begins to follow cells that are new or changed, and leaves those that are gone.
+    /// Begins to follow cells that are new or changed, and leaves those that are gone. What is known of a cell that is
+    /// only reached in another way stays, and grows old as before.
     async fn follow(&mut self, others: Vec<OtherCell>, tasks: &mut JoinSet<()>, heard: &mpsc::Sender<Heard>) {
-        let stays = |follower: &Follower| others.contains(&follower.other);
-        let gone: Vec<String> = self
-            .followers
-            .iter()
-            .filter(|(_, follower)| !stays(follower))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            let Some(follower) = self.followers.remove(&name) else { continue };
+        let is_named = |name: &String| others.iter().any(|other| other.name == *name);
+        let gone: Vec<String> = self.followers.keys().filter(|name| !is_named(name)).cloned().collect();
+        for follower in gone.iter().filter_map(|name| self.followers.remove(name)).collect::<Vec<_>>() {
             follower.task.abort();
-            if let Some(cell) = follower.number {
-                self.board.step(self.clock.now(), BoardInput::Forget { cell });
-            }
+            self.forget(follower.number);
         }
         for other in others {
-            if !self.followers.contains_key(&other.name) {
-                let task = tasks.spawn_local(follow(other.clone(), heard.clone()));
-                self.followers.insert(other.name.clone(), Follower { other, number: None, task });
+            let known = self.followers.get(&other.name);
+            if known.is_some_and(|follower| follower.other == other) {
+                continue;
             }
+            if let Some(follower) = known {
+                follower.task.abort();
+            }
+            let number = known.and_then(|follower| follower.number);
+            let task = tasks.spawn_local(follow(other.clone(), heard.clone()));
+            self.followers.insert(other.name.clone(), Follower { other, number, task });
+            // Clusters of it may be new.
+            if let Some(cell) = number {
+                self.pass_on_all(cell).await;
+            }
+        }
+    }
+
+    async fn pass_on_all(&self, cell: CellNumber) {
+        for cluster in self.clusters_of(cell) {
+            self.pass_on(cell, &cluster).await;
+        }
+    }
+
+    fn forget(&mut self, cell: Option<CellNumber>) {
+        if let Some(cell) = cell {
+            self.board.step(self.clock.now(), BoardInput::Forget { cell });
         }
     }
 
@@ -152,7 +167,12 @@ impl Hearing {
                     return self.note(Severity::Warning, "cell-not-heard", text).await;
                 }
                 if let Some(follower) = self.followers.get_mut(&cell) {
-                    follower.number = Some(number);
+                    let other = follower.number.replace(number).filter(|before| *before != number);
+                    if other.is_some() {
+                        self.forget(other);
+                        // What another cell told under this name counts no longer.
+                        self.pass_on_all(number).await;
+                    }
                     let text = format!("cell {cell}, which calls itself {name}, is heard");
                     self.note(Severity::Info, "cell-heard", text).await;
                 }
@@ -177,9 +197,7 @@ impl Hearing {
             match output {
                 BoardOutput::Changed { cell, cluster } => self.pass_on(cell, &cluster).await,
                 BoardOutput::Stands { cell, standing: Standing::Fresh | Standing::Forgotten } => {
-                    for cluster in self.clusters_of(cell) {
-                        self.pass_on(cell, &cluster).await;
-                    }
+                    self.pass_on_all(cell).await;
                 }
                 // What it told counts until it is forgotten.
                 BoardOutput::Stands { cell: _, standing: Standing::Silent | Standing::Quarantined } => {}

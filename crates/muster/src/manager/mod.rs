@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
 use archive::ArchiveError;
+use desk::{Again, Suspects};
 use election::{Election, Lease};
 use fenced::{Bounds, FencedStore};
 use front::{Front, Passage};
@@ -219,10 +220,32 @@ struct Base {
     front: Option<Rc<Front>>,
     heartbeats: Option<Rc<Heartbeats>>,
     secrets: CellSecrets,
+    suspects: Suspects,
     requests: mpsc::Receiver<Request>,
     changed: Rc<watch::Sender<u64>>,
     leadership: watch::Sender<Leadership>,
     stopping: watch::Receiver<bool>,
+}
+
+impl Base {
+    /// Tells why all begins anew. A generation that was heard of, and which the store has forgotten.
+    fn begin_anew(&mut self, again: Again) -> Option<u64> {
+        match again {
+            Again::Outnumbered { place, generation } => {
+                tracing::warn!(
+                    ?place,
+                    generation,
+                    "the store was put back: this generation is known and was not kept"
+                );
+                self.suspects.note(self.clock.now(), place);
+                Some(generation)
+            }
+            Again::Doubted => {
+                tracing::warn!("another configuration may be in the store: what is in force is read again");
+                None
+            }
+        }
+    }
 }
 
 /// A store that is open, with the first term on it.
@@ -383,6 +406,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats: heartbeats.and_then(listen_for_heartbeats),
         secrets,
+        suspects: Suspects::default(),
         requests,
         changed: Rc::new(changed),
         leadership,
@@ -450,13 +474,7 @@ async fn lead_alone(base: &mut Base, store: Store, begun: Begun) {
         };
         match ended {
             Ended::Asked | Ended::Over => return,
-            Ended::Outnumbered { generation } => {
-                tracing::warn!(
-                    generation,
-                    "the store was put back: this generation is known and was not kept"
-                );
-                heard = generation;
-            }
+            Ended::Again(again) => heard = base.begin_anew(again).unwrap_or(heard),
         }
     }
 }
@@ -535,13 +553,7 @@ async fn take_turns(base: &mut Base, store: Store) {
                     break;
                 }
                 Ended::Over => break,
-                Ended::Outnumbered { generation } => {
-                    tracing::warn!(
-                        generation,
-                        "the store was put back: this generation is known and was not kept"
-                    );
-                    heard = generation;
-                }
+                Ended::Again(again) => heard = base.begin_anew(again).unwrap_or(heard),
             }
         }
         base.leadership.send_replace(Leadership::Nobody);

@@ -3,7 +3,7 @@
 //! Not here: decisions about the cell, and waiting for the disk (see `archive`).
 
 use super::archive::{self, Archive, ArchiveError, EVENTS_MAX, LeaderRecord};
-use super::desk::{Config, Desk, Input, Output};
+use super::desk::{Again, Config, Desk, Input, Output};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use store::StoreError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
 use wire::id::{NodeName, RouterName};
@@ -56,8 +56,10 @@ pub struct Shell {
     pub node: NodeName,
     /// Since when this manager leads, and in which term; None: it is the only one.
     pub leader: Option<LeaderRecord>,
-    /// The generation that somebody has obeyed and this manager did not know of.
-    pub outnumbered: Option<u64>,
+    /// Why all has to begin anew.
+    pub again: Option<Again>,
+    /// One configuration is committed at a time.
+    pub applying: Rc<Mutex<()>>,
 }
 
 /// A configuration that somebody wants; see `Request::Apply`.
@@ -107,8 +109,8 @@ impl Shell {
                 drop(reply.send(Ok(applied)));
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
-            Output::Outnumbered { generation } => {
-                self.outnumbered = Some(generation);
+            Output::Again(again) => {
+                self.again = Some(again);
                 return ControlFlow::Break(());
             }
             Output::Stop => return ControlFlow::Break(()),
@@ -303,13 +305,18 @@ impl Shell {
         let at_ms = self.clock.unix_ms(self.clock.now());
         let entry = ConfigRevision { revision: after + 1, at_ms, who, changes, back_to };
         let config = Box::new(Config { revision: entry.revision, text, settings });
-        let (store, inbox) = (self.store.clone(), self.inbox.clone());
+        let (store, inbox, applying) = (self.store.clone(), self.inbox.clone(), self.applying.clone());
         while self.commits.try_join_next().is_some() {}
         self.commits.spawn_local(async move {
-            match archive::commit_config(&store, after, &entry, &config.text).await {
-                // Only fails when the manager ends; then the next one starts with it.
-                Ok(()) => drop(inbox.send(Input::Applied { config, entry, reply }).await),
-                Err(error) => drop(reply.send(Err(refusal(&error)))),
+            let _turn = applying.lock().await;
+            // Sending to the desk only fails when the manager ends; then the next one starts with what is in the store.
+            let error = match archive::commit_config(&store, after, &entry, &config.text).await {
+                Ok(()) => return drop(inbox.send(Input::Applied { config, entry, reply }).await),
+                Err(error) => error,
+            };
+            drop(reply.send(Err(refusal(&error))));
+            if let ArchiveError::Overtaken | ArchiveError::Store(StoreError::Unknown { .. }) = error {
+                drop(inbox.send(Input::Doubted { after }).await);
             }
         });
     }

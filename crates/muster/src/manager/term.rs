@@ -5,14 +5,14 @@
 //! is left first. Not here: who leads (see `election`).
 
 use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
-use super::desk::{Config, Desk, Input};
+use super::desk::{Again, Config, Desk, Input};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
 use super::handle::Request;
 use super::links::{self, Reception};
 use super::shell::Shell;
-use super::telling::{self, Listener};
+use super::telling;
 use super::{Base, Own, hearing, strangers};
 use crate::clock::Clock;
 use crate::config;
@@ -25,6 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use wire::enrol::NodeRecord;
+use wire::id::NodeName;
 use wire::settings::CellSettings;
 use wire::status::{ConfigRevision, Severity};
 
@@ -42,14 +44,14 @@ pub struct Begun {
 }
 
 /// Why a term ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// The manager was asked to stop.
     Asked,
     /// It may not act any more.
     Over,
-    /// Somebody has obeyed a manager of this generation, which the store has forgotten.
-    Outnumbered { generation: u64 },
+    /// The same manager may begin anew.
+    Again(Again),
 }
 
 /// Takes a generation above `heard` and finds the configuration in force: that of the store, or `own` if the store has
@@ -118,11 +120,16 @@ pub async fn lead(
     let generation = found.generation;
     let started = started(generation, &config, leader.as_ref());
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
-    let office = open_office(base, &store, &config.settings, listeners_in).await;
+    let is_removed = |(node, record): (&NodeName, &NodeRecord)| record.is_removed.then(|| node.clone());
+    let removed: Vec<NodeName> = found.nodes.iter().filter_map(is_removed).collect();
+    let office = base.front.clone().map(|front| {
+        Rc::new(Office::open(store.clone(), front, config.settings.clone(), found.nodes, listeners_in))
+    });
     let telling = office.clone().map(|office| (office, listeners));
     let cell = Cell::new(generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
-    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
+    let suspects = base.suspects.clone();
+    let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys, suspects);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
     let mut shell = Shell {
         settings,
@@ -139,9 +146,10 @@ pub async fn lead(
         heartbeats: base.heartbeats.clone(),
         node: base.own.node.clone(),
         leader,
-        outnumbered: None,
+        again: None,
+        applying: Rc::default(),
     };
-    configure(&mut desk, &mut shell, started, before);
+    configure(&mut desk, &mut shell, started, before, removed);
     shell.know_nodes(&desk);
 
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
@@ -167,12 +175,12 @@ pub async fn lead(
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;
-    let outnumbered = shell.outnumbered;
+    let again = shell.again.take();
     drop(shell);
     close(archive, writer, is_over).await;
-    match outnumbered {
+    match again {
         _ if is_over => Ended::Over,
-        Some(generation) => Ended::Outnumbered { generation },
+        Some(again) => Ended::Again(again),
         None => Ended::Asked,
     }
 }
@@ -204,11 +212,18 @@ fn speak_with_cells(
 }
 
 /// Tells that the term has begun, and makes the configuration known.
-fn configure(desk: &mut Desk, shell: &mut Shell, started: Input, before: Option<CellSettings>) {
+fn configure(
+    desk: &mut Desk,
+    shell: &mut Shell,
+    started: Input,
+    before: Option<CellSettings>,
+    removed: Vec<NodeName>,
+) {
     // The one before first: members that it had and the present one has not are taken out in good order.
     let settings = before.into_iter().chain([desk.config.settings.clone()]);
     let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
-    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
+    let removed = removed.into_iter().map(|node| Input::Cell(cell::Input::NodeRemoved { node }));
+    for input in std::iter::once(started).chain(configured).chain(removed).collect::<Vec<_>>() {
         for output in desk.step(shell.clock.now(), input) {
             // It only asks to end when the lease is over, which the caller finds as well.
             let _ = shell.carry_out(desk, output);
@@ -247,23 +262,6 @@ fn started(generation: u64, config: &Config, leader: Option<&LeaderRecord>) -> I
         ),
     };
     Input::Note { severity: Severity::Info, kind, text }
-}
-
-/// None also where the store has just failed: the manager then goes on for its own machine, and says so.
-async fn open_office(
-    base: &Base,
-    store: &FencedStore,
-    settings: &CellSettings,
-    listeners: mpsc::Sender<Listener>,
-) -> Option<Rc<Office>> {
-    let front = base.front.clone()?;
-    match Office::open(store.clone(), front, settings.clone(), listeners).await {
-        Ok(office) => Some(Rc::new(office)),
-        Err(error) => {
-            tracing::error!(%error, "other machines cannot be let in: the store has failed");
-            None
-        }
-    }
 }
 
 async fn pass_on(requests: &mut mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>) {

@@ -174,6 +174,7 @@ impl Story {
                 Input::Configure(Box::new(CellSettings { nodes, routers: Vec::new(), ..settings(&[]) }))
             }
             "agent" => Input::AgentConnected { node: words[0].into() },
+            "removed" => Input::NodeRemoved { node: words[0].into() },
             "lost" => Input::AgentLost { node: words[0].into() },
             "report" => {
                 self.sequence += 1;

@@ -25,7 +25,14 @@ fn desk() -> Desk {
     let text = CONFIG.replace("[clusters.shop", &format!("{routes}[clusters.shop"));
     let settings = crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
     let config = Config { revision: 1, text, settings: settings.clone() };
-    let mut desk = Desk::new(Cell::new(5, []), config, "local".into(), CellSecrets::default(), None);
+    let mut desk = Desk::new(
+        Cell::new(5, []),
+        config,
+        "local".into(),
+        CellSecrets::default(),
+        None,
+        Suspects::default(),
+    );
     step(&mut desk, Input::Cell(cell::Input::Configure(Box::new(settings))));
     desk
 }
@@ -252,7 +259,7 @@ fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_noth
         let outputs = step(desk, Input::Join { role, outlet, peer, reply });
         let is_admitted = outputs.iter().any(|output| matches!(output, Output::Admit { result: Ok(_), .. }));
         let outnumbered = outputs.iter().find_map(|output| match output {
-            Output::Outnumbered { generation } => Some(*generation),
+            Output::Again(Again::Outnumbered { generation, .. }) => Some(*generation),
             _ => None,
         });
         assert_eq!(is_admitted, outnumbered.is_none());
@@ -264,4 +271,70 @@ fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_noth
     assert_eq!(say(&mut desk, router(), 4), None);
     assert_eq!(say(&mut desk, router(), 5), None, "it is this manager whom it has obeyed");
     assert_eq!(say(&mut desk, agent(), 5), Some(5), "that was another one");
+}
+
+/// What follows when a role says hello: refused with a sentence, or a reason to begin anew, or neither.
+fn hello(desk: &mut Desk, now: Time, generation: u64) -> (Option<String>, Option<Again>) {
+    let (outlet, _outbox) = outlet(8);
+    let (reply, _) = oneshot::channel();
+    let peer = Peer { generation, ..Peer::default() };
+    let outputs = desk.step(now, Input::Join { role: router(), outlet, peer, reply });
+    let refused = outputs.iter().find_map(|output| match output {
+        Output::Admit { result: Err(why), .. } => Some(why.clone()),
+        _ => None,
+    });
+    let again = outputs.iter().find_map(|output| match output {
+        Output::Again(again) => Some(again.clone()),
+        _ => None,
+    });
+    (refused, again)
+}
+
+#[test]
+fn who_only_says_that_it_has_obeyed_others_cannot_end_one_term_after_the_other() {
+    let mut first = desk();
+    let (refused, again) = hello(&mut first, Time(0), u64::MAX);
+    assert_eq!((refused.is_some(), again), (true, None), "no manager was that far");
+    let (refused, again) = hello(&mut first, Time(0), 9);
+    let Some(Again::Outnumbered { place, generation: 9 }) = again else { panic!("{refused:?} {again:?}") };
+    let mut suspects = Suspects::default();
+    suspects.note(Time(0), place);
+    let mut next = Desk { suspects, ..desk() };
+    let minute = Time(60_000);
+    let (refused, again) = hello(&mut next, Time(minute.0 - 1), 12);
+    assert!(refused.is_some_and(|why| why.contains("a moment ago")) && again.is_none());
+    let (refused, again) = hello(&mut next, minute, 12);
+    assert!(refused.is_none() && again.is_some(), "a store can be put back twice");
+}
+
+/// The same configuration, with or without its router, comes into force.
+fn configure(desk: &mut Desk, settings: CellSettings) {
+    let config = Config { revision: desk.config.revision + 1, settings, ..desk.config.clone() };
+    let (revision, changes) = (config.revision, Vec::new());
+    let entry = ConfigRevision { revision, at_ms: 0, who: "ann".into(), changes, back_to: None };
+    let (reply, _) = oneshot::channel();
+    step(desk, Input::Applied { config: Box::new(config), entry, reply });
+}
+
+#[test]
+fn a_router_that_is_taken_out_and_in_again_is_still_known() {
+    let mut desk = desk();
+    assert_eq!(hello(&mut desk, Time(0), 4), (None, None));
+    let with_it = desk.config.settings.clone();
+    let mut without = with_it.clone();
+    without.routers.clear();
+    configure(&mut desk, without);
+    configure(&mut desk, with_it);
+    assert_eq!(hello(&mut desk, Time(0), 5), (None, None), "it is this manager whom it has obeyed");
+}
+
+#[test]
+fn a_commit_without_an_answer_makes_all_begin_anew_unless_a_later_one_is_known() {
+    let mut desk = desk();
+    let revision = desk.config.revision;
+    let doubt = |desk: &mut Desk| step(desk, Input::Doubted { after: revision });
+    assert!(matches!(doubt(&mut desk).as_slice(), [Output::Again(Again::Doubted), ..]));
+    let settings = desk.config.settings.clone();
+    configure(&mut desk, settings);
+    assert!(doubt(&mut desk).is_empty(), "two were wanted at once");
 }
