@@ -95,6 +95,9 @@ fn the_managers_machine_is_lost_and_restored() {
     let restore = commands.iter().position(|line| line.text.starts_with("mkdir -p /var/lib/muster"));
     let (back_up, restore) = commands.split_at(restore.expect("the guide says how"));
     back_up.iter().for_each(|line| reader.follow(line));
+    // The backup knows nothing of this one, and its agent goes on from here.
+    let text = "muster cluster restart shop shop-2 --yes".to_owned();
+    reader.follow(&Line { host: "web-1".into(), text });
 
     drop(reader.running.remove("web-1"));
     reader.hosts.replace("web-1");
