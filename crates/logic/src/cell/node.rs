@@ -117,7 +117,7 @@ impl Agent {
     /// Neither heartbeats nor a link lead there and back.
     pub fn is_away(&self) -> bool {
         let is_doubted = match self.reach {
-            Reach::Reachable => false,
+            Reach::Reachable | Reach::Elsewhere => false,
             Reach::Degraded => self.is_given_up,
             Reach::Unreachable => true,
         };
@@ -286,7 +286,7 @@ impl Cell {
 
     /// All that heartbeats tell at once: one epoch of each cluster.
     pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
-        let mut said: [Vec<NodeName>; 3] = Default::default();
+        let mut said: [Vec<NodeName>; 4] = Default::default();
         let mut silence_ms = 0;
         for verdict in verdicts {
             let found = self.agents.iter_mut().find(|(_, agent)| agent.record.number == verdict.node);
@@ -315,9 +315,10 @@ impl Cell {
                     silence_ms = silence_ms.max(verdict.silence_ms);
                     said[2].push(node);
                 }
+                Reach::Elsewhere => said[3].push(node),
             }
         }
-        let [there, degraded, away] = said;
+        let [there, degraded, away, elsewhere] = said;
         if !away.is_empty() {
             let mass = if is_mass { "; so many at once are suspicious" } else { "" };
             let seconds = silence_ms as f64 / 1_000.0;
@@ -331,6 +332,14 @@ impl Cell {
             let text = format!(
                 "{} can be heard by some and not by all, or hears nobody: something is wrong with its network",
                 name_nodes(&degraded)
+            );
+            self.event(Severity::Warning, "node-degraded", text);
+        }
+        if !elsewhere.is_empty() {
+            let text = format!(
+                "{} and this manager do not hear each other, but other managers do: something is wrong with the network \
+                 in between, and its members are used",
+                name_nodes(&elsewhere)
             );
             self.event(Severity::Warning, "node-degraded", text);
         }

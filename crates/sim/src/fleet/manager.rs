@@ -311,8 +311,8 @@ impl Fleet {
                     self.after(500_000, Event::Settle { node });
                     0
                 }
-                Reach::Degraded => {
-                    self.published.insert(node, Reach::Degraded);
+                reach @ (Reach::Elsewhere | Reach::Degraded) => {
+                    self.published.insert(node, reach);
                     1
                 }
                 Reach::Unreachable => {
