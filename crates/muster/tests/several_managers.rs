@@ -3,6 +3,9 @@
 //!
 //! Each host is a network namespace of the test's own. Needs root.
 
+#[path = "several_managers/words.rs"]
+mod words;
+
 mod support;
 
 use rustix::process::Signal;

@@ -64,6 +64,16 @@ impl Record {
     }
 }
 
+impl NodePlace {
+    /// A place as a cell has it remembered, for managers that only listen; None: the key is another one, or nobody has
+    /// written that.
+    pub fn remembered(key: &str, value: &str) -> Option<Self> {
+        let node = key.strip_prefix("node/")?.into();
+        let Record { number, beats, .. } = Record::parse(value)?;
+        Some(Self { node, number, beats })
+    }
+}
+
 /// One node's agent and machine.
 #[derive(Debug, Clone)]
 pub(super) struct Agent {
