@@ -3,12 +3,16 @@
 use super::*;
 use crate::heartbeat::CellSecret;
 use logic::limits::FELLOW_DOWN_AFTER_MS;
+use std::time::Duration;
 use wire::id::CellNumber;
 
 const CELL: CellNumber = CellNumber(5);
 const NUMBERS: [ManagerNumber; 2] = [ManagerNumber(3), ManagerNumber(8)];
 const LEADS: Stand = Stand { leads: true, term: TermNumber(4) };
 const FOLLOWS: Stand = Stand { leads: false, term: TermNumber(4) };
+
+/// Longest wait for what was sent to this machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Side {
     socket: UdpSocket,
@@ -21,7 +25,8 @@ impl Side {
         let mut inputs = Vec::new();
         for _ in 0..count {
             let mut buffer = [0; 2_048];
-            let (length, _) = self.socket.recv_from(&mut buffer).await.expect("it is there");
+            let heard = tokio::time::timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
+            let (length, _) = heard.expect("nothing comes").expect("it is there");
             inputs.extend(self.council.take(now, &buffer[..length], stand));
         }
         inputs
@@ -40,7 +45,10 @@ fn key(path: &str) -> hmac::Key {
 async fn two(keys: [hmac::Key; 2]) -> (Side, Side) {
     let mut sockets = Vec::new();
     for _ in NUMBERS {
-        sockets.push(UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        // Nobody has asked the kernel yet.
+        socket.writable().await.expect("nothing was sent");
+        sockets.push(socket);
     }
     let address = |place: usize| sockets[place].local_addr().expect("it is bound");
     let addresses: Vec<ManagerAddress> =
