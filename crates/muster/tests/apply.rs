@@ -20,6 +20,8 @@ const LONG_BYTES: usize = 64_000_000;
 /// An answer of which the beginning has been read, on a connection that is kept.
 struct LongAnswer {
     connection: Connection,
+    /// Who gives it.
+    member: String,
     read: usize,
 }
 
@@ -30,7 +32,21 @@ impl LongAnswer {
         connection.send(request.as_bytes()).expect("the router takes the request");
         let head = connection.read_head().expect("the answer begins");
         assert_eq!((head.status, head.header("content-length")), (200, Some(&*LONG_BYTES.to_string())));
-        Self { connection, read: 0 }
+        let member = head.header("x-member").expect("the member says its name").to_owned();
+        Self { connection, member, read: 0 }
+    }
+
+    /// Begins answers until each of these members gives one. Other load decides whose turn it is.
+    fn begin_on_each(address: SocketAddr, members: &[&str]) -> Vec<Self> {
+        let mut begun: Vec<Self> = Vec::new();
+        wait_for("each member to give a long answer", || {
+            begun.push(Self::begin(address));
+            match members.iter().find(|member| begun.iter().all(|answer| answer.member != **member)) {
+                Some(missing) => Err(format!("none of {missing} in {}", begun.len())),
+                None => Ok(()),
+            }
+        });
+        begun
     }
 
     /// Reads one more part of it.
@@ -78,7 +94,7 @@ fn weights_members_and_routes_change_under_way() {
     let cell = Cell::start(&scratch, &shop_tables(&[("s1", 2), ("s2", 2)]));
     cell.wait_until_all_up("shop");
     let load = Steady::start(cell.router, "/healthz", 4);
-    let mut long = [(); 2].map(|()| LongAnswer::begin(cell.router));
+    let mut long = LongAnswer::begin_on_each(cell.router, &["s1", "s2"]);
     long.iter_mut().for_each(LongAnswer::go_on);
     check_share(&cell, &load, "s1", 50.0);
 
@@ -130,8 +146,7 @@ fn a_member_that_is_taken_out_finishes_its_answers() {
     let cell = Cell::start(&scratch, &tables);
     cell.wait_until_all_up("shop");
     let load = Steady::start(cell.router, "/healthz", 4);
-    // Two in turn reach both members.
-    let mut long = [(); 4].map(|()| LongAnswer::begin(cell.router));
+    let mut long = LongAnswer::begin_on_each(cell.router, &["s1", "s2"]);
     long.iter_mut().for_each(LongAnswer::go_on);
     let pid = cell.member_pid("shop", "s2");
     cell.apply(&[("\n[clusters.shop.members.s2]\nweight = 2\n", "")]);

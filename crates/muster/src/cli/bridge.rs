@@ -1,14 +1,12 @@
 //! `muster bridge token`: makes the secret with which another cell hears of this one. It asks no manager and changes none.
 
-use super::{Exit, print};
+use super::Exit;
+use super::listed_token::{ListedToken, are_names, secret};
 use crate::config;
 use crate::identity::{Place, authority_of, fingerprint};
 use crate::logging::chain;
-use logic::enrol::{BridgeToken, SECRET_BYTES, to_hex};
-use ring::digest;
-use serde::Serialize;
+use logic::enrol::{BridgeToken, SECRET_BYTES};
 use std::path::{Path, PathBuf};
-use wire::id::is_valid_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,19 +50,9 @@ struct TokenArgs {
     json: bool,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Made {
-    bridge: String,
-    token: String,
-    /// Lines for the configuration.
-    configuration: String,
-}
-
 pub fn run(args: Args) -> Exit {
     let Act::Token(args) = args.act;
-    if let Some(wrong) = args.clusters.iter().chain([&args.bridge]).find(|name| !is_valid_name(name)) {
-        eprintln!("{wrong:?} is no name: 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first");
+    if !are_names(args.clusters.iter().chain([&args.bridge])) {
         return Exit::WrongUse;
     }
     let path = args.config.clone().unwrap_or_else(config::default_path);
@@ -82,29 +70,10 @@ pub fn run(args: Args) -> Exit {
             return Exit::WrongUse;
         }
     };
-    let mut secret = [0; SECRET_BYTES];
-    if let Err(error) = getrandom::fill(&mut secret) {
-        eprintln!("the system gives no random numbers: {error}");
-        return Exit::OurFault;
-    }
+    let secret = match secret::<SECRET_BYTES>() {
+        Ok(secret) => secret,
+        Err(exit) => return exit,
+    };
     let token = BridgeToken { authority, secret, bridge: args.bridge.clone() }.to_string();
-    let configuration = lines(&args.bridge, &args.clusters, &token);
-    if args.json {
-        let made = Made { bridge: args.bridge, token, configuration };
-        let text = serde_json::to_string(&made).expect("names as keys");
-        return print(format!("{text}\n").as_bytes());
-    }
-    eprintln!(
-        "For the configuration of this cell:\n\n{configuration}\nFor cell {}, on standard output:",
-        args.bridge
-    );
-    print(format!("{token}\n").as_bytes())
-}
-
-fn lines(bridge: &str, clusters: &[String], token: &str) -> String {
-    let hash = to_hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-    let clusters: Vec<String> = clusters.iter().map(|name| format!("{name:?}")).collect();
-    // A name with a dot is two keys unless it is quoted.
-    let name = if bridge.contains('.') { format!("{bridge:?}") } else { bridge.to_owned() };
-    format!("[bridges.{name}]\ntoken_sha256 = \"{hash}\"\nclusters = [{}]\n", clusters.join(", "))
+    ListedToken { kind: "bridge", name: args.bridge, clusters: args.clusters, token }.show(args.json)
 }

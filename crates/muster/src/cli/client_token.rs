@@ -1,9 +1,8 @@
 //! `muster client token`: makes the secret of a program that may know members. It asks no cell and changes none.
 
-use super::{Exit, print};
-use ring::digest;
-use serde::Serialize;
-use wire::id::is_valid_name;
+use super::Exit;
+use super::listed_token::{ListedToken, are_names, secret};
+use logic::enrol::to_hex;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,68 +47,39 @@ struct TokenArgs {
     json: bool,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Made {
-    client: String,
-    token: String,
-    /// Lines for the configuration.
-    configuration: String,
-}
-
 pub fn run(args: Args) -> Exit {
     let Act::Token(args) = args.act;
-    if let Some(wrong) = args.clusters.iter().chain([&args.client]).find(|name| !is_valid_name(name)) {
-        eprintln!("{wrong:?} is no name: 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first");
+    if !are_names(args.clusters.iter().chain([&args.client])) {
         return Exit::WrongUse;
     }
-    let mut bytes = [0; TOKEN_BYTES];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        eprintln!("the system gives no random numbers: {error}");
-        return Exit::OurFault;
+    match secret() {
+        Ok(bytes) => listed(args.client, args.clusters, &bytes).show(args.json),
+        Err(exit) => exit,
     }
-    let token = format!("{PREFIX}{}", hex(&bytes));
-    let configuration = lines(&args.client, &args.clusters, &token);
-    if args.json {
-        let made = Made { client: args.client, token, configuration };
-        let text = serde_json::to_string(&made).expect("names as keys");
-        return print(format!("{text}\n").as_bytes());
-    }
-    eprintln!(
-        "For the configuration of the cell:\n\n{configuration}\nFor {}, on standard output:",
-        args.client
-    );
-    print(format!("{token}\n").as_bytes())
 }
 
-fn lines(client: &str, clusters: &[String], token: &str) -> String {
-    let hash = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-    let clusters: Vec<String> = clusters.iter().map(|name| format!("{name:?}")).collect();
-    // A name with a dot is two keys unless it is quoted.
-    let name = if client.contains('.') { format!("{client:?}") } else { client.to_owned() };
-    format!("[clients.{name}]\ntoken_sha256 = \"{hash}\"\nclusters = [{}]\n", clusters.join(", "))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn listed(client: String, clusters: Vec<String>, secret: &[u8; TOKEN_BYTES]) -> ListedToken {
+    let token = format!("{PREFIX}{}", to_hex(secret));
+    ListedToken { kind: "client", name: client, clusters, token }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ring::digest;
 
     #[test]
     fn what_it_prints_is_a_right_part_of_a_configuration() {
         for client in ["billing", "billing.eu"] {
-            let token = format!("{PREFIX}{}", hex(&[7; TOKEN_BYTES]));
-            assert!(wire::client_view::is_valid_token(&token));
+            let listed = listed(client.to_owned(), vec!["shop".to_owned()], &[7; TOKEN_BYTES]);
+            assert!(wire::client_view::is_valid_token(&listed.token));
             let text = format!(
                 "[routers.front]\nlisten = [\"127.0.0.1:1\"]\n[[routers.front.routes]]\npath = \"/views\"\nviews = true\n\
                  [clusters.shop.members.a]\naddress = \"127.0.0.1:2\"\n{}",
-                lines(client, &["shop".into()], &token)
+                listed.configuration()
             );
-            let hash = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-            let mistaken = text.replace(&hash, &token);
+            let hash = to_hex(digest::digest(&digest::SHA256, listed.token.as_bytes()).as_ref());
+            let mistaken = text.replace(&hash, &listed.token);
             assert!(crate::config::parse(&mistaken, "test").is_err(), "the token in place of its hash");
             let settings =
                 crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -18,6 +18,7 @@ mod generate;
 mod hidden;
 mod init;
 mod join;
+mod listed_token;
 mod node;
 mod plugin_cfg;
 mod router;

@@ -1,5 +1,6 @@
 //! The administrator's token: made on the first start, kept in a file that only its owner may read.
 
+use logic::enrol::to_hex;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -11,16 +12,6 @@ const TOKEN_BYTES: usize = 32;
 const TOKEN_LENGTH_MIN: usize = 32;
 /// Longest token file that is read. A longer one is some other file.
 pub const TOKEN_LENGTH_MAX: usize = 1024;
-
-/// `bytes` as lower-case hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is below 16"));
-        }
-        text
-    })
-}
 
 /// A new secret of 256 bits, as 64 hexadecimal digits.
 pub fn new_secret() -> io::Result<String> {

@@ -43,7 +43,7 @@ impl Keys {
         let affinity = view.affinity.as_ref()?;
         let signed = format!("{:016x}{:016x}.{clone_id}", id[0], id[1]);
         let signature = sign(self.0.first()?, view, &signed);
-        let signature = crate::console::token::to_hex(&signature);
+        let signature = logic::enrol::to_hex(&signature);
         let secure = if is_secure { "; Secure" } else { "" };
         let name = &affinity.cookie;
         Some(format!("{name}={signed}.{signature}; Path=/; HttpOnly; SameSite=Lax{secure}").into())
