@@ -216,6 +216,14 @@ pub const RELIEF_LEVEL_MAX: u32 = 3;
 pub const NODE_NUMBERS_MAX: usize = 16_384;
 /// Managers of a cell. Five: two may fail, and more would only vote slower.
 pub const MANAGERS_MAX: usize = 5;
+/// Pause between words of a manager to each other one that it is there. 250: what it says of nodes counts half a second
+/// after its start.
+pub const PRESENCE_INTERVAL_MS: u64 = 250;
+/// Without a word for so long a manager is shown as down. Two seconds: nothing follows from it, so eight may be lost first.
+pub const FELLOW_DOWN_AFTER_MS: u64 = 2_000;
+/// Earlier runs of one manager that are known not to be the present one. 64: who wants to pass off an older one must have
+/// recorded it before as many starts.
+pub const FELLOW_RUNS_MAX: usize = 64;
 /// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
 pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;
 /// Steps of a cluster's view that a router remembers for its clients. 64: a client that calls every few seconds is never

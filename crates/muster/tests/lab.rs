@@ -43,6 +43,8 @@ scenarios! {
     the_machine_of_the_leader_is_cut_off = "leader-cut",
     a_machine_loses_its_power = "host-off",
     one_direction_is_lost = "one-way",
+    one_direction_to_the_leader_is_lost = "heard-elsewhere",
+    a_manager_that_follows_is_killed = "manager-down",
     a_rack_loses_its_power = "rack-off",
     a_bad_network = "bad-network",
     clocks_are_stepped = "clock",

@@ -18,6 +18,9 @@ pub struct CellStatus {
     /// Who leads of several managers; None where there is one on a store of its own.
     #[serde(default)]
     pub leader: Option<LeaderStatus>,
+    /// All of several managers, in the order of the configuration; none where there is one on a store of its own.
+    #[serde(default)]
+    pub managers: Vec<ManagerStatus>,
     /// Number of the configuration in force, counted from 1.
     pub config_revision: u64,
     pub now_ms: u64,
@@ -31,6 +34,26 @@ pub struct LeaderStatus {
     pub node: NodeName,
     pub term: TermNumber,
     pub since_ms: u64,
+}
+
+/// A manager, as the one that leads hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    pub node: NodeName,
+    pub state: ManagerState,
+    /// Since when; of one that is down, when it was heard last. None: nothing was heard of it since the leader started.
+    pub since_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagerState {
+    Leads,
+    Follows,
+    /// Nothing has been heard of it for two seconds.
+    Down,
+    /// The leader has not listened for that long.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -65,6 +65,16 @@ impl Record {
     }
 }
 
+impl NodePlace {
+    /// A place as a cell has it remembered, for managers that only listen; None: the key is another one, or nobody has
+    /// written that.
+    pub fn remembered(key: &str, value: &str) -> Option<Self> {
+        let node = key.strip_prefix("node/")?.into();
+        let Record { number, beats, .. } = Record::parse(value)?;
+        Some(Self { node, number, beats })
+    }
+}
+
 /// One node's agent and machine.
 #[derive(Debug, Clone)]
 pub(super) struct Agent {
@@ -124,7 +134,7 @@ impl Agent {
 
     fn away(&self) -> Option<Away> {
         let is_doubted = match self.reach {
-            Reach::Reachable => false,
+            Reach::Reachable | Reach::Elsewhere => false,
             Reach::Degraded => self.is_given_up,
             Reach::Unreachable => true,
         };
@@ -300,7 +310,7 @@ impl Cell {
 
     /// All that heartbeats tell at once: one epoch of each cluster.
     pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
-        let mut said: [Vec<NodeName>; 3] = Default::default();
+        let mut said: [Vec<NodeName>; 4] = Default::default();
         let mut silence_ms = 0;
         for verdict in verdicts {
             let found = self.agents.iter_mut().find(|(_, agent)| agent.record.number == verdict.node);
@@ -331,9 +341,10 @@ impl Cell {
                     silence_ms = silence_ms.max(verdict.silence_ms);
                     said[2].push(node);
                 }
+                Reach::Elsewhere => said[3].push(node),
             }
         }
-        let [there, degraded, away] = said;
+        let [there, degraded, away, elsewhere] = said;
         if !away.is_empty() {
             let mass = if is_mass { "; so many at once are suspicious" } else { "" };
             let seconds = silence_ms as f64 / 1_000.0;
@@ -347,6 +358,14 @@ impl Cell {
             let text = format!(
                 "{} can be heard by some and not by all, or hears nobody: something is wrong with its network",
                 name_nodes(&degraded)
+            );
+            self.event(Severity::Warning, "node-degraded", text);
+        }
+        if !elsewhere.is_empty() {
+            let text = format!(
+                "{} and this manager do not hear each other, but other managers do: something is wrong with the network \
+                 in between, and its members are used",
+                name_nodes(&elsewhere)
             );
             self.event(Severity::Warning, "node-degraded", text);
         }

@@ -36,7 +36,7 @@ impl Cell {
             reach: match agent.reach() {
                 None => NodeReach::Unknown,
                 Some(Reach::Reachable) => NodeReach::Reachable,
-                Some(Reach::Degraded) => NodeReach::Degraded,
+                Some(Reach::Degraded | Reach::Elsewhere) => NodeReach::Degraded,
                 Some(Reach::Unreachable) => NodeReach::Unreachable,
             },
             reach_since_ms: agent.reach_since.map(unix_ms),

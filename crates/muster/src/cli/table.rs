@@ -4,8 +4,8 @@
 //! the terminal of who reads it.
 
 use wire::status::{
-    CellStatus, ClusterStatus, Event, LeaseStatus, MemberStatus, NodeReach, NodeStatus, RouterStatus,
-    Severity,
+    CellStatus, ClusterStatus, Event, LeaseStatus, ManagerState, ManagerStatus, MemberStatus, NodeReach,
+    NodeStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -144,6 +144,9 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
             leader.node, leader.term
         ));
     }
+    for manager in &status.managers {
+        text.push_str(&manager_text(manager, status.now_ms, paint));
+    }
     text.push('\n');
     text.push_str(&nodes(status, paint));
     text.push('\n');
@@ -153,6 +156,20 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
         text.push_str(&cluster_text(cluster, status.now_ms, paint));
     }
     text
+}
+
+/// Who leads has been told already.
+fn manager_text(manager: &ManagerStatus, now_ms: u64, paint: Paint) -> String {
+    let since = manager.since_ms.map(|since_ms| duration(now_ms, since_ms));
+    let what = match (manager.state, since) {
+        (ManagerState::Leads, _) => return String::new(),
+        (ManagerState::Follows, Some(since)) => format!("follows, for {since}"),
+        (ManagerState::Follows, None) => "follows".to_owned(),
+        (ManagerState::Down, Some(since)) => paint.dye(&format!("is down, for {since}"), Style::Bad),
+        (ManagerState::Down, None) => paint.dye("is down; the leader has never heard it", Style::Bad),
+        (ManagerState::Unknown, _) => "may follow or be down: it will be known in a moment".to_owned(),
+    };
+    format!("the manager of {} {what}\n", manager.node)
 }
 
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {

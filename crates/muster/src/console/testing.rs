@@ -192,6 +192,7 @@ pub fn sample_status() -> CellStatus {
         version: "1.2.3".into(),
         generation: 7,
         leader: None,
+        managers: Vec::new(),
         config_revision: 3,
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {

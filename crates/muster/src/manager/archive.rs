@@ -35,12 +35,15 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const GENERATION_KEY: &str = "generation";
 /// Who leads, for the managers that do not.
 pub const LEADER_KEY: &str = "leader";
-const CURRENT_KEY: &str = "config-current";
-const CELL_PREFIX: &str = "cell/";
+/// The revision in force.
+pub const CURRENT_KEY: &str = "config-current";
+/// Before what the cell has remembered.
+pub const CELL_PREFIX: &str = "cell/";
 const EVENT_PREFIX: &str = "event/";
 const INFO_PREFIX: &str = "config-info/";
 
-fn config_key(revision: u64) -> String {
+/// Under which the text of a revision lies.
+pub fn config_key(revision: u64) -> String {
     format!("config/{revision:010}")
 }
 

@@ -133,6 +133,11 @@ impl Front {
         self.records.borrow().is_some()
     }
 
+    /// Tells when records change, and first when there are some.
+    pub fn records(&self) -> watch::Receiver<Option<NodeRecords>> {
+        self.records.subscribe()
+    }
+
     /// All records are these.
     pub fn know_records(&self, records: BTreeMap<NodeName, NodeRecord>) {
         self.records.send_replace(Some(Arc::new(records)));

@@ -17,6 +17,7 @@ pub mod handle;
 mod hearing;
 mod heartbeats;
 mod links;
+mod listening;
 mod past;
 mod shell;
 mod storage;
@@ -511,7 +512,8 @@ async fn open_shared(base: &mut Base, state_dir: &Path) -> Option<(Store, StoreT
 /// Takes part in the election, and leads whenever it is this manager's turn, until it is asked to stop.
 async fn take_turns(base: &mut Base, store: Store) {
     let profile = Profile::named(&base.own.settings.manager.profile).unwrap_or(&NORMAL);
-    let election = match Election::start(store.clone(), &base.own.node, *profile) {
+    let terms = base.heartbeats.as_ref().map(|heartbeats| heartbeats.terms.clone()).unwrap_or_default();
+    let election = match Election::start(store.clone(), &base.own.node, *profile, terms) {
         Ok(election) => election,
         Err(error) => {
             return tracing::error!(%error, "no random numbers: this manager cannot be told from others");

@@ -8,13 +8,14 @@ use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
 use super::handle::Request;
-use super::heartbeats::{Heartbeats, Lead};
+use super::heartbeats::{Heartbeats, Lead, manager_number};
 use super::past;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity::now_us;
 use logic::cell::changes;
 use logic::explain::explain;
+use logic::heartbeat::Presence;
 use logic::plugin_cfg::write::of_cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -28,7 +29,7 @@ use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 use wire::status::{
     Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
-    NodeStatus, PluginCfgText, Severity,
+    ManagerState, ManagerStatus, NodeStatus, PluginCfgText, Severity,
 };
 use wire::view::View;
 
@@ -238,12 +239,36 @@ impl Shell {
                 term: leader.term,
                 since_ms: leader.since_ms,
             }),
+            managers: self.managers(desk),
             config_revision: desk.config.revision,
             now_ms: self.clock.unix_ms(self.clock.now()),
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
         }
+    }
+
+    /// None where there is one manager.
+    fn managers(&self, desk: &Desk) -> Vec<ManagerStatus> {
+        let Some(leader) = &self.leader else { return Vec::new() };
+        let heard = self.heartbeats.as_ref().map(|heartbeats| heartbeats.glances()).unwrap_or_default();
+        let ago_ms = |at| self.heartbeats.as_ref().map_or(0, |heartbeats| heartbeats.ago_ms(at));
+        let unix_ms = |at| self.clock.unix_ms(self.clock.now()).saturating_sub(ago_ms(at));
+        let numbers: BTreeMap<_, _> = desk.cell.nodes().map(|place| (place.node, place.number)).collect();
+        let presence = |node: &NodeName| {
+            let number = manager_number(*numbers.get(node)?)?;
+            heard.managers.iter().find(|(manager, _)| *manager == number).map(|(_, presence)| *presence)
+        };
+        let describe = |node: &NodeName| {
+            let (state, since_ms) = match presence(node).unwrap_or(Presence::Unknown) {
+                _ if *node == self.node => (ManagerState::Leads, Some(leader.since_ms)),
+                Presence::Unknown => (ManagerState::Unknown, None),
+                Presence::There { since } => (ManagerState::Follows, Some(unix_ms(since))),
+                Presence::Down { since } => (ManagerState::Down, since.map(unix_ms)),
+            };
+            ManagerStatus { node: node.clone(), state, since_ms }
+        };
+        desk.config.settings.managers().iter().map(describe).collect()
     }
 
     fn describe_heartbeats(&self, desk: &Desk, nodes: &mut [NodeStatus]) {
@@ -253,7 +278,7 @@ impl Shell {
         let set_ms = (now_us() / 1_000) as i64 - self.clock.unix_ms(self.clock.now()) as i64;
         for node in nodes {
             node.clock_ahead_ms = node.clock_ahead_ms.map(|ahead_ms| ahead_ms - set_ms);
-            let glance = numbers.get(&node.node).and_then(|number| glances.get(number));
+            let glance = numbers.get(&node.node).and_then(|number| glances.nodes.get(number));
             node.heartbeat = glance.and_then(|glance| {
                 Some(HeartbeatStatus {
                     ago_ms: glance.silence_ms?,

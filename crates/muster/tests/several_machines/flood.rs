@@ -1,9 +1,9 @@
 //! Datagrams that nobody who belongs to the cell has sent: forged, damaged, of another cell, sent again. They change
 //! nothing, and hide nothing.
 
+use super::support::datagrams::capture;
 use super::support::{Scratch, wait_at_most};
 use super::{ALL, Cell, HOSTS};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, eth, recv, socket_with};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,31 +15,6 @@ const HEARD_AT: ([u8; 4], u16) = ([10, 0, 0, 1], 29_002);
 /// Datagrams between two pauses of a millisecond. Ten: at most 10,000 a second, 500 times what the nodes send, and not all
 /// that the test machine can do.
 const AT_ONCE: u64 = 10;
-
-/// Heartbeats as they came to the manager's machine, for so long.
-fn capture(cell: &Cell, period: Duration) -> Vec<Vec<u8>> {
-    let listening = cell.hosts.spawn("web-1", move || {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, Some(eth::ALL));
-        let socket = socket.expect("root may listen to everything");
-        let end = Instant::now() + period;
-        let (mut found, mut packet) = (Vec::new(), [0; 2_048]);
-        while Instant::now() < end {
-            let Ok((_, length)) = recv(&socket, &mut packet, RecvFlags::empty()) else {
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
-            };
-            // Heads of IP and UDP come first, and have no options here.
-            let payload = packet[..length].get(28..).unwrap_or_default();
-            let is_heartbeat = |parsed: &Parsed| matches!(parsed.datagram.kind, Kind::Heartbeat { .. });
-            if packet[9] == 17 && Parsed::parse(payload).as_ref().is_ok_and(is_heartbeat) {
-                found.push(payload.to_vec());
-            }
-        }
-        found
-    });
-    listening.join().expect("it only listens")
-}
 
 fn datagram(bytes: &[u8]) -> Datagram {
     Parsed::parse(bytes).expect("what was captured").datagram
@@ -85,7 +60,12 @@ fn datagrams_that_nobody_of_the_cell_has_sent_change_nothing_and_hide_nothing() 
         cell.wait_until_reached(host, &ALL);
         cell.wait_for_reach(host, "reachable");
     }
-    let heard = capture(&cell, Duration::from_secs(2));
+    let is_heartbeat = |bytes: &[u8]| {
+        let kind = Parsed::parse(bytes).map(|parsed| parsed.datagram.kind);
+        matches!(kind, Ok(Kind::Heartbeat { .. }))
+    };
+    let capturing = capture(&cell.hosts, "web-1", Duration::from_secs(2), is_heartbeat);
+    let heard = capturing.join().expect("it only listens");
     let nodes = |heard: &[Vec<u8>]| {
         let mut nodes: Vec<u32> = heard.iter().map(|bytes| datagram(bytes).node.0).collect();
         nodes.sort_unstable();

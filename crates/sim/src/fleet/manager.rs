@@ -301,7 +301,7 @@ impl Fleet {
         self.batches += 1;
         let told = verdicts.iter().map(|verdict| (verdict.node.0 as usize, verdict.reach)).collect();
         self.said.push(Said { at_us: self.now_us, verdicts: told });
-        let mut said = [Vec::new(), Vec::new(), Vec::new()];
+        let mut said = [const { Vec::new() }; 4];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;
             let place = match verdict.reach {
@@ -319,10 +319,14 @@ impl Fleet {
                     self.published.insert(node, Reach::Unreachable);
                     2
                 }
+                Reach::Elsewhere => {
+                    self.published.insert(node, Reach::Elsewhere);
+                    3
+                }
             };
             said[place].push(format!("node-{}", node + 1));
         }
-        let words = ["reachable", "degraded", "unreachable"];
+        let words = ["reachable", "degraded", "unreachable", "heard elsewhere"];
         let parts = said.iter().zip(words).filter(|(nodes, _)| !nodes.is_empty());
         let parts: Vec<String> = parts.map(|(nodes, word)| format!("{} {word}", shorten(nodes))).collect();
         let mass = if is_mass { ", too many at once" } else { "" };

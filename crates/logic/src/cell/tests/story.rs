@@ -227,6 +227,7 @@ impl Story {
             let (node, reach) = word.split_once('=').expect("node=reach");
             let reach = match reach {
                 "there" => Reach::Reachable,
+                "elsewhere" => Reach::Elsewhere,
                 "degraded" => Reach::Degraded,
                 "away" => Reach::Unreachable,
                 reach => panic!("no story knows the reach {reach}"),
