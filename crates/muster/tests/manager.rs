@@ -96,7 +96,13 @@ impl Manager {
 
     fn connect(&self, role: Role) -> Peer {
         let mut peer = Peer::dial(self);
-        peer.say(&ToManager::Hello { version: LINK_VERSION, role, muster: String::new(), generation: 0 });
+        peer.say(&ToManager::Hello {
+            version: LINK_VERSION,
+            role,
+            muster: String::new(),
+            generation: 0,
+            resumes: false,
+        });
         peer
     }
 
@@ -363,7 +369,7 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     assert_eq!(refusal(stranger), "node elsewhere is not in the configuration");
     let mut newer = Peer::dial(&manager);
     let role = Role::Agent { node: "local".into() };
-    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into(), generation: 0 });
+    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into(), generation: 0, resumes: false });
     assert!(refusal(newer).contains("version 99"));
     let mut rude = Peer::dial(&manager);
     rude.say(&ToManager::KeepAlive);
