@@ -136,6 +136,11 @@ impl<Who> Line<Who> {
         self.waiting.push_back(who);
     }
 
+    /// Those who have gone make room.
+    pub fn leave(&mut self, has_gone: impl Fn(&Who) -> bool) {
+        self.waiting.retain(|who| !has_gone(who));
+    }
+
     /// Who is next, if anybody may be served now.
     pub fn next(&mut self, now: Time) -> Option<Who> {
         if self.wake_at()? > now { None } else { self.waiting.pop_front() }

@@ -116,7 +116,9 @@ fn whole_views_are_given_in_turn_at_a_rate_and_a_large_one_is_not_refused() {
     assert!(most <= 2, "after the burst they go one after the other: {most} at once");
     let rate = 1_000 * bytes / (now.0 - 10 + RESUME_BURST_MS);
     assert!(rate <= RESUME_BYTES_PER_MS && rate > RESUME_BYTES_PER_MS / 2, "{rate} bytes in a millisecond");
+    line.join(999);
     line.join(1_000);
+    line.leave(|router| *router == 999);
     let later = now + 60_000;
     assert_eq!(line.next(later), Some(1_000));
     line.gave(later, u64::MAX / 2);

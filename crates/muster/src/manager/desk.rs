@@ -203,6 +203,7 @@ impl Desk {
         let reader = Reader::new(peer.resumes);
         let linked = Linked { number, outlet, peer, since: now, reader };
         if let Some(old) = self.links.insert(place.clone(), linked) {
+            self.telling.left(old.number);
             old.outlet.end();
         }
         let welcome = FromManager::Welcome { version: LINK_VERSION, generation: self.cell.generation() };
@@ -307,6 +308,7 @@ impl Desk {
             return Vec::new();
         }
         self.links.remove(&place);
+        self.telling.left(number);
         let input = match place {
             Place::Agent(node) => cell::Input::AgentLost { node },
             Place::Router(router) => cell::Input::RouterLost { router },

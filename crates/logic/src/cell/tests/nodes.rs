@@ -385,6 +385,8 @@ fn a_certificate_that_is_overdue_is_told_of_once_until_it_is_renewed() {
         5000 report b s2=up s3=up x=up overdue=0
         ",
         expect![[r#"
+            2000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in 9 days, and then the node must join again. The log of its machine tells why
+            5000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in less than a day, and then the node must join again. The log of its machine tells why
         "#]],
     );
 }

@@ -60,6 +60,30 @@ pub(super) struct Telling {
 }
 
 impl Telling {
+    /// Sends what a router lacks of a view, or notes that the whole of it is owed.
+    fn catch_up(&mut self, place: &Place, linked: &mut Linked, view: &View, outputs: &mut Vec<Output>) {
+        let print = self.print(view);
+        let known = linked.reader.known.remove(&view.cluster);
+        match lack(known.as_ref(), view, print, self.past.get(&view.cluster)) {
+            Lack::Nothing => {}
+            Lack::Changes(changes) => {
+                let to = To::One(place.clone());
+                changes.into_iter().for_each(|change| send_change(&to, change, outputs));
+            }
+            Lack::Whole => {
+                linked.reader.owed.insert(view.cluster.clone());
+                if !std::mem::replace(&mut linked.reader.is_in_line, true) {
+                    self.line.join((place.clone(), linked.number));
+                }
+            }
+        }
+    }
+
+    /// A connection has ended.
+    pub fn left(&mut self, number: u64) {
+        self.line.leave(|(_, waiting)| *waiting == number);
+    }
+
     fn print(&mut self, view: &View) -> u64 {
         match self.prints.get(&view.cluster) {
             Some((epoch, print)) if *epoch == view.epoch => *print,
@@ -84,44 +108,28 @@ impl Desk {
         reader.takes_changes = true;
         reader.has_settings = have.settings;
         reader.known = have.views.into_iter().map(|known| (known.cluster.clone(), known)).collect();
-        let views: Vec<View> = self.cell.views().cloned().collect();
         let mut outputs = Vec::new();
-        for view in &views {
-            self.catch_up(place, view, &mut outputs);
-        }
+        self.catch_up_all(place, &mut outputs);
         self.settle(place, &mut outputs);
         outputs.extend(self.serve_line(now));
         outputs
     }
 
-    /// Sends what a router lacks of a view, or notes that the whole of it is owed.
-    fn catch_up(&mut self, place: &Place, view: &View, outputs: &mut Vec<Output>) {
-        let print = self.telling.print(view);
+    /// Everything that a router lacks.
+    fn catch_up_all(&mut self, place: &Place, outputs: &mut Vec<Output>) {
         let Some(linked) = self.links.get_mut(place) else { return };
-        let known = linked.reader.known.remove(&view.cluster);
-        match lack(known.as_ref(), view, print, self.telling.past.get(&view.cluster)) {
-            Lack::Nothing => {}
-            Lack::Changes(changes) => {
-                let to = To::One(place.clone());
-                changes.into_iter().for_each(|change| send_change(&to, change, outputs));
-            }
-            Lack::Whole => {
-                linked.reader.owed.insert(view.cluster.clone());
-                if !std::mem::replace(&mut linked.reader.is_in_line, true) {
-                    self.telling.line.join((place.clone(), linked.number));
-                }
-            }
+        for view in self.cell.views() {
+            self.telling.catch_up(place, linked, view, outputs);
         }
     }
 
     /// All views are owed to a router: a change did not fit.
     pub(super) fn owe_all(&mut self, now: Time, place: &Place, outputs: &mut Vec<Output>) {
-        let views: Vec<View> = self.cell.views().cloned().collect();
-        let resumes = self.reader(place).is_some_and(|reader| reader.resumes);
-        for view in views {
-            match resumes {
-                true => self.catch_up(place, &view, outputs),
-                false => send_view(&To::One(place.clone()), view, outputs),
+        match self.reader(place).is_some_and(|reader| reader.resumes) {
+            true => self.catch_up_all(place, outputs),
+            false => {
+                let to = To::One(place.clone());
+                self.cell.views().for_each(|view| send_view(&to, view.clone(), outputs));
             }
         }
         outputs.extend(self.serve_line(now));
@@ -243,7 +251,10 @@ impl Desk {
             None => send_view(&To::These(takers), view.clone(), outputs),
             Some(change) => send_change(&To::These(takers), change, outputs),
         }
-        lacking.iter().for_each(|place| self.catch_up(place, &view, outputs));
+        for place in &lacking {
+            let Some(linked) = self.links.get_mut(place) else { continue };
+            self.telling.catch_up(place, linked, &view, outputs);
+        }
         send_view(&To::These(others), view, outputs);
     }
 
@@ -253,7 +264,8 @@ impl Desk {
             assert_eq!(reader.is_in_line, !reader.owed.is_empty(), "{place:?} waits for nothing, or in vain");
             assert!(!reader.is_awaited || reader.resumes, "{place:?} is waited for in vain");
         }
-        assert!(self.telling.line.len() <= self.links_count as usize, "more wait than ever came");
+        let waiting = self.links.values().filter(|linked| linked.reader.is_in_line).count();
+        assert_eq!(self.telling.line.len(), waiting, "somebody waits who is not there");
     }
 }
 
