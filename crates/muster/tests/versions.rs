@@ -156,18 +156,13 @@ fn as_it_is(_: Way, message: Value) -> Vec<Value> {
 }
 
 fn add_to(fields: &mut Map<String, Value>) {
-    for (name, value) in fields.iter_mut().filter(|(name, _)| STRUCTURES.contains(&name.as_str())) {
+    let structures = fields.iter_mut().filter(|(name, _)| STRUCTURES.contains(&name.as_str()));
+    for (_, value) in structures {
         let parts: Vec<&mut Value> = match value {
             Value::Array(parts) => parts.iter_mut().collect(),
             other => vec![other],
         };
-        for part in parts {
-            match part {
-                Value::Object(fields) => add_to(fields),
-                Value::String(_) | Value::Null => {}
-                other => panic!("{name} holds {other}"),
-            }
-        }
+        parts.into_iter().filter_map(Value::as_object_mut).for_each(add_to);
     }
     fields.insert("moon".into(), json!({ "phase": 3 }));
 }

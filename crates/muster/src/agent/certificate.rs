@@ -40,3 +40,6 @@ impl OwnCertificate {
 fn issued_s(own: &Identity) -> i64 {
     i64::try_from(own.bearer.issued_us / 1_000_000).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
