@@ -193,7 +193,15 @@ impl Peer {
         });
         let members = members.collect();
         let (node, manager_heard_ms, clock_ms) = ("local".into(), None, None);
-        let report = Report { node, incarnation: 1, sequence, members, manager_heard_ms, clock_ms };
+        let report = Report {
+            node,
+            incarnation: 1,
+            sequence,
+            members,
+            manager_heard_ms,
+            clock_ms,
+            certificate_until_ms: None,
+        };
         self.say(&ToManager::Agent(report));
     }
 
@@ -386,8 +394,15 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     liar.hear_welcome();
     liar.hear_assignments();
     let (node, manager_heard_ms, clock_ms) = ("elsewhere".into(), None, None);
-    let report =
-        Report { node, incarnation: 1, sequence: 1, members: Vec::new(), manager_heard_ms, clock_ms };
+    let report = Report {
+        node,
+        incarnation: 1,
+        sequence: 1,
+        members: Vec::new(),
+        manager_heard_ms,
+        clock_ms,
+        certificate_until_ms: None,
+    };
     liar.say(&ToManager::Agent(report));
     assert_eq!(liar.try_hear(), None);
     // Of two connections of one role the newer one counts.
