@@ -243,8 +243,9 @@ pub const PAST_CHANGES_MAX: usize = 64;
 pub const RESUME_BYTES_PER_MS: u64 = 64 << 10;
 /// Whole views that are given at once after a pause, in milliseconds of the rate above. A quarter of a second: 16 MiB.
 pub const RESUME_BURST_MS: u64 = 250;
-/// What a view counts as without its members, and each of them.
+/// What a view counts as without its members. 500: its rules, as they are on the wire.
 pub const RESUME_VIEW_BYTES: u64 = 500;
+/// What each of its members counts as. 150: name, address and state, as they are on the wire.
 pub const RESUME_MEMBER_BYTES: u64 = 150;
 
 // Several cells.

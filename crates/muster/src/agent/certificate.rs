@@ -7,8 +7,9 @@ use logic::enrol::is_overdue;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the file: a sixtieth of the certificate's life, within these bounds.
+/// Shortest pause between two looks at the file, each a sixtieth of the certificate's life. A second: as often as reports.
 const LOOK_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause. A minute: people are told soon, and reading a file costs nothing then.
 const LOOK_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
