@@ -307,6 +307,7 @@ impl Agent {
                 // The shell knows of links and clocks.
                 manager_heard_ms: None,
                 clock_ms: None,
+                certificate_until_ms: None,
             }));
         }
         if let Phase::ShuttingDown { deadline } = self.phase

@@ -242,6 +242,20 @@ pub const SNAPSHOT_BURST_US: u64 = 250_000;
 /// Longest time after which a client is asked to come again. 30 s: as an idle client polls.
 pub const SNAPSHOT_WAIT_MAX_MS: u64 = 30_000;
 
+// Routers that come back to a manager.
+
+/// Changes of one cluster's view that are kept for routers that come back. 64: a router that was away for a minute of
+/// changes.
+pub const PAST_CHANGES_MAX: usize = 64;
+/// Bytes of whole views that a manager gives to routers that come back, in a millisecond. 64 KiB: half a gigabit link.
+pub const RESUME_BYTES_PER_MS: u64 = 64 << 10;
+/// Whole views that are given at once after a pause, in milliseconds of the rate above. A quarter of a second: 16 MiB.
+pub const RESUME_BURST_MS: u64 = 250;
+/// What a view counts as without its members. 500: its rules, as they are on the wire.
+pub const RESUME_VIEW_BYTES: u64 = 500;
+/// What each of its members counts as. 150: name, address and state, as they are on the wire.
+pub const RESUME_MEMBER_BYTES: u64 = 150;
+
 // Several cells.
 
 /// Pause between two messages to other cells. A second: requests find a cell that is overloaded by their own answers

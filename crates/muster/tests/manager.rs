@@ -96,7 +96,13 @@ impl Manager {
 
     fn connect(&self, role: Role) -> Peer {
         let mut peer = Peer::dial(self);
-        peer.say(&ToManager::Hello { version: LINK_VERSION, role, muster: String::new(), generation: 0 });
+        peer.say(&ToManager::Hello {
+            version: LINK_VERSION,
+            role,
+            muster: String::new(),
+            generation: 0,
+            resumes: false,
+        });
         peer
     }
 
@@ -187,7 +193,15 @@ impl Peer {
         });
         let members = members.collect();
         let (node, manager_heard_ms, clock_ms) = ("local".into(), None, None);
-        let report = Report { node, incarnation: 1, sequence, members, manager_heard_ms, clock_ms };
+        let report = Report {
+            node,
+            incarnation: 1,
+            sequence,
+            members,
+            manager_heard_ms,
+            clock_ms,
+            certificate_until_ms: None,
+        };
         self.say(&ToManager::Agent(report));
     }
 
@@ -363,7 +377,7 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     assert_eq!(refusal(stranger), "node elsewhere is not in the configuration");
     let mut newer = Peer::dial(&manager);
     let role = Role::Agent { node: "local".into() };
-    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into(), generation: 0 });
+    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into(), generation: 0, resumes: false });
     assert!(refusal(newer).contains("version 99"));
     let mut rude = Peer::dial(&manager);
     rude.say(&ToManager::KeepAlive);
@@ -380,8 +394,15 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     liar.hear_welcome();
     liar.hear_assignments();
     let (node, manager_heard_ms, clock_ms) = ("elsewhere".into(), None, None);
-    let report =
-        Report { node, incarnation: 1, sequence: 1, members: Vec::new(), manager_heard_ms, clock_ms };
+    let report = Report {
+        node,
+        incarnation: 1,
+        sequence: 1,
+        members: Vec::new(),
+        manager_heard_ms,
+        clock_ms,
+        certificate_until_ms: None,
+    };
     liar.say(&ToManager::Agent(report));
     assert_eq!(liar.try_hear(), None);
     // Of two connections of one role the newer one counts.

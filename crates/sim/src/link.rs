@@ -113,7 +113,7 @@ impl World {
         match message {
             ToManager::Agent(report) => self.manager_hears(logic::cell::Input::AgentReport(report)),
             ToManager::Router(report) => self.manager_hears(logic::cell::Input::RouterReport(report)),
-            ToManager::Hello { .. } | ToManager::KeepAlive => {
+            ToManager::Hello { .. } | ToManager::Have(_) | ToManager::KeepAlive => {
                 unreachable!("roles of the simulation send reports only")
             }
         }

@@ -83,6 +83,11 @@ fn resigned() {
 }
 
 #[test]
+fn store_put_back_to_a_release() {
+    check("released");
+}
+
+#[test]
 fn every_scenario_is_run() {
     let files = std::fs::read_dir(format!("{}/tests/fleet", env!("CARGO_MANIFEST_DIR")));
     let source = include_str!("fleet.rs");

@@ -6,7 +6,8 @@
 
 use crate::agent::{Assignment, Report};
 use crate::heartbeat::HeartbeatSettings;
-use crate::id::{NodeName, RouterName};
+use crate::id::{ClusterName, Epoch, NodeName, RouterName};
+use crate::is_default;
 use crate::router::{RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
@@ -34,10 +35,34 @@ pub enum ToManager {
         muster: String,
         #[serde(default)]
         generation: u64,
+        /// `Have` follows the welcome: nothing but keep-alives needs to be sent before.
+        #[serde(default, skip_serializing_if = "is_default")]
+        resumes: bool,
     },
+    /// What a router has when it comes, so that it need only be sent the rest.
+    Have(Have),
     Agent(Report),
     Router(RouterReport),
     KeepAlive,
+}
+
+/// What a router kept from the connections before this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    pub views: Vec<KnownView>,
+    /// A print of its settings; None: it has none.
+    #[serde(default)]
+    pub settings: Option<u64>,
+}
+
+/// A view that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownView {
+    pub cluster: ClusterName,
+    #[serde(with = "crate::view_change::epoch_text")]
+    pub epoch: Epoch,
+    /// Of all that it says but its epoch and reasons. Another version may make another one of the same.
+    pub print: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +102,13 @@ pub enum FromManager {
     },
     /// To routers: whole views of the clusters that changed.
     Views(Vec<View>),
-    /// To routers whose reports say that they take changes: what turned the views that they were sent last into the
-    /// newest.
+    /// To routers whose reports say that they take changes, or that told what they have: what turns the views that they
+    /// have into the newest.
     Changes(Vec<ViewChange>),
     /// To routers: forget every cluster that is not named here.
     Clusters {
         generation: u64,
-        names: Vec<crate::id::ClusterName>,
+        names: Vec<ClusterName>,
     },
     KeepAlive,
 }
@@ -135,7 +160,7 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "agent", "router", "keep-alive"];
+    const NAMES: &[&str] = &["hello", "have", "agent", "router", "keep-alive"];
 }
 
 impl Known for FromManager {

@@ -90,6 +90,9 @@ pub struct NodeStatus {
     /// was on its way for.
     #[serde(default)]
     pub clock_ahead_ms: Option<i64>,
+    /// Until when its certificate counts, if it is overdue and was not renewed. Unix milliseconds.
+    #[serde(default)]
+    pub certificate_until_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +154,9 @@ pub struct RouterStatus {
     /// In the order of the configuration, at most `ROUTES_TOLD_MAX`; what others had together comes last.
     #[serde(default)]
     pub routes: Vec<RouteStatus>,
+    /// What it could not do, or will not be able to do soon, a sentence each.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

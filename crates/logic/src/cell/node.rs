@@ -97,6 +97,8 @@ pub(super) struct Agent {
     pub reach_since: Option<Time>,
     /// What its clock showed when it last said so, in Unix milliseconds.
     pub clock: Option<(Time, u64)>,
+    /// Until when its certificate counts, which was not renewed. Unix milliseconds.
+    pub certificate_until_ms: Option<u64>,
     /// Its link has worked both ways since its heartbeats stopped.
     is_vouched: bool,
     /// It is degraded, and was not vouched for in time.
@@ -121,6 +123,7 @@ impl Agent {
             reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
             reach_since: None,
             clock: None,
+            certificate_until_ms: None,
             is_vouched: false,
             is_given_up: false,
             is_agent_end: false,
@@ -270,6 +273,8 @@ impl Cell {
         agent.newest = Some(this);
         agent.heard = Some(now);
         agent.clock = report.clock_ms.map(|clock_ms| (now, clock_ms)).or(agent.clock);
+        let overdue = report.certificate_until_ms.filter(|_| agent.certificate_until_ms.is_none());
+        agent.certificate_until_ms = report.certificate_until_ms;
         let doubted_since = agent.link_since.max(agent.reach_since.unwrap_or_default());
         let has_heard_us = report.manager_heard_ms.is_some_and(|ago_ms| doubted_since + ago_ms < now);
         let was_away = agent.is_away();
@@ -283,6 +288,10 @@ impl Cell {
             if taken.is_ahead {
                 self.unassigned.insert(report.node.clone());
             }
+        }
+        if let Some(until_ms) = overdue {
+            let text = certificate_text(&report.node, until_ms, report.clock_ms.unwrap_or(until_ms));
+            self.event(Severity::Warning, "node-certificate", text);
         }
         if is_back {
             self.mark_node(&report.node);
@@ -447,4 +456,17 @@ fn name_nodes(nodes: &[NodeName]) -> String {
         (0, [first @ .., last]) => format!("nodes {} and {last}", first.join(", ")),
         (more, named) => format!("nodes {} and {more} more", named.join(", ")),
     }
+}
+
+/// What people are told of a certificate that was not renewed.
+fn certificate_text(node: &NodeName, until_ms: u64, now_ms: u64) -> String {
+    let left = match until_ms.saturating_sub(now_ms) / 86_400_000 {
+        0 => "less than a day".to_owned(),
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    };
+    format!(
+        "the certificate of node {node} is overdue and was not renewed; it expires in {left}, and then the node must join again. \
+         The log of its machine tells why"
+    )
 }

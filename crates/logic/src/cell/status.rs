@@ -41,6 +41,7 @@ impl Cell {
             },
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
+            certificate_until_ms: agent.certificate_until_ms,
             clock_ahead_ms: agent.clock.map(|(at, clock_ms)| clock_ms as i64 - unix_ms(at) as i64),
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()
@@ -160,6 +161,7 @@ impl Router {
             requests_per_second: members.map(|member| member.requests_per_second).sum(),
             totals: report.map(|report| report.totals).unwrap_or_default(),
             routes: self.routes(report, fresh.is_some()),
+            problems: report.map(|report| report.problems.clone()).unwrap_or_default(),
         }
     }
 

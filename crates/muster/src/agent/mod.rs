@@ -4,6 +4,7 @@
 //! told last when there is none (see `disk`); leaves no process behind, however it ends (see `keeper`).
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
+mod certificate;
 mod disk;
 mod heartbeats;
 pub mod keeper;
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{Heard, LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
+use certificate::OwnCertificate;
 use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
@@ -122,8 +124,9 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 
     // The link outlives the members, so that the manager hears of their end.
     let (link_stop, link_stop_seen) = watch::channel(false);
+    let certificate = OwnCertificate::of(&start.options.state_dir);
     let role = Role::Agent { node: node.clone() };
-    let link = follow(start.options.manager, role, obeyed, link_stop_seen);
+    let link = follow(start.options.manager, role, obeyed, None, link_stop_seen);
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
@@ -146,6 +149,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() },
         to_manager: link.to_manager,
         heard: link.heard,
+        certificate,
         is_connected,
         remember,
     };
@@ -225,6 +229,7 @@ struct Shell {
     probes: Probes,
     to_manager: mpsc::Sender<ToManager>,
     heard: Heard,
+    certificate: OwnCertificate,
     is_connected: Rc<Cell<bool>>,
     remember: watch::Sender<Option<Remembered>>,
 }
@@ -271,6 +276,7 @@ impl Shell {
     fn report(&mut self, mut report: Report) {
         report.manager_heard_ms = self.heard.ago_ms();
         report.clock_ms = Some(crate::identity::now_us() / 1_000);
+        report.certificate_until_ms = self.certificate.overdue_until_ms();
         // In the order of their ids, see `logic::agent`.
         let is_known = |id: &MemberId| report.members.binary_search_by(|member| member.id.cmp(id)).is_ok();
         self.members.retain(is_known);

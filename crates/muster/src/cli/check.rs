@@ -96,6 +96,7 @@ fn examine(args: &Args) -> Findings {
             if config::runs_already(&settings) {
                 notes.push("the cell runs on this machine, so its addresses were not tried".to_owned());
             }
+            notes.extend(config::expiring(&settings, &node));
             let roles = Selection::of_node(&settings, &node);
             let mut problems = config::check_environment(&settings, &text, &file, &node, roles);
             for problem in config::check_certificates(&settings, &text, &file, &node).list {

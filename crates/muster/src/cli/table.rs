@@ -151,6 +151,7 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
     text.push_str(&nodes(status, paint));
     text.push('\n');
     text.push_str(&routers(&status.routers, paint));
+    text.push_str(&troubles(status, paint));
     for cluster in &status.clusters {
         text.push('\n');
         text.push_str(&cluster_text(cluster, status.now_ms, paint));
@@ -170,6 +171,24 @@ fn manager_text(manager: &ManagerStatus, now_ms: u64, paint: Paint) -> String {
         (ManagerState::Unknown, _) => "may follow or be down: it will be known in a moment".to_owned(),
     };
     format!("the manager of {} {what}\n", manager.node)
+}
+
+/// A line for each thing that somebody should look after.
+fn troubles(status: &CellStatus, paint: Paint) -> String {
+    let of_routers = status.routers.iter().flat_map(|router| {
+        router.problems.iter().map(move |problem| format!("router {}: {problem}", router.router))
+    });
+    let of_nodes = status.nodes.iter().filter_map(|node| {
+        let left = duration(node.certificate_until_ms?, status.now_ms);
+        Some(format!(
+            "node {}: its certificate is overdue and was not renewed; it expires in {left}",
+            node.node
+        ))
+    });
+    of_routers
+        .chain(of_nodes)
+        .map(|text| format!("  {}\n", paint.dye(&plain(&one_line(&text)), Style::Bad)))
+        .collect()
 }
 
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {

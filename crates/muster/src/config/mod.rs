@@ -31,7 +31,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{check as check_certificates, unverified};
+pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 

@@ -202,6 +202,7 @@ pub fn sample_status() -> CellStatus {
             ..NodeStatus::default()
         }],
         routers: vec![RouterStatus {
+            problems: Vec::new(),
             routes: vec![sample_route()],
             router: "front".into(),
             node: "one".into(),

@@ -5,10 +5,12 @@
 //! - A connection that does not take its messages in time gets no further ones: it is cut, and told everything anew
 //!   when it is back.
 //!
-//! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
+//! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`), what routers that come back are sent
+//! (`resuming`).
 
 mod again;
 mod peer;
+mod resuming;
 
 use super::handle::Request;
 use super::heartbeats::Keys;
@@ -16,21 +18,18 @@ pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
 use logic::cell::{self, Cell, Refusal};
 use logic::machine::Machine;
 use logic::time::Time;
-use logic::view::change;
 pub use peer::{Outlet, Peer, Place};
+use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
-use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
+use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
-use wire::view::View;
 
 /// Roles that are remembered as welcomed before those that are configured no longer are forgotten. 100,000: ten times the
 /// largest cell, some 6 MB.
 const WELCOMED_MAX: usize = 100_000;
-/// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
-const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
 
 #[derive(Debug)]
 struct Linked {
@@ -38,8 +37,8 @@ struct Linked {
     outlet: Outlet,
     peer: Peer,
     since: Time,
-    /// It is a router that said so.
-    takes_changes: bool,
+    /// What it was told, if it is a router.
+    reader: Reader,
 }
 
 /// The configuration in force.
@@ -96,11 +95,7 @@ pub enum Input {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
-    Routers,
-    /// Routers that take changes of views, or those that want whole ones.
-    RoutersThat {
-        take_changes: bool,
-    },
+    These(Vec<Place>),
     One(Place),
 }
 
@@ -161,8 +156,7 @@ pub struct Desk {
     node: NodeName,
     /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
     secrets: CellSecrets,
-    /// The view of each cluster that all routers have been sent last.
-    told: BTreeMap<ClusterName, View>,
+    telling: Telling,
     /// For nodes' heartbeats; None where nobody hears any.
     keys: Option<Keys>,
 }
@@ -188,24 +182,18 @@ impl Desk {
             waiting,
             node,
             secrets,
-            told: BTreeMap::new(),
+            telling: Telling::default(),
             keys,
         }
     }
 
     /// The connections that a message is for.
     pub fn outlets(&self, to: &To) -> impl Iterator<Item = &Outlet> {
-        let is_meant = move |place: &Place, linked: &Linked| match to {
-            To::Routers => matches!(place, Place::Router(_)),
-            To::RoutersThat { take_changes } => {
-                matches!(place, Place::Router(_)) && linked.takes_changes == *take_changes
-            }
-            To::One(one) => place == one,
+        let places = match to {
+            To::These(places) => places.as_slice(),
+            To::One(place) => std::slice::from_ref(place),
         };
-        self.links
-            .iter()
-            .filter(move |(place, linked)| is_meant(place, linked))
-            .map(|(_, linked)| &linked.outlet)
+        places.iter().filter_map(|place| Some(&self.links.get(place)?.outlet))
     }
 
     fn join(
@@ -240,8 +228,10 @@ impl Desk {
         self.links_count += 1;
         let number = self.links_count;
         let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
-        let linked = Linked { number, outlet, peer, since: now, takes_changes: false };
+        let reader = Reader::new(peer.resumes);
+        let linked = Linked { number, outlet, peer, since: now, reader };
         if let Some(old) = self.links.insert(place.clone(), linked) {
+            self.telling.left(old.number);
             old.outlet.end();
         }
         let welcome = FromManager::Welcome { version: LINK_VERSION, generation: self.cell.generation() };
@@ -325,30 +315,26 @@ impl Desk {
             (Place::Agent(node), ToManager::Agent(report)) if report.node == *node => {
                 self.step_cell(now, cell::Input::AgentReport(report))
             }
+            (Place::Router(_), ToManager::Have(have)) => self.resume(now, place, have),
             (Place::Router(router), ToManager::Router(report)) if report.router == *router => {
+                // One that does not say what it has, as it announced, has nothing.
+                let mut outputs = self.resume(now, place, Have::default());
                 let wants_whole = self.note_changes(place, report.takes_changes);
-                let mut outputs = self.step_cell(now, cell::Input::RouterReport(report));
+                outputs.extend(self.step_cell(now, cell::Input::RouterReport(report)));
                 if wants_whole {
-                    let views: Vec<View> = self.cell.views().cloned().collect();
-                    for view in views {
-                        let to = Some(router.clone());
-                        self.translate(cell::Output::Publish { to, view }, &mut outputs);
-                    }
+                    self.owe_all(now, place, &mut outputs);
                 }
                 outputs
             }
             // It speaks for somebody else, or out of turn.
-            (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
+            (
+                _,
+                ToManager::Agent(_) | ToManager::Router(_) | ToManager::Have(_) | ToManager::Hello { .. },
+            ) => {
                 vec![Output::Cut(place.clone())]
             }
             (_, ToManager::KeepAlive) => Vec::new(),
         }
-    }
-
-    /// Whether a router that took changes does no longer, because one did not fit.
-    fn note_changes(&mut self, place: &Place, takes_changes: bool) -> bool {
-        let Some(linked) = self.links.get_mut(place) else { return false };
-        std::mem::replace(&mut linked.takes_changes, takes_changes) && !takes_changes
     }
 
     fn left(&mut self, now: Time, place: Place, number: u64) -> Vec<Output> {
@@ -356,6 +342,7 @@ impl Desk {
             return Vec::new();
         }
         self.links.remove(&place);
+        self.telling.left(number);
         let input = match place {
             Place::Agent(node) => cell::Input::AgentLost { node },
             Place::Router(router) => cell::Input::RouterLost { router },
@@ -431,32 +418,13 @@ impl Desk {
 
     fn translate(&mut self, output: cell::Output, outputs: &mut Vec<Output>) {
         let generation = self.cell.generation();
-        let router = |to: Option<RouterName>| to.map_or(To::Routers, |name| To::One(Place::Router(name)));
         let output = match output {
             cell::Output::Publish { to: None, view } => return self.publish(view, outputs),
-            cell::Output::Publish { to: Some(name), view } => {
-                let to = router(Some(name));
-                // Views that go the same way travel together.
-                if let Some(Output::Send { to: last, message: FromManager::Views(views) }) =
-                    outputs.last_mut()
-                    && *last == to
-                    && has_room(views, &view)
-                {
-                    views.push(view);
-                    return;
-                }
-                Output::Send { to, message: FromManager::Views(vec![view]) }
-            }
-            cell::Output::Clusters { to, names } => {
-                self.told.retain(|cluster, _| names.contains(cluster));
-                Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
-            }
+            cell::Output::Publish { to: Some(name), view } => return self.tell_view(name, view, outputs),
+            cell::Output::Clusters { to, names } => return self.tell_names(to, names, outputs),
             cell::Output::RouterSettings { router, mut settings } => {
                 settings.cookie_keys.clone_from(&self.secrets.cookie_keys);
-                Output::Send {
-                    to: To::One(Place::Router(router)),
-                    message: FromManager::Settings { generation, settings: Box::new(settings) },
-                }
+                return self.tell_settings(router, settings, outputs);
             }
             cell::Output::Assign { node, assignments } => Output::Send {
                 to: To::One(Place::Agent(node)),
@@ -473,54 +441,6 @@ impl Desk {
         };
         outputs.push(output);
     }
-
-    /// A newer view for all routers: what changed for those that take that, all of it for the others.
-    fn publish(&mut self, view: View, outputs: &mut Vec<Output>) {
-        let (takers, others) =
-            (To::RoutersThat { take_changes: true }, To::RoutersThat { take_changes: false });
-        let change = self.told.get(&view.cluster).and_then(|told| change(told, &view));
-        self.told.insert(view.cluster.clone(), view.clone());
-        match change {
-            None => {
-                outputs.push(Output::Send { to: takers, message: FromManager::Views(vec![view.clone()]) })
-            }
-            Some(change) => {
-                if let Some(FromManager::Changes(changes)) = last_to(outputs, &takers) {
-                    changes.push(change);
-                } else {
-                    outputs.push(Output::Send { to: takers, message: FromManager::Changes(vec![change]) });
-                }
-            }
-        }
-        if let Some(FromManager::Views(views)) = last_to(outputs, &others)
-            && has_room(views, &view)
-        {
-            views.push(view);
-        } else {
-            outputs.push(Output::Send { to: others, message: FromManager::Views(vec![view]) });
-        }
-    }
-}
-
-/// Whether another view fits the same message.
-fn has_room(views: &[View], view: &View) -> bool {
-    let members = |view: &View| view.members.len() + 1;
-    views.iter().map(members).sum::<usize>() + view.members.len() < MEMBERS_PER_MESSAGE_MAX
-}
-
-/// The last message to these routers, unless something else than such messages came after it: views of one step
-/// travel together, and never overtake what must be remembered first.
-fn last_to<'a>(outputs: &'a mut [Output], to: &To) -> Option<&'a mut FromManager> {
-    for output in outputs.iter_mut().rev() {
-        let Output::Send { to: last, message } = output else { return None };
-        if last == to {
-            return Some(message);
-        }
-        if !matches!(last, To::RoutersThat { .. }) {
-            return None;
-        }
-    }
-    None
 }
 
 fn error_body(refusal: Refusal) -> ErrorBody {
@@ -532,14 +452,15 @@ impl Machine for Desk {
     type Output = Output;
 
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
-        let mut outputs = match input {
+        let mut outputs = self.serve_line(now);
+        outputs.extend(match input {
             Input::Cell(input) => self.step_cell(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {
                 let mut outputs = self.said(now, &place, number, message);
                 // Reports carry numbers that people are shown, even where nothing follows from them.
                 outputs.push(Output::Changed);
-                return outputs;
+                outputs
             }
             Input::Left { place, number } => self.left(now, place, number),
             Input::Ask(request) => self.ask(now, request),
@@ -552,8 +473,8 @@ impl Machine for Desk {
                 vec![Output::Event { severity, kind, cluster: None, member: None, text }]
             }
             Input::Stop => return vec![Output::Stop],
-        };
-        if !matches!(outputs.as_slice(), [] | [Output::Ask(_)]) {
+        });
+        if !matches!(outputs.as_slice(), [] | [Output::Ask(_)] | [.., Output::Changed]) {
             outputs.push(Output::Changed);
         }
         outputs
@@ -564,12 +485,13 @@ impl Machine for Desk {
     }
 
     fn wake_at(&self) -> Option<Time> {
-        self.cell.wake_at()
+        self.cell.wake_at().into_iter().chain(self.line_wake_at()).min()
     }
 
     fn check(&self) {
         self.cell.check();
         assert!(self.waiting.is_empty(), "an operator was not answered");
+        self.check_readers();
     }
 }
 

@@ -168,8 +168,9 @@ async fn hello(
     let reading = read_bounded_frame(stream, length_max_bytes);
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
-        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation })) => {
+        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation, resumes })) => {
             peer.generation = generation;
+            peer.resumes = resumes;
             peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
@@ -180,7 +181,7 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(ToManager::Have(_) | ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),

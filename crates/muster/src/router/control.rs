@@ -3,6 +3,7 @@
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
 mod handover;
+mod having;
 
 use super::access_log::AccessLogHandle;
 use super::actions::{self, ActionTable};
@@ -93,6 +94,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         looked: 0,
         must_keep: false,
         needs_whole_views: false,
+        known: having::Held::default(),
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
         pace: Pace::default(),
@@ -159,6 +161,8 @@ struct Control {
     must_keep: bool,
     /// A change did not fit: until whole views come, reports say so.
     needs_whole_views: bool,
+    /// What the next manager is told that there is.
+    known: having::Held,
     reported: Arc<Notify>,
     summary: Summary,
     /// Reports of a large router wait until tables have been handed out.
@@ -253,6 +257,7 @@ impl Control {
         while let Some(event) = self.link.as_mut().and_then(|link| link.events.try_recv().ok()) {
             news = news.max(self.take(event));
         }
+        self.note_held();
         match news {
             News::None => {}
             News::Views => self.publish().await,

@@ -405,3 +405,19 @@ fn a_new_manager_does_not_wait_for_the_reports_of_a_machine_that_it_finds_lost()
         3900 view shop 8.1: s1 up, s2 down!, s3 down!, x up
     "#]]);
 }
+
+#[test]
+fn a_certificate_that_is_overdue_is_told_of_once_until_it_is_renewed() {
+    check_two(
+        "
+        2000 report b s2=up s3=up x=up overdue=9
+        3000 report b s2=up s3=up x=up overdue=9
+        4000 report b s2=up s3=up x=up
+        5000 report b s2=up s3=up x=up overdue=0
+        ",
+        expect![[r#"
+            2000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in 9 days, and then the node must join again. The log of its machine tells why
+            5000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in less than a day, and then the node must join again. The log of its machine tells why
+        "#]],
+    );
+}

@@ -243,10 +243,20 @@ impl Story {
     }
 
     fn report(&self, node: &str, incarnation: u64, sequence: u64, words: &[&str]) -> Input {
-        let members = words.iter().map(|word| self.member_report(word)).collect();
-        let node = node.into();
-        let (manager_heard_ms, clock_ms) = (Some(10), None);
-        Input::AgentReport(Report { node, incarnation, sequence, members, manager_heard_ms, clock_ms })
+        // `overdue=DAYS` tells of a certificate, all others of members.
+        let overdue = words.iter().find_map(|word| word.strip_prefix("overdue="));
+        let days = overdue.map(|days| days.parse::<u64>().expect("a number of days"));
+        let words = words.iter().filter(|word| !word.starts_with("overdue="));
+        let members = words.map(|word| self.member_report(word)).collect();
+        Input::AgentReport(Report {
+            node: node.into(),
+            incarnation,
+            sequence,
+            members,
+            manager_heard_ms: Some(10),
+            clock_ms: days.map(|_| 1_700_000_000_000),
+            certificate_until_ms: days.map(|days| 1_700_000_000_000 + days * 86_400_000),
+        })
     }
 
     fn member_report(&self, word: &str) -> MemberReport {

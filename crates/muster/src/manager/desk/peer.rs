@@ -64,4 +64,6 @@ pub struct Peer {
     pub muster: String,
     /// The highest generation that it has obeyed.
     pub generation: u64,
+    /// It is about to say what it has.
+    pub resumes: bool,
 }

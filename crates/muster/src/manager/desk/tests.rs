@@ -80,6 +80,7 @@ fn report(sequence: u64) -> ToManager {
         members,
         manager_heard_ms: None,
         clock_ms: None,
+        certificate_until_ms: None,
     })
 }
 
@@ -152,7 +153,8 @@ fn told_after(desk: &mut Desk, number: u64, takes_changes: bool, sequence: u64) 
     let (place, mut told) = (Place::from(&router()), Vec::new());
     for output in outputs {
         if let Output::Send { to, message } = output
-            && (to == To::One(place.clone()) || desk.outlets(&to).count() == 1 && to != To::Routers)
+            && (to == To::One(place.clone()) || to == To::These(vec![place.clone()]))
+            && !matches!(message, FromManager::Clusters { .. })
         {
             told.push(message);
         }

@@ -1,5 +1,7 @@
 //! What becomes of streams whose cells send what they should not, and of those beside them.
 
+mod streams;
+
 use super::*;
 use tokio::io::AsyncWriteExt;
 use wire::id::Epoch;

@@ -127,7 +127,9 @@ impl Control {
                 // What is served from is not gone back behind.
                 let obeyed = self.views.all().values().map(|view| view.epoch.generation).max();
                 let role = Role::Router { node, router: self.router.clone() };
-                follow(manager, role, obeyed.unwrap_or_default(), stopped.clone())
+                self.note_held();
+                let having = Some(self.known.having());
+                follow(manager, role, obeyed.unwrap_or_default(), having, stopped.clone())
             }
             Source::File(source) => source.follow(stopped.clone()),
         });
