@@ -78,6 +78,16 @@ fn node_taken_over_and_released() {
 }
 
 #[test]
+fn forged_heartbeats() {
+    check("forged");
+}
+
+#[test]
+fn each_manager_killed_in_its_turn() {
+    check("killed-in-turn");
+}
+
+#[test]
 fn resigned() {
     check("resigned");
 }

@@ -1,0 +1,209 @@
+//! Routers that follow the manager, each on a thread of its own: what arrives there, when, and in how many bytes.
+//!
+//! They report as busy routers do, once a second, the traffic of every member.
+
+use super::link::Link;
+use crate::failure::{Doing, Failure, Outcome};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use wire::id::{ClusterName, Epoch, MemberName, RouterName};
+use wire::link::{FromManager, ToManager};
+use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals, TrafficCounts};
+
+/// How often a router reports.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A read waits for so long, so that reports are not late.
+pub const READ_WAIT: Duration = Duration::from_millis(20);
+
+/// A message with changes that a router has read.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub at: Instant,
+    /// Of the frame: length and text.
+    pub bytes: usize,
+    pub clusters: Vec<ClusterName>,
+    pub members: Vec<MemberName>,
+}
+
+/// What all routers have heard so far.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub changes: Vec<Arrival>,
+    /// Whole views that came after the first ones.
+    pub whole_views: usize,
+    /// Routers that have a view of every cluster.
+    pub ready: usize,
+}
+
+pub struct Routers {
+    threads: Vec<JoinHandle<Outcome<()>>>,
+    is_over: Arc<AtomicBool>,
+    pub heard: Arc<Mutex<Heard>>,
+}
+
+impl Routers {
+    pub fn start(links: Vec<(RouterName, Link)>, clusters: usize) -> Self {
+        let (is_over, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Heard::default())));
+        let count = links.len() as u32;
+        let threads = links.into_iter().enumerate().map(|(number, (name, link))| {
+            let router = Router {
+                name,
+                link,
+                clusters,
+                views: BTreeMap::new(),
+                is_ready: false,
+                seconds: 0,
+                report_at: Instant::now() + REPORT_EVERY * number as u32 / count.max(1),
+                heard: heard.clone(),
+            };
+            let is_over = is_over.clone();
+            std::thread::spawn(move || router.run(&is_over))
+        });
+        let threads = threads.collect();
+        Self { threads, is_over, heard }
+    }
+
+    pub fn wait_until_ready(&self, time_max: Duration) -> Outcome<()> {
+        let started = Instant::now();
+        let ready = || self.heard.lock().expect("nobody panics while holding it").ready;
+        while ready() < self.threads.len() {
+            if let Some(ended) = self.threads.iter().find(|thread| thread.is_finished()) {
+                return Err(Failure(format!("the thread {:?} of a router has ended", ended.thread().id())));
+            }
+            if started.elapsed() > time_max {
+                return Err(Failure(format!("only {} routers have all views", ready())));
+            }
+            std::thread::sleep(READ_WAIT);
+        }
+        Ok(())
+    }
+
+    /// What they heard; a failure if one of them lost its manager.
+    pub fn end(self) -> Outcome<Heard> {
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().map_err(|_| Failure("a router's thread has failed".into()))??;
+        }
+        Ok(std::mem::take(&mut *self.heard.lock().expect("nobody panics while holding it")))
+    }
+}
+
+struct Router {
+    name: RouterName,
+    link: Link,
+    clusters: usize,
+    views: BTreeMap<ClusterName, (Epoch, Vec<MemberName>)>,
+    is_ready: bool,
+    seconds: u64,
+    report_at: Instant,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl Router {
+    fn run(mut self, is_over: &AtomicBool) -> Outcome<()> {
+        while !is_over.load(Ordering::Relaxed) {
+            if let Some(body) = self.link.take()? {
+                self.hear(&body, Instant::now())?;
+            }
+            if self.report_at <= Instant::now() {
+                self.report_at += REPORT_EVERY;
+                self.report()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, body: &[u8], at: Instant) -> Outcome<()> {
+        let message = serde_json::from_slice(body).doing("read a message of the manager")?;
+        let heard = self.heard.clone();
+        let mut heard = heard.lock().expect("nobody panics while holding it");
+        match message {
+            FromManager::Views(views) => {
+                heard.whole_views += if self.is_ready { views.len() } else { 0 };
+                for view in views {
+                    let members = view.members.into_iter().map(|member| member.name).collect();
+                    self.views.insert(view.cluster, (view.epoch, members));
+                }
+                if !self.is_ready && self.views.len() == self.clusters {
+                    self.is_ready = true;
+                    heard.ready += 1;
+                }
+            }
+            FromManager::Changes(changes) => {
+                let mut arrival = Arrival { at, bytes: body.len() + 4, clusters: Vec::new(), members: Vec::new() };
+                for change in changes {
+                    let put = change.put.into_iter().map(|put| put.member.name);
+                    arrival.members.extend(change.states.into_values().flatten().chain(put));
+                    if let Some((epoch, _)) = self.views.get_mut(&change.cluster) {
+                        *epoch = change.to;
+                    }
+                    arrival.clusters.push(change.cluster);
+                }
+                heard.changes.push(arrival);
+            }
+            FromManager::Settings { .. } | FromManager::Clusters { .. } | FromManager::KeepAlive => {}
+            other => return Err(Failure(format!("a router is told {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) -> Outcome<()> {
+        self.seconds += 1;
+        let seconds = self.seconds;
+        let clusters = self.views.iter().map(|(cluster, (applied, members))| ClusterTraffic {
+            cluster: cluster.clone(),
+            applied: *applied,
+            members: members.iter().map(|member| traffic(member, seconds)).collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        });
+        let report = RouterReport {
+            router: self.name.clone(),
+            listening: Vec::new(),
+            problems: Vec::new(),
+            connections: 1_000,
+            clusters: clusters.collect(),
+            routes: Vec::new(),
+            totals: Totals { requests: seconds * 10_000, ..Totals::default() },
+            takes_changes: self.is_ready,
+        };
+        self.link.send(&ToManager::Router(report))
+    }
+}
+
+/// A member that has ten requests a second of this router.
+fn traffic(member: &MemberName, seconds: u64) -> MemberTraffic {
+    let mut counts = TrafficCounts { by_class: [0, seconds * 10, 0, 0, 0], ..TrafficCounts::default() };
+    counts.bytes_in = seconds * 5_000;
+    counts.bytes_out = seconds * 50_000;
+    counts.first_byte[1] = seconds * 9;
+    counts.first_byte[3] = seconds;
+    counts.first_byte_sum_us = seconds * 12_345;
+    MemberTraffic {
+        member: member.clone(),
+        requests: seconds * 10,
+        requests_per_second: 10.0,
+        sessions: 40,
+        latency_p50_us: 812,
+        latency_p99_us: 4_310,
+        counts,
+        ..MemberTraffic::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_grows() {
+        let traffic_after = |seconds| traffic(&"one".into(), seconds);
+        assert_eq!(traffic_after(2).requests, 2 * traffic_after(1).requests);
+        assert_eq!(traffic_after(3).counts.requests(), 30);
+    }
+}
