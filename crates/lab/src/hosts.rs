@@ -14,8 +14,7 @@ use std::time::Duration;
 /// Hosts of a lab. 200: what the last part of an address has room for beside the store's, the clients' and the switch's.
 pub const HOSTS_MAX: usize = 200;
 /// Commands of every host beside `muster`, for `do`: what they do stands at their beginning.
-const TOOLS: [(&str, &str); 2] =
-    [("forger", include_str!("forger.py")), ("crowd", include_str!("crowd.py"))];
+const TOOLS: [(&str, &str); 2] = [("forger", include_str!("forger.py")), ("crowd", include_str!("crowd.py"))];
 
 /// Hosts with the addresses 10.0.0.1 and so on, in the order of their names. All goes with it.
 #[derive(Debug)]

@@ -155,6 +155,8 @@ pub struct Cell {
     /// Clusters of other cells, in the order of the configuration.
     remotes: Vec<Remote>,
     agents: BTreeMap<NodeName, Agent>,
+    /// Who has which number, of the nodes of the configuration.
+    numbered: BTreeMap<NodeNumber, NodeName>,
     routers: BTreeMap<RouterName, Router>,
     /// What an earlier manager remembered and no member has claimed yet.
     remembered: BTreeMap<String, String>,
@@ -189,6 +191,7 @@ impl Cell {
             clusters: Vec::new(),
             remotes: Vec::new(),
             agents: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             routers: BTreeMap::new(),
             remembered,
             instance_floor,
@@ -248,7 +251,7 @@ impl Cell {
     /// Everything that depends on a node is looked at again.
     fn mark_node(&mut self, node: &NodeName) {
         for cluster in &mut self.clusters {
-            cluster.is_dirty |= cluster.members.iter().any(|member| member.settings.node == *node);
+            cluster.is_dirty |= cluster.is_on(node);
         }
         self.unassigned.insert(node.clone());
     }
@@ -299,7 +302,7 @@ impl Machine for Cell {
             .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
         let given_up = self.agents.values().filter_map(Agent::given_up_at);
         let mut wake_at = settled.into_iter().chain(given_up).min();
-        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy) {
             let phases = cluster.members.iter().filter_map(|member| member.phase.until());
             wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();
         }

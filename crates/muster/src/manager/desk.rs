@@ -465,6 +465,10 @@ impl Desk {
                 }
             }
         }
+        // A view of a thousand members is not copied for nobody.
+        if self.outlets(&others).next().is_none() {
+            return;
+        }
         if let Some(FromManager::Views(views)) = last_to(outputs, &others)
             && has_room(views, &view)
         {

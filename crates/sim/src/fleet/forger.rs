@@ -48,7 +48,9 @@ impl Fleet {
             }
         }
         let Tally { sent, old, unproven } = tally;
-        self.tell(|| format!("{sent} forged datagrams: {old} are old, {unproven} not proven, the rest not genuine"));
+        self.tell(|| {
+            format!("{sent} forged datagrams: {old} are old, {unproven} not proven, the rest not genuine")
+        });
     }
 }
 

@@ -128,11 +128,7 @@ fn bars(costs: &Costs) -> Vec<Bar> {
     vec![
         bar(format!("{cores:.2} of a core, at most {CORES_MAX}"), cores <= CORES_MAX),
         bar(
-            format!(
-                "{:.0} MiB at the most, at most {} MiB",
-                memory_kb as f64 / 1024.0,
-                MEMORY_MAX_KB >> 10
-            ),
+            format!("{:.0} MiB at the most, at most {} MiB", memory_kb as f64 / 1024.0, MEMORY_MAX_KB >> 10),
             memory_kb <= MEMORY_MAX_KB,
         ),
         bar(
@@ -210,10 +206,7 @@ fn configuration(
         write(format!("[nodes.{}]\naddress = \"127.0.0.1\"\n", node(number)));
     }
     for number in 0..args.routers {
-        write(format!(
-            "[routers.front-{number}]\nnode = \"{}\"\nlisten = [\"127.0.0.1:0\"]\n",
-            node(number)
-        ));
+        write(format!("[routers.front-{number}]\nnode = \"{}\"\nlisten = [\"127.0.0.1:0\"]\n", node(number)));
     }
     for cluster in 0..args.members.div_ceil(CLUSTER_MEMBERS) {
         write(format!("[clusters.shop-{cluster}.probe]\nkind = \"tcp\"\n"));
@@ -280,7 +273,10 @@ fn watch(args: &MembersArgs, manager: &Owned, mut fleet: Fleet, routers: Routers
     let loss = before.usage_until(&meter::read(pid)?);
     let heard = routers.end()?;
     if heard.whole_views > 0 {
-        return Err(Failure(format!("routers were sent {} whole views instead of changes", heard.whole_views)));
+        return Err(Failure(format!(
+            "routers were sent {} whole views instead of changes",
+            heard.whole_views
+        )));
     }
     let (delays, bytes) = delays(&heard, &fleet.falls, lost_at);
     if delays.len() != fleet.falls.len() * args.routers {
@@ -342,7 +338,6 @@ mod tests {
         let arrival = |milliseconds, member: &str| Arrival {
             at: after(milliseconds),
             bytes: 100,
-            clusters: vec!["shop".into()],
             members: vec![member.into()],
         };
         let changes = vec![arrival(7, "a"), arrival(9, "a"), arrival(8, "b"), arrival(50, "a")];

@@ -111,9 +111,7 @@ impl Link {
     /// Sends what TLS has kept back, as far as the socket takes it.
     fn flush(&mut self) -> Outcome<()> {
         match self.stream.flush() {
-            Err(error) if !is_wait(&error) => {
-                Err(Failure(format!("could not send to the manager: {error}")))
-            }
+            Err(error) if !is_wait(&error) => Err(Failure(format!("could not send to the manager: {error}"))),
             Ok(()) | Err(_) => Ok(()),
         }
     }
