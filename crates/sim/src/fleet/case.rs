@@ -42,8 +42,9 @@ const RETRANSMIT_US: u64 = 200_000;
 /// UDP and IP.
 const HEADERS_BYTES: u64 = 28;
 const MANAGERS: usize = 3;
-/// How often a fleet that starts is looked at, and how long it may take.
+/// How often a fleet that starts is looked at.
 const LOOK_EVERY_US: u64 = 10_000;
+/// How long it may take. 20 s: ten times what it takes.
 const BOOT_MAX_US: u64 = 20_000_000;
 
 /// Muster's share of a comparison.

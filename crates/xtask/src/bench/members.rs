@@ -29,8 +29,9 @@ use wire::id::{NodeName, RouterName};
 use wire::link::Role;
 use wire::view::RunState;
 
-/// What a manager may cost.
+/// What a manager may cost of the processors.
 const CORES_MAX: f64 = 1.0;
+/// And of the memory. 1 GiB: what the smallest machines for managers have to spare.
 const MEMORY_MAX_KB: u64 = 1 << 20;
 /// What one change of a member may cost on the link to each router.
 const CHANGE_MAX_BYTES: f64 = 150.0;
