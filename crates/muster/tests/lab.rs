@@ -71,13 +71,16 @@ scenarios! {
 #[test]
 fn every_scenario_is_read_and_is_carried_out_here_or_at_night() {
     let entries = std::fs::read_dir(directory()).expect("scenarios are part of the project");
+    let page = std::fs::read_to_string(root().join("docs/reference/robustness.md")).expect("the page is there");
     let mut names: Vec<String> = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a scenario is a text");
         let scenario = scenario::parse(&text);
         let scenario = scenario.unwrap_or_else(|it| panic!("{}:{}: {}", path.display(), it.line, it.why));
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        assert!(page.contains(&format!("`{name}`")), "docs/reference/robustness.md does not tell of {name}");
         if !scenario.is_nightly {
-            names.push(path.file_stem().expect("it has a name").to_string_lossy().into_owned());
+            names.push(name);
         }
     }
     names.sort();
