@@ -43,7 +43,7 @@ use wire::agent::{Assignment, Report};
 use wire::error_code::ErrorCode;
 use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
-use wire::router::{RouterReport, RouterSettings};
+use wire::router::{RouterProgress, RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
 use wire::status::{Act, Severity};
 use wire::view::View;
@@ -75,6 +75,8 @@ pub enum Input {
     },
     /// Of the router's present connection; those of an earlier one are dropped by the caller.
     RouterReport(RouterReport),
+    /// The same, between two reports.
+    RouterProgress(RouterProgress),
     RouterLost {
         router: RouterName,
     },
@@ -277,6 +279,7 @@ impl Machine for Cell {
             Input::Restarted(restart) => self.on_restarted(&restart),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
+            Input::RouterProgress(progress) => self.on_router_progress(now, progress),
             Input::RouterLost { router } => self.on_router_lost(now, router),
             Input::Operator { ask, who, cluster, member, act } => {
                 let result = self.operate(now, &who, &cluster, member.as_ref(), act);

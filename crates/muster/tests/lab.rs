@@ -71,7 +71,8 @@ scenarios! {
 #[test]
 fn every_scenario_is_read_and_is_carried_out_here_or_at_night() {
     let entries = std::fs::read_dir(directory()).expect("scenarios are part of the project");
-    let page = std::fs::read_to_string(root().join("docs/reference/robustness.md")).expect("the page is there");
+    let page =
+        std::fs::read_to_string(root().join("docs/reference/robustness.md")).expect("the page is there");
     let mut names: Vec<String> = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a scenario is a text");

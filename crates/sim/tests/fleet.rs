@@ -102,7 +102,10 @@ fn every_scenario_is_run() {
         let name = name.into_string().expect("names are plain");
         let name = name.trim_end_matches(".txt");
         assert!(source.contains(&format!("check(\"{name}\")")), "{name} is not run");
-        assert!(page.contains(&format!("`fleet/{name}`")), "docs/reference/robustness.md does not tell of {name}");
+        assert!(
+            page.contains(&format!("`fleet/{name}`")),
+            "docs/reference/robustness.md does not tell of {name}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::agent::{Assignment, Report};
 use crate::heartbeat::HeartbeatSettings;
 use crate::id::{NodeName, RouterName};
-use crate::router::{RouterReport, RouterSettings};
+use crate::router::{RouterProgress, RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub enum ToManager {
     },
     Agent(Report),
     Router(RouterReport),
+    /// Between two reports of a router with very many members.
+    Progress(RouterProgress),
     KeepAlive,
 }
 
@@ -135,7 +137,7 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "agent", "router", "keep-alive"];
+    const NAMES: &[&str] = &["hello", "agent", "router", "progress", "keep-alive"];
 }
 
 impl Known for FromManager {

@@ -304,8 +304,14 @@ impl Desk {
                 }
                 outputs
             }
+            (Place::Router(router), ToManager::Progress(progress)) if progress.router == *router => {
+                self.step_cell(now, cell::Input::RouterProgress(progress))
+            }
             // It speaks for somebody else, or out of turn.
-            (_, ToManager::Agent(_) | ToManager::Router(_) | ToManager::Hello { .. }) => {
+            (
+                _,
+                ToManager::Agent(_) | ToManager::Router(_) | ToManager::Progress(_) | ToManager::Hello { .. },
+            ) => {
                 vec![Output::Cut(place.clone())]
             }
             (_, ToManager::KeepAlive) => Vec::new(),

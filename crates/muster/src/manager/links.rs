@@ -180,7 +180,9 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(
+            ToManager::Agent(_) | ToManager::Router(_) | ToManager::Progress(_) | ToManager::KeepAlive,
+        )) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),

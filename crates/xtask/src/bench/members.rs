@@ -2,7 +2,7 @@
 //! machines and the routers that follow it, which speak to it as real ones do but run no members.
 //!
 //! Each machine has joined with a token and has a certificate of its own; links are TLS, heartbeats are proven, agents
-//! report each second and at each change, routers report the traffic of every member each second. First a steady time in
+//! report each second and at each change, routers report the traffic of a thousand members a second. First a steady time in
 //! which members fall one after the other, then a quarter of the machines at once. What it costs is what the kernel says
 //! of the manager's process.
 
@@ -260,6 +260,7 @@ fn wait_until_up(fleet: &mut Fleet, client: &mut CellClient, members: usize) -> 
 fn watch(args: &MembersArgs, manager: &Owned, mut fleet: Fleet, routers: Routers) -> Outcome<Costs> {
     let pid = manager.0.id();
     fleet.run(Instant::now() + SETTLE, None)?;
+    routers.forget();
     let (beats, before) = (fleet.beats, meter::read(pid)?);
     let seconds = Duration::from_secs(args.seconds.max(1));
     fleet.run(Instant::now() + seconds, Some(Duration::from_secs(1) / args.falls))?;

@@ -1,6 +1,7 @@
 //! Routers that follow the manager, each on a thread of its own: what arrives there, when, and in how many bytes.
 //!
-//! They report as busy routers do, once a second, the traffic of every member.
+//! They report as busy routers do: the traffic of every member, a thousand members a second, and at each change which view
+//! they use.
 
 use super::link::Link;
 use crate::failure::{Doing, Failure, Outcome};
@@ -11,10 +12,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
 use wire::link::{FromManager, ToManager};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, Totals, TrafficCounts};
+use wire::router::{ClusterTraffic, MemberTraffic, RouterProgress, RouterReport, Totals, TrafficCounts};
 
-/// How often a router reports.
+/// How often a router reports; all of its members only if they are a thousand or fewer.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// It tells of so many members in a second.
+const MEMBERS_PER_SECOND: u32 = 1_000;
 /// A read waits for so long, so that reports are not late.
 pub const READ_WAIT: Duration = Duration::from_millis(20);
 
@@ -54,7 +57,10 @@ impl Routers {
                 clusters,
                 views: BTreeMap::new(),
                 is_ready: false,
-                report_at: Instant::now() + REPORT_EVERY * number as u32 / count.max(1),
+                report_at: Instant::now(),
+                whole_at: None,
+                // Routers do not all report at once.
+                phase: (number as u32, count.max(1)),
                 heard: heard.clone(),
             };
             let is_over = is_over.clone();
@@ -62,6 +68,13 @@ impl Routers {
         });
         let threads = threads.collect();
         Self { threads, is_over, heard }
+    }
+
+    /// What came before is how a cell comes to be.
+    pub fn forget(&self) {
+        let mut heard = self.heard.lock().expect("nobody panics while holding it");
+        heard.changes.clear();
+        heard.whole_views = 0;
     }
 
     pub fn wait_until_ready(&self, time_max: Duration) -> Outcome<()> {
@@ -93,10 +106,14 @@ struct Router {
     name: RouterName,
     link: Link,
     clusters: usize,
-    /// With the traffic of its members as it stands in reports.
-    views: BTreeMap<ClusterName, (Epoch, String)>,
+    /// With the number of its members and their traffic as it stands in reports.
+    views: BTreeMap<ClusterName, (Epoch, u32, String)>,
     is_ready: bool,
     report_at: Instant,
+    /// None: it has not told all yet.
+    whole_at: Option<Instant>,
+    /// Its number, of so many.
+    phase: (u32, u32),
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -106,9 +123,10 @@ impl Router {
             if let Some(body) = self.link.take()? {
                 self.hear(&body, Instant::now())?;
             }
-            if self.report_at <= Instant::now() {
-                self.report_at += REPORT_EVERY;
-                self.report()?;
+            let now = Instant::now();
+            if self.is_ready && self.report_at <= now {
+                self.report_at = now + REPORT_EVERY;
+                self.report(now)?;
             }
         }
         Ok(())
@@ -124,8 +142,8 @@ impl Router {
                 for view in views {
                     let members: Vec<MemberTraffic> =
                         view.members.into_iter().map(|member| traffic(member.name)).collect();
-                    let members = serde_json::to_string(&members).doing("write a report")?;
-                    self.views.insert(view.cluster, (view.epoch, members));
+                    let text = serde_json::to_string(&members).doing("write a report")?;
+                    self.views.insert(view.cluster, (view.epoch, members.len() as u32, text));
                 }
                 if !self.is_ready && self.views.len() == self.clusters {
                     self.is_ready = true;
@@ -137,11 +155,13 @@ impl Router {
                 for change in changes {
                     let put = change.put.into_iter().map(|put| put.member.name);
                     arrival.members.extend(change.states.into_values().flatten().chain(put));
-                    if let Some((epoch, _)) = self.views.get_mut(&change.cluster) {
+                    if let Some((epoch, _, _)) = self.views.get_mut(&change.cluster) {
                         *epoch = change.to;
                     }
                 }
                 heard.changes.push(arrival);
+                // As soon as its threads use it, which takes milliseconds.
+                self.report_at = at;
             }
             FromManager::Settings { .. } | FromManager::Clusters { .. } | FromManager::KeepAlive => {}
             other => return Err(Failure(format!("a router is told {other:?}"))),
@@ -150,10 +170,10 @@ impl Router {
     }
 
     /// Members' part is always the same text: to write it anew each second would cost as much as the manager's reading.
-    fn report(&mut self) -> Outcome<()> {
+    fn report(&mut self, now: Instant) -> Outcome<()> {
         const MEMBERS: &str = "\"members\":";
         const NONE: &str = "\"members\":[]";
-        let clusters = self.views.iter().map(|(cluster, (applied, _))| ClusterTraffic {
+        let clusters = self.views.iter().map(|(cluster, (applied, _, _))| ClusterTraffic {
             cluster: cluster.clone(),
             applied: *applied,
             members: Vec::new(),
@@ -162,12 +182,24 @@ impl Router {
             queue_refused: 0,
             waiting: 0,
         });
+        let clusters: Vec<ClusterTraffic> = clusters.collect();
+        let router = self.name.clone();
+        if self.whole_at.is_some_and(|at| at > now) {
+            // None of its members had requests under way when it fell.
+            return self.link.send(&ToManager::Progress(RouterProgress { router, clusters }));
+        }
+        let members: u32 = self.views.values().map(|(_, members, _)| members).sum();
+        let pause = REPORT_EVERY * members / MEMBERS_PER_SECOND;
+        self.whole_at = Some(match self.whole_at {
+            Some(at) => at + pause,
+            None => now + pause * self.phase.0 / self.phase.1,
+        });
         let report = RouterReport {
-            router: self.name.clone(),
+            router,
             listening: Vec::new(),
             problems: Vec::new(),
             connections: 1_000,
-            clusters: clusters.collect(),
+            clusters,
             routes: Vec::new(),
             totals: Totals { requests: 1_000_000, ..Totals::default() },
             takes_changes: self.is_ready,
@@ -175,7 +207,7 @@ impl Router {
         let text = serde_json::to_string(&ToManager::Router(report)).doing("write a report")?;
         let mut parts = text.split(NONE);
         let mut body = parts.next().unwrap_or_default().to_owned();
-        for (part, (_, members)) in parts.zip(self.views.values()) {
+        for (part, (_, _, members)) in parts.zip(self.views.values()) {
             body.push_str(MEMBERS);
             body.push_str(members);
             body.push_str(part);
