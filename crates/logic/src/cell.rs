@@ -43,7 +43,7 @@ use wire::agent::{Assignment, Report};
 use wire::error_code::ErrorCode;
 use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
-use wire::router::{RouterReport, RouterSettings};
+use wire::router::{RouterProgress, RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
 use wire::status::{Act, Severity};
 use wire::view::View;
@@ -79,6 +79,8 @@ pub enum Input {
     },
     /// Of the router's present connection; those of an earlier one are dropped by the caller.
     RouterReport(RouterReport),
+    /// The same, between two reports.
+    RouterProgress(RouterProgress),
     RouterLost {
         router: RouterName,
     },
@@ -159,6 +161,8 @@ pub struct Cell {
     /// Clusters of other cells, in the order of the configuration.
     remotes: Vec<Remote>,
     agents: BTreeMap<NodeName, Agent>,
+    /// Who has which number, of the nodes of the configuration.
+    numbered: BTreeMap<NodeNumber, NodeName>,
     routers: BTreeMap<RouterName, Router>,
     /// What an earlier manager remembered and no member has claimed yet.
     remembered: BTreeMap<String, String>,
@@ -193,6 +197,7 @@ impl Cell {
             clusters: Vec::new(),
             remotes: Vec::new(),
             agents: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             routers: BTreeMap::new(),
             remembered,
             instance_floor,
@@ -252,7 +257,7 @@ impl Cell {
     /// Everything that depends on a node is looked at again.
     fn mark_node(&mut self, node: &NodeName) {
         for cluster in &mut self.clusters {
-            cluster.is_dirty |= cluster.members.iter().any(|member| member.settings.node == *node);
+            cluster.is_dirty |= cluster.is_on(node);
         }
         self.unassigned.insert(node.clone());
     }
@@ -279,6 +284,7 @@ impl Machine for Cell {
             Input::NodeRemoved { node } => self.on_node_removed(&node),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
+            Input::RouterProgress(progress) => self.on_router_progress(now, progress),
             Input::RouterLost { router } => self.on_router_lost(now, router),
             Input::Operator { ask, who, cluster, member, act } => {
                 let result = self.operate(now, &who, &cluster, member.as_ref(), act);
@@ -304,7 +310,7 @@ impl Machine for Cell {
             .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
         let given_up = self.agents.values().filter_map(Agent::given_up_at);
         let mut wake_at = settled.into_iter().chain(given_up).min();
-        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy) {
             let phases = cluster.members.iter().filter_map(|member| member.phase.until());
             wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();
         }

@@ -51,6 +51,7 @@ scenarios! {
     a_full_disk = "disk-full",
     the_leader_is_cut_off = "leader-alone",
     the_leader_is_frozen = "leader-frozen",
+    the_leader_is_frozen_in_a_commit = "leader-frozen-in-commit",
     the_leader_is_killed_in_a_commit = "leader-killed-in-commit",
     the_leader_is_killed_on_etcd = "leader-killed-etcd",
     the_leader_is_killed_on_postgres = "leader-killed-postgres",
@@ -58,6 +59,10 @@ scenarios! {
     a_member_is_killed = "member-killed",
     the_only_manager_is_killed = "manager-killed",
     no_manager_for_a_while = "no-manager",
+    each_manager_is_killed_and_frozen = "managers-in-turn",
+    a_busy_manager = "manager-busy",
+    forged_heartbeats = "forged",
+    a_crowd_of_clients = "crowd",
     a_fast_reboot = "reboot",
     etcd_is_away = "store-away-etcd",
     postgres_is_away = "store-away-postgres",
@@ -68,13 +73,17 @@ scenarios! {
 #[test]
 fn every_scenario_is_read_and_is_carried_out_here_or_at_night() {
     let entries = std::fs::read_dir(directory()).expect("scenarios are part of the project");
+    let page =
+        std::fs::read_to_string(root().join("docs/reference/robustness.md")).expect("the page is there");
     let mut names: Vec<String> = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a scenario is a text");
         let scenario = scenario::parse(&text);
         let scenario = scenario.unwrap_or_else(|it| panic!("{}:{}: {}", path.display(), it.line, it.why));
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        assert!(page.contains(&format!("`{name}`")), "docs/reference/robustness.md does not tell of {name}");
         if !scenario.is_nightly {
-            names.push(path.file_stem().expect("it has a name").to_string_lossy().into_owned());
+            names.push(name);
         }
     }
     names.sort();

@@ -113,6 +113,9 @@ impl World {
         match message {
             ToManager::Agent(report) => self.manager_hears(logic::cell::Input::AgentReport(report)),
             ToManager::Router(report) => self.manager_hears(logic::cell::Input::RouterReport(report)),
+            ToManager::Progress(progress) => {
+                self.manager_hears(logic::cell::Input::RouterProgress(progress));
+            }
             ToManager::Hello { .. } | ToManager::Have(_) | ToManager::KeepAlive => {
                 unreachable!("roles of the simulation send reports only")
             }

@@ -8,7 +8,7 @@ use crate::agent::{Assignment, Report};
 use crate::heartbeat::HeartbeatSettings;
 use crate::id::{ClusterName, Epoch, NodeName, RouterName};
 use crate::is_default;
-use crate::router::{RouterReport, RouterSettings};
+use crate::router::{RouterProgress, RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub enum ToManager {
     Have(Have),
     Agent(Report),
     Router(RouterReport),
+    /// Between two reports of a router with very many members.
+    Progress(RouterProgress),
     KeepAlive,
 }
 
@@ -160,7 +162,7 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "have", "agent", "router", "keep-alive"];
+    const NAMES: &[&str] = &["hello", "have", "agent", "router", "progress", "keep-alive"];
 }
 
 impl Known for FromManager {

@@ -201,6 +201,8 @@ impl Cell {
         for (node, agent) in old {
             self.agents.insert(node, Agent { is_configured: false, ..agent });
         }
+        let configured = self.agents.iter().filter(|(_, agent)| agent.is_configured);
+        self.numbered = configured.map(|(node, agent)| (agent.record.number, node.clone())).collect();
         let gone = self.agents.iter().filter(|(_, agent)| !agent.is_configured);
         let gone: Vec<(NodeName, bool)> =
             gone.map(|(node, agent)| (node.clone(), agent.is_connected)).collect();
@@ -306,13 +308,11 @@ impl Cell {
 
     /// The first heartbeat of a node: from now on its silence means something.
     pub(super) fn on_beats(&mut self, number: NodeNumber) {
-        let Some((node, agent)) = self.agents.iter_mut().find(|(_, agent)| agent.record.number == number)
-        else {
-            return;
-        };
+        let Some(node) = self.numbered.get(&number).cloned() else { return };
+        let Some(agent) = self.agents.get_mut(&node) else { return };
         if !agent.record.beats {
             agent.record.beats = true;
-            let (node, record) = (node.clone(), agent.record);
+            let record = agent.record;
             self.remember_node(&node, record);
         }
     }
@@ -322,10 +322,9 @@ impl Cell {
         let mut said: [Vec<NodeName>; 4] = Default::default();
         let mut silence_ms = 0;
         for verdict in verdicts {
-            let found = self.agents.iter_mut().find(|(_, agent)| agent.record.number == verdict.node);
-            let Some((node, agent)) = found.filter(|(_, agent)| agent.reach != verdict.reach) else {
-                continue;
-            };
+            let Some(node) = self.numbered.get(&verdict.node).cloned() else { continue };
+            let found = self.agents.get_mut(&node);
+            let Some(agent) = found.filter(|agent| agent.reach != verdict.reach) else { continue };
             agent.reach = verdict.reach;
             let was_away = agent.record.was_away;
             agent.record.was_away = verdict.reach == Reach::Unreachable;
@@ -336,7 +335,7 @@ impl Cell {
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
             let ended = agent.link_since;
             agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
-            let (node, record, is_removed) = (node.clone(), agent.record, agent.is_removed);
+            let (record, is_removed) = (agent.record, agent.is_removed);
             if is_news {
                 self.remember_node(&node, record);
             }
@@ -408,10 +407,9 @@ impl Cell {
     /// A node's agent has started anew, perhaps with its machine. What it ran before is gone, and its last report with it;
     /// where the machine was gone too, nobody was there to end connections: whoever waits for an answer waits in vain.
     pub(super) fn on_restarted(&mut self, restart: &Restart) {
-        let found = self.agents.iter().find(|(_, agent)| agent.record.number == restart.node);
-        let Some((node, agent)) = found else { return };
+        let Some(node) = self.numbered.get(&restart.node).cloned() else { return };
+        let Some(agent) = self.agents.get(&node) else { return };
         let has_reported = agent.newest.is_some_and(|(incarnation, _)| incarnation >= restart.incarnation);
-        let node = node.clone();
         let members = self.clusters.iter_mut().flat_map(|cluster: &mut Cluster| &mut cluster.members);
         let here = members.filter(|member| member.settings.node == node && !member.is_external());
         for member in here {

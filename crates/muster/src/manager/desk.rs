@@ -326,10 +326,17 @@ impl Desk {
                 }
                 outputs
             }
+            (Place::Router(router), ToManager::Progress(progress)) if progress.router == *router => {
+                self.step_cell(now, cell::Input::RouterProgress(progress))
+            }
             // It speaks for somebody else, or out of turn.
             (
                 _,
-                ToManager::Agent(_) | ToManager::Router(_) | ToManager::Have(_) | ToManager::Hello { .. },
+                ToManager::Agent(_)
+                | ToManager::Router(_)
+                | ToManager::Progress(_)
+                | ToManager::Have(_)
+                | ToManager::Hello { .. },
             ) => {
                 vec![Output::Cut(place.clone())]
             }

@@ -181,7 +181,13 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Have(_) | ToManager::Agent(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(
+            ToManager::Have(_)
+            | ToManager::Agent(_)
+            | ToManager::Router(_)
+            | ToManager::Progress(_)
+            | ToManager::KeepAlive,
+        )) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),

@@ -4,6 +4,7 @@
 
 mod handover;
 mod having;
+mod reports;
 
 use super::access_log::AccessLogHandle;
 use super::actions::{self, ActionTable};
@@ -33,7 +34,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use wire::id::{ClusterName, NodeName, RouterName};
-use wire::link::{FromManager, ToManager};
+use wire::link::FromManager;
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
 use wire::view::View;
@@ -269,6 +270,7 @@ impl Control {
         let is_news = match event {
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the router follows a manager");
+                self.pace.begin_anew();
                 self.reported.notify_one();
                 false
             }
@@ -286,6 +288,7 @@ impl Control {
             }
             LinkEvent::Message(FromManager::Views(views)) => {
                 if std::mem::take(&mut self.needs_whole_views) {
+                    self.pace.begin_anew();
                     self.reported.notify_one();
                 }
                 self.views.take(views)
@@ -313,6 +316,7 @@ impl Control {
                 Err(why) => {
                     tracing::warn!(cluster = %change.cluster, epoch = %change.to, ?why, "a change does not fit");
                     self.needs_whole_views = true;
+                    self.pace.begin_anew();
                     self.reported.notify_one();
                 }
             }
@@ -323,6 +327,7 @@ impl Control {
     /// Starts threads and listeners as the settings say, and hands out a table.
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
+        self.pace.begin_anew();
         self.problems_before = std::mem::take(&mut self.problems);
         self.actions = Arc::new(actions::build(&settings.routes, &self.actions));
         let mut old = if self.threads.len() == thread_count(&settings) {
@@ -553,36 +558,6 @@ impl Control {
             self.publish().await;
         }
         self.listen(&settings).await;
-    }
-
-    fn report(&mut self) {
-        let began = std::time::Instant::now();
-        let latest =
-            |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
-        let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
-        let listeners = self.state.settings.iter().flat_map(|settings| &settings.listeners);
-        let listening = listeners
-            .filter_map(|listener| self.listening.get(&listener.address))
-            .map(|held| held.got)
-            .collect();
-        let now = self.clock.now();
-        let mut problems = self.problems.clone();
-        problems.extend(self.vault.problems());
-        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
-        let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
-        report.takes_changes = !self.needs_whole_views;
-        self.handover.add_predecessor(&mut report, now);
-        // Who does not read gets the next report; nothing is lost, because reports are whole.
-        let is_taken = match (&self.link, &self.handover.successor) {
-            (Some(link), _) => link.to_manager.try_send(ToManager::Router(report)).is_ok(),
-            (None, Some(successor)) => successor.try_send(report).is_ok(),
-            (None, None) => true,
-        };
-        if !is_taken {
-            tracing::debug!("a report was not taken");
-        }
-        self.pace.made(began);
-        self.report_after = Instant::now() + self.pace.pause();
     }
 
     fn join(self) {

@@ -64,6 +64,10 @@ impl Handover {
         }
     }
 
+    pub fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Counts stay; what was going on has ended.
     fn predecessor_ended(&mut self) {
         self.follower = None;

@@ -1,6 +1,6 @@
 //! Routers that come back: what they are sent, in bytes and in turn, and that they end up with what there is.
 
-use super::super::{Config, Input, Outlet, Peer};
+use super::super::{Config, Input, Outlet, Peer, Suspects};
 use super::*;
 use logic::cell::{self, Cell};
 use logic::machine::Machine;
