@@ -179,7 +179,7 @@ fn requests_max_holds_over_all_threads() {
     stage.member("a", 1, move |mut caller| {
         while read_request(&mut caller).is_some() {
             highest.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(20));
             at_once.fetch_sub(1, Ordering::SeqCst);
             if caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").is_err() {
                 return;
