@@ -36,9 +36,13 @@ impl Manager {
     }
 
     fn send(&mut self, message: &FromManager) {
+        self.try_send(message).expect("the agent reads");
+    }
+
+    fn try_send(&mut self, message: &FromManager) -> io::Result<()> {
         let body = serde_json::to_vec(message).expect("messages become JSON");
-        self.stream.write_all(&(body.len() as u32).to_be_bytes()).expect("the agent reads");
-        self.stream.write_all(&body).expect("the agent reads");
+        self.stream.write_all(&(body.len() as u32).to_be_bytes())?;
+        self.stream.write_all(&body)
     }
 
     fn assign(&mut self, generation: u64, assignments: &[Assignment]) {
@@ -55,6 +59,8 @@ impl Manager {
 
     fn next_report(&mut self) -> Report {
         loop {
+            // Who says nothing for long is taken for gone. The agent may be gone itself.
+            drop(self.try_send(&FromManager::KeepAlive));
             match self.read().expect("the agent goes on reporting") {
                 ToManager::Agent(report) => return report,
                 ToManager::KeepAlive => {}

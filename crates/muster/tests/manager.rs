@@ -122,9 +122,18 @@ impl Peer {
     }
 
     fn say(&mut self, message: &impl Serialize) {
+        self.try_say(message).expect("the manager reads");
+    }
+
+    fn try_say(&mut self, message: &impl Serialize) -> std::io::Result<()> {
         let body = serde_json::to_vec(message).expect("messages can be written");
         let length = u32::try_from(body.len()).expect("tests say little").to_be_bytes();
-        self.stream.write_all(&[&length[..], &body].concat()).expect("the manager reads");
+        self.stream.write_all(&[&length[..], &body].concat())
+    }
+
+    /// Who says nothing for long is taken for gone. The manager may be gone itself.
+    fn stay(&mut self) {
+        drop(self.try_say(&ToManager::KeepAlive));
     }
 
     /// The next message that is no keep-alive; None at the end of the connection.
@@ -153,6 +162,7 @@ impl Peer {
     }
 
     fn hear_assignments(&mut self) -> Vec<Assignment> {
+        self.stay();
         match self.hear() {
             FromManager::Assignments { assignments, .. } => assignments,
             other => panic!("{other:?} instead of assignments"),
@@ -162,6 +172,7 @@ impl Peer {
     /// Hears until there is a view in which `is_meant` holds.
     fn hear_view(&mut self, is_meant: impl Fn(&View) -> bool) -> View {
         loop {
+            self.stay();
             if let FromManager::Views(views) = self.hear()
                 && let Some(view) = views.into_iter().find(&is_meant)
             {
