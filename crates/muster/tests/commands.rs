@@ -137,7 +137,10 @@ fn a_member_is_drained_stopped_started_and_restarted() {
     assert_eq!(cell.muster(&["status", "--wait-up", "shop", "--timeout", "1"]).code, Some(1));
     cell.must(&["cluster", "start", "shop", "s2"]);
     cell.wait_until_all_up("shop");
-    assert_eq!(members_asked(cell.router, 8), ["s1", "s2"]);
+    wait_for("both to answer", || match members_asked(cell.router, 8) {
+        both if both == ["s1", "s2"] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 
     let second = cell.member_pid("shop", "s2");
     cell.must(&["cluster", "restart", "shop", "--yes"]);

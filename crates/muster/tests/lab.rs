@@ -1,9 +1,13 @@
 //! Scenarios of the lab: machines, faults, and how that must end. `cargo xtask lab run NAME` shows one step by step.
 //!
+//! Several run beside each other here, on a machine of any size. `cargo xtask lab run`, as it is run every night, gives each the
+//! machine for itself, and holds the times that are promised.
+//!
 //! Needs root. Those that take too long for every change are run at night, by `cargo xtask lab run --nightly`.
 
 mod support;
 
+use lab::run::Patience;
 use lab::scenario;
 use std::path::{Path, PathBuf};
 use support::{Scratch, root};
@@ -18,7 +22,8 @@ fn carry_out(name: &str) {
     let scenario = scenario::parse(&text).unwrap_or_else(|it| panic!("{name}:{}: {}", it.line, it.why));
     let scratch = Scratch::new();
     let muster = Path::new(support::cell::MUSTER);
-    let done = lab::run::run(&scenario, scratch.path(), muster, &mut |line| println!("{line}"));
+    let done =
+        lab::run::run(&scenario, scratch.path(), muster, Patience::CROWDED, &mut |line| println!("{line}"));
     if let Err(problem) = done {
         panic!("{name}: {problem}");
     }
@@ -37,6 +42,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    an_agent_is_killed = "agent-killed",
     a_machine_is_cut_off = "host-cut",
     one_of_three_managers_is_cut_off_on_etcd = "host-cut-etcd",
     one_of_three_managers_is_cut_off_on_postgres = "host-cut-postgres",
