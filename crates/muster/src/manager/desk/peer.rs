@@ -43,6 +43,10 @@ impl Outlet {
         }
     }
 
+    pub fn is_ended(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
     pub fn end(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
         self.cut.notify_one();
