@@ -279,8 +279,12 @@ impl Cell {
     /// Of an agent whose number only rises, one with a lower number is another machine with a copy of its state directory,
     /// or was put back to one. Nothing of it would count ever again: it has to go above the other.
     fn on_overtaken(&mut self, report: &Report) {
-        let Some(agent) = self.agents.get_mut(&report.node).filter(|agent| agent.is_connected) else { return };
-        let Some((newest, _)) = agent.newest.filter(|(newest, _)| *newest > report.incarnation) else { return };
+        let Some(agent) = self.agents.get_mut(&report.node).filter(|agent| agent.is_connected) else {
+            return;
+        };
+        let Some((newest, _)) = agent.newest.filter(|(newest, _)| *newest > report.incarnation) else {
+            return;
+        };
         // Reports follow each other; the answer to the first is under way.
         if agent.overtaken == Some((report.incarnation, newest)) {
             return;

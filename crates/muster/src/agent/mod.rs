@@ -128,7 +128,11 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    let told = Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation), directory: start.directory.clone() };
+    let told = Told {
+        placed: start.options.placed,
+        heartbeats: Heartbeats::new(start.incarnation),
+        directory: start.directory.clone(),
+    };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));

@@ -25,7 +25,7 @@ mod telling;
 mod term;
 mod waiting;
 
-use crate::accounts::{self, Accounts};
+use crate::accounts::{self, Accounts, AccountsHandle};
 use crate::clock::Clock;
 use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
@@ -197,6 +197,8 @@ impl ManagerError {
     }
 }
 
+pub use storage::read_password as read_store_password;
+
 /// Where the keys of cookies are kept.
 pub fn cookie_keys_path(state_dir: &Path) -> PathBuf {
     state_dir.join("cookie-keys")
@@ -219,6 +221,8 @@ struct Base {
     front: Option<Rc<Front>>,
     heartbeats: Option<Rc<Heartbeats>>,
     secrets: CellSecrets,
+    /// For the audit log.
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: Rc<watch::Sender<u64>>,
     leadership: watch::Sender<Leadership>,
@@ -251,6 +255,7 @@ struct Start {
     front: Option<front::Prepared>,
     heartbeats: Option<heartbeats::Prepared>,
     passage: Passage,
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     leadership: watch::Sender<Leadership>,
@@ -300,6 +305,7 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
         front,
         heartbeats,
         passage: Passage { callers, records },
+        accounts: accounts.clone(),
         requests,
         changed,
         leadership,
@@ -365,6 +371,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats,
         passage,
+        accounts,
         requests,
         changed,
         leadership,
@@ -383,6 +390,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats: heartbeats.and_then(listen_for_heartbeats),
         secrets,
+        accounts,
         requests,
         changed: Rc::new(changed),
         leadership,

@@ -7,7 +7,7 @@
 use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
 use super::desk::{Config, Desk, Input};
 use super::election::Lease;
-use super::enrol::Office;
+use super::enrol::{Office, Told};
 use super::fenced::FencedStore;
 use super::handle::Request;
 use super::links::{self, Reception};
@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use wire::settings::CellSettings;
-use wire::status::{ConfigRevision, Severity};
+use wire::status::{ConfigRevision, OtherCellStatus, Severity};
 
 /// How long the end waits for what is still to be written.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -118,12 +118,13 @@ pub async fn lead(
     let generation = found.generation;
     let started = started(generation, &config, leader.as_ref());
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
-    let office = open_office(base, &store, &config.settings, listeners_in).await;
+    let office = open_office(base, &store, &config.settings, (listeners_in, inputs.clone())).await;
     let telling = office.clone().map(|office| (office, listeners));
     let cell = Cell::new(generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
     let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
+    let (cells_in, other_cells) = watch::channel(Vec::new());
     let mut shell = Shell {
         settings,
         clock: base.clock,
@@ -140,13 +141,14 @@ pub async fn lead(
         node: base.own.node.clone(),
         leader,
         outnumbered: None,
+        other_cells,
     };
     configure(&mut desk, &mut shell, started, before);
     shell.know_nodes(&desk);
 
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
     let mut tasks = listen(base, reception, &inputs);
-    speak_with_cells(base, &mut tasks, in_force, telling, &inputs);
+    speak_with_cells(base, &mut tasks, (in_force, cells_in), telling, &inputs);
     let archive = shell.archive.clone();
     let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
     let is_over = {
@@ -192,11 +194,11 @@ fn listen(base: &Base, reception: Reception, inputs: &mpsc::Sender<Input>) -> Jo
 fn speak_with_cells(
     base: &Base,
     tasks: &mut JoinSet<()>,
-    in_force: watch::Receiver<Arc<CellSettings>>,
+    (in_force, cells): (watch::Receiver<Arc<CellSettings>>, watch::Sender<Vec<OtherCellStatus>>),
     telling: Option<(Rc<Office>, mpsc::Receiver<telling::Listener>)>,
     inputs: &mpsc::Sender<Input>,
 ) {
-    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
+    tasks.spawn_local(hearing::hear(in_force.clone(), cells, base.clock, inputs.clone()));
     let Some((office, listeners)) = telling else { return };
     let cell = number_of(&office.front.authority.fingerprint());
     let changed = base.changed.subscribe();
@@ -254,10 +256,11 @@ async fn open_office(
     base: &Base,
     store: &FencedStore,
     settings: &CellSettings,
-    listeners: mpsc::Sender<Listener>,
+    (listeners, inbox): (mpsc::Sender<Listener>, mpsc::Sender<Input>),
 ) -> Option<Rc<Office>> {
     let front = base.front.clone()?;
-    match Office::open(store.clone(), front, settings.clone(), listeners).await {
+    let told = Told { listeners, inbox, accounts: base.accounts.clone() };
+    match Office::open(store.clone(), front, settings.clone(), told).await {
         Ok(office) => Some(Rc::new(office)),
         Err(error) => {
             tracing::error!(%error, "other machines cannot be let in: the store has failed");
