@@ -7,6 +7,7 @@ use std::process::Command;
 use support::cell::{Cell, muster};
 use support::stores::{Kind, StoreServer};
 use support::{Running, Scratch, free_port, wait_for};
+use wire::status::CellStatus;
 use wire::view::RunState;
 
 fn start(server: &StoreServer, scratch: &Scratch) -> Running {

@@ -115,12 +115,11 @@ pub async fn lead(
 ) -> Ended {
     let Begun { found, before, config, leader } = begun;
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
-    let generation = found.generation;
-    let started = started(generation, &config, leader.as_ref());
+    let started = started(found.generation, &config, leader.as_ref());
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
     let office = open_office(base, &store, &config.settings, (listeners_in, inputs.clone())).await;
     let telling = office.clone().map(|office| (office, listeners));
-    let cell = Cell::new(generation, found.remembered);
+    let cell = Cell::new(found.generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
     let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
@@ -149,8 +148,7 @@ pub async fn lead(
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
     let mut tasks = listen(base, reception, &inputs);
     speak_with_cells(base, &mut tasks, (in_force, cells_in), telling, &inputs);
-    let archive = shell.archive.clone();
-    let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
+    let writer = tokio::task::spawn_local(shell.archive.clone().keep(store.clone(), inputs.clone()));
     let is_over = {
         let driving = drive(desk, base.clock, inbox, |desk, output| shell.carry_out(desk, output));
         // What is cancelled loses what it was about to do, and that is what the end of a lease means.
@@ -169,7 +167,7 @@ pub async fn lead(
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;
-    let outnumbered = shell.outnumbered;
+    let (archive, outnumbered) = (shell.archive.clone(), shell.outnumbered);
     drop(shell);
     close(archive, writer, is_over).await;
     match outnumbered {

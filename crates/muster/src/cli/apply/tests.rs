@@ -14,7 +14,7 @@ fn a_dry_run_never_sounds_like_a_change() {
     .assert_eq(&tell(&applied, true));
     expect![[r#"
         weight of shop/shop-1: 1 -> 2
-        1 change made; this is configuration 4
+        1 change made; this is configuration 4, in place of 3
     "#]]
     .assert_eq(&tell(&applied, false));
     expect![[r#"
