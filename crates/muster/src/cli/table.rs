@@ -207,8 +207,11 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
     for (node, refusal) in status.nodes.iter().filter_map(|node| Some((node, node.refused.as_ref()?))) {
         let from = refusal.from.map_or("on this machine".to_owned(), |from| format!("at {from}"));
         let ago = duration(status.now_ms, refusal.at_ms);
-        let line =
-            format!("{}: a machine {from} was refused {ago} ago: {}", node.node, plain(&refusal.reason));
+        let line = format!(
+            "{}: a machine {from} was refused {ago} ago: {}",
+            node.node,
+            plain(&refusal.reason).replace('\n', " ")
+        );
         text.push_str(&format!("{}\n", paint.dye(&line, Style::Bad)));
     }
     text
@@ -236,7 +239,10 @@ fn other_cells(status: &CellStatus, paint: Paint) -> String {
             CellStanding::Forgotten => "; what it told counts no longer",
             CellStanding::Unheard | CellStanding::Heard => "",
         };
-        let why = other.problem.as_ref().map_or(String::new(), |why| format!(": {}", plain(why)));
+        let why = other
+            .problem
+            .as_ref()
+            .map_or(String::new(), |why| format!(": {}", plain(why).replace('\n', " ")));
         let line = format!("cell {} {heard}{counts}{why}", plain(&other.cell));
         text.push_str(&format!("\n{}\n", paint.dye(&line, Style::Bad)));
     }

@@ -118,9 +118,9 @@ fn what_is_old_refused_or_not_heard_stands_where_people_look() {
     ];
     let text = super::status(&status, Paint::Plain);
     for part in [
-        "STALE: no manager leads; this is what was known 12 s ago\n",
-        "one: a machine at 10.0.0.9 was refused 3 s ago: another machine",
-        "cell west not heard for 32 s; what it told last is shown and counts for a while: the connection was refused\n",
+        "STALE: no manager leads; this is what was known 12s ago\n",
+        "one: a machine at 10.0.0.9 was refused 3s ago: another machine has joined\n",
+        "cell west not heard for 32s; what it told last is shown and counts for a while: the connection was refused\n",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
