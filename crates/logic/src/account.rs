@@ -267,8 +267,15 @@ pub fn judge_password(user: &UserName, password: &str) -> Result<(), String> {
     if password.chars().any(char::is_control) {
         return Err("a password has no control characters, such as the end of a line".to_owned());
     }
-    // A name of one to three letters is in many good passwords.
-    if user.0.len() > 3 && password.to_lowercase().contains(&user.0.to_lowercase()) {
+    let (lower, name) = (password.to_lowercase(), user.0.to_lowercase());
+    // A name of one to three letters is within words of many good passwords, but is no word of one, nor all of it.
+    let mut words = lower.split(|letter: char| !letter.is_alphanumeric());
+    let is_held = if user.0.len() > 3 {
+        lower.contains(&name)
+    } else {
+        words.any(|word| word == name) || lower.replace(&name, "").is_empty()
+    };
+    if is_held {
         return Err("a password does not hold the name of its user".to_owned());
     }
     let first = password.chars().next();

@@ -130,6 +130,11 @@ pub enum Output {
         member: Option<MemberName>,
         text: String,
     },
+    /// The agent that is connected counts from below what was heard in its node's name: let it go above that.
+    Overtaken {
+        node: NodeName,
+        incarnation: u64,
+    },
     /// Keep `value` under `key` for the next manager; None: forget it.
     Remember {
         key: String,

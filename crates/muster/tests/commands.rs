@@ -49,6 +49,19 @@ fn check_says_yes_or_no_and_what_the_cell_would_be() {
     assert_eq!((json.code, &found["ok"]), (Some(1), &Value::Bool(false)));
     assert_eq!(found["problems"].as_array().map(Vec::len), Some(1), "{found:#}");
 
+    // A store's password that is not there is found, without asking the store.
+    let store = format!(
+        "[store]\nkind = \"postgres\"\nservers = [\"127.0.0.1:9\"]\nuser = \"muster\"\npassword_file = \"{}\"\n",
+        scratch.join("password").display()
+    );
+    let shared = scratch.write("shared.toml", &format!("{text}{store}")).display().to_string();
+    let said = muster(&["check", "--config", &shared]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("M5004") && said.talk.contains("password"), "{said:?}");
+    scratch.write("password", "secret\n");
+    let said = muster(&["check", "--config", &shared]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+
     let missing = scratch.join("missing.toml").display().to_string();
     assert_eq!(muster(&["check", "--config", &missing]).code, Some(1));
     assert_eq!(muster(&["check", "--no-such-option"]).code, Some(2));

@@ -7,6 +7,7 @@ use std::process::Command;
 use support::cell::{Cell, muster};
 use support::stores::{Kind, StoreServer};
 use support::{Running, Scratch, free_port, wait_for};
+use wire::status::CellStatus;
 use wire::view::RunState;
 
 fn start(server: &StoreServer, scratch: &Scratch) -> Running {
@@ -60,6 +61,14 @@ fn lives_on(kind: Kind) {
         Err(refusal) if refusal.contains("M2025") => Ok(()),
         Err(refusal) => Err(refusal),
     });
+    // What was known last is shown to people, as what it is.
+    let shown = cell.muster(&["status"]);
+    assert_eq!(shown.code, Some(3), "{shown:?}");
+    assert!(shown.data.contains("STALE: no manager leads") && shown.data.contains("shop"), "{shown:?}");
+    let shown = cell.muster(&["status", "--json"]);
+    let status: CellStatus = serde_json::from_str(&shown.data).expect("a status");
+    assert!(status.stale_since_ms.is_some_and(|since_ms| since_ms <= status.now_ms), "{status:?}");
+    assert_eq!((shown.code, status.nodes.len(), status.clusters.len()), (Some(3), 1, 1));
     let config = cell.config.display().to_string();
     let said = muster(&["apply", &config]);
     assert_ne!(said.code, Some(0), "{said:?}");

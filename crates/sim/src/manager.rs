@@ -173,6 +173,8 @@ impl World {
                 self.send_to_role(&Peer::Agent(node), FromManager::Assignments { generation, assignments });
             }
             Output::Event { kind, text, .. } => self.tell(|| format!("manager: {kind}: {text}")),
+            // No state directory is copied here; a late report of an agent that is gone has nobody to tell.
+            Output::Overtaken { node, .. } => self.tell(|| format!("manager: {node} is overtaken")),
             Output::Remember { key, value: Some(value) } => {
                 self.manager.remembered.insert(key, value);
             }

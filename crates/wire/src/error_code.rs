@@ -65,6 +65,7 @@ codes! {
     NO_SUCH_NODE "M2006" "There is no such node",
     STATE_DIRECTORY_IN_USE "M2007" "Another process uses the state directory",
     NO_SUCH_REVISION "M2008" "The history has no such configuration",
+    CONFIG_MOVED_ON "M2009" "The configuration is no longer the revision that was meant",
     CHANGE_FROM_ELSEWHERE "M2020" "A change did not come from a page of this console",
     TOO_MANY_WRONG_TOKENS "M2021" "Too many wrong tokens came from one address",
     CALL_MALFORMED "M2022" "A call of the API was not understood",

@@ -128,6 +128,9 @@ pub struct Placed {
     /// Only to nodes that are to have a manager.
     #[serde(default)]
     pub manager: Option<Box<ManagerPlace>>,
+    /// The agent's incarnation has to be above this: another one has spoken in its node's name.
+    #[serde(default)]
+    pub incarnation_above: Option<u64>,
 }
 
 /// What a node needs to have a manager.

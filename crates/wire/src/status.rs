@@ -27,6 +27,52 @@ pub struct CellStatus {
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+    /// The cells of the configuration of which this one hears.
+    #[serde(default)]
+    pub other_cells: Vec<OtherCellStatus>,
+    /// No manager leads, and this is what was known at that moment; None: it is so now. Only for those who ask for it.
+    #[serde(default)]
+    pub stale_since_ms: Option<u64>,
+}
+
+/// Another cell, as this one hears it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherCellStatus {
+    pub cell: String,
+    pub standing: CellStanding,
+    /// Since when that is so.
+    pub since_ms: u64,
+    /// When it last told something that was believed; None if never.
+    pub heard_ms: Option<u64>,
+    /// Why nothing is heard, as it was last found.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellStanding {
+    /// Nothing has ever been heard.
+    #[default]
+    Unheard,
+    Heard,
+    /// What it told last counts, for a while.
+    Silent,
+    /// What it told last counts, and it is not listened to.
+    Quarantined,
+    /// It was silent for too long: what it told counts no longer.
+    Forgotten,
+}
+
+impl fmt::Display for CellStanding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            CellStanding::Unheard => "never heard",
+            CellStanding::Heard => "heard",
+            CellStanding::Silent => "silent",
+            CellStanding::Quarantined => "quarantined",
+            CellStanding::Forgotten => "forgotten",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +139,17 @@ pub struct NodeStatus {
     /// Until when its certificate counts, if it is overdue and was not renewed. Unix milliseconds.
     #[serde(default)]
     pub certificate_until_ms: Option<u64>,
+    /// A machine that has shown a certificate of this node and was refused, in the last minute.
+    #[serde(default)]
+    pub refused: Option<NodeRefusal>,
+}
+
+/// That a machine was refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRefusal {
+    pub from: Option<IpAddr>,
+    pub at_ms: u64,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,6 +329,9 @@ pub struct ErrorBody {
 pub struct Applied {
     pub revision: u64,
     pub changes: Vec<String>,
+    /// The revision that was in force before; None where nothing was changed.
+    #[serde(default)]
+    pub replaced: Option<u64>,
 }
 
 /// One entry of the configuration's history.

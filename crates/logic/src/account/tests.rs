@@ -152,6 +152,11 @@ fn passwords_are_long_and_otherwise_free() {
         assert!(judge(bad).is_err(), "{bad:?}");
     }
     assert!(judge(&"ab".repeat(PASSWORD_SIZE_MAX_BYTES)).is_err());
+    let judge = |password: &str| judge_password(&"bob".into(), password);
+    assert_eq!(judge("bobsleigh in June"), Ok(()), "within a word it is chance");
+    for bad in ["bobbobbobbobbob", "Bob is my best friend", "friend-of-bob-7"] {
+        assert!(judge(bad).is_err(), "{bad:?}");
+    }
 }
 
 #[test]

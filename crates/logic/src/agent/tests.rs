@@ -1120,6 +1120,20 @@ fn a_quiet_agent_reports_each_second_and_a_new_manager_at_once() {
 /// A shell that keeps its promises and a world that keeps none: starts fail, processes end, probes are lost to them,
 /// wishes change. Checks after each step that no member ever has two processes and that the end comes.
 #[test]
+fn an_agent_that_was_overtaken_goes_on_above_and_says_all_at_once() {
+    let mut agent = Agent::new(Time(0), "a".into(), 5, None);
+    let mut reported = |input| {
+        let outputs = agent.step(Time(10), input);
+        outputs.iter().find_map(|output| match output {
+            Output::Report(report) => Some((report.incarnation, report.sequence)),
+            _ => None,
+        })
+    };
+    assert_eq!(reported(Input::Above { incarnation: 9 }), Some((9, 1)));
+    assert_eq!(reported(Input::Above { incarnation: 7 }), Some((9, 2)), "it never falls");
+}
+
+#[test]
 fn whatever_happens_no_member_has_two_processes() {
     for seed in 0..256 {
         let mut world = World::new(seed);

@@ -84,6 +84,8 @@ pub(super) struct Agent {
     pub heard: Option<Time>,
     /// Incarnation and sequence of its newest report.
     pub newest: Option<(u64, u64)>,
+    /// The number with which it was told to go above another, and that one.
+    overtaken: Option<(u64, u64)>,
     /// What it was told last on its present connection.
     pub assigned: Option<Vec<Assignment>>,
     record: Record,
@@ -116,6 +118,7 @@ impl Agent {
             is_connected: false,
             heard: None,
             newest: None,
+            overtaken: None,
             assigned: None,
             record,
             address: None,
@@ -242,6 +245,7 @@ impl Cell {
         agent.is_connected = true;
         agent.is_removed = false;
         agent.is_vouched = false;
+        agent.overtaken = None;
         agent.link_since = now;
         agent.heard = Some(now);
         // Told anew on each connection: what was sent on the last one may not have arrived.
@@ -270,6 +274,7 @@ impl Cell {
         let Some(agent) = self.agents.get_mut(&report.node) else { return };
         let this = (report.incarnation, report.sequence);
         if agent.newest.is_some_and(|newest| this <= newest) {
+            self.on_overtaken(&report);
             return;
         }
         agent.newest = Some(this);
@@ -304,6 +309,29 @@ impl Cell {
             );
             self.event(Severity::Warning, "node-vouched", text);
         }
+    }
+
+    /// Of an agent whose number only rises, one with a lower number is another machine with a copy of its state directory,
+    /// or was put back to one. Nothing of it would count ever again: it has to go above the other.
+    fn on_overtaken(&mut self, report: &Report) {
+        let Some(agent) = self.agents.get_mut(&report.node).filter(|agent| agent.is_connected) else {
+            return;
+        };
+        let Some((newest, _)) = agent.newest.filter(|(newest, _)| *newest > report.incarnation) else {
+            return;
+        };
+        // Reports follow each other; the answer to the first is under way.
+        if agent.overtaken == Some((report.incarnation, newest)) {
+            return;
+        }
+        agent.overtaken = Some((report.incarnation, newest));
+        let node = report.node.clone();
+        let text = format!(
+            "the agent of node {node} was started before another one that has spoken as node {node} since: was its \
+             state directory copied to another machine, or put back? The one that is connected now counts"
+        );
+        self.outputs.push(Output::Overtaken { node, incarnation: newest });
+        self.event(Severity::Error, "node-twice", text);
     }
 
     /// The first heartbeat of a node: from now on its silence means something.

@@ -30,6 +30,7 @@ impl Cell {
     /// `unix_ms` tells what the wall clock said at a time, for display.
     pub fn summary(&self, unix_ms: &dyn Fn(Time) -> u64) -> Summary {
         let agents = self.agents.iter().map(|(node, agent)| NodeStatus {
+            refused: None,
             node: node.clone(),
             connected: agent.is_connected,
             heard_ms: agent.heard.map(unix_ms),

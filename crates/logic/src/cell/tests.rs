@@ -139,8 +139,35 @@ fn old_reports_change_nothing() {
         expect![[r#"
             200 event warning member-down: shop/s1 is down: exited and will be started again
             200 view shop 7.2: s1 down!, s2 up, s3 up
+            400 above a 1
+            400 event error node-twice: the agent of node a was started before another one that has spoken as node a since: was its state directory copied to another machine, or put back? The one that is connected now counts
             500 event info member-up: shop/s1 is up: passes its probe
             500 view shop 7.3: s1 up, s2 up, s3 up
+        "#]],
+    );
+}
+
+#[test]
+fn an_agent_that_was_started_before_another_of_its_name_goes_above_it_and_is_believed_again() {
+    check_three(
+        "
+        200 report-numbered a 5 1 s1=backoff s2=up s3=up
+        300 lost a
+        400 agent a
+        500 report-numbered a 1 9 s1=up s2=up s3=up
+        600 report-numbered a 1 10 s1=up s2=up s3=up
+        700 report-numbered a 6 11 s1=up s2=up s3=up
+        ",
+        expect![[r#"
+            200 event warning member-down: shop/s1 is down: exited and will be started again
+            200 view shop 7.2: s1 down!, s2 up, s3 up
+            300 event warning node-lost: the agent of node a is not connected; its members keep their last state
+            400 event info node-connected: the agent of node a is connected
+            400 assign a: s1 running 1, s2 running 1, s3 running 1
+            500 above a 5
+            500 event error node-twice: the agent of node a was started before another one that has spoken as node a since: was its state directory copied to another machine, or put back? The one that is connected now counts
+            700 event info member-up: shop/s1 is up: passes its probe
+            700 view shop 7.3: s1 up, s2 up, s3 up
         "#]],
     );
 }

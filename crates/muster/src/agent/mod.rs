@@ -131,7 +131,11 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (remember, to_remember) = watch::channel(None);
 
     let mut helpers = JoinSet::new();
-    let told = Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation) };
+    let told = Told {
+        placed: start.options.placed,
+        heartbeats: Heartbeats::new(start.incarnation),
+        directory: start.directory.clone(),
+    };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
@@ -168,6 +172,23 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
+    directory: PathBuf,
+}
+
+impl Told {
+    /// Another agent has spoken in this node's name, under numbers up to `above`. Those of this one go on above it, and the
+    /// next start's above that.
+    fn rise_above(&mut self, above: u64) {
+        let incarnation = self.heartbeats.incarnation().max(above.saturating_add(1));
+        tracing::error!(
+            incarnation,
+            "another machine has spoken as this node: was this state directory copied, or put back?"
+        );
+        if let Err(error) = disk::keep_incarnation(&self.directory, incarnation) {
+            tracing::warn!(%error, "the agent's number could not be written down");
+        }
+        self.heartbeats.rise_to(incarnation);
+    }
 }
 
 /// Turns what the manager says into inputs.
@@ -193,11 +214,18 @@ async fn listen(
                 Input::Assign { generation, assignments }
             }
             LinkEvent::Message(FromManager::Placed(mut place)) => {
+                let above = place.incarnation_above.take();
+                if let Some(above) = above {
+                    told.rise_above(above);
+                }
                 if let Some(settings) = place.heartbeats.take() {
                     told.heartbeats.send_as(*settings);
                 }
                 told.placed.send_replace(Some(place));
-                continue;
+                match above {
+                    Some(_) => Input::Above { incarnation: told.heartbeats.incarnation() },
+                    None => continue,
+                }
             }
             LinkEvent::Message(
                 FromManager::Welcome { .. }

@@ -4,8 +4,8 @@
 //! the terminal of who reads it.
 
 use wire::status::{
-    CellStatus, ClusterStatus, Event, LeaseStatus, ManagerState, ManagerStatus, MemberStatus, NodeReach,
-    NodeStatus, RouterStatus, Severity,
+    CellStanding, CellStatus, ClusterStatus, Event, LeaseStatus, ManagerState, ManagerStatus, MemberStatus,
+    NodeReach, NodeStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -147,8 +147,10 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
     for manager in &status.managers {
         text.push_str(&manager_text(manager, status.now_ms, paint));
     }
+    text.push_str(&staleness(status, paint));
     text.push('\n');
     text.push_str(&nodes(status, paint));
+    text.push_str(&other_cells(status, paint));
     text.push('\n');
     text.push_str(&routers(&status.routers, paint));
     text.push_str(&troubles(status, paint));
@@ -239,7 +241,50 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
             ]
         })
         .collect();
-    table(paint, 0, &heads, &rows)
+    let mut text = table(paint, 0, &heads, &rows);
+    for (node, refusal) in status.nodes.iter().filter_map(|node| Some((node, node.refused.as_ref()?))) {
+        let from = refusal.from.map_or("on this machine".to_owned(), |from| format!("at {from}"));
+        let ago = duration(status.now_ms, refusal.at_ms);
+        let line = format!(
+            "{}: a machine {from} was refused {ago} ago: {}",
+            node.node,
+            plain(&refusal.reason).replace('\n', " ")
+        );
+        text.push_str(&format!("{}\n", paint.dye(&line, Style::Bad)));
+    }
+    text
+}
+
+/// That what is shown is old, and how old; empty if it is not.
+pub fn staleness(status: &CellStatus, paint: Paint) -> String {
+    let Some(since_ms) = status.stale_since_ms else { return String::new() };
+    let ago = duration(status.now_ms, since_ms);
+    let line = format!("STALE: no manager leads; this is what was known {ago} ago");
+    format!("{}\n", paint.dye(&line, Style::Bad))
+}
+
+/// Cells that are not heard, or were not; those that are need no line.
+fn other_cells(status: &CellStatus, paint: Paint) -> String {
+    let mut text = String::new();
+    for other in status.other_cells.iter().filter(|other| other.standing != CellStanding::Heard) {
+        let heard = match other.heard_ms {
+            Some(heard_ms) => format!("not heard for {}", duration(status.now_ms, heard_ms)),
+            None => format!("never heard, for {}", duration(status.now_ms, other.since_ms)),
+        };
+        let counts = match other.standing {
+            CellStanding::Silent => "; what it told last is shown and counts for a while",
+            CellStanding::Quarantined => "; it is not listened to, and what it told last is shown",
+            CellStanding::Forgotten => "; what it told counts no longer",
+            CellStanding::Unheard | CellStanding::Heard => "",
+        };
+        let why = other
+            .problem
+            .as_ref()
+            .map_or(String::new(), |why| format!(": {}", plain(why).replace('\n', " ")));
+        let line = format!("cell {} {heard}{counts}{why}", plain(&other.cell));
+        text.push_str(&format!("\n{}\n", paint.dye(&line, Style::Bad)));
+    }
+    text
 }
 
 /// When the last heartbeat came, or since when something is wrong.

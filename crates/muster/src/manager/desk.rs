@@ -11,6 +11,7 @@
 mod again;
 mod peer;
 mod resuming;
+mod twins;
 
 use super::handle::Request;
 use super::heartbeats::Keys;
@@ -22,6 +23,7 @@ pub use peer::{Outlet, Peer, Place};
 use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
+use twins::Twins;
 use wire::id::{ClusterName, MemberName, NodeName, RouterName};
 use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
@@ -39,6 +41,8 @@ struct Linked {
     since: Time,
     /// What it was told, if it is a router.
     reader: Reader,
+    /// When it last reported.
+    heard: Time,
 }
 
 /// The configuration in force.
@@ -145,6 +149,8 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
+    /// Machines that were refused for being a node's second one, and when last.
+    twins: Twins,
     /// Who has been told this generation by this manager; also those that the configuration names no longer, because it
     /// may name them again.
     welcomed: BTreeSet<Place>,
@@ -176,6 +182,7 @@ impl Desk {
             config,
             links,
             links_count: 0,
+            twins: Twins::default(),
             welcomed: BTreeSet::new(),
             suspects,
             asks_count: 0,
@@ -224,12 +231,16 @@ impl Desk {
                 Place::Router(router) => routers.contains(router),
             });
         }
+        if let Some(refused) = self.refuse_twin(now, &place, &peer, role) {
+            let (why, event) = refused;
+            return event.into_iter().chain([Output::Admit { result: Err(why), reply }]).collect();
+        }
         self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
         let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
         let reader = Reader::new(peer.resumes);
-        let linked = Linked { number, outlet, peer, since: now, reader };
+        let linked = Linked { number, outlet, peer, since: now, heard: now, reader };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             self.telling.left(old.number);
             old.outlet.end();
@@ -240,7 +251,7 @@ impl Desk {
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
         if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
-            outputs.push(self.placed(node, joined_us));
+            outputs.push(self.placed(node, joined_us, None));
         }
         outputs.extend(self.step_cell(
             now,
@@ -258,7 +269,7 @@ impl Desk {
     }
 
     /// Tells an agent what its machine shall run, how to send heartbeats, and where the managers are.
-    fn placed(&self, node: &NodeName, joined_us: u64) -> Output {
+    fn placed(&self, node: &NodeName, joined_us: u64, incarnation_above: Option<u64>) -> Output {
         let settings = &self.config.settings;
         let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
@@ -271,7 +282,8 @@ impl Desk {
         let manager = has_manager.then(|| {
             Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
         });
-        let placed = Placed { routers, managers: settings.manager_addresses(), manager, heartbeats };
+        let managers = settings.manager_addresses();
+        let placed = Placed { routers, managers, manager, heartbeats, incarnation_above };
         Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
@@ -308,8 +320,9 @@ impl Desk {
     }
 
     fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
-        if self.links.get(place).is_none_or(|linked| linked.number != number) {
-            return Vec::new();
+        match self.links.get_mut(place) {
+            Some(linked) if linked.number == number => linked.heard = now,
+            Some(_) | None => return Vec::new(),
         }
         match (place, message) {
             (Place::Agent(node), ToManager::Agent(report)) if report.node == *node => {
@@ -407,7 +420,7 @@ impl Desk {
         let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
         outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
             match place {
-                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us)),
+                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us, None)),
                 Place::Router(_) => None,
             }
         }));
@@ -439,6 +452,11 @@ impl Desk {
             },
             cell::Output::Event { severity, kind, cluster, member, text } => {
                 Output::Event { severity, kind, cluster, member, text }
+            }
+            cell::Output::Overtaken { node, incarnation } => {
+                let linked = self.links.get(&Place::Agent(node.clone()));
+                let joined_us = linked.map_or(0, |linked| linked.peer.joined_us);
+                self.placed(&node, joined_us, Some(incarnation))
             }
             cell::Output::Remember { key, value } => Output::Remember { key, value },
             cell::Output::Answer { ask, result } => {

@@ -26,7 +26,7 @@ mod telling;
 mod term;
 mod waiting;
 
-use crate::accounts::{self, Accounts};
+use crate::accounts::{self, Accounts, AccountsHandle};
 use crate::clock::Clock;
 use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
@@ -199,6 +199,8 @@ impl ManagerError {
     }
 }
 
+pub use storage::read_password as read_store_password;
+
 /// Where the keys of cookies are kept.
 pub fn cookie_keys_path(state_dir: &Path) -> PathBuf {
     state_dir.join("cookie-keys")
@@ -222,6 +224,8 @@ struct Base {
     heartbeats: Option<Rc<Heartbeats>>,
     secrets: CellSecrets,
     suspects: Suspects,
+    /// For the audit log.
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: Rc<watch::Sender<u64>>,
     leadership: watch::Sender<Leadership>,
@@ -275,6 +279,7 @@ struct Start {
     front: Option<front::Prepared>,
     heartbeats: Option<heartbeats::Prepared>,
     passage: Passage,
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     leadership: watch::Sender<Leadership>,
@@ -324,6 +329,7 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
         front,
         heartbeats,
         passage: Passage { callers, records },
+        accounts: accounts.clone(),
         requests,
         changed,
         leadership,
@@ -389,6 +395,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats,
         passage,
+        accounts,
         requests,
         changed,
         leadership,
@@ -408,6 +415,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         heartbeats: heartbeats.and_then(listen_for_heartbeats),
         secrets,
         suspects: Suspects::default(),
+        accounts,
         requests,
         changed: Rc::new(changed),
         leadership,

@@ -28,8 +28,9 @@ use wire::error_code;
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 use wire::status::{
-    Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
-    ManagerState, ManagerStatus, NodeStatus, PluginCfgText, Severity,
+    Applied, CellStanding, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus,
+    LeaderStatus, LeaseStatus, ManagerState, ManagerStatus, NodeStatus, OtherCellStatus, PluginCfgText,
+    Severity,
 };
 use wire::view::View;
 
@@ -61,6 +62,8 @@ pub struct Shell {
     pub again: Option<Again>,
     /// One configuration is committed at a time.
     pub applying: Rc<Mutex<()>>,
+    /// As they are heard.
+    pub other_cells: watch::Receiver<Vec<OtherCellStatus>>,
 }
 
 /// A configuration that somebody wants; see `Request::Apply`.
@@ -69,6 +72,7 @@ struct Wish {
     text: String,
     dry_run: bool,
     back_to: Option<u64>,
+    only_after: Option<u64>,
 }
 
 impl Shell {
@@ -105,7 +109,8 @@ impl Shell {
                     office.use_settings(&desk.config.settings);
                 }
                 self.know_nodes(desk);
-                let applied = Applied { revision: entry.revision, changes: entry.changes.clone() };
+                let replaced = entry.revision.checked_sub(1).filter(|before| *before > 0);
+                let applied = Applied { revision: entry.revision, changes: entry.changes.clone(), replaced };
                 archive::extend_history(&mut self.history, entry);
                 drop(reply.send(Ok(applied)));
             }
@@ -178,8 +183,8 @@ impl Shell {
                 });
             }
             Request::NodeRemove { who, node, reply } => self.remove_node(who, node, reply),
-            Request::Apply { who, text, dry_run, back_to, reply } => {
-                self.apply(desk, Wish { who, text, dry_run, back_to }, reply);
+            Request::Apply { who, text, dry_run, back_to, only_after, reply } => {
+                self.apply(desk, Wish { who, text, dry_run, back_to, only_after }, reply);
             }
             Request::OldConfig { revision, reply } => {
                 let store = self.store.clone();
@@ -196,7 +201,7 @@ impl Shell {
                         Err(refusal) => return drop(reply.send(Err(refusal))),
                     };
                     let back_to = Some(revision);
-                    let request = Request::Apply { who, text, dry_run, back_to, reply };
+                    let request = Request::Apply { who, text, dry_run, back_to, only_after: None, reply };
                     // Only fails when the manager ends, which answers nobody any more.
                     drop(inbox.send(Input::Ask(request)).await);
                 });
@@ -230,6 +235,14 @@ impl Shell {
         let mut summary = desk.cell.summary(&unix_ms);
         desk.describe(&mut summary.nodes, &unix_ms);
         self.describe_heartbeats(desk, &mut summary.nodes);
+        let now_ms = self.clock.unix_ms(self.clock.now());
+        if let Some(office) = &self.office {
+            let nodes = summary.nodes.iter_mut();
+            nodes.for_each(|node| node.refused = office.refusal(&node.node, now_ms));
+        }
+        let other_cells = self.other_cells.borrow().clone();
+        let clusters = summary.clusters.iter_mut();
+        clusters.for_each(|cluster| describe_gateways(cluster, &other_cells));
         CellStatus {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -241,10 +254,12 @@ impl Shell {
             }),
             managers: self.managers(desk),
             config_revision: desk.config.revision,
-            now_ms: self.clock.unix_ms(self.clock.now()),
+            now_ms,
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
+            other_cells,
+            stale_since_ms: None,
         }
     }
 
@@ -306,7 +321,11 @@ impl Shell {
     }
 
     fn apply(&mut self, desk: &Desk, wish: Wish, reply: oneshot::Sender<Result<Applied, ErrorBody>>) {
-        let Wish { who, text, dry_run, back_to } = wish;
+        let Wish { who, text, dry_run, back_to, only_after } = wish;
+        if let Some(meant) = only_after.filter(|meant| *meant != desk.config.revision) {
+            drop(reply.send(Err(moved_on(meant, desk.config.revision, &self.history))));
+            return;
+        }
         let settings = match config::parse(&text, UNNAMED_FILE) {
             Ok(settings) => settings,
             Err(problems) => {
@@ -323,7 +342,7 @@ impl Shell {
         }
         let changes = changes(&current.settings, &settings);
         if dry_run || text == current.text {
-            drop(reply.send(Ok(Applied { revision: current.revision, changes })));
+            drop(reply.send(Ok(Applied { revision: current.revision, changes, replaced: None })));
             return;
         }
         let after = current.revision;
@@ -347,6 +366,17 @@ impl Shell {
     }
 }
 
+/// Gateways of a cell that is not heard stand for what it told last; that is said with each.
+fn describe_gateways(cluster: &mut ClusterStatus, cells: &[OtherCellStatus]) {
+    let Some((_, cell)) = cluster.cluster.0.rsplit_once('@') else { return };
+    let told = match cells.iter().find(|other| other.cell == cell).map(|other| other.standing) {
+        Some(CellStanding::Silent) => "; that was told last, and the cell is not heard",
+        Some(CellStanding::Quarantined) => "; that was told last, and the cell is not listened to",
+        Some(CellStanding::Heard | CellStanding::Forgotten | CellStanding::Unheard) | None => return,
+    };
+    cluster.members.iter_mut().for_each(|member| member.reason.push_str(told));
+}
+
 /// The members as servers; the error says that there is no such router.
 fn plugin_cfg(desk: &Desk, router: Option<&RouterName>) -> Result<PluginCfgText, ErrorBody> {
     let views: Vec<&View> = desk.cell.views().collect();
@@ -357,6 +387,17 @@ fn plugin_cfg(desk: &Desk, router: Option<&RouterName>) -> Result<PluginCfgText,
         retry: false,
     })?;
     Ok(PluginCfgText { text: written.file.write(), notes: written.notes })
+}
+
+/// Somebody else was first.
+fn moved_on(meant: u64, now: u64, history: &[ConfigRevision]) -> ErrorBody {
+    let entry = history.iter().find(|entry| entry.revision == now);
+    let by = entry.map_or(String::new(), |entry| format!(", by {}", entry.who));
+    let message = format!(
+        "revision {now} is in force{by}, and not {meant}; nothing was changed. `muster config diff {meant} {now}` shows \
+         what came in between"
+    );
+    ErrorBody { code: error_code::CONFIG_MOVED_ON.to_string(), message, retry: false }
 }
 
 fn one_machine() -> ErrorBody {

@@ -7,7 +7,7 @@
 use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
 use super::desk::{Again, Config, Desk, Input};
 use super::election::Lease;
-use super::enrol::Office;
+use super::enrol::{Office, Told};
 use super::fenced::FencedStore;
 use super::handle::Request;
 use super::links::{self, Reception};
@@ -20,6 +20,7 @@ use crate::driver::{INBOX_MAX, drive};
 use logic::cell::{self, Cell, changes};
 use logic::enrol::number_of;
 use logic::machine::Machine;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use wire::enrol::NodeRecord;
 use wire::id::NodeName;
 use wire::settings::CellSettings;
-use wire::status::{ConfigRevision, Severity};
+use wire::status::{ConfigRevision, OtherCellStatus, Severity};
 
 /// How long the end waits for what is still to be written.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -117,20 +118,21 @@ pub async fn lead(
 ) -> Ended {
     let Begun { found, before, config, leader } = begun;
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
-    let generation = found.generation;
-    let started = started(generation, &config, leader.as_ref());
+    let started = started(found.generation, &config, leader.as_ref());
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
-    let is_removed = |(node, record): (&NodeName, &NodeRecord)| record.is_removed.then(|| node.clone());
-    let removed: Vec<NodeName> = found.nodes.iter().filter_map(is_removed).collect();
-    let office = base.front.clone().map(|front| {
-        Rc::new(Office::open(store.clone(), front, config.settings.clone(), found.nodes, listeners_in))
-    });
+    let removed = removed(&found.nodes);
+    let told = Told { listeners: listeners_in, inbox: inputs.clone(), accounts: base.accounts.clone() };
+    let office = base
+        .front
+        .clone()
+        .map(|front| Rc::new(Office::open(store.clone(), front, config.settings.clone(), found.nodes, told)));
     let telling = office.clone().map(|office| (office, listeners));
-    let cell = Cell::new(generation, found.remembered);
+    let cell = Cell::new(found.generation, found.remembered);
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
     let suspects = base.suspects.clone();
     let mut desk = Desk::new(cell, config, base.own.node.clone(), base.secrets.clone(), keys, suspects);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
+    let (cells_in, other_cells) = watch::channel(Vec::new());
     let mut shell = Shell {
         settings,
         clock: base.clock,
@@ -148,15 +150,15 @@ pub async fn lead(
         leader,
         again: None,
         applying: Rc::default(),
+        other_cells,
     };
     configure(&mut desk, &mut shell, started, before, removed);
     shell.know_nodes(&desk);
 
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
     let mut tasks = listen(base, reception, &inputs);
-    speak_with_cells(base, &mut tasks, in_force, telling, &inputs);
-    let archive = shell.archive.clone();
-    let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
+    speak_with_cells(base, &mut tasks, (in_force, cells_in), telling, &inputs);
+    let writer = tokio::task::spawn_local(shell.archive.clone().keep(store.clone(), inputs.clone()));
     let is_over = {
         let driving = drive(desk, base.clock, inbox, |desk, output| shell.carry_out(desk, output));
         // What is cancelled loses what it was about to do, and that is what the end of a lease means.
@@ -172,10 +174,15 @@ pub async fn lead(
     if let Some(heartbeats) = &base.heartbeats {
         heartbeats.follow();
     }
+    end(tasks, shell, writer, is_over).await
+}
+
+/// Ends everything that was done in a term, and says why it ended.
+async fn end(mut tasks: JoinSet<()>, mut shell: Shell, writer: JoinHandle<()>, is_over: bool) -> Ended {
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;
-    let again = shell.again.take();
+    let (archive, again) = (shell.archive.clone(), shell.again.take());
     drop(shell);
     close(archive, writer, is_over).await;
     match again {
@@ -183,6 +190,12 @@ pub async fn lead(
         Some(again) => Ended::Again(again),
         None => Ended::Asked,
     }
+}
+
+/// Nodes whose machines are no longer of the cell.
+fn removed(nodes: &BTreeMap<NodeName, NodeRecord>) -> Vec<NodeName> {
+    let removed = nodes.iter().filter(|(_, record)| record.is_removed);
+    removed.map(|(node, _)| node.clone()).collect()
 }
 
 /// What brings the inputs of a term from outside.
@@ -200,11 +213,11 @@ fn listen(base: &Base, reception: Reception, inputs: &mpsc::Sender<Input>) -> Jo
 fn speak_with_cells(
     base: &Base,
     tasks: &mut JoinSet<()>,
-    in_force: watch::Receiver<Arc<CellSettings>>,
+    (in_force, cells): (watch::Receiver<Arc<CellSettings>>, watch::Sender<Vec<OtherCellStatus>>),
     telling: Option<(Rc<Office>, mpsc::Receiver<telling::Listener>)>,
     inputs: &mpsc::Sender<Input>,
 ) {
-    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
+    tasks.spawn_local(hearing::hear(in_force.clone(), cells, base.clock, inputs.clone()));
     let Some((office, listeners)) = telling else { return };
     let cell = number_of(&office.front.authority.fingerprint());
     let changed = base.changed.subscribe();

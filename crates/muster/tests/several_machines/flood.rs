@@ -58,15 +58,8 @@ fn bad_ones(heard: &[Vec<u8>]) -> Vec<Vec<u8>> {
     bad
 }
 
-#[test]
-fn datagrams_that_nobody_of_the_cell_has_sent_change_nothing_and_hide_nothing() {
-    let scratch = Scratch::new();
-    let cell = Cell::follow_guide(&scratch, "curl");
-    for host in HOSTS {
-        cell.wait_until_connected(host);
-        cell.wait_until_reached(host, &ALL);
-        cell.wait_for_reach(host, "reachable");
-    }
+/// Heartbeats of at least two machines, as somebody hears them who listens at the manager's.
+fn hear(cell: &Cell) -> Vec<Vec<u8>> {
     let is_heartbeat = |bytes: &[u8]| {
         let kind = Parsed::parse(bytes).map(|parsed| parsed.datagram.kind);
         matches!(kind, Ok(Kind::Heartbeat { .. }))
@@ -77,6 +70,19 @@ fn datagrams_that_nobody_of_the_cell_has_sent_change_nothing_and_hide_nothing() 
         heard.extend(capturing.join().expect("it only listens"));
         if nodes(&heard).len() >= 2 { Ok(()) } else { Err(format!("{} datagrams", heard.len())) }
     });
+    heard
+}
+
+#[test]
+fn datagrams_that_nobody_of_the_cell_has_sent_change_nothing_and_hide_nothing() {
+    let scratch = Scratch::new();
+    let cell = Cell::follow_guide(&scratch, "curl");
+    for host in HOSTS {
+        cell.wait_until_connected(host);
+        cell.wait_until_reached(host, &ALL);
+        cell.wait_for_reach(host, "reachable");
+    }
+    let heard = hear(&cell);
     let bad = bad_ones(&heard);
     let (must_stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (is_over, count) = (must_stop.clone(), sent.clone());

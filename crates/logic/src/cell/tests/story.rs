@@ -148,6 +148,7 @@ impl Story {
                 };
                 return None;
             }
+            Output::Overtaken { node, incarnation } => format!("above {node} {incarnation}"),
             Output::Answer { ask: 1, result: Ok(text) } => format!("answer: {text}"),
             Output::Answer { ask: 1, result: Err(refusal) } => {
                 let retry = if refusal.retry { " retry" } else { "" };

@@ -1,6 +1,7 @@
 //! Who is told what: connections that are slow, replaced or strangers, and operators that wait.
 
 use super::*;
+use logic::enrol::Bearer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -339,4 +340,52 @@ fn a_commit_without_an_answer_makes_all_begin_anew_unless_a_later_one_is_known()
     let settings = desk.config.settings.clone();
     configure(&mut desk, settings);
     assert!(doubt(&mut desk).is_empty(), "two were wanted at once");
+}
+
+/// Joins as a router from another machine; why it is refused, and the kinds of events that are told.
+fn join_from(
+    desk: &mut Desk,
+    at: Time,
+    from: &str,
+    joined_us: u64,
+) -> (Result<u64, String>, Vec<&'static str>) {
+    let (outlet, outbox) = outlet(8);
+    // The other end goes on reading.
+    std::mem::forget(outbox);
+    let (reply, _) = oneshot::channel();
+    let bearer = Some(Bearer { cell: "c".into(), node: "local".into(), issued_us: joined_us });
+    let from = Some(format!("{from}:4000").parse().expect("an address"));
+    let peer = Peer { from, bearer, joined_us, ..Peer::default() };
+    let (mut admitted, mut kinds) = (None, Vec::new());
+    for output in desk.step(at, Input::Join { role: router(), outlet, peer, reply }) {
+        match output {
+            Output::Admit { result, .. } => admitted = Some(result),
+            Output::Event { kind, .. } => kinds.push(kind),
+            _ => {}
+        }
+    }
+    (admitted.expect("everybody is answered"), kinds)
+}
+
+#[test]
+fn a_second_machine_with_the_same_certificate_is_refused_and_named_once_while_the_first_one_speaks() {
+    let mut desk = desk();
+    let (first, _) = join_from(&mut desk, Time(0), "10.0.0.2", 7);
+    let number = first.expect("nobody is there");
+    let (refused, kinds) = join_from(&mut desk, Time(100), "10.0.0.9", 7);
+    let why = refused.expect_err("the first one speaks");
+    assert!(why.contains("10.0.0.2") && why.contains("10.0.0.9"), "{why}");
+    assert_eq!(kinds, ["node-twice"]);
+    for at in [1_000, 2_000, 3_000, 4_000] {
+        let place = Place::from(&router());
+        let message = ToManager::Router(router_report(false));
+        desk.step(Time(at), Input::Said { place, number, message });
+    }
+    let (again, kinds) = join_from(&mut desk, Time(5_000), "10.0.0.9", 7);
+    assert!(again.is_err() && kinds.is_empty(), "it is no news: {kinds:?}");
+    // One that starts anew where it was, one that joined with a token of its own, and one that is there alone.
+    assert!(join_from(&mut desk, Time(5_100), "10.0.0.2", 7).0.is_ok());
+    assert!(join_from(&mut desk, Time(5_200), "10.0.0.8", 8).0.is_ok());
+    assert!(join_from(&mut desk, Time(5_300), "10.0.0.9", 8).0.is_err());
+    assert!(join_from(&mut desk, Time(8_200), "10.0.0.9", 8).0.is_ok(), "the other one is silent");
 }

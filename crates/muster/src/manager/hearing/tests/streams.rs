@@ -137,7 +137,8 @@ impl OwnSide {
         let settings = config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
         let (settings_in, settings) = watch::channel(Arc::new(settings));
         let (desk, inbox) = mpsc::channel(64);
-        let task = tokio::task::spawn_local(hear(settings, Clock::start(), desk));
+        let task =
+            tokio::task::spawn_local(hear(settings, watch::channel(Vec::new()).0, Clock::start(), desk));
         Self { inbox, _settings: settings_in, task }
     }
 
