@@ -46,7 +46,7 @@ use wire::error_code::ErrorCode;
 use wire::id::{ClusterName, MemberName, MonitorName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
 use wire::monitor::{Alert, MonitorAssignment, MonitorsReport};
-use wire::router::{RouterReport, RouterSettings};
+use wire::router::{RouterProgress, RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
 use wire::status::{Act, MonitorAct, Severity};
 use wire::view::View;
@@ -73,11 +73,17 @@ pub enum Input {
         is_mass: bool,
     },
     Restarted(Restart),
+    /// The node's machine is no longer of the cell. Also to be told to a new manager, for it is not remembered.
+    NodeRemoved {
+        node: NodeName,
+    },
     RouterConnected {
         router: RouterName,
     },
     /// Of the router's present connection; those of an earlier one are dropped by the caller.
     RouterReport(RouterReport),
+    /// The same, between two reports.
+    RouterProgress(RouterProgress),
     RouterLost {
         router: RouterName,
     },
@@ -153,6 +159,11 @@ pub enum Output {
         node: NodeName,
         monitors: Vec<MonitorAssignment>,
     },
+    /// The agent that is connected counts from below what was heard in its node's name: let it go above that.
+    Overtaken {
+        node: NodeName,
+        incarnation: u64,
+    },
     /// Keep `value` under `key` for the next manager; None: forget it.
     Remember {
         key: String,
@@ -184,6 +195,8 @@ pub struct Cell {
     /// Clusters of other cells, in the order of the configuration.
     remotes: Vec<Remote>,
     agents: BTreeMap<NodeName, Agent>,
+    /// Who has which number, of the nodes of the configuration.
+    numbered: BTreeMap<NodeNumber, NodeName>,
     routers: BTreeMap<RouterName, Router>,
     monitors: Monitors,
     /// What an earlier manager remembered and no member has claimed yet.
@@ -219,6 +232,7 @@ impl Cell {
             clusters: Vec::new(),
             remotes: Vec::new(),
             agents: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             routers: BTreeMap::new(),
             monitors: Monitors::default(),
             remembered,
@@ -279,7 +293,7 @@ impl Cell {
     /// Everything that depends on a node is looked at again.
     fn mark_node(&mut self, node: &NodeName) {
         for cluster in &mut self.clusters {
-            cluster.is_dirty |= cluster.members.iter().any(|member| member.settings.node == *node);
+            cluster.is_dirty |= cluster.is_on(node);
         }
         self.unassigned.insert(node.clone());
     }
@@ -303,8 +317,10 @@ impl Machine for Cell {
             Input::Beats { node } => self.on_beats(node),
             Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
             Input::Restarted(restart) => self.on_restarted(&restart),
+            Input::NodeRemoved { node } => self.on_node_removed(&node),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
+            Input::RouterProgress(progress) => self.on_router_progress(now, progress),
             Input::RouterLost { router } => self.on_router_lost(now, router),
             Input::Operator { ask, who, cluster, member, act } => {
                 let result = self.operate(now, &who, &cluster, member.as_ref(), act);
@@ -337,7 +353,7 @@ impl Machine for Cell {
             .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
         let given_up = self.agents.values().filter_map(Agent::given_up_at);
         let mut wake_at = settled.into_iter().chain(given_up).chain(self.monitors.wake_at()).min();
-        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy) {
             let phases = cluster.members.iter().filter_map(|member| member.phase.until());
             wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();
         }

@@ -32,6 +32,7 @@ pub mod probe;
 pub mod proxy_protocol;
 pub mod rate;
 pub mod real;
+pub mod resume;
 pub mod retry;
 pub mod rollout;
 pub mod route;

@@ -223,7 +223,7 @@ fn operators_pause_resume_and_drill_and_configurations_change_under_way() {
     let drill = cell.muster(&["monitor", "fail", "web"]);
     assert_eq!(drill.code, Some(1), "{drill:?}");
     let stranger = cell.muster(&["monitor", "pause", "mail", "--json"]);
-    assert!(stranger.data.contains("M2009") || stranger.talk.contains("M2009"), "{stranger:?}");
+    assert!(stranger.data.contains("M2010") || stranger.talk.contains("M2010"), "{stranger:?}");
     // A pause is kept over a restart of all of it.
     cell.process.signal(Signal::TERM);
     cell.process.wait();

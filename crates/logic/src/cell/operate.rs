@@ -34,6 +34,7 @@ impl Cell {
             None => self.operate_cluster(now, &mut taken, act),
         };
         taken.is_dirty = true;
+        taken.forget_places();
         self.clusters.insert(position, taken);
         if result.is_ok() {
             let on = member.map(|member| format!("{cluster}/{member}"));

@@ -32,17 +32,19 @@ impl Cell {
     /// `unix_ms` tells what the wall clock said at a time, for display.
     pub fn summary(&self, unix_ms: &dyn Fn(Time) -> u64) -> Summary {
         let agents = self.agents.iter().map(|(node, agent)| NodeStatus {
+            refused: None,
             node: node.clone(),
             connected: agent.is_connected,
             heard_ms: agent.heard.map(unix_ms),
             reach: match agent.reach() {
                 None => NodeReach::Unknown,
                 Some(Reach::Reachable) => NodeReach::Reachable,
-                Some(Reach::Degraded) => NodeReach::Degraded,
+                Some(Reach::Degraded | Reach::Elsewhere) => NodeReach::Degraded,
                 Some(Reach::Unreachable) => NodeReach::Unreachable,
             },
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
+            certificate_until_ms: agent.certificate_until_ms,
             clock_ahead_ms: agent.clock.map(|(at, clock_ms)| clock_ms as i64 - unix_ms(at) as i64),
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()
@@ -163,6 +165,7 @@ impl Router {
             requests_per_second: members.map(|member| member.requests_per_second).sum(),
             totals: report.map(|report| report.totals).unwrap_or_default(),
             routes: self.routes(report, fresh.is_some()),
+            problems: report.map(|report| report.problems.clone()).unwrap_or_default(),
         }
     }
 

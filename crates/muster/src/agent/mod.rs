@@ -5,6 +5,7 @@
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
 mod alerts;
+mod certificate;
 mod disk;
 mod heartbeats;
 pub mod keeper;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{Heard, LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
+use certificate::OwnCertificate;
 use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
@@ -128,8 +130,9 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 
     // The link outlives the members, so that the manager hears of their end.
     let (link_stop, link_stop_seen) = watch::channel(false);
+    let certificate = OwnCertificate::of(&start.options.state_dir);
     let role = Role::Agent { node: node.clone() };
-    let link = follow(start.options.manager, role, obeyed, link_stop_seen);
+    let link = follow(start.options.manager, role, obeyed, None, link_stop_seen);
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
@@ -137,8 +140,12 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
     helpers.spawn_local(alerts::listen(alert_socket, way));
-    let told =
-        Told { placed: start.options.placed, heartbeats: Heartbeats::new(start.incarnation), monitors };
+    let told = Told {
+        placed: start.options.placed,
+        heartbeats: Heartbeats::new(start.incarnation),
+        monitors,
+        directory: start.directory.clone(),
+    };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone()));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
@@ -156,6 +163,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         probes: Probes { inputs, running: BTreeMap::new(), tasks: JoinSet::new(), configs: Rc::default() },
         to_manager: link.to_manager,
         heard: link.heard,
+        certificate,
         is_connected,
         remember,
     };
@@ -175,6 +183,23 @@ struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
     monitors: MonitorsHandle,
+    directory: PathBuf,
+}
+
+impl Told {
+    /// Another agent has spoken in this node's name, under numbers up to `above`. Those of this one go on above it, and the
+    /// next start's above that.
+    fn rise_above(&mut self, above: u64) {
+        let incarnation = self.heartbeats.incarnation().max(above.saturating_add(1));
+        tracing::error!(
+            incarnation,
+            "another machine has spoken as this node: was this state directory copied, or put back?"
+        );
+        if let Err(error) = disk::keep_incarnation(&self.directory, incarnation) {
+            tracing::warn!(%error, "the agent's number could not be written down");
+        }
+        self.heartbeats.rise_to(incarnation);
+    }
 }
 
 /// Turns what the manager says into inputs.
@@ -205,11 +230,18 @@ async fn listen(
                 Input::Assign { generation, assignments }
             }
             LinkEvent::Message(FromManager::Placed(mut place)) => {
+                let above = place.incarnation_above.take();
+                if let Some(above) = above {
+                    told.rise_above(above);
+                }
                 if let Some(settings) = place.heartbeats.take() {
                     told.heartbeats.send_as(*settings);
                 }
                 told.placed.send_replace(Some(place));
-                continue;
+                match above {
+                    Some(_) => Input::Above { incarnation: told.heartbeats.incarnation() },
+                    None => continue,
+                }
             }
             LinkEvent::Message(
                 FromManager::Welcome { .. }
@@ -241,6 +273,7 @@ struct Shell {
     probes: Probes,
     to_manager: mpsc::Sender<ToManager>,
     heard: Heard,
+    certificate: OwnCertificate,
     is_connected: Rc<Cell<bool>>,
     remember: watch::Sender<Option<Remembered>>,
 }
@@ -287,6 +320,7 @@ impl Shell {
     fn report(&mut self, mut report: Report) {
         report.manager_heard_ms = self.heard.ago_ms();
         report.clock_ms = Some(crate::identity::now_us() / 1_000);
+        report.certificate_until_ms = self.certificate.overdue_until_ms();
         // In the order of their ids, see `logic::agent`.
         let is_known = |id: &MemberId| report.members.binary_search_by(|member| member.id.cmp(id)).is_ok();
         self.members.retain(is_known);

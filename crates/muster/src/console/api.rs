@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answer, AnswerBody};
 use super::auth::Way;
+use super::last_known;
 use super::routes::{Call, MonitorVerb, parameters};
 use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
@@ -43,6 +44,15 @@ pub type Outcome = Result<Answer, Box<Answer>>;
 
 /// The answer to a call of somebody who may make it, from the manager that leads where only that one has it.
 pub async fn answer(shared: &Shared, call: Call, proven: Proven) -> Answer {
+    let takes_stale = call == Call::Status && last_known::is_taken(&proven);
+    let answer = answer_now(shared, call, proven).await;
+    match takes_stale && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        true => shared.last_known.answer().unwrap_or(answer),
+        false => answer,
+    }
+}
+
+async fn answer_now(shared: &Shared, call: Call, proven: Proven) -> Answer {
     match forward::hand_on(shared, &call, proven).await {
         Ok(answer) => answer,
         Err(proven) => carry_out(shared, call, proven).await,
@@ -212,13 +222,15 @@ async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {
 }
 
 async fn apply(shared: &Shared, proven: Proven) -> Outcome {
-    let dry_run = dry_run(&proven)?;
+    let [dry_run, if_revision] = query(&proven, ["dry_run", "if_revision"])?;
+    let (dry_run, only_after) = (is_true(dry_run)?, number("if_revision", if_revision, u64::MAX)?);
     let who = who(&proven);
     let text = match proven.text {
         Some(text) => text,
         None => read_body(proven.request, config::SIZE_MAX_BYTES).await?,
     };
-    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, reply }).await?;
+    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, only_after, reply });
+    let applied = applied.await?;
     let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &applied))
 }
@@ -241,6 +253,10 @@ async fn rollback(shared: &Shared, proven: &Proven, revision: u64) -> Outcome {
 /// Whether a change is only to be told.
 fn dry_run(proven: &Proven) -> Result<bool, Box<Answer>> {
     let [dry_run] = query(proven, ["dry_run"])?;
+    is_true(dry_run)
+}
+
+fn is_true(dry_run: Option<String>) -> Result<bool, Box<Answer>> {
     match dry_run.as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -125,13 +125,17 @@ impl FakeManager {
 /// What is asked about configurations.
 fn answer_of_config(asked: &mut Vec<String>, request: Request) {
     match request {
-        Request::Apply { who, text, dry_run, back_to: _, reply } => {
+        Request::Apply { who, text, dry_run, back_to: _, only_after: _, reply } => {
             asked.push(format!("Apply {} bytes dry_run={dry_run} {who}", text.len()));
             let answer = if text.contains("wrong") {
                 let message = "muster.toml:1: `wrong` is not a key here".into();
                 Err(ErrorBody { code: "M1003".into(), message, retry: false })
             } else {
-                Ok(Applied { revision: 2, changes: vec!["weight of shop/shop-1: 1 -> 2".into()] })
+                Ok(Applied {
+                    revision: 2,
+                    changes: vec!["weight of shop/shop-1: 1 -> 2".into()],
+                    replaced: Some(1),
+                })
             };
             drop(reply.send(answer));
         }
@@ -142,7 +146,7 @@ fn answer_of_config(asked: &mut Vec<String>, request: Request) {
         }
         Request::Rollback { who, revision, dry_run, reply } => {
             asked.push(format!("Rollback to {revision} dry_run={dry_run} {who}"));
-            drop(reply.send(Ok(Applied { revision: 3, changes: Vec::new() })));
+            drop(reply.send(Ok(Applied { revision: 3, changes: Vec::new(), replaced: Some(2) })));
         }
         Request::History { reply } => {
             let first =
@@ -154,7 +158,14 @@ fn answer_of_config(asked: &mut Vec<String>, request: Request) {
 }
 
 fn token(node: wire::id::NodeName, expires_ms: u64) -> IssuedToken {
-    IssuedToken { node, token: "mj1".into(), manager: "10.0.0.1:29001".into(), expires_ms }
+    IssuedToken {
+        node,
+        token: "mj1".into(),
+        manager: "10.0.0.1:29001".into(),
+        expires_ms,
+        others: 0,
+        replaces: false,
+    }
 }
 
 fn act_on(act: Act) -> (RunState, String) {
@@ -197,6 +208,9 @@ pub fn sample_status() -> CellStatus {
         version: "1.2.3".into(),
         generation: 7,
         leader: None,
+        managers: Vec::new(),
+        other_cells: Vec::new(),
+        stale_since_ms: None,
         config_revision: 3,
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {
@@ -206,6 +220,7 @@ pub fn sample_status() -> CellStatus {
             ..NodeStatus::default()
         }],
         routers: vec![RouterStatus {
+            problems: Vec::new(),
             routes: vec![sample_route()],
             router: "front".into(),
             node: "one".into(),

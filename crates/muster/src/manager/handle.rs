@@ -99,6 +99,8 @@ pub enum Request {
         dry_run: bool,
         /// The revision of which this is the text again.
         back_to: Option<u64>,
+        /// Refused unless this revision is in force.
+        only_after: Option<u64>,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
     },
     /// The text of a revision of the history becomes the next configuration.

@@ -226,7 +226,7 @@ fn a_pause_outlives_the_manager_and_a_drill_ends_by_itself() {
     assert_eq!(resumed, ["ann asked to resume monitor web", "a shall web:Run", "monitor web runs again"]);
     assert!(told.remembered.is_empty());
     assert_eq!(told.operate(30, "web", MonitorAct::Resume), ["monitor web runs already"]);
-    assert_eq!(told.operate(30, "wep", MonitorAct::Pause), ["M2009: there is no monitor wep; there is web"]);
+    assert_eq!(told.operate(30, "wep", MonitorAct::Pause), ["M2010: there is no monitor wep; there is web"]);
 }
 
 #[test]
