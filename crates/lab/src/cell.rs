@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
-use wire::status::{CellStatus, Event};
+use wire::status::{CellStatus, Event, LeaderStatus};
 
 /// Where every router listens.
 pub const ROUTER_PORT: u16 = 8080;
@@ -221,13 +221,13 @@ impl Cell {
         logs.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     }
 
-    /// The host whose manager leads.
-    pub fn leader(&self, hosts: &Hosts) -> Outcome<String> {
+    /// The manager that leads, by its own word.
+    pub fn leader(&self, hosts: &Hosts) -> Outcome<LeaderStatus> {
         let mut problem = Problem("there is no manager".into());
         for host in &self.plan.hosts[..self.plan.managers] {
-            match self.status_at::<serde_json::Value>(hosts, host) {
-                Ok(status) => match status.pointer("/leader/node").and_then(|node| node.as_str()) {
-                    Some(leader) => return Ok(leader.to_owned()),
+            match self.status_at::<CellStatus>(hosts, host) {
+                Ok(status) => match status.leader {
+                    Some(leader) => return Ok(leader),
                     None => problem = Problem(format!("{host} knows of no leader")),
                 },
                 Err(refused) => problem = refused,

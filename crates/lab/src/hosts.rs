@@ -4,13 +4,17 @@ use crate::host::{Host, Program, Said};
 use crate::janitor::{self, Janitor};
 use crate::network::{self, Network};
 use crate::{Doing, Outcome, Problem};
+use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Hosts of a lab. 200: what the last part of an address has room for beside the store's, the clients' and the switch's.
 pub const HOSTS_MAX: usize = 200;
+/// Commands of every host beside `muster`, for `do`: what they do stands at their beginning.
+const TOOLS: [(&str, &str); 2] = [("forger", include_str!("forger.py")), ("crowd", include_str!("crowd.py"))];
 
 /// Hosts with the addresses 10.0.0.1 and so on, in the order of their names. All goes with it.
 #[derive(Debug)]
@@ -45,6 +49,12 @@ impl Hosts {
         let network = Network::new(&prefix, directory)?;
         let link = directory.join("muster");
         std::os::unix::fs::symlink(muster, &link).doing(format_args!("link {}", link.display()))?;
+        for (name, text) in TOOLS {
+            let path = directory.join(name);
+            fs::write(&path, text)
+                .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o755)))
+                .doing(format_args!("write {}", path.display()))?;
+        }
         let mut hosts =
             Self { hosts: Vec::new(), network, janitor, groups, directory: directory.to_path_buf() };
         for (place, name) in (1..).zip(names) {

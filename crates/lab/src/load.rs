@@ -8,6 +8,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -24,6 +25,22 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const FAILURES_MAX: usize = 10_000;
 /// Longest head and body of an answer.
 const ANSWER_SIZE_MAX_BYTES: usize = 64 << 10;
+
+/// What clients ask with. A router repeats GETs elsewhere; of a POST nobody knows what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+}
+
+impl Method {
+    fn head(self) -> &'static str {
+        match self {
+            Method::Get => "GET /healthz HTTP/1.1\r\n",
+            Method::Post => "POST /healthz HTTP/1.1\r\nContent-Length: 0\r\n",
+        }
+    }
+}
 
 /// A request that was not answered well.
 #[derive(Debug, Clone)]
@@ -54,6 +71,7 @@ struct Shared {
 struct Target {
     host: String,
     address: SocketAddr,
+    method: Method,
     counts: Counts,
 }
 
@@ -79,12 +97,13 @@ impl Load {
         namespace: &str,
         routers: Vec<(String, SocketAddr)>,
         connections: usize,
+        method: Method,
         pause: Duration,
     ) -> Outcome<Self> {
         let shared = Arc::new(Shared::default());
         let targets = routers
             .into_iter()
-            .map(|(host, address)| Arc::new(Target { host, address, counts: Counts::default() }));
+            .map(|(host, address)| Arc::new(Target { host, address, method, counts: Counts::default() }));
         let mut load = Self { shared, targets: targets.collect(), threads: Vec::new() };
         for target in &load.targets {
             for _ in 0..connections {
@@ -110,6 +129,14 @@ impl Load {
     /// How many requests to each host's router have been answered well.
     pub fn answered(&self) -> Vec<(String, u64)> {
         let of = |target: &Arc<Target>| (target.host.clone(), target.counts.answered.load(Ordering::Relaxed));
+        self.targets.iter().map(of).collect()
+    }
+
+    /// How long the slowest of those took.
+    pub fn slowest(&self) -> Vec<(String, Duration)> {
+        let of = |target: &Arc<Target>| {
+            (target.host.clone(), Duration::from_micros(target.counts.slowest_us.load(Ordering::Relaxed)))
+        };
         self.targets.iter().map(of).collect()
     }
 
@@ -174,7 +201,7 @@ fn ask_some(shared: &Shared, target: &Target, pause: Duration, place: usize) {
         if number > 1 {
             began = Instant::now();
         }
-        match ask(&mut connection, "/healthz", target.address) {
+        match ask(&mut connection, target.method, target.address) {
             Ok(answer) if answer.status == 200 => {
                 target.counts.answered.fetch_add(1, Ordering::Relaxed);
                 let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -205,9 +232,9 @@ struct Answer {
 }
 
 /// One request, and the whole of its answer.
-fn ask(connection: &mut TcpStream, path: &str, host: SocketAddr) -> std::io::Result<Answer> {
+fn ask(connection: &mut TcpStream, method: Method, host: SocketAddr) -> std::io::Result<Answer> {
     let broken = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned());
-    connection.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+    connection.write_all(format!("{}Host: {host}\r\n\r\n", method.head()).as_bytes())?;
     let (mut bytes, mut scratch) = (Vec::new(), [0; 4096]);
     let mut whole = None;
     while whole.is_none_or(|whole| bytes.len() < whole) {
@@ -240,16 +267,24 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// Which members answer so many requests, each on a connection of its own, from the host with this namespace. All must be
-/// answered well.
-pub fn members_reached(namespace: &str, router: SocketAddr, requests: usize) -> Outcome<Vec<String>> {
-    let namespace = namespace.to_owned();
+/// Which members answer so many requests, each on a connection of its own, from the host with this namespace: at least the
+/// first number of them, and further ones until all that are `wanted` have answered. All must be answered well.
+pub fn members_reached(
+    namespace: &str,
+    router: SocketAddr,
+    requests: Range<usize>,
+    wanted: &[String],
+) -> Outcome<Vec<String>> {
+    let (namespace, wanted) = (namespace.to_owned(), wanted.to_vec());
     // A thread of its own, because the way into a namespace is for ever.
     let asking = std::thread::spawn(move || {
         enter(&namespace)?;
-        let mut members = Vec::new();
-        for _ in 0..requests {
-            let answer = connect(router).and_then(|mut connection| ask(&mut connection, "/healthz", router));
+        let mut members: Vec<String> = Vec::new();
+        for number in 0..requests.end {
+            if number >= requests.start && wanted.iter().all(|wanted| members.contains(wanted)) {
+                break;
+            }
+            let answer = connect(router).and_then(|mut connection| ask(&mut connection, Method::Get, router));
             let answer = answer.doing("get an answer")?;
             if answer.status != 200 {
                 return Err(Problem(format!("status {}", answer.status)));

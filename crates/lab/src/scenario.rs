@@ -4,6 +4,7 @@
 //! comment, is what the scenario shows.
 
 use crate::cell::{Part, Plan};
+use crate::load::Method;
 use crate::servers::Kind;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub struct Step {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    Load { hosts: Vec<String>, connections: usize },
+    Load { hosts: Vec<String>, connections: usize, method: Method },
     Wait(Duration),
     Act(Act),
     Expect(Expected),
@@ -112,9 +113,17 @@ pub enum Expected {
         host: String,
         members: Vec<String>,
     },
+    /// Who was `@old` may lead again where it is not meant, but not in the term of then.
     Leader {
         name: String,
         is_meant: bool,
+        /// It leads since at most this long after what was done last.
+        by: Option<Duration>,
+    },
+    /// Of the requests through these hosts (none: all) that were answered well, each took less.
+    NoneSlower {
+        than: Duration,
+        hosts: Vec<String>,
     },
     GenerationAbove(u64),
     Event {
@@ -262,12 +271,16 @@ pub fn read_step(plan: &Plan, line: usize, text: &str) -> Result<Step, String> {
     }
     let what = match &words[..] {
         ["load", rest @ ..] => {
+            let (rest, method) = match rest {
+                [rest @ .., "posting"] => (rest, Method::Post),
+                rest => (rest, Method::Get),
+            };
             let (hosts, connections) = match rest {
                 [hosts @ .., "with", count, "connections"] => (hosts, number(count, 1, 100)?),
                 hosts => (hosts, 2),
             };
             let hosts = if hosts.is_empty() { plan.hosts.clone() } else { known(plan, hosts)? };
-            What::Load { hosts, connections }
+            What::Load { hosts, connections, method }
         }
         ["wait", time] => What::Wait(duration(time)?),
         ["expect", rest @ ..] => What::Expect(read_expected(plan, rest)?),
@@ -385,18 +398,21 @@ fn read_cut(plan: &Plan, words: &[&str]) -> Result<Vec<Way>, String> {
 
 fn read_expected(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
     let one = |host: &&str| Ok::<_, String>(known(plan, &[host])?.remove(0));
+    let through = |words: &[&str]| match words {
+        [] => Ok(Vec::new()),
+        ["through", hosts @ ..] if !hosts.is_empty() => known(plan, hosts),
+        _ => Err("requests go `through` hosts".into()),
+    };
     Ok(match words {
         ["all", "requests", "answered", rest @ ..] => {
             let (later_than, rest) = match rest {
                 ["later", "than", time, rest @ ..] => (Some(duration(time)?), rest),
                 rest => (None, rest),
             };
-            let hosts = match rest {
-                [] => Vec::new(),
-                ["through", hosts @ ..] if !hosts.is_empty() => known(plan, hosts)?,
-                _ => return Err("requests go `through` hosts".into()),
-            };
-            Expected::Answered { hosts, later_than }
+            Expected::Answered { hosts: through(rest)?, later_than }
+        }
+        ["no", "request", "slower", "than", time, rest @ ..] => {
+            Expected::NoneSlower { than: duration(time)?, hosts: through(rest)? }
         }
         ["the", "cell", "whole"] => Expected::Whole,
         ["node", name, state @ ("connected" | "lost")] => {
@@ -414,8 +430,7 @@ fn read_expected(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
             members.sort();
             Expected::Reached { host: one(host)?, members }
         }
-        ["leader", "not", name] => Expected::Leader { name: one(name)?, is_meant: false },
-        ["leader", name] => Expected::Leader { name: one(name)?, is_meant: true },
+        ["leader", rest @ ..] if (1..5).contains(&rest.len()) => read_leader(plan, rest)?,
         ["generation", "above", floor] => Expected::GenerationAbove(number(floor, 0, 1_000_000)? as u64),
         ["event", kind] => Expected::Event { kind: (*kind).to_owned(), is_meant: true },
         ["no", "event", kind] => Expected::Event { kind: (*kind).to_owned(), is_meant: false },
@@ -425,12 +440,30 @@ fn read_expected(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
         words => {
             return Err(format!(
                 "`{}` cannot be expected; these can: all requests answered [later than TIME] [through HOST...]; \
-                 the cell whole; node NAME connected|lost; member NAME STATE; through HOST MEMBER...; leader \
-                 [not] NAME; generation above NUMBER; [no] event KIND; HOST can|cannot COMMAND",
+                 no request slower than TIME [through HOST...]; the cell whole; node NAME connected|lost; member \
+                 NAME STATE; through HOST MEMBER...; leader [not] NAME [by TIME]; generation above NUMBER; [no] event KIND; HOST can|cannot COMMAND",
                 words.join(" ")
             ));
         }
     })
+}
+
+/// `[not] NAME [by TIME]`.
+fn read_leader(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
+    let (words, is_meant) = match words {
+        ["not", rest @ ..] => (rest, false),
+        words => (words, true),
+    };
+    let (host, by) = match words {
+        [host] => (host, None),
+        [host, "by", time] => (host, Some(duration(time)?)),
+        _ => {
+            return Err(
+                "a leader is like `leader web-1`, `leader not web-1` or `leader not web-1 by 2s`".into()
+            );
+        }
+    };
+    Ok(Expected::Leader { name: known(plan, &[host])?.remove(0), is_meant, by })
 }
 
 #[cfg(test)]

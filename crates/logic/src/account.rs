@@ -111,12 +111,35 @@ impl Known {
 /// What an administrator wants to be otherwise. Secrets come as hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    AddUser { name: UserName, role: Role, password: PasswordHash },
-    SetRole { name: UserName, role: Role },
-    SetPassword { name: UserName, password: PasswordHash },
-    RemoveUser { name: UserName },
-    AddToken { name: TokenName, role: Role, hash: String, expires_ms: u64, by: String },
-    RevokeToken { name: TokenName },
+    AddUser {
+        name: UserName,
+        role: Role,
+        password: PasswordHash,
+    },
+    SetRole {
+        name: UserName,
+        role: Role,
+    },
+    /// With `proven_us` only if the record is still the one whose password was proven: last changed
+    /// at this time.
+    SetPassword {
+        name: UserName,
+        password: PasswordHash,
+        proven_us: Option<u64>,
+    },
+    RemoveUser {
+        name: UserName,
+    },
+    AddToken {
+        name: TokenName,
+        role: Role,
+        hash: String,
+        expires_ms: u64,
+        by: String,
+    },
+    RevokeToken {
+        name: TokenName,
+    },
 }
 
 /// A record as it shall be; None: it shall be gone.
@@ -138,8 +161,13 @@ impl Known {
                 let record = UserRecord { role, changed_us, ..user.clone() };
                 Ok((vec![Written::User(name, Some(record))], text))
             }
-            Change::SetPassword { name, password } => {
+            Change::SetPassword { name, password, proven_us } => {
                 let user = self.user(&name)?;
+                if proven_us.is_some_and(|proven_us| proven_us != user.changed_us) {
+                    let text =
+                        format!("user {name} was changed meanwhile, and the password is another already");
+                    return Err((error_code::ACT_MAKES_NO_SENSE, text));
+                }
                 let changed_us = now_us.max(user.changed_us + 1);
                 let text = format!("user {name} has another password; sessions that were open have ended");
                 let record = UserRecord { password, changed_us, ..user.clone() };
@@ -239,8 +267,15 @@ pub fn judge_password(user: &UserName, password: &str) -> Result<(), String> {
     if password.chars().any(char::is_control) {
         return Err("a password has no control characters, such as the end of a line".to_owned());
     }
-    // A name of one to three letters is in many good passwords.
-    if user.0.len() > 3 && password.to_lowercase().contains(&user.0.to_lowercase()) {
+    let (lower, name) = (password.to_lowercase(), user.0.to_lowercase());
+    // A name of one to three letters is within words of many good passwords, but is no word of one, nor all of it.
+    let mut words = lower.split(|letter: char| !letter.is_alphanumeric());
+    let is_held = if user.0.len() > 3 {
+        lower.contains(&name)
+    } else {
+        words.any(|word| word == name) || lower.replace(&name, "").is_empty()
+    };
+    if is_held {
         return Err("a password does not hold the name of its user".to_owned());
     }
     let first = password.chars().next();

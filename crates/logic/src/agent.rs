@@ -33,6 +33,10 @@ pub enum Input {
     },
     /// A manager listens (again) and knows nothing of this node.
     Connected,
+    /// Another agent has spoken in this node's name: reports go on under at least this number, which is above its.
+    Above {
+        incarnation: u64,
+    },
     Started {
         id: MemberId,
         start: StartNumber,
@@ -307,6 +311,7 @@ impl Agent {
                 // The shell knows of links and clocks.
                 manager_heard_ms: None,
                 clock_ms: None,
+                certificate_until_ms: None,
             }));
         }
         if let Phase::ShuttingDown { deadline } = self.phase
@@ -328,6 +333,10 @@ impl Machine for Agent {
         let changed = match input {
             Input::Assign { generation, assignments } => self.on_assign(now, generation, assignments, out),
             Input::Connected => true,
+            Input::Above { incarnation } => {
+                self.incarnation = self.incarnation.max(incarnation);
+                true
+            }
             Input::Started { id, start, pid, address } => {
                 self.change(now, &id, out, |member, _| member.started(now, start, pid, address))
             }

@@ -17,6 +17,7 @@ mod cluster;
 mod configure;
 mod gateways;
 mod member;
+mod monitor;
 mod node;
 mod operate;
 mod record;
@@ -35,17 +36,19 @@ use crate::limits::SETTLE_MS;
 use crate::machine::Machine;
 use crate::time::Time;
 use cluster::Cluster;
+use monitor::Monitors;
 use node::Agent;
 use remote::Remote;
 use router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::agent::{Assignment, Report};
 use wire::error_code::ErrorCode;
-use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
+use wire::id::{ClusterName, MemberName, MonitorName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
-use wire::router::{RouterReport, RouterSettings};
+use wire::monitor::{Alert, MonitorAssignment, MonitorsReport};
+use wire::router::{RouterProgress, RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
-use wire::status::{Act, Severity};
+use wire::status::{Act, MonitorAct, Severity};
 use wire::view::View;
 
 /// What a cell is told.
@@ -70,11 +73,17 @@ pub enum Input {
         is_mass: bool,
     },
     Restarted(Restart),
+    /// The node's machine is no longer of the cell. Also to be told to a new manager, for it is not remembered.
+    NodeRemoved {
+        node: NodeName,
+    },
     RouterConnected {
         router: RouterName,
     },
     /// Of the router's present connection; those of an earlier one are dropped by the caller.
     RouterReport(RouterReport),
+    /// The same, between two reports.
+    RouterProgress(RouterProgress),
     RouterLost {
         router: RouterName,
     },
@@ -85,6 +94,19 @@ pub enum Input {
         cluster: ClusterName,
         member: Option<MemberName>,
         act: Act,
+    },
+    AgentMonitors(MonitorsReport),
+    /// A wish for a monitor; `ask` comes back in the answer.
+    MonitorOperator {
+        ask: u64,
+        who: String,
+        monitor: MonitorName,
+        act: MonitorAct,
+    },
+    /// A monitoring command on this node said something.
+    Alert {
+        node: NodeName,
+        alert: Alert,
     },
     /// Something is known of a cluster of another cell, under its name in this one.
     Elsewhere {
@@ -124,6 +146,24 @@ pub enum Output {
         member: Option<MemberName>,
         text: String,
     },
+    /// The same of one node; `id` is that of a monitoring command's message.
+    NodeEvent {
+        severity: Severity,
+        kind: &'static str,
+        node: NodeName,
+        id: Option<u16>,
+        text: String,
+    },
+    /// Everything that the node's agent shall monitor.
+    Monitor {
+        node: NodeName,
+        monitors: Vec<MonitorAssignment>,
+    },
+    /// The agent that is connected counts from below what was heard in its node's name: let it go above that.
+    Overtaken {
+        node: NodeName,
+        incarnation: u64,
+    },
     /// Keep `value` under `key` for the next manager; None: forget it.
     Remember {
         key: String,
@@ -155,7 +195,10 @@ pub struct Cell {
     /// Clusters of other cells, in the order of the configuration.
     remotes: Vec<Remote>,
     agents: BTreeMap<NodeName, Agent>,
+    /// Who has which number, of the nodes of the configuration.
+    numbered: BTreeMap<NodeNumber, NodeName>,
     routers: BTreeMap<RouterName, Router>,
+    monitors: Monitors,
     /// What an earlier manager remembered and no member has claimed yet.
     remembered: BTreeMap<String, String>,
     /// New members start above this instance, so that one which is removed and comes back is new to its agent.
@@ -189,7 +232,9 @@ impl Cell {
             clusters: Vec::new(),
             remotes: Vec::new(),
             agents: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             routers: BTreeMap::new(),
+            monitors: Monitors::default(),
             remembered,
             instance_floor,
             node_floor,
@@ -248,7 +293,7 @@ impl Cell {
     /// Everything that depends on a node is looked at again.
     fn mark_node(&mut self, node: &NodeName) {
         for cluster in &mut self.clusters {
-            cluster.is_dirty |= cluster.members.iter().any(|member| member.settings.node == *node);
+            cluster.is_dirty |= cluster.is_on(node);
         }
         self.unassigned.insert(node.clone());
     }
@@ -272,18 +317,27 @@ impl Machine for Cell {
             Input::Beats { node } => self.on_beats(node),
             Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
             Input::Restarted(restart) => self.on_restarted(&restart),
+            Input::NodeRemoved { node } => self.on_node_removed(&node),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),
+            Input::RouterProgress(progress) => self.on_router_progress(now, progress),
             Input::RouterLost { router } => self.on_router_lost(now, router),
             Input::Operator { ask, who, cluster, member, act } => {
                 let result = self.operate(now, &who, &cluster, member.as_ref(), act);
                 answer = Some(Output::Answer { ask, result });
             }
+            Input::AgentMonitors(report) => self.on_monitors_report(now, report),
+            Input::MonitorOperator { ask, who, monitor, act } => {
+                let result = self.operate_monitor(now, &who, &monitor, act);
+                answer = Some(Output::Answer { ask, result });
+            }
+            Input::Alert { node, alert } => self.on_alert(node, alert),
             Input::Elsewhere { cluster, known } => self.on_elsewhere(now, &cluster, known),
             Input::Tick => {}
         }
         self.give_up_degraded(now);
         self.settle(now);
+        self.settle_monitors(now);
         self.outputs.extend(answer);
         std::mem::take(&mut self.outputs)
     }
@@ -298,8 +352,8 @@ impl Machine for Cell {
             .map(|at| at + SETTLE_MS)
             .filter(|_| self.clusters.iter().any(|cluster| !cluster.is_published));
         let given_up = self.agents.values().filter_map(Agent::given_up_at);
-        let mut wake_at = settled.into_iter().chain(given_up).min();
-        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy()) {
+        let mut wake_at = settled.into_iter().chain(given_up).chain(self.monitors.wake_at()).min();
+        for cluster in self.clusters.iter().filter(|cluster| cluster.is_busy) {
             let phases = cluster.members.iter().filter_map(|member| member.phase.until());
             wake_at = wake_at.into_iter().chain(phases).chain(self.routers_awaited_until()).min();
         }

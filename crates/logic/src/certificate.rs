@@ -47,6 +47,20 @@ pub fn read(der: &[u8]) -> Option<Facts> {
     Some(Facts { not_before_s, not_after_s, names, uris, serial })
 }
 
+/// Warnings begin so long before the end at the earliest. Thirty days: time for a person to order another.
+const WARNING_MAX_S: i64 = 30 * DAY_S;
+const DAY_S: i64 = 86_400;
+
+impl Facts {
+    /// Whole days until it is over, where somebody should look: in the last quarter of its life, and no more than thirty days
+    /// before the end. Whoever renews by program does it in the last third, and hears nothing of this.
+    pub fn days_left(&self, now_s: i64) -> Option<i64> {
+        let life_s = self.not_after_s.saturating_sub(self.not_before_s);
+        let left_s = self.not_after_s.saturating_sub(now_s);
+        (left_s > 0 && left_s <= (life_s / 4).min(WARNING_MAX_S)).then_some(left_s / DAY_S)
+    }
+}
+
 const SEQUENCE: u8 = 0x30;
 /// 2.5.29.17
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
@@ -168,6 +182,24 @@ mod tests {
         assert_eq!(time(0x18, "20261122000101Z"), Some(1_795_305_661));
         assert_eq!(time(0x17, "20261122000101Z"), None);
         assert_eq!(time(0x17, "70010100000xZ"), None);
+    }
+
+    #[test]
+    fn the_end_is_told_of_in_time_and_not_where_programs_renew() {
+        let days_left = |life: i64, left_s: i64| {
+            let (not_before_s, not_after_s) = (1_000, 1_000 + life * DAY_S);
+            let facts = Facts { not_before_s, not_after_s, names: vec![], uris: vec![], serial: vec![] };
+            facts.days_left(not_after_s - left_s)
+        };
+        assert_eq!(days_left(365, 30 * DAY_S + 1), None);
+        assert_eq!(days_left(365, 30 * DAY_S), Some(30));
+        assert_eq!(days_left(90, 30 * DAY_S), None, "it is renewed about now");
+        assert_eq!(days_left(90, 22 * DAY_S), Some(22));
+        assert_eq!(days_left(6, 2 * DAY_S), None);
+        assert_eq!(days_left(6, DAY_S), Some(1));
+        assert_eq!(days_left(6, 1), Some(0));
+        assert_eq!(days_left(6, 0), None, "it is over");
+        assert_eq!(days_left(-6, 1), None);
     }
 
     #[test]

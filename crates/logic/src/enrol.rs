@@ -194,6 +194,12 @@ pub fn renew_at_s(issued_s: i64, not_after_s: i64) -> i64 {
     issued_s + (not_after_s - issued_s).max(0) * 2 / 3
 }
 
+/// Whether somebody should look why it was not renewed: half of the time for that is over.
+pub fn is_overdue(issued_s: i64, not_after_s: i64, now_s: i64) -> bool {
+    let due_s = renew_at_s(issued_s, not_after_s);
+    now_s > due_s + (not_after_s - due_s).max(0) / 2
+}
+
 /// Who the bearer of a certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {

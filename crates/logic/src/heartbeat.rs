@@ -5,6 +5,8 @@
 //! - `Detector` is a manager's side. Taking a heartbeat is `Detector::hear`: constant time, no allocation, before any
 //!   queue. Everything else is a look at all nodes every 25 ms.
 //!
+//! - `Fellows` are the other managers of a manager: which of their datagrams count, and who is there.
+//!
 //! Two severities: *route around* is said fast, may be wrong and is taken back; *take over* only when a majority of
 //! managers has promised to grant the node nothing more and all their grants have run out. Facts: cell 2.2 and 2.3,
 //! failover 7.3. Times are milliseconds of `Time`, which must count while the machine sleeps.
@@ -13,10 +15,12 @@
 pub mod admit;
 mod case;
 mod detector;
+mod fellows;
 mod message;
 mod pulse;
 
 pub use detector::Detector;
+pub use fellows::{Fellows, Presence, Word};
 pub use message::{
     Alarm, Glance, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict,
 };

@@ -62,6 +62,12 @@ impl Profile {
         Inequality { of: *self }
     }
 
+    /// So long after a holder's last sign of life its release can be taken as what came next: it renews in between, and
+    /// news of that take a round trip. Too short for a store to be copied, stopped, put back and started.
+    pub fn hand_over_ms(&self) -> u64 {
+        self.renew_ms + self.round_trip_ms
+    }
+
     /// Whether a holder with nothing but a slow network keeps its lease: three renewals and a round trip fit into R.
     pub fn is_lasting(&self) -> bool {
         self.hold_ms >= RENEWALS_PER_HOLD_MIN * self.renew_ms + self.round_trip_ms
@@ -167,6 +173,11 @@ impl<Mark: PartialEq> Waiting<Mark> {
 
     pub fn mark(&self) -> &Mark {
         &self.mark
+    }
+
+    /// When the mark was seen to change last.
+    pub fn changed_at(&self) -> Time {
+        self.changed_at
     }
 
     /// From then on the holder has stopped, unless the mark changes again.

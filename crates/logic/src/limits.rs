@@ -216,6 +216,14 @@ pub const RELIEF_LEVEL_MAX: u32 = 3;
 pub const NODE_NUMBERS_MAX: usize = 16_384;
 /// Managers of a cell. Five: two may fail, and more would only vote slower.
 pub const MANAGERS_MAX: usize = 5;
+/// Pause between words of a manager to each other one that it is there. 250: what it says of nodes counts half a second
+/// after its start.
+pub const PRESENCE_INTERVAL_MS: u64 = 250;
+/// Without a word for so long a manager is shown as down. Two seconds: nothing follows from it, so eight may be lost first.
+pub const FELLOW_DOWN_AFTER_MS: u64 = 2_000;
+/// Earlier runs of one manager that are known not to be the present one. 64: who wants to pass off an older one must have
+/// recorded it before as many starts.
+pub const FELLOW_RUNS_MAX: usize = 64;
 /// Heartbeats whose sending a node remembers. 64: more than it sends within the longest lease.
 pub const HEARTBEATS_REMEMBERED_MAX: usize = 64;
 /// Steps of a cluster's view that a router remembers for its clients. 64: a client that calls every few seconds is never
@@ -233,6 +241,20 @@ pub const SNAPSHOT_LEAST_BYTES: u64 = 16 << 10;
 pub const SNAPSHOT_BURST_US: u64 = 250_000;
 /// Longest time after which a client is asked to come again. 30 s: as an idle client polls.
 pub const SNAPSHOT_WAIT_MAX_MS: u64 = 30_000;
+
+// Routers that come back to a manager.
+
+/// Changes of one cluster's view that are kept for routers that come back. 64: a router that was away for a minute of
+/// changes.
+pub const PAST_CHANGES_MAX: usize = 64;
+/// Bytes of whole views that a manager gives to routers that come back, in a millisecond. 64 KiB: half a gigabit link.
+pub const RESUME_BYTES_PER_MS: u64 = 64 << 10;
+/// Whole views that are given at once after a pause, in milliseconds of the rate above. A quarter of a second: 16 MiB.
+pub const RESUME_BURST_MS: u64 = 250;
+/// What a view counts as without its members. 500: its rules, as they are on the wire.
+pub const RESUME_VIEW_BYTES: u64 = 500;
+/// What each of its members counts as. 150: name, address and state, as they are on the wire.
+pub const RESUME_MEMBER_BYTES: u64 = 150;
 
 // Several cells.
 
@@ -270,3 +292,20 @@ pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+
+// Monitors.
+
+/// A node's monitors are reported at least this often, so that counts and times that people see are not old. What changes
+/// their state is told at once; five seconds keep a thousand monitors below a thousandth of a core.
+pub const MONITORS_REPORT_INTERVAL_MS: u64 = 5_000;
+/// Answers in a row without a warning that end a Warning. Three: one in time between slow ones is no end of the trouble.
+pub const WARNING_CALM_ANSWERS: u32 = 3;
+/// Figures kept of one plugin's answer. 32: what the plugins of distributions print at most in practice.
+pub const FIGURES_MAX: usize = 32;
+/// Bytes that are read of a server's answer before the body, and of any other protocol. 64 KiB: greetings and heads are a
+/// hundredth of that.
+pub const MONITOR_HEAD_MAX_BYTES: usize = 64 << 10;
+/// Bytes of a body in which a text is looked for. 8 MiB: pages that are made to be looked at are far smaller.
+pub const MONITOR_BODY_MAX_BYTES: u64 = 8 << 20;
+/// Longest text of an alert. 600: a sentence and an identifier of 255 bytes.
+pub const ALERT_TEXT_MAX_CHARS: usize = 600;

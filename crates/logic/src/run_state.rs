@@ -4,7 +4,8 @@
 //! - Same facts, same answer; each answer carries its reason as data.
 //! - What an operator or an operation wants outweighs what is observed: a member that is being taken out is never
 //!   `Up`, however well it answers.
-//! - A member on a node that cannot be reached is not `Up`: its machine sends no heartbeats, and nothing else.
+//! - A member on a node that cannot be reached is not `Up`: its machine sends no heartbeats, and nothing else. Nor is one
+//!   on a machine that was removed from the cell, whatever it did when it was last heard.
 //! - An agent that is not connected changes no state while its node is heard. Its members keep what was last known, marked as stale: the link
 //!   to the manager says nothing about the path from routers to members, routers judge failures themselves, and an
 //!   empty list of members would turn a broken manager into an outage.
@@ -59,6 +60,15 @@ pub struct Observed<'a> {
     pub detail: &'a str,
 }
 
+/// Why nobody is sent to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// Neither heartbeats nor a link lead there and back.
+    Silent,
+    /// It is no longer of the cell.
+    Removed,
+}
+
 /// Everything that `judge` looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -70,8 +80,8 @@ pub struct Facts<'a> {
     /// What was last observed: of an external member ever, of others by an earlier manager. Counts until there is
     /// something newer.
     pub before: Option<RunState>,
-    /// Its machine cannot be reached, as far as the cell can tell.
-    pub is_away: bool,
+    /// Its machine cannot be reached, as far as the cell can tell, or must not be.
+    pub away: Option<Away>,
     /// What `is_lost` said last.
     pub was_lost: bool,
 }
@@ -102,6 +112,8 @@ pub enum Reason {
     NotRun,
     /// Its machine's heartbeats have stopped, and nothing else is heard of it.
     NodeAway,
+    /// Its machine was removed from the cell, and no other has become its node yet.
+    NodeRemoved,
     /// The reason given stood when the agent was last heard.
     Stale(Box<Reason>),
 }
@@ -128,6 +140,7 @@ impl Reason {
             | Reason::DrainsBefore(_)
             | Reason::TakenOut(_)
             | Reason::NodeAway
+            | Reason::NodeRemoved
             | Reason::NotRun => false,
         }
     }
@@ -162,6 +175,7 @@ impl fmt::Display for Reason {
                 out.write_str("did not run when its agent was last heard, which is not connected")
             }
             Reason::NodeAway => out.write_str("its node cannot be reached: its heartbeats have stopped"),
+            Reason::NodeRemoved => out.write_str("its node's machine was removed from the cell"),
             Reason::Stale(reason) => write!(out, "{reason} (last known: its agent is not connected)"),
         }
     }
@@ -174,11 +188,11 @@ fn with_detail(out: &mut fmt::Formatter<'_>, what: &str, detail: &str) -> fmt::R
 
 /// The run state that routers shall see, and why.
 pub fn judge(facts: &Facts) -> (RunState, Reason) {
-    let (state, reason) = match observe(facts) {
-        (RunState::Up | RunState::Starting | RunState::Unknown | RunState::Draining, _) if facts.is_away => {
-            (RunState::Down, Reason::NodeAway)
-        }
-        seen => seen,
+    let (state, reason) = match (facts.away, observe(facts)) {
+        (None, seen) => seen,
+        (Some(Away::Removed), _) => (RunState::Down, Reason::NodeRemoved),
+        (Some(Away::Silent), seen @ (RunState::Down | RunState::Failed, _)) => seen,
+        (Some(Away::Silent), _) => (RunState::Down, Reason::NodeAway),
     };
     match (facts.task, facts.wish) {
         (Task::TakenOut(goal), _) => (RunState::Down, Reason::TakenOut(goal)),
@@ -239,7 +253,7 @@ pub fn observe(facts: &Facts) -> (RunState, Reason) {
 /// was away, shall not miss that what it waits for is lost.
 pub fn is_lost(facts: &Facts) -> bool {
     let is_up_again = observe(facts).0 == RunState::Up;
-    facts.is_away || is_lost_now(facts) || (facts.was_lost && !is_up_again)
+    facts.away.is_some() || is_lost_now(facts) || (facts.was_lost && !is_up_again)
 }
 
 fn is_lost_now(facts: &Facts) -> bool {

@@ -5,12 +5,14 @@
 //! - At most one manager acts at any moment, while clocks keep their rate and shells stop within K.
 //! - A term has one manager. The number of a new one is above all that this manager ever saw or heard of.
 //! - A commit whose end is unknown counts for nothing until the store shows it, then from when it was sent.
-//! - Nothing is taken over before one lease of listening, and only after one more look.
+//! - Nothing is taken over before one lease of listening, and only after one more look. One that a manager saw being
+//!   released is taken over at once; one that it finds released, as in a store that was put back, is not.
 //! - Each write of a leader can carry `Output::Lead::fence`: it fails once another term has begun.
 //!
 //! The store may be slow, gone, or put back to an older state: then nobody acts for a while, never two.
 //! Not here: what a leader does. Two keys lie below `PREFIX`: the record, and the fence that only a new term writes.
 
+mod message;
 mod obedience;
 mod record;
 
@@ -19,6 +21,7 @@ use crate::limits::{RENEWALS_REMEMBERED_MAX, TERM_MAX};
 use crate::machine::Machine;
 use crate::model::{Changes, Check, Revision, Snapshot, Txn, Write};
 use crate::time::Time;
+pub use message::{Input, News, Outcome, Output, StopReason};
 pub use obedience::Obedience;
 pub use record::{Candidate, Record, State};
 use record::{FENCE_KEY, Found, RECORD_KEY};
@@ -27,99 +30,6 @@ use wire::id::{ManagerName, TermNumber};
 
 /// What a manager must read and watch.
 pub const PREFIX: &str = "term/";
-
-/// How a commit ended, as far as the shell knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Done {
-        revision: Revision,
-    },
-    /// A check did not hold; nothing has changed.
-    Refused,
-    /// It never happened, and will not.
-    NotDone,
-    /// The connection broke, or the time was over: it may have happened, or may happen yet.
-    Unknown,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    Tick,
-    /// The answer to `Output::Read`; None: there was none in time.
-    Read {
-        ask: u64,
-        snapshot: Option<Snapshot>,
-    },
-    /// News of `PREFIX`. They spare reads and speed things up; nothing depends on them.
-    Changed(Changes),
-    Committed {
-        attempt: u64,
-        outcome: Outcome,
-    },
-    /// A node, or another manager, knows of this term. The store may have forgotten it.
-    Heard {
-        term: TermNumber,
-    },
-    /// Somebody wants another manager to lead. It leads again after twice the wait, if nobody else did.
-    Resign,
-    /// Everything that was done as leader in this term has ended, provably.
-    Stopped {
-        term: TermNumber,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Read all of `PREFIX`.
-    Read {
-        ask: u64,
-    },
-    Commit {
-        attempt: u64,
-        txn: Txn,
-    },
-    /// May act in this term until then; repeated with each renewal.
-    Lead {
-        term: TermNumber,
-        fence: Check,
-        until: Time,
-    },
-    /// Must have stopped acting in this term K from now at the latest.
-    Stop {
-        term: TermNumber,
-        why: StopReason,
-    },
-    Tell(News),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StopReason {
-    #[error("no renewal was taken in time")]
-    LeaseOver,
-    #[error("another manager has a newer term")]
-    Superseded,
-    #[error("the store shows an older state than this manager knows")]
-    WentBack,
-    #[error("term {heard} is known elsewhere")]
-    Outnumbered { heard: TermNumber },
-    #[error("it was asked to resign")]
-    Resigned,
-}
-
-/// For logs and status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    Follows {
-        term: TermNumber,
-        manager: ManagerName,
-    },
-    /// The store is older than what this manager knew: it was put back from a copy, or someone changed it.
-    WentBack {
-        known: TermNumber,
-    },
-    /// The record cannot be read, so nothing is taken over: a person must look.
-    Unreadable,
-}
 
 /// A commit on its way, or one of which nobody knows whether it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +83,9 @@ pub struct Elector {
     held: Option<Held>,
     /// None: it has not looked yet, or holds the term.
     seen: Option<Waiting<Sight>>,
+    /// The record was seen to be released by a leader that was seen to lead just before: until then nobody else can have
+    /// led in between, whatever became of the store.
+    handed_until: Option<Time>,
     /// Oldest first.
     sent: VecDeque<Attempt>,
     /// The commit whose answer is waited for.
@@ -199,6 +112,7 @@ impl Elector {
             finished: TermNumber(0),
             held: None,
             seen: None,
+            handed_until: None,
             sent: VecDeque::with_capacity(RENEWALS_REMEMBERED_MAX),
             in_flight: None,
             asking: None,
@@ -458,8 +372,19 @@ impl Elector {
             self.stored = self.stored.max(record.term);
         }
         match &mut self.seen {
-            Some(seen) => seen.saw(now, sight),
-            None => self.seen = Some(Waiting::new(&self.profile, now, sight)),
+            Some(seen) => {
+                if seen.mark() != &sight {
+                    let is_newest = |record: &Record| record.term == self.highest;
+                    let is_handed = seen.mark().found.released_as(&sight.found).is_some_and(is_newest)
+                        && sight.revision > seen.mark().revision;
+                    self.handed_until = is_handed.then(|| seen.changed_at() + self.profile.hand_over_ms());
+                }
+                seen.saw(now, sight);
+            }
+            None => {
+                self.handed_until = None;
+                self.seen = Some(Waiting::new(&self.profile, now, sight));
+            }
         }
     }
 
@@ -492,6 +417,7 @@ impl Elector {
         if self.held.as_ref().is_some_and(|held| held.is_led && !held.lease.may_act(now)) {
             self.stop(now, StopReason::LeaseOver, outputs);
         }
+        self.handed_until = self.handed_until.filter(|until| now < *until);
         let patience_ms = self.patience_ms();
         if self.in_flight.is_some_and(|(_, since)| now >= since + patience_ms) {
             self.in_flight = None;
@@ -516,14 +442,14 @@ impl Elector {
             (Some(_), _) => {}
             (None, None) => self.ask(now, false, outputs),
             (None, Some(seen)) if now < self.contends_from.max(self.claims_from(seen)) => {}
-            // A clean release is proof by itself, and the commit checks that nothing came in between.
-            (None, Some(seen)) if seen.mark().found.is_released() => self.claim(now, outputs),
+            // What was seen is proof, and the commit checks that nothing came in between.
+            (None, Some(_)) if self.handed_until.is_some() => self.claim(now, outputs),
             (None, Some(_)) => self.ask(now, true, outputs),
         }
     }
 
     fn claims_from(&self, seen: &Waiting<Sight>) -> Time {
-        if seen.mark().found.is_released() { Time(0) } else { seen.ends_at() }
+        if self.handed_until.is_some() { Time(0) } else { seen.ends_at() }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each node has a key of its own, made of the cell's secret, the node's name and number and the time since which its
 //! machine is the node: who has taken one machine can send no other's heartbeats, and who takes a node's name gets
-//! another key. The secret never leaves managers; keys travel over links, which prove both sides.
+//! another key. Managers prove themselves to each other with one more. The secret never leaves managers; keys of nodes
+//! travel over links, which prove both sides.
 //! Not here: which datagrams count (see `logic::heartbeat::admit`), sockets (see `manager` and `agent`).
 
 use crate::kept_file;
@@ -18,6 +19,8 @@ use wire::heartbeat::{CODE_SIZE_BYTES, Code, HeartbeatKey};
 
 /// What keys are made of begins so: the secret may serve for something else one day.
 const KEY_LABEL: &[u8] = b"muster heartbeat key 1";
+/// And the key of managers.
+const MANAGERS_LABEL: &[u8] = b"muster managers key 1";
 /// Of the secret, and of each key. 32: what HMAC with SHA-256 can use.
 const SECRET_BYTES: usize = 32;
 /// Priority of threads that send or hear heartbeats, as `nice` counts. The highest: a machine at its limit shall not look
@@ -57,6 +60,11 @@ impl CellSecret {
         context.update(&joined_us.to_be_bytes());
         context.update(place.node.0.as_bytes());
         HeartbeatKey(to_hex(context.sign().as_ref()))
+    }
+
+    /// The key by which managers prove themselves to each other, which no node has.
+    pub fn key_of_managers(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.0, MANAGERS_LABEL).as_ref())
     }
 }
 

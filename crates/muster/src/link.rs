@@ -1,14 +1,19 @@
 //! The stream between a manager and a role: frames of JSON, and the role's side that reconnects for ever.
 //!
-//! Promise: a role hears `Connected` before any message of that connection, and `Lost` when it ends.
+//! Promise: a role hears `Connected` before any message of that connection, and `Lost` when it ends. One that keeps what
+//! it is told says what it has right after each welcome.
 //! A manager of a lower generation than one already seen is refused here. Not here: what messages mean.
 
+use crate::identity::connect::connect_max;
 use crate::identity::tls::client_config;
 use crate::identity::{self, IdentityError};
 use crate::polite;
+use logic::resume;
+use logic::seed::Chance;
 use serde::{Serialize, de::DeserializeOwned};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{io, path::PathBuf};
@@ -17,7 +22,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use wire::enrol::LINK_PROTOCOL;
 use wire::link::{
-    FRAME_MAX_BYTES, FromManager, KEEP_ALIVE_MS, Known, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
+    FRAME_MAX_BYTES, FromManager, Have, KEEP_ALIVE_MS, Known, LINK_VERSION, Role, SILENCE_MAX_MS, ToManager,
 };
 
 /// Messages that may wait either way. 256: bursts of views; the sender waits beyond.
@@ -31,8 +36,6 @@ const REFUSED_PAUSE_MAX_MS: u64 = 5_000;
 /// Where there are several managers one that says nothing for so long is left for another. Three missed keep-alives: the
 /// others can tell better than we whether it still leads.
 const SILENCE_OF_SEVERAL: Duration = Duration::from_millis(3 * KEEP_ALIVE_MS);
-/// And one that takes so long to connect. Long enough for one lost packet.
-const CONNECT_OF_SEVERAL: Duration = Duration::from_millis(1_500);
 /// How often in a row a manager's word is taken for who leads before there is a pause. Managers may be about to agree.
 const REDIRECTS_MAX: u32 = 3;
 
@@ -195,7 +198,7 @@ async fn connect(manager: &ManagerAt, search: &mut Search) -> Result<(Box<dyn St
             let managers = place.membership().map(|membership| membership.managers).unwrap_or_default();
             let waits = match managers.len() {
                 0 | 1 => only,
-                _ => Waits { connect: CONNECT_OF_SEVERAL, silence: SILENCE_OF_SEVERAL },
+                several => Waits { connect: connect_max(several), silence: SILENCE_OF_SEVERAL },
             };
             let address = match search.leader.take() {
                 Some(leader) => leader,
@@ -213,9 +216,35 @@ async fn connect(manager: &ManagerAt, search: &mut Search) -> Result<(Box<dyn St
     }
 }
 
+/// What a role has, asked for at each welcome.
+pub type Having = Rc<dyn Fn() -> Have>;
+
+/// A print of a message: the same text makes the same one. None: it cannot be written.
+pub fn print_of(message: &impl Serialize) -> Option<u64> {
+    let text = serde_json::to_vec(message).ok()?;
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// A start of chance that differs from that of other processes; the same where the system has none.
+fn chance() -> Chance {
+    let mut seed = [0; 8];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        tracing::warn!(%error, "the pauses between attempts to reach a manager are not random");
+    }
+    Chance::new(u64::from_ne_bytes(seed))
+}
+
 /// Keeps a connection to the manager that leads until `stop` turns true or the returned `Link` is dropped. `obeyed` is
-/// the highest generation that the role has obeyed before. Must be called within a `LocalSet`; the task ends with either.
-pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Receiver<bool>) -> Link {
+/// the highest generation that the role has obeyed before; `having` is there for a role that keeps what it is told. Must be called within a `LocalSet`; the task ends with either.
+pub fn follow(
+    manager: ManagerAt,
+    role: Role,
+    obeyed: u64,
+    having: Option<Having>,
+    mut stop: watch::Receiver<bool>,
+) -> Link {
     let (to_manager, mut outbox) = mpsc::channel(QUEUE_MAX);
     let (events_in, events) = mpsc::channel(QUEUE_MAX);
     let heard = Heard::default();
@@ -224,12 +253,14 @@ pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Rece
         let mut highest_generation = obeyed;
         let mut search = Search::default();
         let mut pause_ms = RECONNECT_MIN_MS;
+        let mut chance = chance();
+        let speaker = Speaker { role, having };
         let mut told: Vec<String> = Vec::new();
         loop {
             // Cancelling a connection half way only closes it, which is what stopping means.
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                ended = connection(&manager, &mut search, &role, &mut highest_generation, &mut outbox, (&events_in, &hearing)) => ended,
+                ended = connection(&manager, &mut search, &speaker, &mut highest_generation, &mut outbox, (&events_in, &hearing)) => ended,
             };
             let pause_max_ms = match &ended {
                 // It is there and says no: that does not change within a second.
@@ -256,7 +287,7 @@ pub fn follow(manager: ManagerAt, role: Role, obeyed: u64, mut stop: watch::Rece
             if events_in.is_closed() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            tokio::time::sleep(Duration::from_millis(resume::pause_ms(pause_ms, &mut chance))).await;
             pause_ms = (pause_ms * 2).min(pause_max_ms);
         }
     });
@@ -285,10 +316,16 @@ enum Ended {
     Elsewhere(Option<String>),
 }
 
+/// Whose connection it is.
+struct Speaker {
+    role: Role,
+    having: Option<Having>,
+}
+
 async fn connection(
     manager: &ManagerAt,
     search: &mut Search,
-    role: &Role,
+    speaker: &Speaker,
     highest_generation: &mut u64,
     outbox: &mut mpsc::Receiver<ToManager>,
     (events, heard): (&mpsc::Sender<LinkEvent>, &Heard),
@@ -300,9 +337,10 @@ async fn connection(
     let muster = env!("CARGO_PKG_VERSION").to_owned();
     let hello = ToManager::Hello {
         version: LINK_VERSION,
-        role: role.clone(),
+        role: speaker.role.clone(),
         muster,
         generation: *highest_generation,
+        resumes: speaker.having.is_some(),
     };
     if let Err(error) = write_frame(&mut stream, &hello).await {
         return Ended::BeforeWelcome(error.to_string());
@@ -325,6 +363,15 @@ async fn connection(
         Ok(_) => return Ended::BeforeWelcome("no welcome".into()),
         // Only now a manager on another machine has looked at our certificate.
         Err(error) => return Ended::BeforeWelcome(identity::connect::explain(&error)),
+    }
+    if let Some(having) = &speaker.having {
+        let have = ToManager::Have(having());
+        // Nobody notices meanwhile that nothing comes.
+        match tokio::time::timeout(waits.silence, write_frame(&mut stream, &have)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Ended::AfterWelcome(error.to_string()),
+            Err(_) => return Ended::AfterWelcome("the manager takes nothing".into()),
+        }
     }
     let (mut reader, mut writer) = tokio::io::split(stream);
     // Both branches hold their own half; whichever ends first ends the connection, so a lost half frame is harmless.

@@ -16,6 +16,7 @@ mod late_manager;
 mod link;
 mod logging;
 mod manager;
+mod monitor;
 mod placement;
 mod polite;
 mod readable;
@@ -23,6 +24,7 @@ mod role;
 mod roles;
 mod router;
 mod sample_app;
+mod script;
 mod tls;
 mod upgrade;
 

@@ -142,7 +142,7 @@ fn weights_members_and_routes_change_under_way() {
 #[test]
 fn a_member_that_is_taken_out_finishes_its_answers() {
     let scratch = Scratch::new();
-    let tables = shop_tables(&[("s1", 2), ("s2", 2)]).replace("drain_ms = 2000", "drain_ms = 20000");
+    let tables = shop_tables(&[("s1", 2), ("s2", 2)]).replace("drain_ms = 2000", "drain_ms = 120000");
     let cell = Cell::start(&scratch, &tables);
     cell.wait_until_all_up("shop");
     let load = Steady::start(cell.router, "/healthz", 4);

@@ -125,14 +125,14 @@ fn tables_line(cell: &Cell, line: &str) -> String {
 fn a_member_that_never_becomes_healthy_fails_and_its_status_says_why() {
     let scratch = Scratch::new();
     let lazy = "\n[clusters.shop.members.lazy]\ncommand = [\"sleep\", \"1000\"]\n\
-                probe = { kind = \"tcp\", interval_ms = 50, timeout_ms = 50 }\n\
-                restart = { delay_ms = 10, attempts_max = 2, start_timeout_ms = 300 }\n\
+                probe = { kind = \"tcp\", interval_ms = 50, timeout_ms = 900 }\n\
+                restart = { delay_ms = 10, attempts_max = 2, start_timeout_ms = 900 }\n\
                 \n[clusters.shop.members.crashing]\ncommand = [\"sh\", \"-c\", \"echo out of coffee >&2; exit 7\"]\n\
                 restart = { delay_ms = 10, attempts_max = 3 }\n";
     let cell = Cell::start(&scratch, &(shop_tables(&[("s1", 2)]) + lazy));
     let lazy = cell.wait_for_state("shop", "lazy", RunState::Failed);
     assert!(
-        lazy.reason.contains("did not pass its probe within 300 ms of its start (cannot connect to"),
+        lazy.reason.contains("did not pass its probe within 900 ms of its start (cannot connect to"),
         "{}",
         lazy.reason
     );
@@ -140,13 +140,13 @@ fn a_member_that_never_becomes_healthy_fails_and_its_status_says_why() {
     for part in ["7", "out of coffee"] {
         assert!(crashing.reason.contains(part), "{}", crashing.reason);
     }
+    cell.wait_for_state("shop", "s1", RunState::Up);
     let shown = cell.must(&["status"]);
     assert!(shown.contains("out of coffee") && shown.contains("1 of 3 up"), "{shown}");
     let told = cell.events().into_iter().filter(|event| event.kind == "member-failed").count();
     assert_eq!(told, 2, "a person is told of both");
     let said = cell.muster(&["status", "--wait-up", "shop", "--timeout", "1"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    cell.wait_for_state("shop", "s1", RunState::Up);
     for _ in 0..6 {
         let answer = http::get(cell.router, "/healthz").expect("the router answers");
         assert_eq!(answer.header("x-member"), Some("s1"), "only the healthy one is asked");

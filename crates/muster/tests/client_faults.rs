@@ -13,6 +13,8 @@ use support::scripted::{Got, Reply, Scripted, answer};
 use support::{Scratch, free_address};
 
 const TOKEN: &str = "mc1.00112233445566778899aabbccddeeff";
+/// Clients that are begun before one of them has begun at the other router: each takes the first one by chance.
+const BEGINNINGS_MAX: usize = 200;
 /// Far longer than anything here takes, and far shorter than the time-outs that must not be waited for.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -161,8 +163,11 @@ fn calls_that_may_have_been_carried_out_are_not_made_again() {
                 assert_eq!(&answer.body()[..], b"works");
             }
         }
-        let mut failures = 0;
-        for _ in 0..8 {
+        let (mut answers, mut failures) = (0, 0);
+        for _ in 0..BEGINNINGS_MAX {
+            if answers > 0 && failures > 0 {
+                break;
+            }
             breaks.take();
             let context =
                 to(breaks.address).router(&url(works.address)).connect().await.expect("it connects");
@@ -170,7 +175,10 @@ fn calls_that_may_have_been_carried_out_are_not_made_again() {
             let outcome = context.invoke(post("/x")).await;
             let seen = |router: &Scripted| router.take().iter().filter(|got| got.target() == "/x").count();
             match outcome {
-                Ok(_) => assert_eq!((seen(&breaks), seen(&works)), (0, 1)),
+                Ok(_) => {
+                    assert_eq!((seen(&breaks), seen(&works)), (0, 1));
+                    answers += 1;
+                }
                 Err(error) => {
                     assert!(
                         error.is_done() && matches!(error, Error::Failed { attempts: 1, .. }),
@@ -181,7 +189,7 @@ fn calls_that_may_have_been_carried_out_are_not_made_again() {
                 }
             }
         }
-        assert!(failures > 0, "some begin at the one that breaks off");
+        assert!(answers > 0 && failures > 0, "clients begin at either: {answers} and {failures}");
     });
 }
 

@@ -49,6 +49,19 @@ fn check_says_yes_or_no_and_what_the_cell_would_be() {
     assert_eq!((json.code, &found["ok"]), (Some(1), &Value::Bool(false)));
     assert_eq!(found["problems"].as_array().map(Vec::len), Some(1), "{found:#}");
 
+    // A store's password that is not there is found, without asking the store.
+    let store = format!(
+        "[store]\nkind = \"postgres\"\nservers = [\"127.0.0.1:9\"]\nuser = \"muster\"\npassword_file = \"{}\"\n",
+        scratch.join("password").display()
+    );
+    let shared = scratch.write("shared.toml", &format!("{text}{store}")).display().to_string();
+    let said = muster(&["check", "--config", &shared]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("M5004") && said.talk.contains("password"), "{said:?}");
+    scratch.write("password", "secret\n");
+    let said = muster(&["check", "--config", &shared]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+
     let missing = scratch.join("missing.toml").display().to_string();
     assert_eq!(muster(&["check", "--config", &missing]).code, Some(1));
     assert_eq!(muster(&["check", "--no-such-option"]).code, Some(2));
@@ -137,7 +150,10 @@ fn a_member_is_drained_stopped_started_and_restarted() {
     assert_eq!(cell.muster(&["status", "--wait-up", "shop", "--timeout", "1"]).code, Some(1));
     cell.must(&["cluster", "start", "shop", "s2"]);
     cell.wait_until_all_up("shop");
-    assert_eq!(members_asked(cell.router, 8), ["s1", "s2"]);
+    wait_for("both to answer", || match members_asked(cell.router, 8) {
+        both if both == ["s1", "s2"] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 
     let second = cell.member_pid("shop", "s2");
     cell.must(&["cluster", "restart", "shop", "--yes"]);

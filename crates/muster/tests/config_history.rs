@@ -81,6 +81,36 @@ fn the_history_tells_who_changed_what_and_any_two_texts_can_be_compared() {
 }
 
 #[test]
+fn who_says_which_revision_is_meant_undoes_nobodys_change() {
+    let scratch = Scratch::new();
+    let (cell, _) = start(&scratch);
+    let text = std::fs::read_to_string(&cell.config).expect("the test wrote it");
+    let new = scratch.write("new.toml", &text.replace("members.s1]\nweight = 2", "members.s1]\nweight = 3"));
+    let new = new.display().to_string();
+    for dry in [&["--dry-run"][..], &[]] {
+        let said = cell.muster(&[&["apply", new.as_str(), "--if-revision", "2"], dry].concat());
+        assert_eq!((said.code, said.data.as_str()), (Some(1), ""), "{said:?}");
+        for part in ["M2009", "revision 3 is in force, by admin", "muster config diff 2 3"] {
+            assert!(said.talk.contains(part), "{part}: {said:?}");
+        }
+    }
+    assert_eq!(cell.status().config_revision, 3);
+    let said = cell.must(&["apply", &new, "--if-revision", "3"]);
+    assert!(said.ends_with("1 change made; this is configuration 4, in place of 3\n"), "{said}");
+    let answer = cell.ask("POST", "/api/v1/config?if_revision=3", text.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 409, "{}", String::from_utf8_lossy(&answer.body));
+    let answer = cell.ask("POST", "/api/v1/config?if_revision=x", text.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 400);
+    // What is no text is a bad file like any other.
+    let binary = scratch.join("bin.toml");
+    std::fs::write(&binary, [0xff, 0xfe, 0]).expect("the test's directory can be written");
+    let said = cell.muster(&["apply", &binary.display().to_string()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("M1009") && said.talk.contains("UTF-8"), "{said:?}");
+    cell.stop();
+}
+
+#[test]
 fn going_back_is_a_new_configuration_that_says_what_it_changes_before_it_does() {
     let scratch = Scratch::new();
     let (cell, texts) = start(&scratch);

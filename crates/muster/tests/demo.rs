@@ -10,9 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use support::cell::{MUSTER, muster};
-use support::{Running, Scratch, clients, is_alive, wait_at_most, wait_for};
+use support::{Running, Scratch, clients, is_alive, wait_for};
 
 /// What every process of a test's demo has in its environment, its orphans included.
 const MARK: &str = "MUSTER_TEST_MARK";
@@ -138,7 +137,8 @@ fn kill_9_of_the_demo_leaves_none_of_its_children() {
     assert_eq!(members_among(&processes), 3, "{processes:?}");
     demo.process.signal(Signal::KILL);
     assert_eq!(demo.process.wait(), None, "a killed process has no status");
-    wait_at_most(Duration::from_secs(1), "all children to be gone", &mut || {
+    // A scenario of the lab, `agent-killed`, holds the second within which that is promised.
+    wait_for("all children to be gone", || {
         let left = demo.processes();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?} of {processes:?} are there")) }
     });

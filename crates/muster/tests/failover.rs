@@ -235,7 +235,7 @@ fn people_start_stop_move_and_freeze_groups_and_learn_why() {
     assert_eq!(cell.hosts.must("boss", "muster group stop site --yes"), "group site is stopped\n");
     let unknown = cell.hosts.run("boss", "muster group stop sight --yes");
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
-    assert!(unknown.talk.contains("M2009: there is no group sight; there is site"), "{unknown:?}");
+    assert!(unknown.talk.contains("M2011: there is no group sight; there is site"), "{unknown:?}");
 
     let told: Vec<String> = cell.signs().iter().map(|sign| format!("{} {}", sign.what, sign.node)).collect();
     assert_eq!(told, ["start one", "stop one", "start two", "stop two"]);

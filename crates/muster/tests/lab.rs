@@ -1,9 +1,13 @@
 //! Scenarios of the lab: machines, faults, and how that must end. `cargo xtask lab run NAME` shows one step by step.
 //!
+//! Several run beside each other here, on a machine of any size. `cargo xtask lab run`, as it is run every night, gives each the
+//! machine for itself, and holds the times that are promised.
+//!
 //! Needs root. Those that take too long for every change are run at night, by `cargo xtask lab run --nightly`.
 
 mod support;
 
+use lab::run::Patience;
 use lab::scenario;
 use std::path::{Path, PathBuf};
 use support::{Scratch, root};
@@ -18,7 +22,8 @@ fn carry_out(name: &str) {
     let scenario = scenario::parse(&text).unwrap_or_else(|it| panic!("{name}:{}: {}", it.line, it.why));
     let scratch = Scratch::new();
     let muster = Path::new(support::cell::MUSTER);
-    let done = lab::run::run(&scenario, scratch.path(), muster, &mut |line| println!("{line}"));
+    let done =
+        lab::run::run(&scenario, scratch.path(), muster, Patience::CROWDED, &mut |line| println!("{line}"));
     if let Err(problem) = done {
         panic!("{name}: {problem}");
     }
@@ -37,18 +42,22 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    an_agent_is_killed = "agent-killed",
     a_machine_is_cut_off = "host-cut",
     one_of_three_managers_is_cut_off_on_etcd = "host-cut-etcd",
     one_of_three_managers_is_cut_off_on_postgres = "host-cut-postgres",
     the_machine_of_the_leader_is_cut_off = "leader-cut",
     a_machine_loses_its_power = "host-off",
     one_direction_is_lost = "one-way",
+    one_direction_to_the_leader_is_lost = "heard-elsewhere",
+    a_manager_that_follows_is_killed = "manager-down",
     a_rack_loses_its_power = "rack-off",
     a_bad_network = "bad-network",
     clocks_are_stepped = "clock",
     a_full_disk = "disk-full",
     the_leader_is_cut_off = "leader-alone",
     the_leader_is_frozen = "leader-frozen",
+    the_leader_is_frozen_in_a_commit = "leader-frozen-in-commit",
     the_leader_is_killed_in_a_commit = "leader-killed-in-commit",
     the_leader_is_killed_on_etcd = "leader-killed-etcd",
     the_leader_is_killed_on_postgres = "leader-killed-postgres",
@@ -56,6 +65,10 @@ scenarios! {
     a_member_is_killed = "member-killed",
     the_only_manager_is_killed = "manager-killed",
     no_manager_for_a_while = "no-manager",
+    each_manager_is_killed_and_frozen = "managers-in-turn",
+    a_busy_manager = "manager-busy",
+    forged_heartbeats = "forged",
+    a_crowd_of_clients = "crowd",
     a_fast_reboot = "reboot",
     etcd_is_away = "store-away-etcd",
     postgres_is_away = "store-away-postgres",
@@ -66,13 +79,17 @@ scenarios! {
 #[test]
 fn every_scenario_is_read_and_is_carried_out_here_or_at_night() {
     let entries = std::fs::read_dir(directory()).expect("scenarios are part of the project");
+    let page =
+        std::fs::read_to_string(root().join("docs/reference/robustness.md")).expect("the page is there");
     let mut names: Vec<String> = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a scenario is a text");
         let scenario = scenario::parse(&text);
         let scenario = scenario.unwrap_or_else(|it| panic!("{}:{}: {}", path.display(), it.line, it.why));
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        assert!(page.contains(&format!("`{name}`")), "docs/reference/robustness.md does not tell of {name}");
         if !scenario.is_nightly {
-            names.push(path.file_stem().expect("it has a name").to_string_lossy().into_owned());
+            names.push(name);
         }
     }
     names.sort();

@@ -144,8 +144,9 @@ fn load_balance_round_robin_counts_weights_and_random_does_not() {
     let all = answers(&router, "/", 40);
     assert_eq!((counts(&all, "a"), counts(&all, "b")), (30, 10), "load_balance_weight is exact");
     let random = Router::start(&File::simple(servers(Cluster::new("A").with("LoadBalance", "Random"))));
-    let all = answers(&random, "/", 60);
-    assert!((15..=45).contains(&counts(&all, "a")), "{all:?}");
+    // By chance more than 60 away from the half once in a thousand million times; by weight 300 would be its part.
+    let all = answers(&random, "/", 400);
+    assert!((140..=260).contains(&counts(&all, "a")), "{all:?}");
 }
 
 #[test]
@@ -271,11 +272,11 @@ fn connect_timeout_marks_down_and_fails_over_whatever_the_method() {
     let started = Instant::now();
     assert_eq!(router.post("/", b"once").text(), "a");
     let first = started.elapsed();
-    assert_eq!(counts(&answers(&router, "/", 5), "a"), 5);
+    assert_eq!(counts(&answers(&router, "/", 40), "a"), 40);
     let others = started.elapsed() - first;
-    // Without the mark each of the five would wait for a second.
+    // Without the mark each of the forty would wait for a second.
     assert!(
-        others < Duration::from_secs(4),
+        others < Duration::from_secs(30),
         "the first took {first:?} and marked it; the others took {others:?}"
     );
     assert_eq!(a.take().iter().filter(|got| got.body == b"once").count(), 1);
@@ -447,8 +448,9 @@ fn extended_handshake_finds_a_server_behind_a_firewall_dead() {
             _ => answer("a"),
         }),
     );
+    // The other one is asked as well, and must not be late.
     let server =
-        |name: &str, at| Server::new(name, at).with("ExtendedHandshake", true).with("ConnectTimeout", 1);
+        |name: &str, at| Server::new(name, at).with("ExtendedHandshake", true).with("ConnectTimeout", 5);
     let cluster = Cluster::new("A").server(server("silent", silent.address)).server(server("a", a.address));
     let router = Router::start(&File::simple(cluster.with("PostBufferSize", 0)));
     for _ in 0..4 {
@@ -784,7 +786,12 @@ fn files_change_under_load_without_a_failed_request() {
             .hosts("any", &["*:*"])
             .uris("all", if round % 3 == 0 { &["/*"] } else { &["/x", "/y/*"] })
             .route(&name, "all", "any");
+        server.take();
         router.reload(&file.to_string());
+        wait_for("the file to be in force", || match server.take().is_empty() {
+            true => Err("nobody asks its server".into()),
+            false => Ok(()),
+        });
         steady.go_on(50);
     }
     wait_for("the last file to be taken over", || match router.process.log().contains("routes=2") {
@@ -792,7 +799,6 @@ fn files_change_under_load_without_a_failed_request() {
         false => Err(router.process.log()),
     });
     steady.finish();
-    assert!(!a.take().is_empty() && !b.take().is_empty());
 }
 
 #[test]

@@ -26,6 +26,10 @@ const OUTSIDE_WEIGHT: u32 = 2;
 const ROUNDS: usize = 3;
 /// Connections of wrk.
 const CONNECTIONS: u32 = 32;
+/// How long a probe waits where members are to be seen to hang.
+const SOON_MS: u64 = 400;
+/// The same where shares are counted, and nobody may be left out because the machine is busy.
+const LATE_MS: u64 = 20_000;
 /// The policy by which shares are known beforehand.
 const IN_TURN: &str = "round-robin";
 
@@ -36,10 +40,11 @@ struct Web {
 }
 
 /// The cluster `web`: members are probed by HTTP so that a process that hangs is noticed.
-fn start_web(scratch: &Scratch, policy: &str) -> Web {
+fn start_web(scratch: &Scratch, policy: &str, probe_timeout_ms: u64) -> Web {
     let mut tables = format!(
         "[clusters.web]\npolicy = \"{policy}\"\ndrain_ms = 1000\n\n\
-         [clusters.web.probe]\nkind = \"http\"\npath = \"/\"\ninterval_ms = 200\ntimeout_ms = 400\nrise = 1\nfall = 2\n\n\
+         [clusters.web.probe]\nkind = \"http\"\npath = \"/\"\ninterval_ms = 200\n\
+         timeout_ms = {probe_timeout_ms}\nrise = 1\nfall = 2\n\n\
          [clusters.web.defaults.restart]\ndelay_ms = 50\n",
     );
     for (kind, weight) in MANAGED {
@@ -136,7 +141,7 @@ fn counts(cell: &Cell) -> BTreeMap<&'static str, u64> {
 fn curl_sees_four_servers_as_one_in_the_order_of_their_weights() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let web = start_web(&scratch, IN_TURN);
+    let web = start_web(&scratch, IN_TURN, LATE_MS);
     // One curl with many addresses keeps its connection, so one thread of the router counts them all.
     let url = format!("http://{}/", web.cell.router);
     let said = clients::curl(&[url.as_str(); 16]);
@@ -163,7 +168,7 @@ fn curl_sees_four_servers_as_one_in_the_order_of_their_weights() {
 fn killed_members_come_back_and_no_request_fails() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch, IN_TURN);
+    let mut web = start_web(&scratch, IN_TURN, SOON_MS);
     under_load(&mut web, |web| {
         for round in 0..ROUNDS {
             for (kind, _) in MANAGED {
@@ -203,7 +208,7 @@ fn kill_managed(cell: &Cell, name: &str, all: bool) {
 fn a_member_that_hangs_is_left_out_until_it_answers_again() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch, IN_TURN);
+    let mut web = start_web(&scratch, IN_TURN, SOON_MS);
     under_load(&mut web, |web| {
         for _ in 0..ROUNDS {
             for (name, _) in members() {
@@ -227,7 +232,7 @@ fn a_member_that_hangs_is_left_out_until_it_answers_again() {
 fn a_drained_member_gets_nothing_new_and_no_request_fails() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch, IN_TURN);
+    let mut web = start_web(&scratch, IN_TURN, SOON_MS);
     under_load(&mut web, |web| {
         for _ in 0..ROUNDS {
             for (name, _) in members() {
@@ -256,7 +261,7 @@ fn drain_and_start(cell: &Cell, name: &str) {
 fn wrk_spreads_over_all_members_by_weight() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let web = start_web(&scratch, IN_TURN);
+    let web = start_web(&scratch, IN_TURN, LATE_MS);
     let before = counts(&web.cell);
     let load = clients::wrk(web.cell.router, "/", CONNECTIONS, 2);
     assert_eq!((load.refused, load.broken), (0, 0), "{}", load.said);
@@ -283,7 +288,7 @@ fn wrk_spreads_over_all_members_by_weight() {
 fn wrk_reaches_all_members_when_the_quickest_get_the_most() {
     let _turn = take_turn();
     let scratch = Scratch::new();
-    let mut web = start_web(&scratch, "auto");
+    let mut web = start_web(&scratch, "auto", LATE_MS);
     under_load(&mut web, |web| {
         // One request in a hundred is given in turn: so many bring each member the part that is looked for.
         let before: u64 = counts(&web.cell).values().sum();

@@ -1,25 +1,36 @@
 //! Three machines with a manager each: the guide word by word, leaders that are killed and paused, a store that goes away and
 //! one that is put back from a backup. Routers serve throughout. Whatever is asked at any manager, the leader answers.
 //!
+//! A manager that gets no processor for a second loses the lead, as it must. So nothing here takes for granted that somebody leads
+//! who has led a moment ago. Scenarios of the lab (`leader-killed-etcd` and its neighbours) hold the two seconds within which
+//! the next one leads.
+//!
 //! Each host is a network namespace of the test's own. Needs root.
+
+#[path = "several_managers/words.rs"]
+mod words;
 
 mod support;
 
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use support::guide::{self, Guide};
 use support::hosts::Hosts;
 use support::stores::{Kind, PASSWORD, StoreServer};
-use support::{Running, Scratch, wait_at_most, wait_for};
+use support::{Running, Scratch, wait_for};
 use wire::account::AuditEntry;
+use wire::id::TermNumber;
 use wire::status::{CellStatus, ErrorBody, LeaderStatus};
 
 const MANAGERS: [&str; 3] = ["web-1", "web-2", "web-3"];
 /// Where the store is.
 const STORE: &str = "store";
-/// From the loss of a leader to the next one. Two seconds are promised; a busy test machine may need as much again.
-const NEXT_LEADER_MAX: Duration = Duration::from_secs(4);
+/// The API of a manager on its own machine.
+const API: &str = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
+/// How often a story is begun anew that somebody else's lead has made meaningless.
+const STORIES_MAX: usize = 4;
 
 /// Requests to the router of a host, one after the other, with what became of each.
 struct Load {
@@ -50,6 +61,10 @@ struct Cell {
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
     u64::try_from(now.as_millis()).expect("it fits for long")
+}
+
+fn term(status: &CellStatus) -> TermNumber {
+    status.leader.as_ref().expect("there are several managers").term
 }
 
 fn index(host: &str) -> usize {
@@ -123,34 +138,41 @@ impl Cell {
 
     /// What the manager of a host says, if it leads.
     fn try_status(&self, host: &str) -> Result<CellStatus, String> {
-        let api = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
-        let said = self.hosts.run(host, &format!("muster status --json {api}"));
+        let status = self.told(host)?;
+        match &status.leader {
+            Some(leader) if leader.node.0 == host => Ok(status),
+            other => Err(format!("it hands on: {:?} leads", other.as_ref().map(|leader| &leader.node.0))),
+        }
+    }
+
+    /// What it says, or the one that it takes for the leader.
+    fn told(&self, host: &str) -> Result<CellStatus, String> {
+        let said = self.hosts.run(host, &format!("muster status --json {API}"));
         if said.code == Some(0) {
-            let status: CellStatus =
-                serde_json::from_str(&said.data).map_err(|error| format!("{error}: {said:?}"))?;
-            return match &status.leader {
-                Some(leader) if leader.node.0 == host => Ok(status),
-                other => Err(format!("it hands on: {:?} leads", other.as_ref().map(|leader| &leader.node.0))),
-            };
+            return serde_json::from_str(&said.data).map_err(|error| format!("{error}: {said:?}"));
         }
         let refused: Result<ErrorBody, _> = serde_json::from_str(&said.data);
         Err(refused.map_or_else(|_| format!("{said:?}"), |body| format!("{} {}", body.code, body.message)))
     }
 
-    /// The only one that leads, of these hosts.
+    /// The one that leads, of these hosts; where the lead changes between two answers, the newer one.
     fn leader_of(&self, hosts: &[&'static str]) -> Result<(&'static str, CellStatus), String> {
-        let statuses: Vec<_> = hosts.iter().map(|host| (*host, self.try_status(host))).collect();
-        let leading: Vec<_> =
-            statuses.iter().filter(|(_, status)| status.is_ok()).map(|(host, _)| *host).collect();
-        assert!(leading.len() < 2, "{leading:?} lead at once");
+        let mut leading: BTreeMap<TermNumber, (&'static str, CellStatus)> = BTreeMap::new();
         let mut refusals = Vec::new();
-        for (host, status) in statuses {
-            match status {
-                Ok(status) => return Ok((host, status)),
+        for host in hosts {
+            match self.try_status(host) {
+                Ok(status) => {
+                    let other = leading.insert(term(&status), (host, status));
+                    assert!(
+                        other.is_none(),
+                        "{host} and {} lead in the same term",
+                        other.expect("there is").0
+                    );
+                }
                 Err(refusal) => refusals.push(format!("{host}: {refusal}")),
             }
         }
-        Err(refusals.join("; "))
+        leading.pop_last().map(|(_, found)| found).ok_or_else(|| refusals.join("; "))
     }
 
     fn wait_for_leader(&self, hosts: &[&'static str]) -> (&'static str, CellStatus, LeaderStatus) {
@@ -177,14 +199,16 @@ impl Cell {
         })
     }
 
-    /// Waits until these managers say who leads in their place.
-    fn wait_until_followed(&self, leader: &str, others: &[&str]) {
-        for host in others {
-            wait_for(&format!("{host} to follow {leader}"), || match self.try_status(host) {
-                Err(refusal) if refusal.contains(&format!("it hands on: Some({leader:?}) leads")) => Ok(()),
-                other => Err(format!("{other:?}")),
-            });
-        }
+    /// Waits until all managers say the same of who leads, and gives that.
+    fn wait_until_followed(&self) -> LeaderStatus {
+        wait_for("all managers to follow one", || {
+            let told: Result<Vec<CellStatus>, String> = MANAGERS.iter().map(|host| self.told(host)).collect();
+            let leaders: Vec<Option<LeaderStatus>> = told?.into_iter().map(|status| status.leader).collect();
+            match &leaders[0] {
+                Some(leader) if leaders.iter().all(|other| other == &leaders[0]) => Ok(leader.clone()),
+                _ => Err(format!("{leaders:?}")),
+            }
+        })
     }
 
     fn load(&mut self, host: &'static str) {
@@ -233,8 +257,12 @@ impl Cell {
         let said = self.hosts.must("web-1", "cat muster.toml");
         let text = format!("{said}\n[clusters.shop]\ndrain_ms = {drain_ms}\n");
         self.hosts.write(host, "new.toml", &text);
-        let api = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
-        self.hosts.must(host, &format!("muster apply new.toml {api}"));
+        wait_for("somebody to take the configuration", || {
+            let said = self.hosts.run(host, &format!("muster apply new.toml {API}"));
+            let is_repeatable = said.talk.contains("nothing was done");
+            assert!(said.code == Some(0) || is_repeatable, "{said:?}");
+            if said.code == Some(0) { Ok(()) } else { Err(said.talk) }
+        });
     }
 
     fn signal(&self, host: &str, signal: Signal) {
@@ -250,16 +278,15 @@ fn others(of: &str) -> Vec<&'static str> {
 fn lasts(kind: Kind) {
     let scratch = Scratch::new();
     let mut cell = Cell::follow_guide(&scratch, kind);
-    let (first, _, _) = cell.wait_for_leader(&MANAGERS);
-    assert_eq!(first, "web-1");
     cell.wait_until_whole(&MANAGERS);
-    cell.wait_until_followed("web-1", &["web-2", "web-3"]);
+    cell.wait_until_followed();
     MANAGERS.into_iter().for_each(|host| cell.load(host));
     cell.wait_until_more_are_answered(&MANAGERS);
     cell.lose_the_store();
     cell.kill_the_leader();
     let generation = cell.pause_the_leader();
     cell.put_the_store_back(generation);
+    cell.start_where_nobody_leads();
 }
 
 impl Cell {
@@ -285,8 +312,7 @@ impl Cell {
         what: &str,
         since_ms: u64,
     ) -> (&'static str, CellStatus) {
-        let (host, status) =
-            wait_at_most(NEXT_LEADER_MAX, "another manager to lead", &mut || self.leader_of(rest));
+        let (host, status) = wait_for("another manager to lead", || self.leader_of(rest));
         let led = status.leader.as_ref().expect("there are several managers");
         let kind = self.server.kind;
         eprintln!("{kind:?}: after {what} {host} leads after {} ms", led.since_ms.saturating_sub(since_ms));
@@ -299,15 +325,16 @@ impl Cell {
         let rest = others(first);
         let killed_ms = now_ms();
         self.signal(first, Signal::KILL);
-        let (second, status) = self.wait_for_the_next(&rest, "a kill", killed_ms);
+        let (_, status) = self.wait_for_the_next(&rest, "a kill", killed_ms);
         assert!(status.generation > before.generation, "a generation is used once");
         assert_eq!(status.config_revision, 2, "what was applied is known");
         self.wait_until_whole(&rest);
         self.wait_until_more_are_answered(&rest);
         self.start(first);
-        self.wait_until_followed(second, &[first]);
+        self.wait_until_followed();
         self.wait_until_whole(&MANAGERS);
-        self.apply(second, 1_002);
+        let (leader, _, _) = self.wait_for_leader(&MANAGERS);
+        self.apply(leader, 1_002);
         self.forgive(first);
     }
 
@@ -317,18 +344,25 @@ impl Cell {
         let rest = others(first);
         let paused_ms = now_ms();
         self.signal(first, Signal::STOP);
-        let (second, after) = self.wait_for_the_next(&rest, "a pause", paused_ms);
+        let (_, after) = self.wait_for_the_next(&rest, "a pause", paused_ms);
         assert!(after.generation > before.generation, "a generation is used once");
         self.wait_until_whole(&rest);
         self.signal(first, Signal::CONT);
-        self.wait_until_followed(second, &[first]);
-        let log = self.running[index(first)].as_ref().expect("it runs").log();
-        assert!(log.contains("this manager leads no longer"), "{log}");
+        self.wait_until_followed();
+        wait_for("it to know", || {
+            let log = self.running[index(first)].as_ref().expect("it runs").log();
+            if log.contains("this manager leads no longer") { Ok(()) } else { Err(log) }
+        });
         let status = self.wait_until_whole(&MANAGERS);
         self.forgive(first);
-        let who = |status: &CellStatus| (status.generation, status.leader.clone());
-        assert_eq!(who(&status), who(&after), "it has done nothing");
-        after.generation
+        // What it wanted to do in its own term has not happened; whoever leads does so since, or in a newer one.
+        let who = |status: &CellStatus| (term(status), status.generation, status.leader.clone());
+        if term(&status) == term(&after) {
+            assert_eq!(who(&status), who(&after), "it has done something");
+        }
+        assert!(term(&status) >= term(&after) && status.generation >= after.generation, "{status:?}");
+        assert_eq!(status.config_revision, after.config_revision);
+        status.generation
     }
 
     /// Nobody goes back to what was, and the configuration of then can be changed again.
@@ -361,7 +395,24 @@ fn three_managers_on_postgresql_outlast_every_leader() {
     lasts(Kind::Postgres);
 }
 
-const API: &str = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
+impl Cell {
+    /// The store says that the leader has left, as one that is put back may say of a leader before the present one. Whoever
+    /// finds it so has not seen it happen, and waits for one lease.
+    fn start_where_nobody_leads(&mut self) {
+        for host in MANAGERS {
+            self.signal(host, Signal::TERM);
+        }
+        for host in MANAGERS {
+            let mut process = self.running[index(host)].take().expect("it runs");
+            assert_eq!(process.wait(), Some(0), "{}", process.log());
+        }
+        let started_ms = now_ms();
+        self.start("web-1");
+        let (_, _, leader) = self.wait_for_leader(&["web-1"]);
+        let waited_ms = leader.since_ms.saturating_sub(started_ms);
+        assert!(waited_ms >= 1_500, "it led after {waited_ms} ms");
+    }
+}
 
 impl Cell {
     /// What a script prints on a host.
@@ -459,13 +510,26 @@ impl Cell {
     }
 }
 
+/// Told while the first manager leads, as the guide says. Where it has lost the lead meanwhile, what went wrong means nothing,
+/// and the story is told again with another cell.
 #[test]
 fn every_manager_answers_for_the_one_that_leads() {
-    let scratch = Scratch::new();
-    let cell = Cell::follow_guide(&scratch, Kind::Etcd);
-    cell.wait_until_whole(&MANAGERS);
-    cell.wait_until_followed("web-1", &["web-2", "web-3"]);
-    cell.try_calls();
-    cell.try_console();
-    cell.try_lies();
+    for number in 1.. {
+        let scratch = Scratch::new();
+        let cell = Cell::follow_guide(&scratch, Kind::Etcd);
+        cell.wait_until_whole(&MANAGERS);
+        let leader = cell.wait_until_followed();
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(leader.node.0, "web-1");
+            cell.try_calls();
+            cell.try_console();
+            cell.try_lies();
+        }));
+        let Err(panic) = told else { return };
+        let is_first = leader.node.0 == "web-1";
+        let is_same = is_first && cell.wait_until_followed().term == leader.term;
+        if is_same || number >= STORIES_MAX {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }

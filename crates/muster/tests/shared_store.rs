@@ -7,6 +7,7 @@ use std::process::Command;
 use support::cell::{Cell, muster};
 use support::stores::{Kind, StoreServer};
 use support::{Running, Scratch, free_port, wait_for};
+use wire::status::CellStatus;
 use wire::view::RunState;
 
 fn start(server: &StoreServer, scratch: &Scratch) -> Running {
@@ -42,8 +43,10 @@ fn lives_on(kind: Kind) {
     });
     let store = start(&server, &scratch);
     let cell = Cell::attach(process, console, router, config, scratch.join("state"));
-    let leader = cell.status().leader.expect("its store is shared");
-    assert_eq!((leader.node.0.as_str(), leader.term.0), ("local", 1));
+    let first = cell.status();
+    let leader = first.leader.expect("its store is shared");
+    assert_eq!(leader.node.0, "local");
+    assert!(leader.term.0 > 0, "{leader:?}");
 
     cell.apply(&[("weight = 2", "weight = 3")]);
     assert_eq!(cell.status().config_revision, 2);
@@ -58,6 +61,14 @@ fn lives_on(kind: Kind) {
         Err(refusal) if refusal.contains("M2025") => Ok(()),
         Err(refusal) => Err(refusal),
     });
+    // What was known last is shown to people, as what it is.
+    let shown = cell.muster(&["status"]);
+    assert_eq!(shown.code, Some(3), "{shown:?}");
+    assert!(shown.data.contains("STALE: no manager leads") && shown.data.contains("shop"), "{shown:?}");
+    let shown = cell.muster(&["status", "--json"]);
+    let status: CellStatus = serde_json::from_str(&shown.data).expect("a status");
+    assert!(status.stale_since_ms.is_some_and(|since_ms| since_ms <= status.now_ms), "{status:?}");
+    assert_eq!((shown.code, status.nodes.len(), status.clusters.len()), (Some(3), 1, 1));
     let config = cell.config.display().to_string();
     let said = muster(&["apply", &config]);
     assert_ne!(said.code, Some(0), "{said:?}");
@@ -65,8 +76,8 @@ fn lives_on(kind: Kind) {
 
     let _store = start(&server, &scratch);
     let status = wait_for("the manager to lead again", || cell.try_status());
-    assert!(status.leader.expect("its store is shared").term.0 > 1, "a term has one beginning");
-    assert!(status.generation > 1, "a generation too");
+    assert!(status.leader.expect("its store is shared").term > leader.term, "a term has one beginning");
+    assert!(status.generation > first.generation, "a generation too");
     assert_eq!(status.config_revision, 2);
     cell.wait_for_state("shop", "one", RunState::Draining);
     cell.apply(&[("weight = 3", "weight = 4")]);

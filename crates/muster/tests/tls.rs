@@ -129,9 +129,12 @@ fn clients_of_all_kinds_get_the_certificate_of_the_name_that_they_ask_for() {
     assert_eq!(ask(secure, &authority, "shop.example", "/", &unknown), "200");
     let plain = curl(&["--write-out", "%{http_code}", &format!("http://{secure}/")]);
     assert!(plain.contains("This port speaks TLS") && plain.ends_with("400"), "HTTP without TLS: {plain}");
-    let log = std::fs::read_to_string(&log).expect("the router writes it");
-    let plain = log.lines().last().expect("a line for it");
-    assert!(plain.contains("\"status\":400") && !plain.contains("TLSv1"), "{plain}");
+    let (log, plain) = wait_for("the router to write a line for it", || {
+        let log = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+        let plain = log.lines().find(|line| line.contains("\"status\":400")).map(str::to_owned);
+        plain.map(|plain| (log.clone(), plain)).ok_or(log)
+    });
+    assert!(!plain.contains("TLSv1"), "{plain}");
     assert!(log.contains("TLSv1.3"), "{log}");
     cell.stop();
 }

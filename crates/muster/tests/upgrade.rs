@@ -345,11 +345,19 @@ fn a_new_process_goes_on_alone_when_the_old_one_is_killed() {
     load.go_on(ENOUGH);
     load.finish();
     // Killed before the new one could ask it: the new one starts for itself.
-    let slow = shop.script(&scratch, "slow", &format!("sleep 1\nexec {MUSTER} \"$@\""));
+    let (started, go_on) = (scratch.join("started"), scratch.join("go-on"));
+    let wait =
+        format!("touch {}\nwhile [ ! -e {} ]; do sleep 0.02; done", started.display(), go_on.display());
+    let slow = shop.script(&scratch, "slow", &format!("{wait}\nexec {MUSTER} \"$@\""));
     let serving = shop.serving();
     let killer = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
+        wait_for("the new process to be started", || match started.exists() {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        });
         send(serving, Signal::KILL);
+        wait_until_gone(serving);
+        fs::write(&go_on, "").expect("the test's directory can be written");
     });
     let (told, said) = shop.try_upgrade(&["--binary", &slow]);
     killer.join().expect("it only kills");

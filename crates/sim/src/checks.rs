@@ -122,7 +122,10 @@ impl Checks {
         }
         match why.how {
             How::InTurn => self.turn_given(router, view, index),
-            How::Affinity if view.affinity.as_ref().is_some_and(|affinity| affinity.lowers_weight) => {
+            // A conversation counts in its member's share, whether it has always been there or has found a new home.
+            How::Affinity | How::Rehomed
+                if view.affinity.as_ref().is_some_and(|affinity| affinity.lowers_weight) =>
+            {
                 self.turns.remove(router);
             }
             How::Affinity | How::Rehomed => {}

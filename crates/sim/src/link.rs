@@ -113,7 +113,15 @@ impl World {
         match message {
             ToManager::Agent(report) => self.manager_hears(logic::cell::Input::AgentReport(report)),
             ToManager::Router(report) => self.manager_hears(logic::cell::Input::RouterReport(report)),
-            ToManager::Hello { .. } | ToManager::Groups(_) | ToManager::KeepAlive => {
+            ToManager::Progress(progress) => {
+                self.manager_hears(logic::cell::Input::RouterProgress(progress));
+            }
+            ToManager::Monitors(_)
+            | ToManager::Alert(_)
+            | ToManager::Groups(_)
+            | ToManager::Hello { .. }
+            | ToManager::Have(_)
+            | ToManager::KeepAlive => {
                 unreachable!("roles of the simulation send reports only")
             }
         }

@@ -172,7 +172,14 @@ impl World {
             Output::Assign { node, assignments } => {
                 self.send_to_role(&Peer::Agent(node), FromManager::Assignments { generation, assignments });
             }
-            Output::Event { kind, text, .. } => self.tell(|| format!("manager: {kind}: {text}")),
+            Output::Monitor { node, monitors } => {
+                self.send_to_role(&Peer::Agent(node), FromManager::Monitors { generation, monitors });
+            }
+            Output::Event { kind, text, .. } | Output::NodeEvent { kind, text, .. } => {
+                self.tell(|| format!("manager: {kind}: {text}"))
+            }
+            // No state directory is copied here; a late report of an agent that is gone has nobody to tell.
+            Output::Overtaken { node, .. } => self.tell(|| format!("manager: {node} is overtaken")),
             Output::Remember { key, value: Some(value) } => {
                 self.manager.remembered.insert(key, value);
             }

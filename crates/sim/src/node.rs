@@ -132,6 +132,7 @@ impl World {
             | FromManager::Views(_)
             | FromManager::Changes(_)
             | FromManager::Clusters { .. }
+            | FromManager::Monitors { .. }
             | FromManager::Placed(_)
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),
         }

@@ -93,6 +93,7 @@ impl Plant {
             groups: Vec::new(),
             cells: Vec::new(),
             bridges: Vec::new(),
+            monitors: Vec::new(),
             name: "sim".into(),
             state_dir: "/none".into(),
             nodes: (1..=self.nodes).map(Self::node_name).collect(),

@@ -18,9 +18,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use wire::id::{ClusterName, Epoch, MemberName, NodeName, RouterName};
 use wire::link::{FromManager, ToManager};
-use wire::router::{ClusterTraffic, MemberTraffic, RouterReport, RouterSettings, Totals, TrafficCounts};
+use wire::router::{
+    ClusterTraffic, MemberTraffic, RouterProgress, RouterReport, RouterSettings, Totals, TrafficCounts,
+};
 use wire::view::{RunState, View};
 use wire::view_change::ViewChange;
+
+/// Reports that only tell what managers wait for, between two whole ones.
+const PROGRESS_BETWEEN: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct RouterHost {
@@ -35,6 +40,8 @@ pub(crate) struct RouterHost {
     pub counts: BTreeMap<(ClusterName, MemberName), Counts>,
     seeds: Chance,
     generation: u64,
+    /// Until the next whole report.
+    reports_left: u32,
 }
 
 /// A cluster that the router knows.
@@ -64,6 +71,7 @@ impl RouterHost {
             counts: BTreeMap::new(),
             seeds: Chance::new(seed),
             generation: 0,
+            reports_left: 0,
         }
     }
 
@@ -93,6 +101,7 @@ impl World {
             FromManager::Welcome { generation, .. } => {
                 assert!(generation >= router.generation, "an older manager was followed");
                 router.generation = generation;
+                router.reports_left = 0;
                 self.report_of(name);
             }
             FromManager::Settings { settings, .. } => {
@@ -122,6 +131,7 @@ impl World {
             | FromManager::NotLeader { .. }
             | FromManager::Groups { .. }
             | FromManager::Assignments { .. }
+            | FromManager::Monitors { .. }
             | FromManager::Placed(_)
             | FromManager::KeepAlive => {
                 unreachable!("not for routers")
@@ -163,14 +173,21 @@ impl World {
         }
     }
 
-    /// Sends all that the router knows about its traffic.
+    /// Sends what the router knows about its traffic: all of it, or what managers wait for, a few times in between.
     pub(crate) fn report_of(&mut self, name: &RouterName) {
         let now = self.now;
         let router = self.routers.get_mut(name).expect("routers stay");
+        let is_whole = router.reports_left == 0;
+        router.reports_left = if is_whole { PROGRESS_BETWEEN } else { router.reports_left - 1 };
         let mut clusters = Vec::new();
         for (cluster, routed) in &router.clusters {
+            let is_up = |member: &MemberName| {
+                let known = routed.view.members.iter().find(|known| known.name == *member);
+                known.is_some_and(|member| member.state == RunState::Up)
+            };
             let own = router.counts.iter_mut().filter(|((of, _), _)| of == cluster);
-            let members = own.map(|((_, member), counts)| MemberTraffic {
+            let told = own.filter(|((_, member), _)| is_whole || !is_up(member));
+            let members = told.map(|((_, member), counts)| MemberTraffic {
                 member: member.clone(),
                 requests: counts.requests,
                 failed: 0,
@@ -192,16 +209,21 @@ impl World {
                 waiting: 0,
             });
         }
-        let report = RouterReport {
-            routes: Vec::new(),
-            router: name.clone(),
-            listening: Vec::new(),
-            connections: 0,
-            clusters,
-            totals: Totals::default(),
-            problems: Vec::new(),
-            takes_changes: true,
+        let router = name.clone();
+        let message = if is_whole {
+            ToManager::Router(RouterReport {
+                routes: Vec::new(),
+                router,
+                listening: Vec::new(),
+                connections: 0,
+                clusters,
+                totals: Totals::default(),
+                problems: Vec::new(),
+                takes_changes: true,
+            })
+        } else {
+            ToManager::Progress(RouterProgress { router, clusters })
         };
-        self.send_to_manager(&Peer::Router(name.clone()), ToManager::Router(report));
+        self.send_to_manager(&Peer::Router(name.clone()), message);
     }
 }

@@ -78,19 +78,39 @@ fn node_taken_over_and_released() {
 }
 
 #[test]
+fn forged_heartbeats() {
+    check("forged");
+}
+
+#[test]
+fn each_manager_killed_in_its_turn() {
+    check("killed-in-turn");
+}
+
+#[test]
 fn resigned() {
     check("resigned");
+}
+
+#[test]
+fn store_put_back_to_a_release() {
+    check("released");
 }
 
 #[test]
 fn every_scenario_is_run() {
     let files = std::fs::read_dir(format!("{}/tests/fleet", env!("CARGO_MANIFEST_DIR")));
     let source = include_str!("fleet.rs");
+    let page = include_str!("../../../docs/reference/robustness.md");
     for file in files.expect("the scenarios are part of the project") {
         let name = file.expect("the directory can be read").file_name();
         let name = name.into_string().expect("names are plain");
         let name = name.trim_end_matches(".txt");
         assert!(source.contains(&format!("check(\"{name}\")")), "{name} is not run");
+        assert!(
+            page.contains(&format!("`fleet/{name}`")),
+            "docs/reference/robustness.md does not tell of {name}"
+        );
     }
 }
 

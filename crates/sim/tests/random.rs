@@ -1,4 +1,4 @@
-//! Random histories of a simulated cell: 256 seeds with faults, 64 of planned work, 2,000 steps each.
+//! Random histories of a simulated cell: 256 seeds with faults and 256 of planned work, 2,000 steps each.
 //!
 //! `MUSTER_SEED=n` runs that seed alone, in both kinds, and shows its history if it fails; `MUSTER_SEEDS=n` runs so many
 //! instead of 256. Not here: single stories (see `scenarios`).
@@ -65,11 +65,39 @@ fn faults_break_no_promise_fourth_quarter() {
     faults(3);
 }
 
-#[test]
-fn planned_work_fails_no_request() {
-    let outcomes: Vec<Outcome> = (0..4).flat_map(|first| run(Kind::Planned, first, 64)).collect();
+/// Stops, restarts, drains and new configurations fail no request.
+fn planned(first: u64) {
+    let outcomes = run(Kind::Planned, first, 256);
     let answered: u64 = outcomes.iter().map(|outcome| outcome.tally.answered).sum();
-    assert!(answered > 1_000, "clients were served");
+    assert!(outcomes.is_empty() || answered > 1_000, "clients were served");
+}
+
+#[test]
+fn planned_work_fails_no_request_first_quarter() {
+    planned(0);
+}
+
+#[test]
+fn planned_work_fails_no_request_second_quarter() {
+    planned(1);
+}
+
+#[test]
+fn planned_work_fails_no_request_third_quarter() {
+    planned(2);
+}
+
+#[test]
+fn planned_work_fails_no_request_fourth_quarter() {
+    planned(3);
+}
+
+/// In these a conversation finds a new home within a turn, and counts in its new member's share.
+#[test]
+fn seeds_that_have_failed_once() {
+    for seed in [1_004, 6_787] {
+        run_seed(Kind::Faults, seed, STEPS, false);
+    }
 }
 
 #[test]

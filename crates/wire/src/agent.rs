@@ -1,6 +1,7 @@
 //! What an agent is told to run, and what it reports. Agents never choose: they obey the newest assignment.
 
 use crate::id::{MemberId, NodeName};
+use crate::is_default;
 use crate::view::Transport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,12 +127,15 @@ pub struct Report {
     /// What the machine's clock shows, in Unix milliseconds.
     #[serde(default)]
     pub clock_ms: Option<u64>,
+    /// Until when the node's certificate counts, if another should have taken its place by now. Unix milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub certificate_until_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
     pub id: MemberId,
-    /// The instance of the assignment that this speaks of.
+    /// The highest instance that the agent was ever told. A manager that counts from less goes on from here.
     pub instance: u64,
     pub process: ProcessState,
     pub probe: ProbeState,

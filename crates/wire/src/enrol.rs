@@ -28,7 +28,15 @@ pub const PROOF_LABEL: &[u8] = b"EXPORTER-muster-enrol";
 #[serde(rename_all = "kebab-case")]
 pub enum EnrolRequest {
     /// With a one-time secret, by a machine that has no certificate.
-    Join { version: u32, muster: String, secret: String, key: PublicKey },
+    Join {
+        version: u32,
+        muster: String,
+        secret: String,
+        key: PublicKey,
+        /// The node that the token names; None from a version that did not say.
+        #[serde(default)]
+        node: Option<NodeName>,
+    },
     /// By a node, on a connection that its present certificate proves.
     Renew { version: u32, muster: String, key: PublicKey },
 }
@@ -100,6 +108,12 @@ pub struct IssuedToken {
     /// Where the node finds the manager.
     pub manager: String,
     pub expires_ms: u64,
+    /// Tokens given out earlier for the same node that can still be used.
+    #[serde(default)]
+    pub others: u32,
+    /// A machine is this node already, and the one that uses the token takes its place.
+    #[serde(default)]
+    pub replaces: bool,
 }
 
 /// Without the token: it is a secret.

@@ -23,6 +23,8 @@
 //! have no meaning yet are not looked at. Facts: cell 2.2.
 //! Not here: who may send what (`logic::heartbeat::admit`), and the code itself: the shell computes it.
 
+pub mod between;
+
 use crate::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 use serde::{Deserialize, Serialize};
 use std::fmt;

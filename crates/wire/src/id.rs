@@ -69,6 +69,10 @@ name_type!(
 );
 
 name_type!(
+    /// One monitor of the cell.
+    MonitorName
+);
+name_type!(
     /// A person who may use the API and the console.
     UserName
 );

@@ -12,6 +12,7 @@ pub mod group;
 pub mod heartbeat;
 pub mod id;
 pub mod link;
+pub mod monitor;
 pub mod router;
 pub mod settings;
 pub mod status;

@@ -7,8 +7,10 @@
 use crate::agent::{Assignment, Report};
 use crate::group::{GroupAssignment, GroupsReport};
 use crate::heartbeat::HeartbeatSettings;
-use crate::id::{NodeName, RouterName};
-use crate::router::{RouterReport, RouterSettings};
+use crate::id::{ClusterName, Epoch, NodeName, RouterName};
+use crate::is_default;
+use crate::monitor::{Alert, MonitorAssignment, MonitorsReport};
+use crate::router::{RouterProgress, RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
 use serde::{Deserialize, Serialize};
@@ -35,11 +37,40 @@ pub enum ToManager {
         muster: String,
         #[serde(default)]
         generation: u64,
+        /// `Have` follows the welcome: nothing but keep-alives needs to be sent before.
+        #[serde(default, skip_serializing_if = "is_default")]
+        resumes: bool,
     },
+    /// What a router has when it comes, so that it need only be sent the rest.
+    Have(Have),
     Agent(Report),
     Groups(GroupsReport),
     Router(RouterReport),
+    Monitors(MonitorsReport),
+    /// A monitoring command on the agent's machine said this.
+    Alert(Alert),
+    /// Between two reports of a router with very many members.
+    Progress(RouterProgress),
     KeepAlive,
+}
+
+/// What a router kept from the connections before this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    pub views: Vec<KnownView>,
+    /// A print of its settings; None: it has none.
+    #[serde(default)]
+    pub settings: Option<u64>,
+}
+
+/// A view that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownView {
+    pub cluster: ClusterName,
+    #[serde(with = "crate::view_change::epoch_text")]
+    pub epoch: Epoch,
+    /// Of all that it says but its epoch and reasons. Another version may make another one of the same.
+    pub print: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +107,11 @@ pub enum FromManager {
         number: u64,
         groups: Vec<GroupAssignment>,
     },
+    /// To agents: every monitor that it shall look after.
+    Monitors {
+        generation: u64,
+        monitors: Vec<MonitorAssignment>,
+    },
     /// To agents of machines that have joined: what the configuration places on their node.
     Placed(Placed),
     /// To routers. Boxed: it is eight times as large as the rest, and the rest waits in queues.
@@ -85,13 +121,13 @@ pub enum FromManager {
     },
     /// To routers: whole views of the clusters that changed.
     Views(Vec<View>),
-    /// To routers whose reports say that they take changes: what turned the views that they were sent last into the
-    /// newest.
+    /// To routers whose reports say that they take changes, or that told what they have: what turns the views that they
+    /// have into the newest.
     Changes(Vec<ViewChange>),
     /// To routers: forget every cluster that is not named here.
     Clusters {
         generation: u64,
-        names: Vec<crate::id::ClusterName>,
+        names: Vec<ClusterName>,
     },
     KeepAlive,
 }
@@ -109,6 +145,9 @@ pub struct Placed {
     /// Only to nodes that are to have a manager.
     #[serde(default)]
     pub manager: Option<Box<ManagerPlace>>,
+    /// The agent's incarnation has to be above this: another one has spoken in its node's name.
+    #[serde(default)]
+    pub incarnation_above: Option<u64>,
 }
 
 /// What a node needs to have a manager.
@@ -143,7 +182,8 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] = &["hello", "agent", "groups", "router", "keep-alive"];
+    const NAMES: &[&str] =
+        &["hello", "have", "agent", "groups", "router", "progress", "monitors", "alert", "keep-alive"];
 }
 
 impl Known for FromManager {
@@ -153,6 +193,7 @@ impl Known for FromManager {
         "not-leader",
         "assignments",
         "groups",
+        "monitors",
         "placed",
         "settings",
         "views",

@@ -89,7 +89,8 @@ pub struct RetrySettings {
     pub replay_max_bytes: u32,
 }
 
-/// Sent by a router about once a second and whenever a member stops having requests in flight while it is not Up.
+/// Sent by a router about once a second and whenever a member stops having requests in flight while it is not Up; by one with
+/// thousands of members a few times less often, with `RouterProgress` in between.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouterReport {
     pub router: RouterName,
@@ -109,6 +110,15 @@ pub struct RouterReport {
     /// before.
     #[serde(default)]
     pub takes_changes: bool,
+}
+
+/// What managers wait for, without the rest: a report of ten thousand members has megabytes, and one is wanted at each
+/// change. A manager that does not know this message hears the same with the next report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterProgress {
+    pub router: RouterName,
+    /// Each with members that are not `Up` in the newest view that the router has, and not as they were told last.
+    pub clusters: Vec<ClusterTraffic>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use crate::agent::{ProbeSettings, Run};
 use crate::group::GroupSettings;
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::is_default;
+use crate::monitor::MonitorSettings;
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct CellSettings {
     /// Failover groups, in the order of the file.
     #[serde(default, skip_serializing_if = "is_default")]
     pub groups: Vec<GroupSettings>,
+    /// In the order of the file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub monitors: Vec<MonitorSettings>,
 }
 
 impl CellSettings {

@@ -2,7 +2,8 @@
 
 use crate::agent::ProcessState;
 use crate::group::GroupStatus;
-use crate::id::{ClusterName, Epoch, MemberName, NodeName, RouterName, TermNumber};
+use crate::id::{ClusterName, Epoch, MemberName, MonitorName, NodeName, RouterName, TermNumber};
+use crate::monitor::{Figure, MonitorState};
 use crate::router::{Totals, TrafficCounts};
 use crate::view::{Policy, RunState};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct CellStatus {
     /// Who leads of several managers; None where there is one on a store of its own.
     #[serde(default)]
     pub leader: Option<LeaderStatus>,
+    /// All of several managers, in the order of the configuration; none where there is one on a store of its own.
+    #[serde(default)]
+    pub managers: Vec<ManagerStatus>,
     /// Number of the configuration in force, counted from 1.
     pub config_revision: u64,
     pub now_ms: u64,
@@ -27,6 +31,79 @@ pub struct CellStatus {
     pub clusters: Vec<ClusterStatus>,
     #[serde(default)]
     pub groups: Vec<GroupStatus>,
+    #[serde(default)]
+    pub monitors: Vec<MonitorStatus>,
+    /// The cells of the configuration of which this one hears.
+    #[serde(default)]
+    pub other_cells: Vec<OtherCellStatus>,
+    /// No manager leads, and this is what was known at that moment; None: it is so now. Only for those who ask for it.
+    #[serde(default)]
+    pub stale_since_ms: Option<u64>,
+}
+
+/// A monitor on one of its nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MonitorStatus {
+    pub monitor: MonitorName,
+    pub node: NodeName,
+    /// `tcp`, `http`...
+    pub kind: String,
+    pub target: String,
+    pub state: MonitorState,
+    pub since_ms: u64,
+    pub reason: String,
+    /// How long the newest answer took.
+    pub took_ms: Option<u64>,
+    pub interval_ms: u64,
+    /// When the next probe is due; None where none is.
+    pub next_ms: Option<u64>,
+    pub probes: u64,
+    pub failures: u64,
+    /// When a drill ends; None if there is none.
+    #[serde(default)]
+    pub drill_ends_ms: Option<u64>,
+    #[serde(default)]
+    pub figures: Vec<Figure>,
+}
+
+/// Another cell, as this one hears it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherCellStatus {
+    pub cell: String,
+    pub standing: CellStanding,
+    /// Since when that is so.
+    pub since_ms: u64,
+    /// When it last told something that was believed; None if never.
+    pub heard_ms: Option<u64>,
+    /// Why nothing is heard, as it was last found.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellStanding {
+    /// Nothing has ever been heard.
+    #[default]
+    Unheard,
+    Heard,
+    /// What it told last counts, for a while.
+    Silent,
+    /// What it told last counts, and it is not listened to.
+    Quarantined,
+    /// It was silent for too long: what it told counts no longer.
+    Forgotten,
+}
+
+impl fmt::Display for CellStanding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            CellStanding::Unheard => "never heard",
+            CellStanding::Heard => "heard",
+            CellStanding::Silent => "silent",
+            CellStanding::Quarantined => "quarantined",
+            CellStanding::Forgotten => "forgotten",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +111,26 @@ pub struct LeaderStatus {
     pub node: NodeName,
     pub term: TermNumber,
     pub since_ms: u64,
+}
+
+/// A manager, as the one that leads hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    pub node: NodeName,
+    pub state: ManagerState,
+    /// Since when; of one that is down, when it was heard last. None: nothing was heard of it since the leader started.
+    pub since_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagerState {
+    Leads,
+    Follows,
+    /// Nothing has been heard of it for two seconds.
+    Down,
+    /// The leader has not listened for that long.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +167,20 @@ pub struct NodeStatus {
     /// was on its way for.
     #[serde(default)]
     pub clock_ahead_ms: Option<i64>,
+    /// Until when its certificate counts, if it is overdue and was not renewed. Unix milliseconds.
+    #[serde(default)]
+    pub certificate_until_ms: Option<u64>,
+    /// A machine that has shown a certificate of this node and was refused, in the last minute.
+    #[serde(default)]
+    pub refused: Option<NodeRefusal>,
+}
+
+/// That a machine was refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRefusal {
+    pub from: Option<IpAddr>,
+    pub at_ms: u64,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +242,9 @@ pub struct RouterStatus {
     /// In the order of the configuration, at most `ROUTES_TOLD_MAX`; what others had together comes last.
     #[serde(default)]
     pub routes: Vec<RouteStatus>,
+    /// What it could not do, or will not be able to do soon, a sentence each.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -210,6 +324,12 @@ pub struct Event {
     pub kind: String,
     pub cluster: Option<ClusterName>,
     pub member: Option<MemberName>,
+    /// Where it happened, if that is one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Number of the message in the catalogue of its source, for those that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u16>,
     pub text: String,
 }
 
@@ -231,6 +351,19 @@ pub enum Act {
     Restart,
 }
 
+/// What an operator may ask of a monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MonitorAct {
+    Pause,
+    /// Goes on, and ends a drill.
+    Resume,
+    /// A drill: it fails for so long.
+    Fail {
+        for_ms: u64,
+    },
+}
+
 /// A refusal as the API and `--json` show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -246,6 +379,9 @@ pub struct ErrorBody {
 pub struct Applied {
     pub revision: u64,
     pub changes: Vec<String>,
+    /// The revision that was in force before; None where nothing was changed.
+    #[serde(default)]
+    pub replaced: Option<u64>,
 }
 
 /// One entry of the configuration's history.

@@ -38,7 +38,7 @@ impl fmt::Display for RunState {
 }
 
 /// How a request without affinity finds its member.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// Weighted round robin, exactly as the WebSphere plug-in counts (spec/routing.md 1.3).
@@ -55,7 +55,7 @@ pub enum Policy {
 }
 
 /// How a conversation stays with its member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Affinity {
     pub kind: AffinityKind,
     /// Cookie whose value ends in one or more clone ids, e.g. `JSESSIONID=0000abc:clone1`.
@@ -70,7 +70,7 @@ pub struct Affinity {
     pub is_strict: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AffinityKind {
     /// `SESSION:CLONE[:CLONE...]`, as WebSphere and Liberty write it.
@@ -120,14 +120,14 @@ pub struct MemberView {
 }
 
 /// A member's second address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Secure {
     pub address: Option<SocketAddr>,
     pub transport: Transport,
 }
 
 /// How routers speak with a member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Transport {
     /// HTTP/2 instead of HTTP/1.1.
@@ -155,7 +155,7 @@ pub struct Transport {
 }
 
 /// TLS to a member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemberTls {
     /// Name that its certificate must carry; empty means its address.
     pub server_name: String,
@@ -169,7 +169,7 @@ pub struct MemberTls {
 }
 
 /// How a cluster's members are judged and protected beyond their run state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Health {
     /// Time over which a member that comes back gets its full share; 0 means at once.
     pub slow_start_ms: u64,
@@ -209,7 +209,7 @@ impl Default for Health {
 }
 
 /// What a choice by hash looks at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HashKey {
     #[default]
@@ -240,7 +240,7 @@ pub struct View {
 }
 
 /// Rules of a ServerCluster in plugin-cfg.xml that differ from ours (spec/routing.md 1.1).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PluginRules {
     pub remove_special_headers: bool,
     /// None: no bound. 0: a request with a body is never repeated.

@@ -10,13 +10,16 @@ use crate::view::{Affinity, HashKey, Health, MemberView, Policy, RunState, View}
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// From the epoch with the number `from` to `to`, within one generation. Applied in the order of the fields.
+/// From the epoch with the number `from` to `to`. Applied in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewChange {
     pub cluster: ClusterName,
     pub from: u64,
     #[serde(with = "epoch_text")]
     pub to: Epoch,
+    /// The generation of `from`; None: that of `to`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub of: Option<u64>,
     /// All of what a view says besides members, if any of it has changed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: Option<Box<Rules>>,
@@ -117,7 +120,7 @@ impl<'de> Deserialize<'de> for Standing {
 }
 
 /// An epoch as `GENERATION.NUMBER`: a third of what it takes by names.
-mod epoch_text {
+pub(crate) mod epoch_text {
     use crate::id::Epoch;
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -152,9 +155,8 @@ impl ViewChange {
 
     /// The newer view.
     pub fn apply(&self, view: &View) -> Result<View, Misfit> {
-        let Epoch { generation, number } = view.epoch;
-        let fits = view.cluster == self.cluster && generation == self.to.generation && number == self.from;
-        if !fits || self.from >= self.to.number {
+        let from = Epoch { generation: self.of.unwrap_or(self.to.generation), number: self.from };
+        if view.cluster != self.cluster || view.epoch != from || from >= self.to {
             return Err(Misfit::Elsewhere);
         }
         let mut newer = View { epoch: self.to, ..view.clone() };
@@ -246,6 +248,9 @@ mod tests {
         let mut other = view();
         other.epoch.generation = 8;
         assert_eq!(change().apply(&other), Err(Misfit::Elsewhere));
+        let next_term = ViewChange { to: Epoch { generation: 9, number: 1 }, of: Some(7), ..change() };
+        assert_eq!(next_term.apply(&view()).expect("it fits").epoch, next_term.to);
+        assert_eq!(next_term.apply(&other), Err(Misfit::Elsewhere));
         let strange = ViewChange { gone: vec!["shop-1".into()], ..change() };
         assert_eq!(strange.apply(&view()), Err(Misfit::Broken));
         let empty = View { members: Vec::new(), ..view() };

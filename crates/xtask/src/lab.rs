@@ -4,7 +4,7 @@
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::{process, repository};
-use lab::run::Lab;
+use lab::run::{Lab, Patience};
 use lab::scenario::{self, Scenario};
 use std::fs;
 use std::io::BufRead;
@@ -117,7 +117,8 @@ fn run_scenarios(names: &[String], is_nightly: bool, muster: Option<&Path>) -> O
     for (name, scenario) in &wanted {
         println!("{name}: {}", scenario.title);
         let started = Instant::now();
-        let done = lab::run::run(scenario, &directory(name)?, &muster, &mut |line| println!("    {line}"));
+        let mut tell = |line: &str| println!("    {line}");
+        let done = lab::run::run(scenario, &directory(name)?, &muster, Patience::ALONE, &mut tell);
         let seconds = started.elapsed().as_secs_f64();
         match done {
             Ok(()) => println!("  ok, {seconds:.1} s"),

@@ -27,7 +27,7 @@ fn a_scenario_has_a_title_a_plan_and_steps_with_times() {
         (&["a".into()][..], &[("b".into(), "16M".into())][..])
     );
     let [load, kill, leader] = &scenario.steps[..] else { panic!("{:?}", scenario.steps) };
-    assert_eq!(load.what, What::Load { hosts: vec!["a".into()], connections: 4 });
+    assert_eq!(load.what, What::Load { hosts: vec!["a".into()], connections: 4, method: Method::Get });
     assert_eq!(kill.at, Some(Duration::from_secs(2)));
     assert_eq!(kill.what, What::Act(Act::Kill { host: "a".into(), part: Some(Part::Manager) }));
     assert_eq!((leader.line, leader.within), (14, Duration::from_millis(500)));
@@ -47,6 +47,28 @@ fn cuts_go_one_way_or_both() {
     assert_eq!(cut("cut > a"), [(None, some("a"))]);
     let parts = vec![vec!["a".into(), "b".into()], vec!["c".into()]];
     assert_eq!(steps("partition a b | c"), [What::Act(Act::Partition(parts))]);
+}
+
+#[test]
+fn figures_have_bounds() {
+    let expected = |text: &str| match steps(text).remove(0) {
+        What::Expect(expected) => expected,
+        other => panic!("{other:?}"),
+    };
+    let two = Duration::from_secs(2);
+    let leader = |is_meant, by| Expected::Leader { name: "b".into(), is_meant, by };
+    assert_eq!(expected("expect leader b"), leader(true, None));
+    assert_eq!(expected("expect leader not b"), leader(false, None));
+    assert_eq!(expected("within 9s expect leader not b by 2s"), leader(false, Some(two)));
+    let slower = |hosts: &[&str]| Expected::NoneSlower { than: two, hosts: owned(hosts) };
+    assert_eq!(expected("expect no request slower than 2s"), slower(&[]));
+    assert_eq!(expected("expect no request slower than 2s through a c"), slower(&["a", "c"]));
+    let load = What::Load { hosts: owned(&["a", "b"]), connections: 3, method: Method::Post };
+    assert_eq!(steps("load a b with 3 connections posting"), [load]);
+    for text in ["expect leader not", "expect leader not b by", "expect leader b in 2s"] {
+        assert!(mistake(text).contains("3: a leader is like"), "{text}");
+    }
+    assert!(mistake("expect no request slower than 2s at a").contains("`through` hosts"));
 }
 
 #[test]

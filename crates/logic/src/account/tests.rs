@@ -59,7 +59,8 @@ fn what_was_proven_ends_with_each_change_of_the_user() {
     assert_eq!(known.role_of(&before, 0), None);
     let between = proven(&known, "anna");
     assert_eq!(known.role_of(&between, 0), Some(Role::Admin));
-    apply(&mut known, Change::SetPassword { name: "anna".into(), password: hash("c") }, 3).expect("there");
+    apply(&mut known, Change::SetPassword { name: "anna".into(), password: hash("c"), proven_us: None }, 3)
+        .expect("there");
     assert_eq!(known.role_of(&between, 0), None);
     let last = proven(&known, "anna");
     assert_eq!(known.users[&UserName::from("anna")].created_us, 10);
@@ -67,6 +68,20 @@ fn what_was_proven_ends_with_each_change_of_the_user() {
     assert_eq!(known.role_of(&last, 0), None);
     apply(&mut known, add("anna", Role::Viewer), 20).expect("the name is free again");
     assert_eq!(known.role_of(&last, 0), None);
+}
+
+#[test]
+fn a_password_that_was_reset_meanwhile_is_not_set_by_who_knew_the_one_before() {
+    let mut known = Known::default();
+    apply(&mut known, add("anna", Role::Viewer), 10).expect("a new name");
+    let set =
+        |text: &str, proven_us| Change::SetPassword { name: "anna".into(), password: hash(text), proven_us };
+    apply(&mut known, set("reset", None), 20).expect("an administrator proves nothing");
+    let (code, _) = apply(&mut known, set("thief's", Some(10)), 30).expect_err("that one is over");
+    assert_eq!(code, error_code::ACT_MAKES_NO_SENSE);
+    assert_eq!(known.users[&UserName::from("anna")].password, hash("reset"));
+    apply(&mut known, set("own", Some(20)), 40).expect("nothing has changed since");
+    assert_eq!(known.users[&UserName::from("anna")].password, hash("own"));
 }
 
 #[test]
@@ -97,7 +112,7 @@ fn names_that_mean_somebody_else_and_those_that_are_taken_are_refused() {
     assert_eq!(known.users[&UserName::from("anna")].role, Role::Admin);
     for change in [
         Change::SetRole { name: "otto".into(), role: Role::Admin },
-        Change::SetPassword { name: "otto".into(), password: hash("d") },
+        Change::SetPassword { name: "otto".into(), password: hash("d"), proven_us: None },
         Change::RemoveUser { name: "otto".into() },
     ] {
         assert_eq!(
@@ -137,6 +152,11 @@ fn passwords_are_long_and_otherwise_free() {
         assert!(judge(bad).is_err(), "{bad:?}");
     }
     assert!(judge(&"ab".repeat(PASSWORD_SIZE_MAX_BYTES)).is_err());
+    let judge = |password: &str| judge_password(&"bob".into(), password);
+    assert_eq!(judge("bobsleigh in June"), Ok(()), "within a word it is chance");
+    for bad in ["bobbobbobbobbob", "Bob is my best friend", "friend-of-bob-7"] {
+        assert!(judge(bad).is_err(), "{bad:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ use wire::agent::{
 pub struct Member {
     /// The newest; kept while the process is stopped after it was taken away.
     assignment: Assignment,
+    /// The highest ever assigned: a manager whose store was put back counts from less, and learns this from the report.
+    instance: u64,
     is_assigned: bool,
     supervision: Supervision,
     health: Health,
@@ -36,6 +38,7 @@ impl Member {
         };
         Self {
             supervision: Supervision::new(rules(&assignment)),
+            instance: assignment.instance,
             assignment,
             is_assigned: true,
             health,
@@ -56,11 +59,12 @@ impl Member {
         self.is_assigned = assignment.is_some();
         let before = self.assignment.clone();
         if let Some(assignment) = assignment {
+            self.instance = self.instance.max(assignment.instance);
             self.assignment = assignment;
             self.adjust_health(now, &before);
         }
         let goal = match (self.is_assigned, &self.assignment.run, self.assignment.want) {
-            (true, Run::Managed(_), Want::Running) => Goal::Run { instance: self.assignment.instance },
+            (true, Run::Managed(_), Want::Running) => Goal::Run { instance: self.instance },
             (true, Run::Managed(_), Want::Stopped) | (true, Run::External { .. }, _) | (false, _, _) => {
                 Goal::Rest
             }
@@ -267,7 +271,7 @@ impl Member {
         }
         MemberReport {
             id: self.assignment.id.clone(),
-            instance: self.assignment.instance,
+            instance: self.instance,
             process,
             probe: self.health.state(),
             address: self.address().or(self.last_address),

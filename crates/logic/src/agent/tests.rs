@@ -374,6 +374,7 @@ fn a_higher_instance_replaces_the_process_and_a_lower_one_does_not() {
         210 started a
         300 assign 2 a,process,instance=1
         400 assign 2 a,process,instance=2
+        500 assign 2 a,process,instance=3
         ",
         expect![[r#"
 
@@ -392,11 +393,11 @@ fn a_higher_instance_replaces_the_process_and_a_lower_one_does_not() {
             0.210s Info: a started as process 4 on 10.0.0.1:8004
             0.210s report a running passing 1: runs; being there is its probe
             0.300s remember generation 2 with 1 members
-            0.300s report a running passing 1: runs; being there is its probe
             0.400s remember generation 2 with 1 members
-            0.400s Info: a stopping: to be started anew
-            0.400s stop a by TERM
-            0.400s report a stopping ? 1: stopping: to be started anew
+            0.500s remember generation 2 with 1 members
+            0.500s Info: a stopping: to be started anew
+            0.500s stop a by TERM
+            0.500s report a stopping ? 1: stopping: to be started anew
         "#]],
     );
 }
@@ -1118,6 +1119,20 @@ fn a_quiet_agent_reports_each_second_and_a_new_manager_at_once() {
 
 /// A shell that keeps its promises and a world that keeps none: starts fail, processes end, probes are lost to them,
 /// wishes change. Checks after each step that no member ever has two processes and that the end comes.
+#[test]
+fn an_agent_that_was_overtaken_goes_on_above_and_says_all_at_once() {
+    let mut agent = Agent::new(Time(0), "a".into(), 5, None);
+    let mut reported = |input| {
+        let outputs = agent.step(Time(10), input);
+        outputs.iter().find_map(|output| match output {
+            Output::Report(report) => Some((report.incarnation, report.sequence)),
+            _ => None,
+        })
+    };
+    assert_eq!(reported(Input::Above { incarnation: 9 }), Some((9, 1)));
+    assert_eq!(reported(Input::Above { incarnation: 7 }), Some((9, 2)), "it never falls");
+}
+
 #[test]
 fn whatever_happens_no_member_has_two_processes() {
     for seed in 0..256 {

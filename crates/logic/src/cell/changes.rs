@@ -2,13 +2,14 @@
 
 use super::record::fingerprint;
 use crate::actions::describe;
+use wire::id::NodeName;
 use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouteSettings, RouterPlace};
 
 /// What changes from `old` to `new`, a sentence each, in the order of the new configuration. Empty: nothing.
 pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
     let mut told = Vec::new();
     if old.name != new.name {
-        told.push(format!("the cell is called {} instead of {}", new.name, old.name));
+        told.push(format!("the cell is called {} instead of {}: is this its file?", new.name, old.name));
     }
     if old.state_dir != new.state_dir {
         told.push(format!("state_dir becomes {}, from the next start on", new.state_dir));
@@ -41,8 +42,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         told.push(format!("the console listens on {}, from the next start on", new.console.listen));
     }
     nodes(old, new, &mut told);
-    routers(old, new, &mut told);
-    other_cells(old, new, &mut told);
+    [routers, other_cells, monitors].into_iter().for_each(|tell| tell(old, new, &mut told));
     for cluster in &new.clusters {
         match old.clusters.iter().find(|known| known.name == cluster.name) {
             Some(known) => cluster_changes(known, cluster, &mut told),
@@ -68,12 +68,12 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
 
 fn nodes(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
     for node in new.nodes.iter().filter(|node| !old.nodes.contains(node)) {
-        told.push(format!("node {node} is added"));
+        told.push(format!("node {node} is added{}", shared_address(new, node)));
     }
     for node in new.nodes.iter().filter(|node| old.nodes.contains(node)) {
         if old.node_addresses.get(node) != new.node_addresses.get(node) {
             let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
-            told.push(format!("the address of node {node} becomes {address}"));
+            told.push(format!("the address of node {node} becomes {address}{}", shared_address(new, node)));
         }
     }
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
@@ -97,6 +97,33 @@ fn groups(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
     for group in old.groups.iter().filter(|old| !new.groups.iter().any(|kept| kept.name == old.name)) {
         told.push(format!("group {} is removed and stopped", group.name));
     }
+}
+
+fn monitors(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for monitor in &new.monitors {
+        match old.monitors.iter().find(|known| known.name == monitor.name) {
+            None => {
+                let (name, target) = (&monitor.name, monitor.check.target());
+                told.push(format!("monitor {name} of {target} is added"));
+            }
+            Some(known) if known == monitor => {}
+            Some(_) => told.push(format!("monitor {} changes", monitor.name)),
+        }
+    }
+    for monitor in
+        old.monitors.iter().filter(|known| !new.monitors.iter().any(|kept| kept.name == known.name))
+    {
+        told.push(format!("monitor {} is removed", monitor.name));
+    }
+}
+
+/// Says which other node has the same address, where that is more likely a mistake than a machine to try things on.
+fn shared_address(settings: &CellSettings, node: &NodeName) -> String {
+    let Some(address) = settings.node_addresses.get(node).filter(|address| !address.is_loopback()) else {
+        return String::new();
+    };
+    let mut others = settings.node_addresses.iter().filter(|(other, its)| *other != node && *its == address);
+    others.next().map_or(String::new(), |(other, _)| format!(", which node {other} has too: is that meant?"))
 }
 
 fn routers(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {

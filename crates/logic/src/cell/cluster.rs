@@ -27,9 +27,43 @@ pub(super) struct Cluster {
     pub is_leaving: bool,
     /// Something has happened that may change a run state or the view.
     pub is_dirty: bool,
+    /// Time alone may change something here, as it was after the last look at it: found out once, asked with each input.
+    pub is_busy: bool,
+    /// Where the members of each node stand, while that is known.
+    places: Option<BTreeMap<NodeName, Vec<usize>>>,
+}
+
+/// What a report says of the members of one cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taken {
+    /// Something has changed.
+    pub is_new: bool,
+    /// The agent was told a higher instance than this manager knew of.
+    pub is_ahead: bool,
 }
 
 impl Cluster {
+    /// A cluster without members that nobody has seen.
+    pub fn new(name: ClusterName, keeper: ViewKeeper) -> Self {
+        Self {
+            name,
+            policy: Policy::default(),
+            affinity: None,
+            hash_key: HashKey::default(),
+            health: Health::default(),
+            drain_ms: 0,
+            members: Vec::new(),
+            keeper,
+            is_published: false,
+            rollout: None,
+            setback: None,
+            is_leaving: false,
+            is_dirty: true,
+            is_busy: false,
+            places: None,
+        }
+    }
+
     /// Its view with these members; None if routers know all of it.
     pub fn offer(&mut self, members: Vec<MemberView>) -> Option<&View> {
         let rules = Rules {
@@ -41,21 +75,57 @@ impl Cluster {
         self.keeper.offer(rules, members, !self.is_published)
     }
 
+    /// Members have come, gone, or found other nodes.
+    pub fn forget_places(&mut self) {
+        self.places = None;
+    }
+
+    /// Where each node's members stand: nobody looks through a thousand members for the two that a report is about.
+    fn places(members: &[Member]) -> BTreeMap<NodeName, Vec<usize>> {
+        let mut places: BTreeMap<NodeName, Vec<usize>> = BTreeMap::new();
+        for (place, member) in members.iter().enumerate() {
+            match places.get_mut(&member.settings.node) {
+                Some(here) => here.push(place),
+                None => drop(places.insert(member.settings.node.clone(), vec![place])),
+            }
+        }
+        places
+    }
+
+    fn places_of(&mut self, node: &NodeName) -> &[usize] {
+        let places = self.places.get_or_insert_with(|| Self::places(&self.members));
+        places.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// The members of a node.
+    pub fn members_of(&mut self, node: &NodeName) -> Vec<&Member> {
+        let here = self.places_of(node).to_vec();
+        here.into_iter().map(|place| &self.members[place]).collect()
+    }
+
+    /// Whether it has a member there.
+    pub fn is_on(&mut self, node: &NodeName) -> bool {
+        !self.places_of(node).is_empty()
+    }
+
     /// Whether time alone may change something here.
-    pub fn is_busy(&self) -> bool {
+    pub fn may_move(&self) -> bool {
         self.rollout.is_some()
             || self.is_leaving
             || self.members.iter().any(|member| member.phase != Phase::Steady || member.is_leaving)
     }
 
     /// Hands each member of `node` what was reported of it. Whether anything is new.
-    pub fn take_reports(&mut self, node: &NodeName, by_id: &mut BTreeMap<MemberId, MemberReport>) -> bool {
-        let mut is_changed = false;
-        for member in self.members.iter_mut().filter(|member| member.settings.node == *node) {
+    pub fn take_reports(&mut self, node: &NodeName, by_id: &mut BTreeMap<MemberId, MemberReport>) -> Taken {
+        let mut taken = Taken::default();
+        for place in self.places_of(node).to_vec() {
+            let member = &mut self.members[place];
             let id = MemberId { cluster: self.name.clone(), member: member.settings.name.clone() };
-            is_changed |= member.take_report(by_id.remove(&id));
+            let before = member.instance;
+            taken.is_new |= member.take_report(by_id.remove(&id));
+            taken.is_ahead |= member.instance > before;
         }
-        is_changed
+        taken
     }
 
     pub fn check(&self, generation: u64) {
@@ -66,6 +136,10 @@ impl Cluster {
         if self.is_published {
             let shown: BTreeSet<_> = view.members.iter().map(|member| &member.name).collect();
             assert_eq!(names, shown, "the view of {} is not complete", self.name);
+        }
+        assert!(self.is_dirty || self.is_busy == self.may_move(), "cluster {} moves unseen", self.name);
+        if let Some(places) = &self.places {
+            assert_eq!(*places, Self::places(&self.members), "a member of {} is lost", self.name);
         }
         for member in &self.members {
             let is_out = matches!(member.phase, Phase::Out { .. });

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use wire::agent::{Run, Want};
 use wire::id::ClusterName;
 use wire::settings::{CellSettings, ClusterSettings, MemberSettings, RouterPlace};
-use wire::view::{HashKey, Health};
 
 impl Cell {
     pub(super) fn configure(&mut self, now: Time, settings: CellSettings) {
@@ -45,6 +44,7 @@ impl Cell {
             self.clusters.push(cluster);
         }
         self.configure_remotes(now, &settings.cells);
+        self.configure_monitors(now, settings.monitors);
         if is_first {
             self.forget_unclaimed();
         }
@@ -76,21 +76,9 @@ impl Cell {
     }
 
     fn new_cluster(&self, settings: &ClusterSettings) -> Cluster {
-        Cluster {
-            name: settings.name.clone(),
-            policy: settings.policy,
-            affinity: None,
-            hash_key: HashKey::default(),
-            health: Health::default(),
-            drain_ms: 0,
-            members: Vec::new(),
-            keeper: ViewKeeper::new(settings.name.clone(), self.generation, self.number_floor),
-            is_published: false,
-            rollout: None,
-            setback: None,
-            is_leaving: false,
-            is_dirty: true,
-        }
+        let name = settings.name.clone();
+        let keeper = ViewKeeper::new(name.clone(), self.generation, self.number_floor);
+        Cluster::new(name, keeper)
     }
 
     fn configure_cluster(&mut self, now: Time, cluster: &mut Cluster, settings: ClusterSettings) {
@@ -101,6 +89,7 @@ impl Cell {
         cluster.drain_ms = settings.drain_ms;
         cluster.is_leaving = false;
         cluster.is_dirty = true;
+        cluster.forget_places();
         // What stopped the last rollout may be what was changed.
         cluster.setback = None;
         let mut old = std::mem::take(&mut cluster.members);
@@ -147,7 +136,7 @@ impl Cell {
             }
         }
         // Said here so that what is only remembered is no event.
-        member.judge(now, AgentLink::NotHeard, false);
+        member.judge(now, AgentLink::NotHeard, None);
         member
     }
 

@@ -2,13 +2,16 @@
 
 use super::record::{self, Record, Seen};
 use crate::rollout::{Candidate, Goal, Phase};
-use crate::run_state::{AgentLink, Facts, Observed, Reason, Task, Wish, is_lost, judge, observe};
+use crate::run_state::{AgentLink, Away, Facts, Observed, Reason, Task, Wish, is_lost, judge, observe};
 use crate::time::Time;
 use std::net::SocketAddr;
 use wire::agent::{Assignment, MemberReport, ProbeState, ProcessState, Run, Want};
 use wire::id::{ClusterName, Epoch, MemberId};
 use wire::settings::MemberSettings;
 use wire::view::{MemberView, RunState};
+
+/// Highest instance that is believed of an agent: what is above comes from a fault.
+const INSTANCE_HEARD_MAX: u64 = 1 << 62;
 
 #[derive(Debug, Clone)]
 pub(super) struct Member {
@@ -36,7 +39,7 @@ pub(super) struct Member {
     pub state: RunState,
     pub reason: Reason,
     /// Its machine has taken it along.
-    pub is_away: bool,
+    pub away: Option<Away>,
     /// Nobody will answer what routers have under way to it; until it is up again.
     pub is_lost: bool,
     pub since: Time,
@@ -69,7 +72,7 @@ impl Member {
             observed: RunState::Unknown,
             state: RunState::Unknown,
             reason: Reason::NotHeard,
-            is_away: false,
+            away: None,
             is_lost: false,
             since: now,
             out_epoch: None,
@@ -107,8 +110,9 @@ impl Member {
         }
         self.report = report;
         let Some(report) = &self.report else { return true };
-        // An earlier manager may have raised it and died before that was remembered; never fall behind the agent.
-        self.instance = self.instance.max(report.instance);
+        // An earlier manager may have raised it and died before that was remembered, or the store was put back; never fall
+        // behind the agent.
+        self.instance = self.instance.max(report.instance.min(INSTANCE_HEARD_MAX));
         match report.process {
             ProcessState::Running { pid } if report.probe == ProbeState::Passing => {
                 self.passed_pid = Some(pid)
@@ -130,7 +134,7 @@ impl Member {
     }
 
     /// Judges it anew; whether its run state has changed.
-    pub fn judge(&mut self, now: Time, link: AgentLink, is_away: bool) -> bool {
+    pub fn judge(&mut self, now: Time, link: AgentLink, away: Option<Away>) -> bool {
         let facts = Facts {
             wish: self.wish,
             task: match self.phase {
@@ -148,11 +152,11 @@ impl Member {
                 detail: &report.reason,
             }),
             before: self.before,
-            is_away,
+            away,
             was_lost: self.is_lost,
         };
         self.observed = observe(&facts).0;
-        self.is_away = is_away;
+        self.away = away;
         self.is_lost = is_lost(&facts);
         if self.is_external() && matches!(self.observed, RunState::Up | RunState::Down) {
             self.before = Some(self.observed);
@@ -243,7 +247,7 @@ impl Member {
             is_lost: self.is_lost,
             only_fails_probe: self.wish == Wish::Run
                 && self.state == RunState::Down
-                && (is_last_hope || (!self.is_away && self.reason.is_probe())),
+                && (is_last_hope || (self.away.is_none() && self.reason.is_probe())),
             reason: self.reason.to_string(),
             zone: self.settings.zone.clone(),
             is_backup: self.settings.is_backup,

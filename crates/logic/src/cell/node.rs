@@ -11,6 +11,7 @@ use super::member::Member;
 use super::{Cell, Output};
 use crate::heartbeat::{Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
+use crate::run_state::Away;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -64,6 +65,16 @@ impl Record {
     }
 }
 
+impl NodePlace {
+    /// A place as a cell has it remembered, for managers that only listen; None: the key is another one, or nobody has
+    /// written that.
+    pub fn remembered(key: &str, value: &str) -> Option<Self> {
+        let node = key.strip_prefix("node/")?.into();
+        let Record { number, beats, .. } = Record::parse(value)?;
+        Some(Self { node, number, beats })
+    }
+}
+
 /// One node's agent and machine.
 #[derive(Debug, Clone)]
 pub(super) struct Agent {
@@ -73,6 +84,8 @@ pub(super) struct Agent {
     pub heard: Option<Time>,
     /// Incarnation and sequence of its newest report.
     pub newest: Option<(u64, u64)>,
+    /// The number with which it was told to go above another, and that one.
+    overtaken: Option<(u64, u64)>,
     /// What it was told last on its present connection.
     pub assigned: Option<Vec<Assignment>>,
     record: Record,
@@ -86,21 +99,31 @@ pub(super) struct Agent {
     pub reach_since: Option<Time>,
     /// What its clock showed when it last said so, in Unix milliseconds.
     pub clock: Option<(Time, u64)>,
+    /// Until when its certificate counts, which was not renewed. Unix milliseconds.
+    pub certificate_until_ms: Option<u64>,
     /// Its link has worked both ways since its heartbeats stopped.
     is_vouched: bool,
     /// It is degraded, and was not vouched for in time.
     is_given_up: bool,
     /// Its link ended when its heartbeats did: the agent is gone, its machine is not.
     is_agent_end: bool,
+    /// Its machine is no longer of the cell.
+    is_removed: bool,
 }
 
 impl Agent {
+    /// Since when it is connected, or not.
+    pub fn link_since(&self) -> Time {
+        self.link_since
+    }
+
     fn new(record: Record) -> Self {
         Self {
             is_configured: false,
             is_connected: false,
             heard: None,
             newest: None,
+            overtaken: None,
             assigned: None,
             record,
             address: None,
@@ -108,20 +131,29 @@ impl Agent {
             reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
             reach_since: None,
             clock: None,
+            certificate_until_ms: None,
             is_vouched: false,
             is_given_up: false,
             is_agent_end: false,
+            is_removed: false,
         }
     }
 
-    /// Neither heartbeats nor a link lead there and back.
     pub fn is_away(&self) -> bool {
+        self.away().is_some()
+    }
+
+    fn away(&self) -> Option<Away> {
         let is_doubted = match self.reach {
-            Reach::Reachable => false,
+            Reach::Reachable | Reach::Elsewhere => false,
             Reach::Degraded => self.is_given_up,
             Reach::Unreachable => true,
         };
-        is_doubted && !(self.is_connected && self.is_vouched)
+        match is_doubted && !(self.is_connected && self.is_vouched) {
+            _ if self.is_removed => Some(Away::Removed),
+            true => Some(Away::Silent),
+            false => None,
+        }
     }
 
     /// What its heartbeats tell; None while none have ever come.
@@ -135,14 +167,13 @@ impl Agent {
         self.reach_since.filter(|_| is_waited_for).map(|since| since + DEGRADED_WAIT_MS)
     }
 
-    /// Whether the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
+    /// Why the member is gone with the machine, as far as anybody can tell. One that the agent only probes may run
     /// anywhere, and outlives an agent.
-    pub fn takes_along(&self, member: &Member) -> bool {
-        self.is_away()
-            && match &member.settings.run {
-                Run::Managed(_) => true,
-                Run::External { address } => self.address == Some(address.ip()) && !self.is_agent_end,
-            }
+    fn takes_along(&self, member: &Member) -> Option<Away> {
+        self.away().filter(|_| match &member.settings.run {
+            Run::Managed(_) => true,
+            Run::External { address } => self.address == Some(address.ip()) && !self.is_agent_end,
+        })
     }
 }
 
@@ -178,6 +209,8 @@ impl Cell {
         for (node, agent) in old {
             self.agents.insert(node, Agent { is_configured: false, ..agent });
         }
+        let configured = self.agents.iter().filter(|(_, agent)| agent.is_configured);
+        self.numbered = configured.map(|(node, agent)| (agent.record.number, node.clone())).collect();
         let gone = self.agents.iter().filter(|(_, agent)| !agent.is_configured);
         let gone: Vec<(NodeName, bool)> =
             gone.map(|(node, agent)| (node.clone(), agent.is_connected)).collect();
@@ -215,12 +248,15 @@ impl Cell {
     pub(super) fn on_agent_connected(&mut self, now: Time, node: NodeName) {
         let Some(agent) = self.agents.get_mut(&node) else { return };
         agent.is_connected = true;
+        agent.is_removed = false;
         agent.is_vouched = false;
+        agent.overtaken = None;
         agent.link_since = now;
         agent.heard = Some(now);
         // Told anew on each connection: what was sent on the last one may not have arrived.
         agent.assigned = None;
         self.mark_node(&node);
+        self.tell_monitors_anew(&node);
         self.event(Severity::Info, "node-connected", format!("the agent of node {node} is connected"));
     }
 
@@ -244,11 +280,14 @@ impl Cell {
         let Some(agent) = self.agents.get_mut(&report.node) else { return };
         let this = (report.incarnation, report.sequence);
         if agent.newest.is_some_and(|newest| this <= newest) {
+            self.on_overtaken(&report);
             return;
         }
         agent.newest = Some(this);
         agent.heard = Some(now);
         agent.clock = report.clock_ms.map(|clock_ms| (now, clock_ms)).or(agent.clock);
+        let overdue = report.certificate_until_ms.filter(|_| agent.certificate_until_ms.is_none());
+        agent.certificate_until_ms = report.certificate_until_ms;
         let doubted_since = agent.link_since.max(agent.reach_since.unwrap_or_default());
         let has_heard_us = report.manager_heard_ms.is_some_and(|ago_ms| doubted_since + ago_ms < now);
         let was_away = agent.is_away();
@@ -257,8 +296,15 @@ impl Cell {
         let mut by_id: BTreeMap<_, _> =
             report.members.into_iter().map(|member| (member.id.clone(), member)).collect();
         for cluster in &mut self.clusters {
-            let is_changed = cluster.take_reports(&report.node, &mut by_id);
-            cluster.is_dirty |= is_changed;
+            let taken = cluster.take_reports(&report.node, &mut by_id);
+            cluster.is_dirty |= taken.is_new;
+            if taken.is_ahead {
+                self.unassigned.insert(report.node.clone());
+            }
+        }
+        if let Some(until_ms) = overdue {
+            let text = certificate_text(&report.node, until_ms, report.clock_ms.unwrap_or(until_ms));
+            self.event(Severity::Warning, "node-certificate", text);
         }
         if is_back {
             self.mark_node(&report.node);
@@ -271,28 +317,48 @@ impl Cell {
         }
     }
 
-    /// The first heartbeat of a node: from now on its silence means something.
-    pub(super) fn on_beats(&mut self, number: NodeNumber) {
-        let Some((node, agent)) = self.agents.iter_mut().find(|(_, agent)| agent.record.number == number)
-        else {
+    /// Of an agent whose number only rises, one with a lower number is another machine with a copy of its state directory,
+    /// or was put back to one. Nothing of it would count ever again: it has to go above the other.
+    fn on_overtaken(&mut self, report: &Report) {
+        let Some(agent) = self.agents.get_mut(&report.node).filter(|agent| agent.is_connected) else {
             return;
         };
+        let Some((newest, _)) = agent.newest.filter(|(newest, _)| *newest > report.incarnation) else {
+            return;
+        };
+        // Reports follow each other; the answer to the first is under way.
+        if agent.overtaken == Some((report.incarnation, newest)) {
+            return;
+        }
+        agent.overtaken = Some((report.incarnation, newest));
+        let node = report.node.clone();
+        let text = format!(
+            "the agent of node {node} was started before another one that has spoken as node {node} since: was its \
+             state directory copied to another machine, or put back? The one that is connected now counts"
+        );
+        self.outputs.push(Output::Overtaken { node, incarnation: newest });
+        self.event(Severity::Error, "node-twice", text);
+    }
+
+    /// The first heartbeat of a node: from now on its silence means something.
+    pub(super) fn on_beats(&mut self, number: NodeNumber) {
+        let Some(node) = self.numbered.get(&number).cloned() else { return };
+        let Some(agent) = self.agents.get_mut(&node) else { return };
         if !agent.record.beats {
             agent.record.beats = true;
-            let (node, record) = (node.clone(), agent.record);
+            let record = agent.record;
             self.remember_node(&node, record);
         }
     }
 
     /// All that heartbeats tell at once: one epoch of each cluster.
     pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
-        let mut said: [Vec<NodeName>; 3] = Default::default();
+        let mut said: [Vec<NodeName>; 4] = Default::default();
         let mut silence_ms = 0;
         for verdict in verdicts {
-            let found = self.agents.iter_mut().find(|(_, agent)| agent.record.number == verdict.node);
-            let Some((node, agent)) = found.filter(|(_, agent)| agent.reach != verdict.reach) else {
-                continue;
-            };
+            let Some(node) = self.numbered.get(&verdict.node).cloned() else { continue };
+            let found = self.agents.get_mut(&node);
+            let Some(agent) = found.filter(|agent| agent.reach != verdict.reach) else { continue };
             agent.reach = verdict.reach;
             let was_away = agent.record.was_away;
             agent.record.was_away = verdict.reach == Reach::Unreachable;
@@ -303,21 +369,24 @@ impl Cell {
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
             let ended = agent.link_since;
             agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
-            let (node, record) = (node.clone(), agent.record);
+            let (record, is_removed) = (agent.record, agent.is_removed);
             if is_news {
                 self.remember_node(&node, record);
             }
             self.mark_node(&node);
             match verdict.reach {
+                // Nobody asks any more.
+                _ if is_removed => {}
                 Reach::Reachable => said[0].push(node),
                 Reach::Degraded => said[1].push(node),
                 Reach::Unreachable => {
                     silence_ms = silence_ms.max(verdict.silence_ms);
                     said[2].push(node);
                 }
+                Reach::Elsewhere => said[3].push(node),
             }
         }
-        let [there, degraded, away] = said;
+        let [there, degraded, away, elsewhere] = said;
         if !away.is_empty() {
             let mass = if is_mass { "; so many at once are suspicious" } else { "" };
             let seconds = silence_ms as f64 / 1_000.0;
@@ -331,6 +400,14 @@ impl Cell {
             let text = format!(
                 "{} can be heard by some and not by all, or hears nobody: something is wrong with its network",
                 name_nodes(&degraded)
+            );
+            self.event(Severity::Warning, "node-degraded", text);
+        }
+        if !elsewhere.is_empty() {
+            let text = format!(
+                "{} and this manager do not hear each other, but other managers do: something is wrong with the network \
+                 in between, and its members are used",
+                name_nodes(&elsewhere)
             );
             self.event(Severity::Warning, "node-degraded", text);
         }
@@ -364,10 +441,9 @@ impl Cell {
     /// A node's agent has started anew, perhaps with its machine. What it ran before is gone, and its last report with it;
     /// where the machine was gone too, nobody was there to end connections: whoever waits for an answer waits in vain.
     pub(super) fn on_restarted(&mut self, restart: &Restart) {
-        let found = self.agents.iter().find(|(_, agent)| agent.record.number == restart.node);
-        let Some((node, agent)) = found else { return };
+        let Some(node) = self.numbered.get(&restart.node).cloned() else { return };
+        let Some(agent) = self.agents.get(&node) else { return };
         let has_reported = agent.newest.is_some_and(|(incarnation, _)| incarnation >= restart.incarnation);
-        let node = node.clone();
         let members = self.clusters.iter_mut().flat_map(|cluster: &mut Cluster| &mut cluster.members);
         let here = members.filter(|member| member.settings.node == node && !member.is_external());
         for member in here {
@@ -384,9 +460,23 @@ impl Cell {
         }
     }
 
-    /// Whether the member's machine has taken it along.
-    pub(super) fn is_taken_along(&self, member: &Member) -> bool {
-        self.agents.get(&member.settings.node).is_some_and(|agent| agent.takes_along(member))
+    /// Why the member's machine has taken it along, if it has.
+    pub(super) fn is_taken_along(&self, member: &Member) -> Option<Away> {
+        self.agents.get(&member.settings.node)?.takes_along(member)
+    }
+
+    /// The node's machine is no longer of the cell; until another one, or the same with a new token, is connected.
+    pub(super) fn on_node_removed(&mut self, node: &NodeName) {
+        let Some(agent) = self.agents.get_mut(node) else { return };
+        agent.is_removed = true;
+        // Whoever is this node next is another machine.
+        agent.newest = None;
+        let members = self.clusters.iter_mut().flat_map(|cluster: &mut Cluster| &mut cluster.members);
+        for member in members.filter(|member| member.settings.node == *node) {
+            member.report = None;
+            member.passed_pid = None;
+        }
+        self.mark_node(node);
     }
 }
 
@@ -398,4 +488,17 @@ fn name_nodes(nodes: &[NodeName]) -> String {
         (0, [first @ .., last]) => format!("nodes {} and {last}", first.join(", ")),
         (more, named) => format!("nodes {} and {more} more", named.join(", ")),
     }
+}
+
+/// What people are told of a certificate that was not renewed.
+fn certificate_text(node: &NodeName, until_ms: u64, now_ms: u64) -> String {
+    let left = match until_ms.saturating_sub(now_ms) / 86_400_000 {
+        0 => "less than a day".to_owned(),
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    };
+    format!(
+        "the certificate of node {node} is overdue and was not renewed; it expires in {left}, and then the node must join again. \
+         The log of its machine tells why"
+    )
 }

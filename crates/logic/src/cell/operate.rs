@@ -34,6 +34,7 @@ impl Cell {
             None => self.operate_cluster(now, &mut taken, act),
         };
         taken.is_dirty = true;
+        taken.forget_places();
         self.clusters.insert(position, taken);
         if result.is_ok() {
             let on = member.map(|member| format!("{cluster}/{member}"));
@@ -239,12 +240,12 @@ fn drain(cluster: &mut Cluster, position: usize) -> Result<String, Refusal> {
     }
 }
 
-fn refuse(code: ErrorCode, message: String) -> Refusal {
+pub(super) fn refuse(code: ErrorCode, message: String) -> Refusal {
     Refusal { code, message, retry: false }
 }
 
 /// `a, b and c`, or `none`.
-fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
     match names.split_last() {
         None => "none".into(),

@@ -6,7 +6,9 @@ use crate::limits::ROUTER_RETURN_MS;
 use crate::plugin_cfg::write::of_routers;
 use crate::time::Time;
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
-use wire::router::{MemberTraffic, PluginCfgFile, RouterReport, RouterSettings};
+use wire::router::{
+    ClusterTraffic, MemberTraffic, PluginCfgFile, RouterProgress, RouterReport, RouterSettings,
+};
 use wire::settings::RouterPlace;
 use wire::status::Severity;
 
@@ -59,9 +61,9 @@ impl Router {
     fn is_done_with(&self, now: Time, cluster: &ClusterName, member: &MemberName, epoch: Epoch) -> bool {
         let fresh = self.report.as_ref().filter(|_| self.is_connected && self.has_reported);
         let Some(report) = fresh else { return !self.may_still_route(now) };
-        match report.clusters.iter().find(|traffic| traffic.cluster == *cluster) {
+        match cluster_traffic(report, cluster) {
             Some(traffic) => {
-                let member = traffic.members.iter().find(|traffic| traffic.member == *member);
+                let member = member_traffic(traffic, member);
                 traffic.applied >= epoch && member.is_none_or(|traffic| traffic.in_flight == 0)
             }
             // It does not know the cluster: no matter, unless it is about to learn of it.
@@ -83,8 +85,47 @@ pub(super) fn traffic<'a>(
     cluster: &ClusterName,
     member: &MemberName,
 ) -> Option<&'a MemberTraffic> {
-    let cluster = report.clusters.iter().find(|traffic| traffic.cluster == *cluster)?;
-    cluster.members.iter().find(|traffic| traffic.member == *member)
+    member_traffic(cluster_traffic(report, cluster)?, member)
+}
+
+fn cluster_traffic<'a>(report: &'a RouterReport, cluster: &ClusterName) -> Option<&'a ClusterTraffic> {
+    let place = report.clusters.binary_search_by(|traffic| traffic.cluster.cmp(cluster));
+    place.ok().map(|place| &report.clusters[place])
+}
+
+fn member_traffic<'a>(cluster: &'a ClusterTraffic, member: &MemberName) -> Option<&'a MemberTraffic> {
+    let place = cluster.members.binary_search_by(|traffic| traffic.member.cmp(member));
+    place.ok().map(|place| &cluster.members[place])
+}
+
+/// Clusters and members in the order of their names, which most reports have: they are looked for among thousands.
+fn sort(clusters: &mut [ClusterTraffic]) {
+    clusters.sort_by(|left, right| left.cluster.cmp(&right.cluster));
+    for cluster in clusters {
+        cluster.members.sort_by(|left, right| left.member.cmp(&right.member));
+    }
+}
+
+/// Puts what is newer in the place of what was told before.
+fn renew(report: &mut RouterReport, newer: Vec<ClusterTraffic>) {
+    for mut newer in newer {
+        let place = report.clusters.binary_search_by(|known| known.cluster.cmp(&newer.cluster));
+        let known = match place {
+            Ok(place) => &mut report.clusters[place],
+            Err(place) => {
+                report.clusters.insert(place, newer);
+                continue;
+            }
+        };
+        for member in std::mem::take(&mut newer.members) {
+            match known.members.binary_search_by(|known| known.member.cmp(&member.member)) {
+                Ok(place) => known.members[place] = member,
+                Err(place) => known.members.insert(place, member),
+            }
+        }
+        newer.members = std::mem::take(&mut known.members);
+        *known = newer;
+    }
 }
 
 impl Cell {
@@ -108,7 +149,8 @@ impl Cell {
         self.event(Severity::Info, "router-connected", format!("router {name} is connected"));
     }
 
-    pub(super) fn on_router_report(&mut self, now: Time, report: RouterReport) {
+    pub(super) fn on_router_report(&mut self, now: Time, mut report: RouterReport) {
+        sort(&mut report.clusters);
         let Some(router) = self.routers.get_mut(&report.router) else { return };
         if !router.is_connected {
             return;
@@ -122,6 +164,19 @@ impl Cell {
         let name = router.place.name.clone();
         for problem in new {
             self.event(Severity::Warning, "router-problem", format!("router {name}: {problem}"));
+        }
+    }
+
+    /// Says nothing before a whole report on the same connection: what is not in it has not changed since that one.
+    pub(super) fn on_router_progress(&mut self, now: Time, mut progress: RouterProgress) {
+        let Some(router) = self.routers.get_mut(&progress.router) else { return };
+        if !router.is_connected {
+            return;
+        }
+        router.heard = Some(now);
+        if let Some(report) = router.report.as_mut().filter(|_| router.has_reported) {
+            sort(&mut progress.clusters);
+            renew(report, progress.clusters);
         }
     }
 
@@ -174,5 +229,54 @@ impl Cell {
     pub(super) fn routers_awaited_until(&self) -> Option<Time> {
         let away = self.routers.values().filter(|router| !router.is_connected);
         away.map(|router| router.away_since + ROUTER_RETURN_MS).filter(|until| *until > self.now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::router::Totals;
+
+    fn cluster(name: &str, number: u64, members: &[(&str, u64)]) -> ClusterTraffic {
+        let members = members.iter().map(|(member, in_flight)| MemberTraffic {
+            member: (*member).into(),
+            in_flight: *in_flight,
+            ..MemberTraffic::default()
+        });
+        ClusterTraffic {
+            cluster: name.into(),
+            applied: Epoch { generation: 1, number },
+            members: members.collect(),
+            failed_over: 0,
+            queued: 0,
+            queue_refused: 0,
+            waiting: 0,
+        }
+    }
+
+    #[test]
+    fn progress_renews_what_it_speaks_of_and_leaves_the_rest() {
+        let mut report = RouterReport {
+            router: "edge".into(),
+            listening: Vec::new(),
+            problems: Vec::new(),
+            connections: 1,
+            clusters: vec![cluster("shop", 4, &[("c", 3), ("a", 5)]), cluster("mail", 2, &[("x", 1)])],
+            routes: Vec::new(),
+            totals: Totals::default(),
+            takes_changes: true,
+        };
+        sort(&mut report.clusters);
+        renew(&mut report, vec![cluster("shop", 5, &[("c", 0), ("b", 2)]), cluster("news", 1, &[])]);
+        let expected = [
+            cluster("mail", 2, &[("x", 1)]),
+            cluster("news", 1, &[]),
+            cluster("shop", 5, &[("a", 5), ("b", 2), ("c", 0)]),
+        ];
+        assert_eq!(report.clusters, expected);
+        let of = |name: &str, member: &str| {
+            traffic(&report, &name.into(), &member.into()).map(|traffic| traffic.in_flight)
+        };
+        assert_eq!((of("shop", "c"), of("shop", "x"), of("bank", "a")), (Some(0), None, None));
     }
 }

@@ -21,7 +21,7 @@ impl Cell {
         self.now = now;
         let mut clusters = std::mem::take(&mut self.clusters);
         for cluster in &mut clusters {
-            if cluster.is_dirty || cluster.is_busy() || !cluster.is_published {
+            if cluster.is_dirty || cluster.is_busy || !cluster.is_published {
                 self.settle_cluster(now, cluster);
             }
         }
@@ -51,10 +51,12 @@ impl Cell {
             if !is_moved {
                 break;
             }
+            cluster.forget_places();
             passes += 1;
             assert!(passes < SETTLE_PASSES_MAX, "operations on {} go in circles", cluster.name);
         }
         self.remember(cluster);
+        cluster.is_busy = cluster.may_move();
     }
 
     fn link(&self, node: &NodeName) -> AgentLink {
@@ -80,8 +82,8 @@ impl Cell {
     fn judge_members(&mut self, now: Time, cluster: &mut Cluster) {
         for member in &mut cluster.members {
             let link = self.link(&member.settings.node);
-            let is_away = self.is_taken_along(member);
-            if !member.judge(now, link, is_away) {
+            let away = self.is_taken_along(member);
+            if !member.judge(now, link, away) {
                 continue;
             }
             let (severity, kind) = change(member.state, &member.reason);
@@ -169,6 +171,11 @@ impl Cell {
         let mut position = 0;
         while position < cluster.members.len() {
             let member = &cluster.members[position];
+            if member.phase == Phase::Steady {
+                // Nothing is being done to it. What routers report of all members takes long to look through.
+                position += 1;
+                continue;
+            }
             let name = &member.settings.name;
             let is_quiet = match (member.phase, member.out_epoch) {
                 (Phase::Out { .. }, Some(epoch)) => self.is_quiet(now, &cluster.name, name, epoch),
@@ -367,9 +374,10 @@ impl Cell {
         for node in std::mem::take(&mut self.unassigned) {
             let Some(agent) = self.agents.get_mut(&node).filter(|agent| agent.is_connected) else { continue };
             let mut assignments = Vec::new();
-            for cluster in &self.clusters {
-                let here = cluster.members.iter().filter(|member| member.settings.node == node);
-                assignments.extend(here.map(|member| member.assignment(&cluster.name)));
+            for cluster in &mut self.clusters {
+                let name = cluster.name.clone();
+                let here = cluster.members_of(&node).into_iter();
+                assignments.extend(here.map(|member| member.assignment(&name)));
             }
             if agent.assigned.as_ref() != Some(&assignments) {
                 agent.assigned = Some(assignments.clone());

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use wire::id::{ClusterName, RouterName};
 use wire::router::{MemberTraffic, OTHER_ROUTES, ROUTES_TOLD_MAX, RouteTraffic, RouterReport, TrafficCounts};
 use wire::status::{
-    ClusterStatus, MemberEjection, MemberStatus, NodeReach, NodeStatus, RouteStatus, RouterStatus,
+    ClusterStatus, MemberEjection, MemberStatus, MonitorStatus, NodeReach, NodeStatus, RouteStatus,
+    RouterStatus,
 };
 
 /// The parts of a `CellStatus` that the cell knows.
@@ -24,23 +25,26 @@ pub struct Summary {
     pub nodes: Vec<NodeStatus>,
     pub routers: Vec<RouterStatus>,
     pub clusters: Vec<ClusterStatus>,
+    pub monitors: Vec<MonitorStatus>,
 }
 
 impl Cell {
     /// `unix_ms` tells what the wall clock said at a time, for display.
     pub fn summary(&self, unix_ms: &dyn Fn(Time) -> u64) -> Summary {
         let agents = self.agents.iter().map(|(node, agent)| NodeStatus {
+            refused: None,
             node: node.clone(),
             connected: agent.is_connected,
             heard_ms: agent.heard.map(unix_ms),
             reach: match agent.reach() {
                 None => NodeReach::Unknown,
                 Some(Reach::Reachable) => NodeReach::Reachable,
-                Some(Reach::Degraded) => NodeReach::Degraded,
+                Some(Reach::Degraded | Reach::Elsewhere) => NodeReach::Degraded,
                 Some(Reach::Unreachable) => NodeReach::Unreachable,
             },
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
+            certificate_until_ms: agent.certificate_until_ms,
             clock_ahead_ms: agent.clock.map(|(at, clock_ms)| clock_ms as i64 - unix_ms(at) as i64),
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()
@@ -51,6 +55,7 @@ impl Cell {
             nodes: agents.collect(),
             routers: self.routers.values().map(|router| router.status(unix_ms)).collect(),
             clusters: clusters.chain(remotes).collect(),
+            monitors: self.monitor_statuses(unix_ms),
         }
     }
 
@@ -160,6 +165,7 @@ impl Router {
             requests_per_second: members.map(|member| member.requests_per_second).sum(),
             totals: report.map(|report| report.totals).unwrap_or_default(),
             routes: self.routes(report, fresh.is_some()),
+            problems: report.map(|report| report.problems.clone()).unwrap_or_default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Stories of a cell: what happens at which time, and everything the cell says about it.
 
+mod monitors;
 mod nodes;
 mod remote;
 mod story;
@@ -139,8 +140,35 @@ fn old_reports_change_nothing() {
         expect![[r#"
             200 event warning member-down: shop/s1 is down: exited and will be started again
             200 view shop 7.2: s1 down!, s2 up, s3 up
+            400 above a 1
+            400 event error node-twice: the agent of node a was started before another one that has spoken as node a since: was its state directory copied to another machine, or put back? The one that is connected now counts
             500 event info member-up: shop/s1 is up: passes its probe
             500 view shop 7.3: s1 up, s2 up, s3 up
+        "#]],
+    );
+}
+
+#[test]
+fn an_agent_that_was_started_before_another_of_its_name_goes_above_it_and_is_believed_again() {
+    check_three(
+        "
+        200 report-numbered a 5 1 s1=backoff s2=up s3=up
+        300 lost a
+        400 agent a
+        500 report-numbered a 1 9 s1=up s2=up s3=up
+        600 report-numbered a 1 10 s1=up s2=up s3=up
+        700 report-numbered a 6 11 s1=up s2=up s3=up
+        ",
+        expect![[r#"
+            200 event warning member-down: shop/s1 is down: exited and will be started again
+            200 view shop 7.2: s1 down!, s2 up, s3 up
+            300 event warning node-lost: the agent of node a is not connected; its members keep their last state
+            400 event info node-connected: the agent of node a is connected
+            400 assign a: s1 running 1, s2 running 1, s3 running 1
+            500 above a 5
+            500 event error node-twice: the agent of node a was started before another one that has spoken as node a since: was its state directory copied to another machine, or put back? The one that is connected now counts
+            700 event info member-up: shop/s1 is up: passes its probe
+            700 view shop 7.3: s1 up, s2 up, s3 up
         "#]],
     );
 }
@@ -758,6 +786,7 @@ fn instance_that_was_not_remembered_is_learned_from_the_agent() {
         1200 edge shop
         ",
         expect![[r#"
+            1000 assign a: s1 running 9, s2 running 1, s3 running 1
             1100 event info operator: ann asked to restart shop/s1
             1100 event info member-down: shop/s1 is down: is being restarted
             1100 view shop 7.2: s1 down, s2 up, s3 up
@@ -767,6 +796,45 @@ fn instance_that_was_not_remembered_is_learned_from_the_agent() {
             1200 assign a: s1 running 10, s2 running 1, s3 running 1
         "#]],
     );
+}
+
+#[test]
+fn members_go_on_when_the_store_is_put_back_to_before_their_last_restart() {
+    let mut story = Story::default();
+    story.tell(THREE);
+    story.forget();
+    // The agent is told the instances of the backup first, and keeps its own.
+    story.restart_manager(9);
+    story.tell(
+        "
+        0 configure shop=s1@a,s2@a,s3@a
+        100 router edge
+        200 agent a
+        300 report a s1=up#4 s2=up s3=up
+        400 restart shop/s2
+        500 edge shop
+        600 report a s1=up#4 s2=up#2 s3=up
+        ",
+    );
+    story.compare(&expect![[r#"
+        0 clusters all: shop
+        100 settings edge
+        100 clusters edge: shop
+        100 event info router-connected: router edge is connected
+        200 event info node-connected: the agent of node a is connected
+        200 assign a: s1 running 1, s2 running 1, s3 running 1
+        300 view shop 9.1: s1 up, s2 up, s3 up
+        300 assign a: s1 running 4, s2 running 1, s3 running 1
+        400 event info operator: ann asked to restart shop/s2
+        400 event info member-down: shop/s2 is down: is being restarted
+        400 view shop 9.2: s1 up, s2 down, s3 up
+        400 answer: shop/s2 is being restarted
+        500 event info member-starting: shop/s2 is starting: its agent has been told to start it
+        500 view shop 9.3: s1 up, s2 starting, s3 up
+        500 assign a: s1 running 4, s2 running 2, s3 running 1
+        600 event info member-up: shop/s2 is up: passes its probe
+        600 view shop 9.4: s1 up, s2 up, s3 up
+    "#]]);
 }
 
 #[test]

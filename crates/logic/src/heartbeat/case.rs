@@ -39,6 +39,11 @@ impl Signs {
     pub fn is_silent(&self) -> bool {
         self.silence_ms >= missing_ms(ASK_AFTER_BEATS, self.interval_ms)
     }
+
+    /// How long another manager must hear it for that to be more than chance.
+    fn steady_ms(&self) -> u64 {
+        missing_ms(DEGRADED_AFTER_BEATS, self.interval_ms)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +58,10 @@ pub(super) struct Case {
     steady_since: Option<Time>,
     /// Since when others hear it without a gap, while it is silent here.
     heard_elsewhere_since: Option<Time>,
+    /// Since when it is known that it does not hear this manager.
+    deaf_since: Option<Time>,
+    /// Since when, and when last, another manager heard it and was heard by it.
+    both_ways: Option<(Time, Time)>,
     /// It was found unreachable since it was last simply there.
     pub was_unreachable: bool,
     /// When it was first found unreachable, this time.
@@ -72,6 +81,8 @@ impl Case {
             asked_at: None,
             steady_since: None,
             heard_elsewhere_since: None,
+            deaf_since: None,
+            both_ways: None,
             was_unreachable: said == Reach::Unreachable,
             fell_at: None,
             is_mass: false,
@@ -90,8 +101,36 @@ impl Case {
         self.told.iter().flatten().filter(move |told| now.since_ms(told.asked_at) <= age_max_ms)
     }
 
+    /// Notes how it stands with the other managers. What was said is taken back only when nobody has spoken for it for as
+    /// long as it took to say it.
+    fn note_both_ways(&mut self, now: Time, signs: &Signs) {
+        let silent_ms = missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
+        let is_both = |told: &Told| !told.opinion.is_deaf && told.opinion.silent_ms < silent_ms;
+        let is_doubted = signs.is_silent() || signs.is_deaf;
+        let is_known = is_doubted && self.opinions(now, OPINION_AGE_MAX_MS).any(is_both);
+        let is_said = is_doubted && self.said == Reach::Elsewhere;
+        self.both_ways = match (self.both_ways, is_known) {
+            (Some((since, _)), true) => Some((since, now)),
+            (None, true) => Some((now, now)),
+            (known @ Some((_, last)), false) if is_said && now.since_ms(last) < signs.steady_ms() => known,
+            (_, false) => None,
+        };
+    }
+
+    /// One direction is broken, as far as this manager can tell. None: it waits for what others say.
+    fn judge_direction(&self, now: Time, signs: &Signs) -> Option<Reach> {
+        match (self.both_ways, self.said) {
+            (Some(_), Reach::Elsewhere) => Some(Reach::Elsewhere),
+            (Some((since, _)), _) if now.since_ms(since) >= signs.steady_ms() => Some(Reach::Elsewhere),
+            (Some(_), Reach::Reachable) => None,
+            (_, _) => Some(Reach::Degraded),
+        }
+    }
+
     /// Works out what should be said of it now.
     pub fn look(&mut self, now: Time, signs: &Signs) {
+        self.deaf_since = signs.is_deaf.then(|| self.deaf_since.unwrap_or(now));
+        self.note_both_ways(now, signs);
         let wanted = if signs.is_silent() {
             self.steady_since = None;
             self.judge_silence(now, signs)
@@ -117,7 +156,7 @@ impl Case {
         let silent_ms = missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
         let (mut silent, mut hearing) = (1, 0);
         let age_max_ms = match self.said {
-            Reach::Reachable | Reach::Degraded => OPINION_AGE_MAX_MS,
+            Reach::Reachable | Reach::Elsewhere | Reach::Degraded => OPINION_AGE_MAX_MS,
             // Asked less often by now.
             Reach::Unreachable => ASK_SLOWLY_INTERVAL_MS + OPINION_AGE_MAX_MS,
         };
@@ -129,11 +168,12 @@ impl Case {
             // One that loses most of what it sends is heard somewhere now and then: each time it falls again, it must be
             // heard for longer.
             let steady_ms = match self.said {
-                Reach::Reachable | Reach::Degraded => 0,
+                Reach::Reachable | Reach::Elsewhere | Reach::Degraded => 0,
                 Reach::Unreachable => missing_ms(DEGRADED_AFTER_BEATS << signs.relapses, signs.interval_ms),
             };
             let is_degraded = missing(DEGRADED_AFTER_BEATS) && now.since_ms(since) >= steady_ms;
-            return is_degraded.then_some(Reach::Degraded);
+            let direction = self.judge_direction(now, signs);
+            return direction.filter(|_| is_degraded);
         }
         self.heard_elsewhere_since = None;
         let is_agreed = signs.managers > 1 && silent > signs.managers / 2;
@@ -145,16 +185,18 @@ impl Case {
         let beats = RETURN_AFTER_BEATS << signs.relapses;
         let is_back =
             self.said == Reach::Reachable || now.since_ms(since) >= beats * u64::from(signs.interval_ms);
-        match (is_back, signs.is_deaf) {
-            (true, true) => Some(Reach::Degraded),
-            (true, false) => Some(Reach::Reachable),
+        match (is_back, self.deaf_since) {
+            // The others are asked first.
+            (true, Some(since)) if signs.managers > 1 && now.since_ms(since) < OPINION_AGE_MAX_MS => None,
+            (true, Some(_)) => self.judge_direction(now, signs),
+            (true, None) => Some(Reach::Reachable),
             (false, _) => None,
         }
     }
 
     /// Nothing is the matter with it.
     pub fn is_closed(&self, signs: &Signs) -> bool {
-        self.said == Reach::Reachable && self.next.is_none() && !signs.is_silent()
+        self.said == Reach::Reachable && self.next.is_none() && !signs.is_silent() && !signs.is_deaf
     }
 
     /// Silent, and it is not clear yet what that means.
@@ -165,7 +207,8 @@ impl Case {
     /// Whether others should be asked now. `is_urgent`: something waits for their answers.
     pub fn should_ask(&self, now: Time, signs: &Signs, is_urgent: bool) -> bool {
         let pause_ms = if is_urgent { ASK_INTERVAL_MS } else { ASK_SLOWLY_INTERVAL_MS };
-        signs.is_silent() && self.asked_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
+        (signs.is_silent() || signs.is_deaf)
+            && self.asked_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
     }
 
     /// Other managers that promised to grant it nothing more, and when the oldest of these promises was asked for.

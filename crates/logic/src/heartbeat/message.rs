@@ -20,7 +20,9 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Reachable,
-    /// One direction is broken, or some managers hear it and the leader does not.
+    /// Between it and the leader something is broken, but another manager hears it and is heard by it.
+    Elsewhere,
+    /// One direction is broken: it hears no manager, though some hear it.
     Degraded,
     /// Route around it. Nothing may be taken over yet.
     Unreachable,
@@ -72,6 +74,8 @@ pub struct Question {
 pub struct Opinion {
     pub node: NodeNumber,
     pub silent_ms: u64,
+    /// It does not hear that manager.
+    pub is_deaf: bool,
     /// Its grants have run out, and it grants nothing more.
     pub is_over: bool,
 }

@@ -177,6 +177,7 @@ impl Pulse {
         let is_news = answer.epochs != peer.epochs || answer.term > self.term;
         let is_behind = answer.epochs != self.epochs || answer.term > self.term;
         peer.epochs = answer.epochs;
+        self.term = self.term.max(answer.term);
         if is_news && is_behind {
             return vec![PulseOutput::Behind { manager: answer.manager }];
         }

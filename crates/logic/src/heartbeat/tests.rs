@@ -39,6 +39,8 @@ struct Stage {
     incarnations: Vec<u64>,
     /// What each other manager says of every node: how long it has been silent, and whether it promises.
     opinions: Vec<Option<(u64, bool)>>,
+    /// Nodes that hear none of the others.
+    deaf_elsewhere: Vec<u32>,
     said: String,
     asked: usize,
 }
@@ -58,6 +60,7 @@ impl Stage {
             deaf: Vec::new(),
             incarnations: vec![1; nodes as usize],
             opinions: vec![None; usize::from(managers) - 1],
+            deaf_elsewhere: Vec::new(),
             said: String::new(),
             asked: 0,
         }
@@ -82,6 +85,7 @@ impl Stage {
             let opinion = |question: &Question| Opinion {
                 node: question.node,
                 silent_ms,
+                is_deaf: self.deaf_elsewhere.contains(&question.node.0),
                 is_over: promises && question.wants_promise,
             };
             let opinions = questions.iter().map(opinion).collect();
@@ -136,9 +140,9 @@ fn who_did_not_run_believes_nobody_to_be_deaf() {
     stage.silenced = vec![3];
     stage.run_until(6_520);
     stage.silenced.clear();
-    stage.run_until(8_000);
+    stage.run_until(8_500);
     stage.said(expect![[r#"
-        6.630s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Degraded, silence_ms: 15 }], is_mass: false }
+        7.655s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Elsewhere, silence_ms: 140 }], is_mass: false }
     "#]]);
 }
 
@@ -174,10 +178,10 @@ fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
     }
     stage.said(expect![[r#"
         1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815 }], is_mass: false }
-        1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_over: true }] }
-        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3390 }], is_mass: false }
+        1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_deaf: false, is_over: true }] }
+        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 3390 }], is_mass: false }
         7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140 }], is_mass: false }
-        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10590 }], is_mass: false }
+        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 10590 }], is_mass: false }
         13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140 }], is_mass: false }
     "#]]);
 }
@@ -224,7 +228,7 @@ fn a_node_that_another_manager_hears_is_degraded_and_never_taken_over_from() {
     stage.silenced.clear();
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        4.125s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 1255 }], is_mass: false }
+        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780 }], is_mass: false }
         9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
     "#]]);
 }
@@ -261,7 +265,7 @@ fn without_a_majority_nothing_is_taken_over() {
     stage.silenced.clear();
     stage.run_until(63_000);
     stage.said(expect![[r#"
-        60.250s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(4), silent_ms: 80, is_over: true }] }
+        60.250s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(4), silent_ms: 80, is_deaf: false, is_over: true }] }
         60.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
         60.325s Release { node: NodeNumber(4) }
     "#]]);
@@ -478,6 +482,44 @@ fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
 }
 
 #[test]
+fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
+    let mut stage = Stage::new(3, 10);
+    stage.opinions = vec![Some((20, false)), Some((20, false))];
+    stage.run_until(3_000);
+    stage.deaf.push(4);
+    stage.deaf_elsewhere.push(4);
+    stage.run_until(6_000);
+    // The others are heard by it again, and it speaks with this manager no more.
+    stage.deaf_elsewhere.clear();
+    stage.deaf.clear();
+    stage.silenced.push(4);
+    stage.run_until(9_000);
+    // Nor with them.
+    stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+    stage.run_until(12_000);
+    stage.said(expect![[r#"
+        3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105 }], is_mass: false }
+        7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430 }], is_mass: false }
+        9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
+fn who_is_not_heard_by_a_node_asks_whom_it_hears() {
+    let mut stage = Stage::new(3, 10);
+    stage.opinions = vec![Some((20, false)), None];
+    stage.run_until(3_000);
+    stage.deaf.push(4);
+    stage.run_until(6_000);
+    stage.deaf.clear();
+    stage.run_until(9_000);
+    stage.said(expect![[r#"
+        4.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80 }], is_mass: false }
+        6.025s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+    "#]]);
+}
+
+#[test]
 fn a_deaf_node_is_degraded() {
     let mut stage = Stage::new(1, 4);
     stage.run_until(3_000);
@@ -574,7 +616,7 @@ fn a_follower_answers_and_says_nothing_else() {
         questions: vec![ask(1, true), ask(2, true), ask(7, true)],
     });
     stage.said(expect![[r#"
-        6.000s Tell { to: Some(ManagerNumber(1)), asked_at: Some(Time(77)), opinions: [Opinion { node: NodeNumber(1), silent_ms: 145, is_over: false }, Opinion { node: NodeNumber(2), silent_ms: 3140, is_over: true }] }
+        6.000s Tell { to: Some(ManagerNumber(1)), asked_at: Some(Time(77)), opinions: [Opinion { node: NodeNumber(1), silent_ms: 145, is_deaf: false, is_over: false }, Opinion { node: NodeNumber(2), silent_ms: 3140, is_deaf: false, is_over: true }] }
     "#]]);
 }
 

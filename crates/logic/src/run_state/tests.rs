@@ -16,7 +16,7 @@ fn reported(process: ProcessState, probe: ProbeState) -> Facts<'static> {
         link: AgentLink::Connected,
         observed: Some(observed),
         before: None,
-        is_away: false,
+        away: None,
         was_lost: false,
     }
 }
@@ -110,7 +110,7 @@ fn table_of_what_process_and_probe_say() {
 #[test]
 fn table_of_members_on_a_machine_that_is_away() {
     use RunState::{Down, Failed};
-    let away = |facts| Facts { is_away: true, ..facts };
+    let away = |facts| Facts { away: Some(Away::Silent), ..facts };
     const AWAY: &str = "its node cannot be reached: its heartbeats have stopped";
     check_all(&[
         ("was up", away(up()), Down, AWAY),
@@ -129,6 +129,20 @@ fn table_of_members_on_a_machine_that_is_away() {
     ]);
     assert!(is_lost(&away(up())), "nobody answers what is under way");
     assert!(!is_lost(&Facts { was_lost: true, ..up() }), "the machine is back, and the member up");
+}
+
+#[test]
+fn table_of_members_on_a_machine_that_was_removed() {
+    use RunState::Down;
+    let removed = |facts| Facts { away: Some(Away::Removed), link: AgentLink::Lost, ..facts };
+    const REMOVED: &str = "its node's machine was removed from the cell";
+    check_all(&[
+        ("was up", removed(up()), Down, REMOVED),
+        ("failed its probe before", removed(reported(RUNNING, Failing)), Down, REMOVED),
+        ("gave up before", removed(reported(ProcessState::GaveUp, Failing)), Down, REMOVED),
+        ("never heard", removed(silent(AgentLink::NotHeard)), Down, REMOVED),
+    ]);
+    assert!(is_lost(&removed(up())), "nobody waits for what must not be asked any more");
 }
 
 #[test]
@@ -335,21 +349,22 @@ fn no_combination_makes_a_member_serve_that_must_not() {
     let mut count = 0;
     for process in processes {
         for probe in [Unasked, Passing, Failing] {
-            for (link, is_away) in [
-                (AgentLink::NotHeard, false),
-                (AgentLink::Connected, false),
-                (AgentLink::Lost, false),
-                (AgentLink::Connected, true),
+            for (link, away) in [
+                (AgentLink::NotHeard, None),
+                (AgentLink::Connected, None),
+                (AgentLink::Lost, None),
+                (AgentLink::Connected, Some(Away::Silent)),
+                (AgentLink::Lost, Some(Away::Removed)),
             ] {
                 for wish in [Wish::Run, Wish::Drain, Wish::Stop] {
                     for task in tasks {
-                        let facts = Facts { wish, task, link, is_away, ..reported(process, probe) };
+                        let facts = Facts { wish, task, link, away, ..reported(process, probe) };
                         let state = judge(&facts).0;
                         let serves = matches!(state, RunState::Up | RunState::Draining);
                         for was_lost in [false, true] {
                             assert!(!(serves && is_lost(&Facts { was_lost, ..facts })), "{facts:?}");
                         }
-                        let can_serve = !is_away
+                        let can_serve = away.is_none()
                             && probe == Passing
                             && matches!(process, ProcessState::External | RUNNING);
                         assert!(!serves || can_serve, "{facts:?}");
@@ -364,5 +379,5 @@ fn no_combination_makes_a_member_serve_that_must_not() {
             }
         }
     }
-    assert_eq!(count, 6 * 3 * 4 * 3 * 3);
+    assert_eq!(count, 6 * 3 * 5 * 3 * 3);
 }

@@ -49,11 +49,12 @@ impl Found {
         record.map_or(Found::Unreadable, Found::Record)
     }
 
-    pub fn is_released(&self) -> bool {
-        match self {
-            Found::Record(record) => record.state == State::Released,
-            Found::Absent | Found::Unreadable => false,
-        }
+    /// What `self`, held, has become, if its own holder has released it.
+    pub fn released_as<'a>(&self, after: &'a Found) -> Option<&'a Record> {
+        let (Found::Record(held), Found::Record(after)) = (self, after) else { return None };
+        let is_same = held.term == after.term && held.holder == after.holder;
+        let is_released = held.state == State::Held && after.state == State::Released;
+        (is_same && is_released && held.counter < after.counter).then_some(after)
     }
 }
 

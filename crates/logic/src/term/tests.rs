@@ -286,6 +286,66 @@ fn a_resigned_leader_is_followed_once_it_has_stopped_for_certain() {
 }
 
 #[test]
+fn a_store_put_back_to_a_release_gives_nobody_the_lead_while_another_may_act() {
+    let mut stage = Stage::new(&["m1", "m2"]);
+    stage.run_until(3_000);
+    stage.stopped.push("m2");
+    stage.give("m1", Input::Resign);
+    stage.give("m1", Input::Stopped { term: TermNumber(1) });
+    let copy = stage.store.clone();
+    stage.stopped.clear();
+    let news = Input::Changed(stage.store.changes(PREFIX, 0));
+    stage.give("m2", news);
+    assert_eq!(stage.leader(), Some("m2"), "a release that is seen needs no wait");
+    stage.run_until(4_000);
+    stage.store = copy;
+    stage.paths.insert("m2", Path::Silent);
+    // It has seen nothing of what the store has forgotten, and whoever leads cannot say so.
+    stage.paths.insert("m3", Path::Open);
+    stage.managers.insert("m3", Elector::new("m3".into(), 3, FAST));
+    stage.run_until(7_000);
+    stage.said(expect![[r#"
+        1.051s m1: leads in term 1 until 1.851s
+        1.051s m2: Follows { term: TermNumber(1), manager: ManagerName("m1") }
+        3.000s m1: stops in term 1: it was asked to resign
+        3.000s m2: leads in term 2 until 3.800s
+        3.000s m1: Follows { term: TermNumber(2), manager: ManagerName("m2") }
+        4.001s m3: Follows { term: TermNumber(1), manager: ManagerName("m1") }
+        4.800s m2: stops in term 2: no renewal was taken in time
+        5.051s m3: leads in term 2 until 5.851s
+    "#]]);
+}
+
+#[test]
+fn a_release_that_was_not_seen_to_happen_is_waited_for_like_any_other_leader() {
+    let mut stage = Stage::new(&["m1", "m2"]);
+    stage.run_until(3_000);
+    stage.paths.insert("m2", Path::Cut);
+    stage.give("m1", Input::Resign);
+    stage.give("m1", Input::Stopped { term: TermNumber(1) });
+    stage.run_until(4_500);
+    stage.open("m2");
+    stage.run_until(4_900);
+    assert_eq!(stage.leader(), None);
+    stage.managers.remove("m1");
+    stage.run_until(7_000);
+    assert_eq!(stage.managers["m2"].acting(stage.now), Some(TermNumber(2)));
+}
+
+#[test]
+fn a_release_of_a_term_below_what_nodes_know_is_none() {
+    let mut stage = Stage::new(&["m1", "m2"]);
+    stage.run_until(3_000);
+    stage.give("m2", Input::Heard { term: TermNumber(5) });
+    stage.give("m1", Input::Resign);
+    stage.give("m1", Input::Stopped { term: TermNumber(1) });
+    stage.run_until(3_900);
+    assert_eq!(stage.leader(), None);
+    stage.run_until(5_000);
+    assert_eq!(stage.managers["m2"].acting(stage.now), Some(TermNumber(6)));
+}
+
+#[test]
 fn one_that_resigned_alone_leads_again() {
     let mut stage = Stage::new(&["m1"]);
     stage.run_until(3_000);

@@ -43,6 +43,11 @@ pub fn next_incarnation(directory: &Path) -> io::Result<u64> {
     Ok(incarnation)
 }
 
+/// The next start's will be higher than this.
+pub fn keep_incarnation(directory: &Path, incarnation: u64) -> io::Result<()> {
+    write(&directory.join("incarnation.json"), &incarnation)
+}
+
 pub fn recall(directory: &Path) -> Option<Remembered> {
     read(&directory.join(ASSIGNMENTS))
 }

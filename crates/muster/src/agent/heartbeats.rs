@@ -25,7 +25,14 @@ pub struct Heartbeats {
     incarnation: u64,
     clock: BootClock,
     lease: watch::Sender<Option<Time>>,
-    thread: Option<(watch::Sender<HeartbeatSettings>, JoinHandle<()>)>,
+    thread: Option<(watch::Sender<Wanted>, JoinHandle<()>)>,
+}
+
+/// How heartbeats are to be sent, and under which number.
+#[derive(Debug, Clone, PartialEq)]
+struct Wanted {
+    settings: HeartbeatSettings,
+    incarnation: u64,
 }
 
 impl Heartbeats {
@@ -35,23 +42,36 @@ impl Heartbeats {
         Self { incarnation, clock, lease, thread: None }
     }
 
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// From now on heartbeats have this number, which is higher.
+    pub fn rise_to(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
+        if let Some((told, _)) = &self.thread {
+            told.send_modify(|wanted| wanted.incarnation = incarnation);
+        }
+    }
+
     /// From now on heartbeats are sent so.
     pub fn send_as(&mut self, settings: HeartbeatSettings) {
+        let wanted = Wanted { settings, incarnation: self.incarnation };
         if let Some((told, _)) = &self.thread {
             told.send_if_modified(|known| {
-                let is_new = *known != settings;
-                *known = settings;
+                let is_new = *known != wanted;
+                *known = wanted;
                 is_new
             });
             return;
         }
-        let (told, heard) = watch::channel(settings);
-        let (incarnation, clock, lease) = (self.incarnation, self.clock, self.lease.clone());
+        let (told, heard) = watch::channel(wanted);
+        let (clock, lease) = (self.clock, self.lease.clone());
         let spawned = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(send_for_ever(heard, incarnation, clock, lease)),
+                Ok(runtime) => runtime.block_on(send_for_ever(heard, clock, lease)),
                 Err(error) => tracing::error!(%error, "this node sends no heartbeats: no event loop"),
             }
         });
@@ -83,15 +103,15 @@ struct Sender {
 }
 
 async fn send_for_ever(
-    mut heard: watch::Receiver<HeartbeatSettings>,
-    incarnation: u64,
+    mut heard: watch::Receiver<Wanted>,
     clock: BootClock,
     lease: watch::Sender<Option<Time>>,
 ) {
     let boot = boot_number();
     let mut sender: Option<Sender> = None;
     // Nodes that start together do not all speak at once.
-    tokio::time::sleep(Duration::from_millis(incarnation % u64::from(HEARTBEAT_INTERVAL_MS))).await;
+    let spread = heard.borrow().incarnation;
+    tokio::time::sleep(Duration::from_millis(spread % u64::from(HEARTBEAT_INTERVAL_MS))).await;
     heard.mark_changed();
     loop {
         let until = sender.as_ref().and_then(|sender| sender.pulse.lease_ends_at());
@@ -103,8 +123,8 @@ async fn send_for_ever(
                 if changed.is_err() {
                     return;
                 }
-                let settings = heard.borrow_and_update().clone();
-                sender = Sender::follow(sender, settings, incarnation, boot, &clock);
+                let wanted = heard.borrow_and_update().clone();
+                sender = Sender::follow(sender, wanted, boot, &clock);
             }
             () = wait_until(&clock, due) => {
                 if let Some(sender) = &mut sender {
@@ -144,8 +164,7 @@ impl Sender {
     /// None, and a word about it, where settings are of no use.
     fn follow(
         before: Option<Self>,
-        settings: HeartbeatSettings,
-        incarnation: u64,
+        Wanted { settings, incarnation }: Wanted,
         boot: u64,
         clock: &BootClock,
     ) -> Option<Self> {

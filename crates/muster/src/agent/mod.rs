@@ -4,12 +4,15 @@
 //! told last when there is none (see `disk`); leaves no process behind, however it ends (see `keeper`).
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
+mod alerts;
+mod certificate;
 mod disk;
 mod groups;
 pub mod guardian;
 mod heartbeats;
 pub mod keeper;
 mod members;
+mod monitors;
 mod orphans;
 mod placeholders;
 mod ports;
@@ -22,11 +25,13 @@ use crate::clock::{BootClock, Clock};
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{Heard, LinkEvent, ManagerAt, follow};
 use crate::role::RoleHandle;
+use certificate::OwnCertificate;
 use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
 use logic::group::ResidentInput as GroupInput;
 use members::{Members, Surroundings};
+use monitors::MonitorsHandle;
 use orphans::Children;
 use ports::PortBook;
 use process::Command;
@@ -39,7 +44,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet, LocalSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet, LocalSet};
 use wire::agent::Report;
 use wire::id::{MemberId, NodeName};
 use wire::link::{FromManager, Placed, Role, ToManager};
@@ -93,6 +98,7 @@ pub fn start(options: AgentOptions) -> Result<RoleHandle, AgentError> {
         remembered: disk::recall(&directory),
         ports: PortBook::open(directory.join("ports.json")),
         log_directory: state_dir.join("log"),
+        alert_socket: crate::monitor::tell::alert_socket(&state_dir),
         directory,
         incarnation,
         _lock: lock,
@@ -109,6 +115,7 @@ struct Start {
     options: AgentOptions,
     directory: PathBuf,
     log_directory: PathBuf,
+    alert_socket: PathBuf,
     incarnation: u64,
     remembered: Option<Remembered>,
     ports: PortBook,
@@ -120,17 +127,22 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let node = start.options.node.clone();
     let remembered = start.remembered.map(|remembered| (remembered.generation, remembered.assignments));
+    let alert_socket = start.alert_socket;
     let obeyed = remembered.as_ref().map_or(0, |(generation, _)| *generation);
     let machine = Agent::new(clock.now(), node.clone(), start.incarnation, remembered);
 
     // The link outlives the members, so that the manager hears of their end.
     let (link_stop, link_stop_seen) = watch::channel(false);
+    let certificate = OwnCertificate::of(&start.options.state_dir);
     let role = Role::Agent { node: node.clone() };
-    let link = follow(start.options.manager, role, obeyed, link_stop_seen);
+    let link = follow(start.options.manager, role, obeyed, None, link_stop_seen);
     let is_connected = Rc::new(Cell::new(false));
     let (remember, to_remember) = watch::channel(None);
 
     let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
+    let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
+    let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
+    helpers.spawn_local(alerts::listen(alert_socket, way));
     let boot_clock = BootClock::start();
     let (lease, lease_seen) = watch::channel(None);
     let (group_inputs, group_inbox) = groups::inbox();
@@ -138,6 +150,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         placed: start.options.placed,
         heartbeats: Heartbeats::new(start.incarnation, boot_clock, lease),
         groups: group_inputs.clone(),
+        monitors,
+        directory: start.directory.clone(),
     };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
     helpers.spawn_local(pass_on_stop(stop, inputs.clone(), group_inputs.clone()));
@@ -170,13 +184,23 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         probes: Probes::new(inputs),
         to_manager: link.to_manager,
         heard: link.heard,
+        certificate,
         is_connected,
         remember,
     };
     drive(machine, clock, inbox, |_, output| shell.carry_out(output)).await;
+    end(shell, groups, remembering, link_stop, helpers).await;
+}
+
+async fn end(
+    mut shell: Shell,
+    groups: JoinHandle<()>,
+    remembering: JoinHandle<()>,
+    link_stop: watch::Sender<bool>,
+    mut helpers: JoinSet<()>,
+) {
     // Their stop scripts have time-outs of their own.
     let _ = groups.await;
-
     shell.probes.tasks.shutdown().await;
     shell.members.end().await;
     drop(shell.remember);
@@ -191,6 +215,24 @@ struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
     groups: mpsc::Sender<GroupInput>,
+    monitors: MonitorsHandle,
+    directory: PathBuf,
+}
+
+impl Told {
+    /// Another agent has spoken in this node's name, under numbers up to `above`. Those of this one go on above it, and the
+    /// next start's above that.
+    fn rise_above(&mut self, above: u64) {
+        let incarnation = self.heartbeats.incarnation().max(above.saturating_add(1));
+        tracing::error!(
+            incarnation,
+            "another machine has spoken as this node: was this state directory copied, or put back?"
+        );
+        if let Err(error) = disk::keep_incarnation(&self.directory, incarnation) {
+            tracing::warn!(%error, "the agent's number could not be written down");
+        }
+        self.heartbeats.rise_to(incarnation);
+    }
 }
 
 /// Turns what the manager says into inputs.
@@ -208,11 +250,16 @@ async fn listen(
                 if told.groups.send(GroupInput::Connected).await.is_err() {
                     tracing::debug!("no groups are run here any more");
                 }
+                told.monitors.connected().await;
                 Input::Connected
             }
             LinkEvent::Lost { reason } => {
                 tracing::warn!(reason, "the manager is gone; going on without it");
                 is_connected.set(false);
+                continue;
+            }
+            LinkEvent::Message(FromManager::Monitors { generation, monitors }) => {
+                told.monitors.assign(generation, monitors).await;
                 continue;
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
@@ -226,11 +273,18 @@ async fn listen(
                 continue;
             }
             LinkEvent::Message(FromManager::Placed(mut place)) => {
+                let above = place.incarnation_above.take();
+                if let Some(above) = above {
+                    told.rise_above(above);
+                }
                 if let Some(settings) = place.heartbeats.take() {
                     told.heartbeats.send_as(*settings);
                 }
                 told.placed.send_replace(Some(place));
-                continue;
+                match above {
+                    Some(_) => Input::Above { incarnation: told.heartbeats.incarnation() },
+                    None => continue,
+                }
             }
             LinkEvent::Message(
                 FromManager::Welcome { .. }
@@ -268,6 +322,7 @@ struct Shell {
     probes: Probes,
     to_manager: mpsc::Sender<ToManager>,
     heard: Heard,
+    certificate: OwnCertificate,
     is_connected: Rc<Cell<bool>>,
     remember: watch::Sender<Option<Remembered>>,
 }
@@ -314,6 +369,7 @@ impl Shell {
     fn report(&mut self, mut report: Report) {
         report.manager_heard_ms = self.heard.ago_ms();
         report.clock_ms = Some(crate::identity::now_us() / 1_000);
+        report.certificate_until_ms = self.certificate.overdue_until_ms();
         // In the order of their ids, see `logic::agent`.
         let is_known = |id: &MemberId| report.members.binary_search_by(|member| member.id.cmp(id)).is_ok();
         self.members.retain(is_known);

@@ -33,7 +33,7 @@ const CONFIGS_MAX: usize = 256;
 pub struct TlsConfigs(RefCell<BTreeMap<MemberTls, (Instant, Arc<ClientConfig>)>>);
 
 impl TlsConfigs {
-    fn get(&self, tls: &MemberTls) -> Result<Arc<ClientConfig>, TlsError> {
+    pub fn get(&self, tls: &MemberTls) -> Result<Arc<ClientConfig>, TlsError> {
         let mut known = self.0.borrow_mut();
         known.retain(|_, (read, _)| read.elapsed() < CONFIG_AGE_MAX);
         if let Some((_, config)) = known.get(tls) {

@@ -9,7 +9,7 @@ use logic::lease::Profile;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use wire::agent::Run;
-use wire::id::NodeName;
+use wire::id::{ClusterName, NodeName};
 use wire::settings::{CellSettings, RouterPlace, StoreSettings};
 
 const EXAMPLES: &str = "\
@@ -96,6 +96,7 @@ fn examine(args: &Args) -> Findings {
             if config::runs_already(&settings) {
                 notes.push("the cell runs on this machine, so its addresses were not tried".to_owned());
             }
+            notes.extend(config::expiring(&settings, &node));
             let roles = Selection::of_node(&settings, &node);
             let mut problems = config::check_environment(&settings, &text, &file, &node, roles);
             for problem in config::check_certificates(&settings, &text, &file, &node).list {
@@ -192,8 +193,11 @@ fn describe_router(router: &RouterPlace, lines: &mut Vec<String>) {
         router.listeners.iter().map(|listener| listener.address.to_string()).collect();
     lines.push(format!("router   {} on {}: listens on {}", router.name, router.node, addresses.join(", ")));
     for route in &router.routes {
-        let clusters: Vec<&str> = route.clusters().map(|cluster| cluster.0.as_str()).collect();
-        let levels = if clusters.is_empty() { "the router itself".to_owned() } else { clusters.join(", ") };
+        let names = |level: &Vec<ClusterName>| {
+            level.iter().map(|cluster| cluster.0.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let levels: Vec<String> = route.levels.iter().map(names).collect();
+        let levels = if levels.is_empty() { "the router itself".to_owned() } else { levels.join(", else ") };
         let actions = logic::actions::describe(&route.actions);
         let actions = if actions.is_empty() { String::new() } else { format!(": {}", actions.join("; ")) };
         lines.push(format!("  {} -> {levels}{actions}", route.name));

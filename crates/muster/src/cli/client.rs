@@ -7,7 +7,7 @@
 use super::Exit;
 use super::follow::Follow;
 use crate::config::{self, Problems};
-use crate::console::{ADDRESS_FILE, TOKEN_FILE};
+use crate::console::{ADDRESS_FILE, STALE_HEADER, TOKEN_FILE};
 use crate::identity::{self, IdentityError, Place};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -23,10 +23,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use wire::error_code::{self, ErrorCode};
-use wire::status::ErrorBody;
+use wire::status::{CellStatus, ErrorBody};
 
 /// From nothing to a connection. Longer than a lost packet, shorter than a person's patience.
 const CONNECT_MAX_MS: u64 = 5_000;
+/// Until a console of this machine is taken for one that is not there.
+const LOOK_MAX_MS: u64 = 1_000;
 /// From a request to the end of its answer; the console itself gives up on the manager after 30 s.
 const ANSWER_MAX_MS: u64 = 40_000;
 /// Longest answer: the status of a hundred thousand members.
@@ -63,6 +65,9 @@ pub enum ClientError {
     /// What was typed cannot be meant. Nothing was sent.
     #[error("{0}")]
     WrongUse(String),
+    /// Nobody said which token to show. Nothing was sent.
+    #[error("{}: an API needs a token: give --token-file FILE or MUSTER_TOKEN", error_code::NOT_LOGGED_IN)]
+    NoToken,
     /// There is no token to show. Nothing was sent.
     #[error("{}: the token cannot be read from {}", error_code::NOT_LOGGED_IN, path.display())]
     Token {
@@ -99,7 +104,10 @@ pub enum ClientError {
 impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
-            ClientError::Config(_) | ClientError::WrongUse(_) | ClientError::Token { .. } => Exit::WrongUse,
+            ClientError::Config(_)
+            | ClientError::WrongUse(_)
+            | ClientError::NoToken
+            | ClientError::Token { .. } => Exit::WrongUse,
             ClientError::NotReached { .. } | ClientError::Stranger { .. } => Exit::CellNotReached,
             ClientError::Identity { source } => match source {
                 IdentityError::NotReached { .. } | IdentityError::OtherCell { .. } => Exit::CellNotReached,
@@ -118,6 +126,13 @@ impl ClientError {
             ClientError::Refused { body, .. } if body.code == error_code::MANAGER_UNAVAILABLE.0 => {
                 Exit::CellNotReached
             }
+            // Nothing was done, for want of a disk or a server.
+            ClientError::Refused { body, .. }
+                if [error_code::STORE_WRITE_FAILED.0, error_code::STORE_NOT_REACHED.0]
+                    .contains(&body.code.as_str()) =>
+            {
+                Exit::No
+            }
             ClientError::Refused { status, .. } if status.is_server_error() => Exit::OurFault,
             ClientError::Refused { .. } => Exit::No,
             ClientError::Garbled { .. } | ClientError::System { .. } => Exit::OurFault,
@@ -129,7 +144,7 @@ impl ClientError {
         let code = match self {
             ClientError::Config(problems) => problems.list.first().map_or("", |first| first.code.0),
             ClientError::Refused { body, .. } => return body.clone(),
-            ClientError::Token { .. } => error_code::NOT_LOGGED_IN.0,
+            ClientError::Token { .. } | ClientError::NoToken => error_code::NOT_LOGGED_IN.0,
             ClientError::NotReached { .. } => error_code::CELL_NOT_REACHED.0,
             ClientError::Identity { source } => source.code().0,
             ClientError::WrongUse(_)
@@ -174,6 +189,11 @@ pub fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, C
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
+/// Whether anything listens there, which on this machine is known at once.
+fn answers(console: SocketAddr) -> bool {
+    std::net::TcpStream::connect_timeout(&reachable(console), Duration::from_millis(LOOK_MAX_MS)).is_ok()
+}
+
 /// How the API is reached.
 #[derive(Debug)]
 enum Way {
@@ -206,9 +226,7 @@ impl Api {
         }
         // A file that is named outweighs the environment.
         if let (Some(url), None) = (named, &target.config) {
-            let token = token.ok_or_else(|| {
-                ClientError::WrongUse("an API needs a token: give --token-file FILE or MUSTER_TOKEN".into())
-            })?;
+            let token = token.ok_or(ClientError::NoToken)?;
             return Ok(Self { way: Way::Console, authority: authority_of(&url)?, token: Some(token) });
         }
         let path = target.config.clone().unwrap_or_else(config::default_path);
@@ -223,7 +241,8 @@ impl Api {
         let state_dir = PathBuf::from(&settings.state_dir);
         // The console wrote where it really listens, unless it runs on another machine.
         let written = read_small(&state_dir.join(ADDRESS_FILE)).ok().and_then(|text| text.parse().ok());
-        if written.is_none() && Place::of(&state_dir).membership().is_some() {
+        // Where a manager was once, its address is left.
+        if !written.is_some_and(answers) && Place::of(&state_dir).membership().is_some() {
             return Self::of_node(&state_dir, token);
         }
         let authority = reachable(written.unwrap_or(settings.console.listen)).to_string();
@@ -255,16 +274,21 @@ impl Api {
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path, String::new()).await
+        self.call((Method::GET, false), path, String::new()).await
+    }
+
+    /// The cell as it is, or as a manager knew it last: then `stale_since_ms` says when.
+    pub async fn status(&self) -> Result<CellStatus, ClientError> {
+        self.call((Method::GET, true), "/api/v1/status", String::new()).await
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<T, ClientError> {
-        self.call(Method::POST, path, body).await
+        self.call((Method::POST, false), path, body).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
-        method: Method,
+        method: (Method, bool),
         path: &str,
         body: String,
     ) -> Result<T, ClientError> {
@@ -283,7 +307,7 @@ impl Api {
     pub async fn follow(&self, after: Option<u64>) -> Result<Follow, ClientError> {
         let after = after.map_or(String::new(), |after| format!("?after={after}"));
         let path = format!("/api/v1/stream{after}");
-        let answering = self.send(Method::GET, &path, String::new());
+        let answering = self.send((Method::GET, false), &path, String::new());
         let answer = tokio::time::timeout(Duration::from_millis(ANSWER_MAX_MS), answering)
             .await
             .unwrap_or_else(|_| Err(self.not_reached("no answer came in time")))?;
@@ -297,7 +321,7 @@ impl Api {
 
     async fn send(
         &self,
-        method: Method,
+        (method, takes_stale): (Method, bool),
         path: &str,
         body: String,
     ) -> Result<Response<Incoming>, ClientError> {
@@ -312,6 +336,9 @@ impl Api {
             Way::Node(_) => identity::api::HOST,
         };
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if takes_stale {
+            request = request.header(STALE_HEADER, "yes");
+        }
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

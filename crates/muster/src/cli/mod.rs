@@ -9,6 +9,7 @@ mod bridge;
 mod check;
 mod client;
 mod client_token;
+mod clp;
 mod cluster;
 mod config;
 mod demo;
@@ -20,6 +21,7 @@ mod hidden;
 mod init;
 mod join;
 mod listed_token;
+mod monitor;
 mod node;
 mod plugin_cfg;
 mod router;
@@ -81,6 +83,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show failover groups and say why they are where they are; start, stop and move them
     Group(group::Args),
+    /// Show how monitored services are; pause monitors, or let one fail as a drill
+    Monitor(monitor::Args),
     /// Show the nodes of the cell, let machines in and cut them off
     Node(node::Args),
     /// Add and remove users of the API and the console, and give them roles
@@ -108,6 +112,8 @@ enum Command {
     Man(generate::ManArgs),
     /// A small application to try a cluster with
     SampleApp(crate::sample_app::Args),
+    /// The commands of ExpressCluster: clp_httpmon, clp_smtpmon
+    Clp(clp::Args),
     /// Run a node's agent alone
     #[command(hide = true)]
     Agent(hidden::AgentArgs),
@@ -152,6 +158,9 @@ fn print(data: &[u8]) -> Exit {
 }
 
 pub fn main() -> ExitCode {
+    if let Some(exit) = clp::under_other_name() {
+        return exit.into();
+    }
     let exit = match CommandLine::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
@@ -165,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Group(args) => group::run(args),
+        Command::Monitor(args) => monitor::run(args),
         Command::Node(args) => node::run(args),
         Command::User(args) => user::run(args),
         Command::Token(args) => token::run(args),
@@ -178,6 +188,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
         Command::SampleApp(args) => crate::sample_app::run(args),
+        Command::Clp(args) => clp::run(args),
         Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::Guardian(args) => hidden::guardian(args),

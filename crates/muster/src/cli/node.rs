@@ -2,24 +2,25 @@
 
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::cluster::confirm;
+use super::status::told_if_stale;
 use super::table::{self, Paint, plain};
 use super::time::time_ms;
 use super::{Exit, print};
 use wire::enrol::IssuedToken;
 use wire::id::is_valid_name;
-use wire::status::{Acted, CellStatus};
+use wire::status::Acted;
 
 const EXAMPLES: &str = "\
 Examples:
   muster node
-  muster node --json | jq '.[] | select(.connected | not)'
+  muster node --json | jq '.[] | select((.connected | not) or .left_out)'
   muster node token web-2            what to type on the machine that shall be node web-2
   muster node token web-2 --valid 15m
   muster node remove web-2           its machine is cut off at once
 
 Exit codes:
-  0  all agents are heard; done
-  1  one is not; refused
+  0  all machines are heard; done
+  1  one is not connected, or cannot be reached; refused
   2  wrong use
   3  the cell was not reached
   4  Muster's fault";
@@ -85,7 +86,7 @@ pub fn run(args: Args) -> Exit {
 }
 
 fn list(args: &Args) -> Exit {
-    let asking = async { Api::find(&args.target)?.get::<CellStatus>("/api/v1/status").await };
+    let asking = async { Api::find(&args.target)?.status().await };
     let status = match run_until_done(asking) {
         Ok(status) => status,
         Err(error) => return fail(&error, args.json),
@@ -93,10 +94,15 @@ fn list(args: &Args) -> Exit {
     let text = if args.json {
         serde_json::to_string_pretty(&status.nodes).expect("nodes have only names as keys") + "\n"
     } else {
-        table::nodes(&status, Paint::of_stdout())
+        format!(
+            "{}{}",
+            table::staleness(&status, Paint::of_stdout()),
+            table::nodes(&status, Paint::of_stdout())
+        )
     };
     match print(text.as_bytes()) {
-        Exit::Yes if status.nodes.iter().any(|node| !node.connected) => Exit::No,
+        exit if status.stale_since_ms.is_some() => told_if_stale(&status, exit),
+        Exit::Yes if status.nodes.iter().any(|node| !node.connected || node.left_out) => Exit::No,
         exit => exit,
     }
 }
@@ -121,6 +127,18 @@ async fn token(args: &TokenArgs) -> Result<Exit, ClientError> {
         return Ok(print(format!("{text}\n").as_bytes()));
     }
     let valid_s = args.valid / 1_000;
+    if issued.replaces {
+        eprintln!(
+            "note: a machine is node {} already; the one that uses this token takes its place",
+            plain(&issued.node.0)
+        );
+    }
+    if issued.others > 0 {
+        let count = issued.others;
+        eprintln!(
+            "note: {count} more of this node's tokens can still be used; each use throws the one before out"
+        );
+    }
     eprintln!("On the machine that shall be node {}, once and within {valid_s} s:", plain(&issued.node.0));
     Ok(print(format!("muster join {} {}\n", plain(&issued.manager), plain(&issued.token)).as_bytes()))
 }

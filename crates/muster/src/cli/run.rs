@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use wire::error_code;
 use wire::id::NodeName;
 use wire::settings::CellSettings;
 
@@ -137,6 +138,9 @@ fn examine(args: &Args) -> Result<What, String> {
             None => Err(not_joined(&state_dir)),
         };
     }
+    if let Some(membership) = membership.filter(|_| !has_authority) {
+        return Err(is_of_another_cell(&file, &state_dir, &membership));
+    }
     let selection = select(&args.roles, &settings, &node)?;
     // Addresses that are taken over are in use, and rightly.
     let checked = Selection { routers: selection.routers && !args.take_over, ..selection };
@@ -215,6 +219,19 @@ fn settle(settings: &CellSettings, config: String, node: &NodeName) -> Result<Me
         made.map_err(|error| chain(&error))?;
     }
     Ok(membership)
+}
+
+/// The file would run a cell of its own where the identity of a node of another one lies.
+fn is_of_another_cell(file: &str, state_dir: &Path, membership: &Membership) -> String {
+    let Membership { cell, node, .. } = membership;
+    let directory = state_dir.display();
+    format!(
+        "{}: {file} describes a cell of its own, and this machine has joined the cell {cell} as node {node} \
+         ({directory}). To run as that node: `muster run --state-dir {directory}`; to run the file's cell: give it another \
+         state_dir, or remove {}",
+        error_code::IN_A_CELL_ALREADY,
+        Place::of(state_dir).path().display()
+    )
 }
 
 fn other_node(node: &NodeName, membership: &Membership) -> String {

@@ -24,11 +24,13 @@ Exit codes:
   0  yes
   1  the members are not up in time
   2  wrong use
-  3  the cell was not reached
+  3  the cell was not reached, or no manager leads and what is shown is what was known last
   4  Muster's fault";
 
 /// Events shown below a live table.
 const EVENTS_SHOWN: usize = 6;
+/// Members that are named while one waits for them.
+const MISSING_NAMED_MAX: usize = 5;
 /// Pause before a lost cell is looked for again.
 pub(super) const RECONNECT_MS: u64 = 1_000;
 /// The size taken for a terminal that does not tell its own.
@@ -67,12 +69,21 @@ pub fn run(args: Args) -> Exit {
         match args.watch {
             true => watch(&api, &args).await,
             false => {
-                let status: CellStatus = api.get("/api/v1/status").await?;
-                Ok(print(show(&status, &args, Paint::of_stdout()).as_bytes()))
+                let status = api.status().await?;
+                let shown = print(show(&status, &args, Paint::of_stdout()).as_bytes());
+                Ok(told_if_stale(&status, shown))
             }
         }
     };
     run_until_done(work).unwrap_or_else(|error| fail(&error, args.json))
+}
+
+/// How a command ends that has shown this status.
+pub(super) fn told_if_stale(status: &CellStatus, exit: Exit) -> Exit {
+    match status.stale_since_ms {
+        Some(_) if exit != Exit::OurFault => Exit::CellNotReached,
+        Some(_) | None => exit,
+    }
 }
 
 fn show(status: &CellStatus, args: &Args, paint: Paint) -> String {
@@ -131,10 +142,28 @@ async fn wait_here(
     loop {
         let News::Status(status) = follow.next().await? else { continue };
         let is_up = is_up(&status, cluster)?;
+        let missing = missing(&status, cluster);
+        if !is_up && !matches!(last, Some(Ok(before)) if self::missing(before, cluster) == missing) {
+            eprintln!("waiting for cluster {cluster}: {}", table::plain(&missing));
+        }
         *last = Some(Ok(status));
         if is_up {
             return Ok(());
         }
+    }
+}
+
+/// Who is not up, for people.
+fn missing(status: &CellStatus, name: &str) -> String {
+    let members = status.clusters.iter().filter(|cluster| cluster.cluster.0 == name);
+    let members = members.flat_map(|cluster| &cluster.members);
+    let missing: Vec<String> = members
+        .filter(|member| member.state != RunState::Up)
+        .map(|member| format!("{} is {}", member.member, member.state))
+        .collect();
+    match missing.split_at_checked(MISSING_NAMED_MAX) {
+        Some((named, more)) if !more.is_empty() => format!("{} and {} more", named.join(", "), more.len()),
+        Some(_) | None => missing.join(", "),
     }
 }
 

@@ -5,10 +5,14 @@
 
 use wire::group::{GroupCondition, GroupStatus};
 use wire::status::{
-    CellStatus, ClusterStatus, Event, LeaseStatus, MemberStatus, NodeReach, NodeStatus, RouterStatus,
-    Severity,
+    CellStanding, CellStatus, ClusterStatus, Event, LeaseStatus, ManagerState, ManagerStatus, MemberStatus,
+    NodeReach, NodeStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
+
+mod monitors;
+
+pub use monitors::monitors;
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -145,10 +149,16 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
             leader.node, leader.term
         ));
     }
+    for manager in &status.managers {
+        text.push_str(&manager_text(manager, status.now_ms, paint));
+    }
+    text.push_str(&staleness(status, paint));
     text.push('\n');
     text.push_str(&nodes(status, paint));
+    text.push_str(&other_cells(status, paint));
     text.push('\n');
     text.push_str(&routers(&status.routers, paint));
+    text.push_str(&troubles(status, paint));
     for cluster in &status.clusters {
         text.push('\n');
         text.push_str(&cluster_text(cluster, status.now_ms, paint));
@@ -156,6 +166,10 @@ pub fn status(status: &CellStatus, paint: Paint) -> String {
     if !status.groups.is_empty() {
         text.push('\n');
         text.push_str(&groups(&status.groups.iter().collect::<Vec<_>>(), paint));
+    }
+    if !status.monitors.is_empty() {
+        text.push('\n');
+        text.push_str(&monitors(status, paint));
     }
     text
 }
@@ -199,6 +213,38 @@ pub fn groups(groups: &[&GroupStatus], paint: Paint) -> String {
     table(paint, 0, &heads, &rows)
 }
 
+/// Who leads has been told already.
+fn manager_text(manager: &ManagerStatus, now_ms: u64, paint: Paint) -> String {
+    let since = manager.since_ms.map(|since_ms| duration(now_ms, since_ms));
+    let what = match (manager.state, since) {
+        (ManagerState::Leads, _) => return String::new(),
+        (ManagerState::Follows, Some(since)) => format!("follows, for {since}"),
+        (ManagerState::Follows, None) => "follows".to_owned(),
+        (ManagerState::Down, Some(since)) => paint.dye(&format!("is down, for {since}"), Style::Bad),
+        (ManagerState::Down, None) => paint.dye("is down; the leader has never heard it", Style::Bad),
+        (ManagerState::Unknown, _) => "may follow or be down: it will be known in a moment".to_owned(),
+    };
+    format!("the manager of {} {what}\n", manager.node)
+}
+
+/// A line for each thing that somebody should look after.
+fn troubles(status: &CellStatus, paint: Paint) -> String {
+    let of_routers = status.routers.iter().flat_map(|router| {
+        router.problems.iter().map(move |problem| format!("router {}: {problem}", router.router))
+    });
+    let of_nodes = status.nodes.iter().filter_map(|node| {
+        let left = duration(node.certificate_until_ms?, status.now_ms);
+        Some(format!(
+            "node {}: its certificate is overdue and was not renewed; it expires in {left}",
+            node.node
+        ))
+    });
+    of_routers
+        .chain(of_nodes)
+        .map(|text| format!("  {}\n", paint.dye(&plain(&one_line(&text)), Style::Bad)))
+        .collect()
+}
+
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {
     let heads = [
         ("NODE", Side::Left),
@@ -219,6 +265,8 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
         .map(|node| {
             let here = || members().filter(|member| member.node == node.node);
             let agent = match (node.connected, node.since_ms) {
+                // TCP takes its time to notice.
+                (true, _) if node.left_out => styled("silent", Style::Bad),
                 (true, Some(since_ms)) => {
                     styled(format!("connected for {}", duration(status.now_ms, since_ms)), Style::Good)
                 }
@@ -245,7 +293,50 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
             ]
         })
         .collect();
-    table(paint, 0, &heads, &rows)
+    let mut text = table(paint, 0, &heads, &rows);
+    for (node, refusal) in status.nodes.iter().filter_map(|node| Some((node, node.refused.as_ref()?))) {
+        let from = refusal.from.map_or("on this machine".to_owned(), |from| format!("at {from}"));
+        let ago = duration(status.now_ms, refusal.at_ms);
+        let line = format!(
+            "{}: a machine {from} was refused {ago} ago: {}",
+            node.node,
+            plain(&refusal.reason).replace('\n', " ")
+        );
+        text.push_str(&format!("{}\n", paint.dye(&line, Style::Bad)));
+    }
+    text
+}
+
+/// That what is shown is old, and how old; empty if it is not.
+pub fn staleness(status: &CellStatus, paint: Paint) -> String {
+    let Some(since_ms) = status.stale_since_ms else { return String::new() };
+    let ago = duration(status.now_ms, since_ms);
+    let line = format!("STALE: no manager leads; this is what was known {ago} ago");
+    format!("{}\n", paint.dye(&line, Style::Bad))
+}
+
+/// Cells that are not heard, or were not; those that are need no line.
+fn other_cells(status: &CellStatus, paint: Paint) -> String {
+    let mut text = String::new();
+    for other in status.other_cells.iter().filter(|other| other.standing != CellStanding::Heard) {
+        let heard = match other.heard_ms {
+            Some(heard_ms) => format!("not heard for {}", duration(status.now_ms, heard_ms)),
+            None => format!("never heard, for {}", duration(status.now_ms, other.since_ms)),
+        };
+        let counts = match other.standing {
+            CellStanding::Silent => "; what it told last is shown and counts for a while",
+            CellStanding::Quarantined => "; it is not listened to, and what it told last is shown",
+            CellStanding::Forgotten => "; what it told counts no longer",
+            CellStanding::Unheard | CellStanding::Heard => "",
+        };
+        let why = other
+            .problem
+            .as_ref()
+            .map_or(String::new(), |why| format!(": {}", plain(why).replace('\n', " ")));
+        let line = format!("cell {} {heard}{counts}{why}", plain(&other.cell));
+        text.push_str(&format!("\n{}\n", paint.dye(&line, Style::Bad)));
+    }
+    text
 }
 
 /// When the last heartbeat came, or since when something is wrong.

@@ -7,6 +7,7 @@ use super::document::{At, Document};
 use super::listeners;
 use super::problem::{KeyPath, Problem, Problems};
 use crate::tls::{self, TlsError};
+use std::collections::BTreeSet;
 use wire::id::NodeName;
 use wire::settings::{CellSettings, CertificateFiles, ListenerTls};
 use wire::view::MemberTls;
@@ -40,6 +41,19 @@ pub fn check(settings: &CellSettings, text: &str, file_name: &str, node: &NodeNa
     problems
 }
 
+/// Certificates that the routers of a node use and that are over soon, as notes for people.
+pub fn expiring(settings: &CellSettings, node: &NodeName) -> Vec<String> {
+    let routers: Vec<_> = settings.routers.iter().filter(|router| router.node == *node).collect();
+    let listeners = routers.iter().flat_map(|router| &router.listeners).filter_map(|at| at.tls.as_ref());
+    let of_listeners = listeners.flat_map(|tls| &tls.certificates).map(|pair| &pair.certificate);
+    let members = settings.clusters.iter().flat_map(|cluster| &cluster.members);
+    let members = members.filter(|_| !routers.is_empty());
+    let of_members = members.filter_map(|member| Some(&member.transport.tls.as_ref()?.certificate));
+    let paths: BTreeSet<&String> = of_listeners.chain(of_members).filter(|path| !path.is_empty()).collect();
+    let warnings = paths.into_iter().filter_map(|path| tls::time_warning(path, tls::now_s()));
+    warnings.map(|error| format!("{}: {error}", error.code())).collect()
+}
+
 /// Members that are believed whatever they show, as notes for people.
 pub fn unverified(settings: &CellSettings) -> Vec<String> {
     let is_unverified = |tls: &MemberTls| tls.is_unverified;
@@ -50,7 +64,8 @@ pub fn unverified(settings: &CellSettings) -> Vec<String> {
             .filter(move |member| member.transport.tls.as_ref().is_some_and(is_unverified));
         members.map(move |member| format!("{}/{}", cluster.name, member.name))
     });
-    let all: Vec<String> = all.collect();
+    let monitors = settings.monitors.iter().filter(|monitor| monitor.check.tls().is_some_and(is_unverified));
+    let all: Vec<String> = all.chain(monitors.map(|monitor| format!("monitor {}", monitor.name))).collect();
     if all.is_empty() {
         return Vec::new();
     }

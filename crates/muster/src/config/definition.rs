@@ -93,6 +93,7 @@ impl Section {
                 "bridges" => "BRIDGE",
                 "groups" => "GROUP",
                 "resources" => "RESOURCE",
+                "monitors" => "MONITOR",
                 _ => "MEMBER",
             };
             if !path.is_empty() {

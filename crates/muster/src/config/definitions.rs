@@ -5,6 +5,7 @@
 mod cells;
 mod groups;
 mod member;
+mod monitor;
 mod plugin_cfg;
 mod store;
 mod transport;
@@ -248,6 +249,7 @@ pub const SECTIONS: &[Section] = &[
     },
     groups::GROUPS_SECTION,
     groups::RESOURCES_SECTION,
+    monitor::SECTION,
 ];
 
 const CELL: &[Definition] = &[

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use wire::agent::{Launch, Run};
 use wire::error_code::{self, ErrorCode};
 use wire::id::NodeName;
-use wire::settings::CellSettings;
+use wire::settings::{CellSettings, StoreSettings};
 
 /// What on this machine keeps `node` from running these roles of it: the others may run here already and use what
 /// is theirs. `text` is the file from which `settings` came, for the lines. Addresses are left out while the cell
@@ -33,6 +33,7 @@ pub fn check(
         Checker { document, problems: Problems::default(), runs_already: runs_already(settings) };
     checker.state_dir(settings);
     if roles.manager {
+        checker.store_password(settings);
         checker.address(settings.console.listen, KeyPath::of(&["console", "listen"]));
         if let Some(listen) = settings.manager.listen {
             checker.address(listen, KeyPath::of(&["manager", "listen"]));
@@ -101,6 +102,26 @@ impl Checker<'_> {
             let path = KeyPath::of(&["cell", "state_dir"]);
             let allowed = "a directory that this user may create and write";
             self.refuse(error_code::STATE_DIRECTORY_NOT_USABLE, &path, &settings.state_dir, message, allowed);
+        }
+    }
+
+    /// Whether the file is there and can be read; nobody is asked whether the password is right.
+    fn store_password(&mut self, settings: &CellSettings) {
+        let remote = match &settings.store {
+            StoreSettings::Sqlite => return,
+            StoreSettings::Postgres { remote, .. } | StoreSettings::Etcd { remote, .. } => remote,
+        };
+        let Some(file) = &remote.password_file else { return };
+        if let Err(error) = crate::manager::read_store_password(Path::new(file)) {
+            let message = format!("the password of the store cannot be read: {error}");
+            let allowed = "a file of one line, which this user can read";
+            self.refuse(
+                error_code::STORE_NOT_REACHED,
+                &KeyPath::of(&["store", "password_file"]),
+                file,
+                message,
+                allowed,
+            );
         }
     }
 

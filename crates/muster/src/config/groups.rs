@@ -130,7 +130,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
         }
         if group.is_leased() && settings.has_several_managers() {
             let message = format!(
-                "group `{}` cannot go to another node by itself: several managers do not take leases from nodes",
+                "group `{}` cannot go to another node by itself: a cell with several managers moves none",
                 group.name
             );
             let allowed = "one manager, or `failover = \"manual\"`, or one node";

@@ -21,6 +21,7 @@ mod groups;
 mod kind;
 mod listeners;
 mod members;
+mod monitors;
 mod problem;
 mod reader;
 pub mod reference;
@@ -32,7 +33,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{check as check_certificates, unverified};
+pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use problem::Problems;
 
@@ -42,6 +43,8 @@ use std::path::{Path, PathBuf};
 use wire::error_code;
 use wire::settings::CellSettings;
 
+/// Where the file is that no user has of their own.
+const SYSTEM_FILE: &str = "/etc/muster/muster.toml";
 /// Largest file. 4 MiB: a thousand times what people write, and quickly read.
 pub const SIZE_MAX_BYTES: usize = 4 << 20;
 
@@ -83,21 +86,38 @@ fn read(path: &Path) -> Result<String, Problems> {
     let unreadable = |message: String| Problem::of_file(error_code::CONFIG_UNREADABLE, &name, message);
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path)
-        .map_err(|error| unreadable(format!("the file cannot be opened: {error}")))?;
+        .map_err(|error| unreadable(format!("the file cannot be opened: {error}{}", hint(path, &error))))?;
     let bound = SIZE_MAX_BYTES as u64 + 1;
     file.take(bound)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;
+    text_of(bytes, &name)
+}
+
+/// What was read of a file, if it can be a configuration's text.
+pub fn text_of(bytes: Vec<u8>, name: &str) -> Result<String, Problems> {
     if bytes.len() > SIZE_MAX_BYTES {
-        return Err(too_large(&name).into());
+        return Err(too_large(name).into());
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
         let (line, column) = document::place(&valid, valid.len());
-        let mut problem = unreadable("the file is not UTF-8 text".to_owned());
+        let message = "the file is not UTF-8 text".to_owned();
+        let mut problem = Problem::of_file(error_code::CONFIG_UNREADABLE, name, message);
         (problem.line, problem.column) = (Some(line), Some(column));
         problem.allowing("UTF-8 text").into()
     })
+}
+
+/// What a machine lacks on which nothing was set up, as nobody named the file.
+fn hint(path: &Path, error: &std::io::Error) -> &'static str {
+    match error.kind() == std::io::ErrorKind::NotFound && path == Path::new(SYSTEM_FILE) {
+        true => {
+            "; there is no ./muster.toml either, and this machine has joined no cell: `muster join` makes it a node of \
+             one, `muster init` begins one"
+        }
+        false => "",
+    }
 }
 
 fn too_large(file_name: &str) -> Problem {
@@ -109,7 +129,7 @@ fn too_large(file_name: &str) -> Problem {
 /// The file that is meant when none is named.
 pub fn default_path() -> PathBuf {
     let here = PathBuf::from("./muster.toml");
-    if here.exists() { here } else { PathBuf::from("/etc/muster/muster.toml") }
+    if here.exists() { here } else { PathBuf::from(SYSTEM_FILE) }
 }
 
 /// Where state goes when the file does not say; None when there is no home directory.

@@ -53,6 +53,22 @@ impl<'a> Reader<'a> {
         self.section.definition(key).expect("only keys that are defined are read").preset
     }
 
+    /// A value as it may stand in the file, for people.
+    pub fn example(&self, key: &str) -> &'static str {
+        self.section.definition(key).expect("only keys that are defined are read").example
+    }
+
+    /// Whether `key` is written, and says something else than its default.
+    pub fn departs(&self, key: &str) -> bool {
+        match (self.written(key), self.preset(key)) {
+            (None, _) => false,
+            (Some(Data::Integer(number)), Preset::Integer(preset)) => u64::try_from(*number) != Ok(preset),
+            (Some(Data::Boolean(flag)), Preset::Boolean(preset)) => *flag != preset,
+            (Some(Data::Text(text)), Preset::Text(preset)) => text != preset,
+            (Some(_), _) => true,
+        }
+    }
+
     pub fn integer(&self, key: &str) -> u64 {
         match (self.written(key), self.preset(key)) {
             (Some(Data::Integer(number)), _) => {

@@ -11,7 +11,7 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{cells, clients, groups, listeners, members, stores};
+use super::{cells, clients, groups, listeners, members, monitors, stores};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
@@ -118,6 +118,7 @@ impl<'a> Builder<'a> {
             bridges,
             clusters,
             groups,
+            monitors: monitors::read(self),
         }
     }
 
@@ -206,6 +207,11 @@ impl<'a> Builder<'a> {
             self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, allowed);
         }
         nodes
+    }
+
+    /// In the order of the file.
+    pub fn nodes(&self) -> &[NodeName] {
+        &self.nodes
     }
 
     /// Where others reach a node, if that is said.

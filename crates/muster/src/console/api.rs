@@ -2,7 +2,8 @@
 
 use super::answer::{self, Answer, AnswerBody};
 use super::auth::Way;
-use super::routes::{Call, parameters};
+use super::last_known;
+use super::routes::{Call, MonitorVerb, parameters};
 use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
 use super::{forward, metrics, page, people};
@@ -17,14 +18,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::error_code;
 use wire::group::GroupVerb;
-use wire::id::{ClusterName, GroupName, MemberName, NodeName, RouterName};
-use wire::status::{Act, Acted, ConfigText, ErrorBody};
+use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
+use wire::status::{Act, Acted, ConfigText, ErrorBody, MonitorAct};
 
 /// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
 const TOKEN_VALID_MS: u64 = 3_600_000;
 const TOKEN_VALID_MIN_MS: u64 = 1_000;
 /// Thirty days: what is not used by then was forgotten, and lies about.
 const TOKEN_VALID_MAX_MS: u64 = 30 * 24 * 3_600_000;
+/// How long a drill lasts if nothing is said. A minute: long enough to see what follows from it.
+const DRILL_MS: u64 = 60_000;
+/// A day: a longer one was forgotten.
+const DRILL_MAX_MS: u64 = 24 * 3_600_000;
 /// From a request's head to the end of its body.
 const BODY_MAX_MS: u64 = 15_000;
 /// Longest wait for the manager; a change of the configuration waits for a disk.
@@ -40,6 +45,15 @@ pub type Outcome = Result<Answer, Box<Answer>>;
 
 /// The answer to a call of somebody who may make it, from the manager that leads where only that one has it.
 pub async fn answer(shared: &Shared, call: Call, proven: Proven) -> Answer {
+    let takes_stale = call == Call::Status && last_known::is_taken(&proven);
+    let answer = answer_now(shared, call, proven).await;
+    match takes_stale && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        true => shared.last_known.answer().unwrap_or(answer),
+        false => answer,
+    }
+}
+
+async fn answer_now(shared: &Shared, call: Call, proven: Proven) -> Answer {
     match forward::hand_on(shared, &call, proven).await {
         Ok(answer) => answer,
         Err(proven) => carry_out(shared, call, proven).await,
@@ -61,6 +75,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
+        Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
@@ -174,6 +189,24 @@ async fn act_on_group(shared: &Shared, proven: &Proven, group: GroupName, verb: 
     Ok(answer::json(status, &Acted { text }))
 }
 
+async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act: MonitorVerb) -> Outcome {
+    let act = match act {
+        MonitorVerb::Pause | MonitorVerb::Resume => {
+            let [] = query(proven, [])?;
+            if act == MonitorVerb::Pause { MonitorAct::Pause } else { MonitorAct::Resume }
+        }
+        MonitorVerb::Fail => {
+            let [for_ms] = query(proven, ["for_ms"])?;
+            let for_ms = number("for_ms", for_ms, DRILL_MAX_MS)?.unwrap_or(DRILL_MS);
+            MonitorAct::Fail { for_ms }
+        }
+    };
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActMonitor { who, monitor, act, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
 async fn node_token(shared: &Shared, proven: &Proven, node: NodeName) -> Outcome {
     let [valid_ms] = query(proven, ["valid_ms"])?;
     let valid_ms = number("valid_ms", valid_ms, TOKEN_VALID_MAX_MS)?.unwrap_or(TOKEN_VALID_MS);
@@ -202,13 +235,15 @@ async fn show_config(shared: &Shared, proven: &Proven) -> Outcome {
 }
 
 async fn apply(shared: &Shared, proven: Proven) -> Outcome {
-    let dry_run = dry_run(&proven)?;
+    let [dry_run, if_revision] = query(&proven, ["dry_run", "if_revision"])?;
+    let (dry_run, only_after) = (is_true("dry_run", dry_run)?, number("if_revision", if_revision, u64::MAX)?);
     let who = who(&proven);
     let text = match proven.text {
         Some(text) => text,
         None => read_body(proven.request, config::SIZE_MAX_BYTES).await?,
     };
-    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, reply }).await?;
+    let applied = ask(shared, |reply| Ask::Apply { who, text, dry_run, back_to: None, only_after, reply });
+    let applied = applied.await?;
     let applied = applied.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &applied))
 }

@@ -9,9 +9,9 @@
 //! takes both. Cookies know no ports, so a browser also shows ours to members behind a router on the same host; with
 //! the cookie alone they can change nothing.
 //!
-//! Who guesses is locked out by address, and passwords also by user, wherever the guesses come from; but never from an
-//! address where that user has logged in before, so that nobody can keep a person out by guessing. The right token is
-//! never locked out.
+//! Who guesses is locked out by address, and passwords also by user, wherever the guesses come from. At an address where
+//! a user has logged in before only guesses at that user from there count, so that nobody can keep a person out by
+//! guessing elsewhere, or at others. The right token is never locked out.
 
 use logic::account::{ApiToken, Known, Principal};
 use logic::enrol::{guesser, to_hex};
@@ -32,7 +32,8 @@ pub const SESSIONS_PER_USER_MAX: usize = 64;
 pub const SESSION_LIFE_MS: u64 = 12 * 3_600_000;
 /// Different wrong tokens and passwords from one address before it is locked. Five: typing errors are forgiven.
 pub const WRONG_TOKENS_MAX: u32 = 5;
-/// Different wrong passwords for one user, from anywhere, before the user is locked. Ten: two addresses' worth.
+/// Different wrong passwords for one user before the user is locked: from anywhere, or from where the user has logged in
+/// before. Ten: two addresses' worth.
 pub const WRONG_PASSWORDS_MAX: u32 = 10;
 /// Pairs of users and addresses that are remembered for logins that went well; the oldest makes room.
 const PLACES_MAX: usize = 1_024;
@@ -112,6 +113,8 @@ pub struct Auth {
     sessions_opened: u64,
     by_address: Lockout<IpAddr>,
     by_user: Lockout<UserName>,
+    /// Of users where they have logged in before: others' guesses there count apart from theirs.
+    by_place: Lockout<(UserName, IpAddr)>,
     /// Where users have logged in, and when last.
     places: BTreeMap<(UserName, IpAddr), u64>,
     hash_key: RandomState,
@@ -134,6 +137,7 @@ impl Auth {
             sessions_opened: 0,
             by_address: Lockout::new(WRONG_TOKENS_MAX),
             by_user: Lockout::new(WRONG_PASSWORDS_MAX),
+            by_place: Lockout::new(WRONG_PASSWORDS_MAX),
             places: BTreeMap::new(),
             hash_key: RandomState::new(),
         }
@@ -188,19 +192,25 @@ impl Auth {
         user: &UserName,
         offered: &str,
     ) -> Result<Option<PasswordHash>, Refusal> {
-        let (now_ms, from) = (moment.now_ms, guesser(from));
-        if let Some(wait_ms) = self.by_address.locked_for_ms(now_ms, &from) {
-            return Err(Refusal::Locked { wait_ms });
-        }
-        let has_been_here = self.places.contains_key(&(user.clone(), from));
+        let (now_ms, place) = (moment.now_ms, (user.clone(), guesser(from)));
         let guess = self.hash_key.hash_one((user, offered));
-        if !has_been_here {
+        // Many may come from one address, through a tunnel or a proxy. There each user who has been there before is counted
+        // apart: neither do others' guesses keep that user out, nor does what others get right forgive guesses at them.
+        if self.places.contains_key(&place) {
+            if let Some(wait_ms) = self.by_place.locked_for_ms(now_ms, &place) {
+                return Err(Refusal::UserLocked { wait_ms });
+            }
+            self.by_place.guess(now_ms, &place, guess);
+        } else {
+            if let Some(wait_ms) = self.by_address.locked_for_ms(now_ms, &place.1) {
+                return Err(Refusal::Locked { wait_ms });
+            }
             if let Some(wait_ms) = self.by_user.locked_for_ms(now_ms, user) {
                 return Err(Refusal::UserLocked { wait_ms });
             }
             self.by_user.guess(now_ms, user, guess);
+            self.by_address.guess(now_ms, &place.1, guess);
         }
-        self.by_address.guess(now_ms, &from, guess);
         Ok(moment.known.users.get(user).map(|record| record.password.clone()))
     }
 
@@ -215,10 +225,13 @@ impl Auth {
     ) -> Result<Principal, Refusal> {
         let record = moment.known.users.get(user).filter(|record| Some(&record.password) == compared);
         let Some(record) = record.filter(|_| is_right) else { return Err(Refusal::WrongPassword) };
-        let from = guesser(from);
-        self.by_address.forgive(&from);
+        let place = (user.clone(), guesser(from));
+        if !self.places.contains_key(&place) {
+            self.by_address.forgive(&place.1);
+        }
+        self.by_place.forgive(&place);
         self.by_user.forgive(user);
-        self.places.insert((user.clone(), from), moment.now_ms);
+        self.places.insert(place, moment.now_ms);
         if self.places.len() > PLACES_MAX {
             let oldest = self.places.iter().min_by_key(|(_, last_ms)| **last_ms);
             let oldest = oldest.map(|(place, _)| place.clone());

@@ -79,6 +79,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::ActCluster { .. }
         | Call::ActGroup { .. }
         | Call::ActMember { .. }
+        | Call::ActMonitor { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config
@@ -111,8 +112,9 @@ fn is_for_leader(call: &Call) -> bool {
 /// The leader's answer; or the call back, which is this manager's to answer.
 pub async fn hand_on(shared: &Shared, call: &Call, mut proven: Proven) -> Result<Answer, Proven> {
     let mut leadership = shared.manager.leadership.clone();
-    let is_elsewhere = matches!(&*leadership.borrow_and_update(), Leadership::There(_));
-    if !is_elsewhere || !is_for_leader(call) || proven.caller.way == Way::Manager {
+    // Where nobody leads for a moment, somebody is about to.
+    let is_here = matches!(&*leadership.borrow_and_update(), Leadership::Here);
+    if is_here || !is_for_leader(call) || proven.caller.way == Way::Manager {
         return Err(proven);
     }
     if matches!(call, Call::Apply) {
@@ -130,7 +132,7 @@ pub async fn hand_on(shared: &Shared, call: &Call, mut proven: Proven) -> Result
             Leadership::Nobody => None,
         };
         if let Some(record) = &leader {
-            match attempt(shared, call, &proven, record, &mut leadership.clone()).await {
+            match attempt(shared, call, &proven, record, (&mut leadership.clone(), deadline)).await {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::NotDone(reason) => why = format!(" ({}: {reason})", record.node),
                 Attempt::NotHeard(reason) if proven.request.method() == Method::POST => {
@@ -190,7 +192,7 @@ async fn attempt(
     call: &Call,
     proven: &Proven,
     leader: &LeaderRecord,
-    leadership: &mut watch::Receiver<Leadership>,
+    (leadership, deadline): (&mut watch::Receiver<Leadership>, Instant),
 ) -> Attempt {
     let is_stream = matches!(call, Call::Stream);
     let permit = match take_place(&shared.forward, is_stream).await {
@@ -202,6 +204,7 @@ async fn attempt(
     let connected = tokio::select! {
         connected = connect(&shared.forward.place, leader, &mut driver) => connected,
         () = overtaken(leadership, leader) => Err("it leads no longer".to_owned()),
+        () = tokio::time::sleep_until(deadline) => Err("no connection came about in time".to_owned()),
     };
     let mut sender = match connected {
         Ok(sender) => sender,
@@ -262,6 +265,24 @@ async fn take_place(forward: &Forward, is_stream: bool) -> Result<OwnedSemaphore
         let text = "Too many calls to the leader go through this manager, and nothing was done.";
         Box::new(unavailable(text.into()))
     })
+}
+
+/// The leader's status as text, by this machine's own right to look.
+pub async fn fetch_status(forward: &Forward, leader: &LeaderRecord) -> Result<Bytes, String> {
+    let mut driver = JoinSet::new();
+    let fetching = async {
+        let mut sender = connect(&forward.place, leader, &mut driver).await?;
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = "/api/v1/status".parse().expect("it is a path");
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static(identity::api::HOST));
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("it answers {}", response.status()));
+        }
+        let whole = Limited::new(response.into_body(), ANSWER_SIZE_MAX_BYTES).collect().await;
+        whole.map(|body| body.to_bytes()).map_err(|error| error.to_string())
+    };
+    tokio::time::timeout(FIND_MAX, fetching).await.unwrap_or_else(|_| Err("it did not answer in time".into()))
 }
 
 /// A connection to the leader, which ends with `driver`.

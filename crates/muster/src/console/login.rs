@@ -146,6 +146,12 @@ async fn try_own(shared: &Shared, peer: &Peer, request: Request<Incoming>, notin
     let principal = prove_password(shared, peer.address.ip(), &user, password).await?;
     noting.is_by(&principal);
     let password = people::hash(shared, &user, new_password).await?;
-    let text = people::change(shared, Change::SetPassword { name: user, password }).await?;
+    // A password that was reset meanwhile, perhaps because this one is known to others, stays.
+    let proven_us = match principal {
+        Principal::User { changed_us, .. } => Some(changed_us),
+        Principal::Administrator | Principal::Token { .. } | Principal::Node(_) => None,
+    };
+    let change = Change::SetPassword { name: user, password, proven_us };
+    let text = people::change(shared, change).await?;
     Ok(answer::json(StatusCode::OK, &Acted { text }))
 }

@@ -4,8 +4,9 @@
 //! and members count since the router's start and begin anew with it, as Prometheus expects of counters.
 
 use std::fmt::Write;
+use wire::monitor::MonitorState;
 use wire::router::{FIRST_BYTE_BOUNDS_US, TrafficCounts};
-use wire::status::{CellStatus, MemberStatus, NodeReach, RouteStatus, RouterStatus};
+use wire::status::{CellStatus, MemberStatus, MonitorStatus, NodeReach, RouteStatus, RouterStatus};
 use wire::view::RunState;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -155,6 +156,7 @@ pub fn text(status: &CellStatus) -> String {
     });
     routes(status, &mut page);
     member_traffic(status, &mut page);
+    monitors(status, &mut page);
     page.0
 }
 
@@ -227,6 +229,65 @@ fn traffic(page: &mut Page, what: &str, all: &[(&[(&str, &str)], &TrafficCounts)
         page.sample(&format!("{name}_sum"), labels, counts.first_byte_sum_us as f64 / 1e6);
         page.sample(&format!("{name}_count"), labels, below as f64);
     }
+}
+
+const MONITOR_STATES: [MonitorState; 5] = [
+    MonitorState::Unknown,
+    MonitorState::Normal,
+    MonitorState::Warning,
+    MonitorState::Error,
+    MonitorState::Paused,
+];
+
+const MONITOR_METRICS: [Metric<MonitorStatus>; 4] = [
+    gauge(
+        "muster_monitor_state_since_seconds",
+        "Unix time since when the monitor is in its state.",
+        |monitor| monitor.since_ms as f64 / 1e3,
+    ),
+    gauge(
+        "muster_monitor_answer_seconds",
+        "How long the newest answer took; NaN if there was none.",
+        |monitor| monitor.took_ms.map_or(f64::NAN, |took_ms| took_ms as f64 / 1e3),
+    ),
+    counter("muster_monitor_probes_total", "Probes that were answered, or failed.", |monitor| {
+        monitor.probes as f64
+    }),
+    counter("muster_monitor_failed_probes_total", "Probes that failed.", |monitor| monitor.failures as f64),
+];
+
+/// What monitors find, and the figures of their plugins.
+fn monitors(status: &CellStatus, page: &mut Page) {
+    if status.monitors.is_empty() {
+        return;
+    }
+    page.head("muster_monitor_state", "gauge", "1 for the state that the monitor is in, 0 for the others.");
+    for monitor in &status.monitors {
+        for state in MONITOR_STATES {
+            let word = state.to_string();
+            let value = f64::from(u8::from(monitor.state == state));
+            page.sample("muster_monitor_state", &joined(&monitor_labels(monitor), ("state", &word)), value);
+        }
+    }
+    for metric in &MONITOR_METRICS {
+        page.head(metric.name, metric.kind, metric.help);
+        for monitor in &status.monitors {
+            page.sample(metric.name, &monitor_labels(monitor), (metric.value)(monitor));
+        }
+    }
+    let help = "What a plugin measured, by its own label; seconds, bytes, percent or as the unit says.";
+    page.head("muster_monitor_figure", "gauge", help);
+    for monitor in &status.monitors {
+        for figure in &monitor.figures {
+            let mut labels = joined(&monitor_labels(monitor), ("label", &figure.label));
+            labels.push(("unit", &figure.unit));
+            page.sample("muster_monitor_figure", &labels, figure.value);
+        }
+    }
+}
+
+fn monitor_labels(monitor: &MonitorStatus) -> [(&str, &str); 3] {
+    [("monitor", &monitor.monitor.0), ("node", &monitor.node.0), ("kind", &monitor.kind)]
 }
 
 fn joined<'l>(labels: &[(&'l str, &'l str)], last: (&'l str, &'l str)) -> Vec<(&'l str, &'l str)> {

@@ -1,6 +1,7 @@
 //! Sees to it that each call that changes something is in the audit log, however it ends.
 //!
-//! Promise: whoever is known gets an answer only when its entry is safe (see `accounts::audit`); a call whose caller
+//! Promise: whoever is known gets an answer only when its entry is safe (see `accounts::audit`), but for the answer that no
+//! manager is there to do it; a call whose caller
 //! goes away half way is written down as failed, which means that it may have been done.
 
 use super::answer::{self, Answer};
@@ -9,6 +10,7 @@ use super::routes::Call;
 use super::server::{Peer, Shared};
 use crate::accounts::AccountsHandle;
 use crate::identity::now_us;
+use hyper::StatusCode;
 use logic::account::{NOBODY, Principal};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -82,6 +84,8 @@ impl Noting {
         };
         entry.code = answer::code_of(answer);
         match self.is_known {
+            // No manager did it, most likely for want of the store into which this is to go: it is written when it can be.
+            true if status == StatusCode::SERVICE_UNAVAILABLE => self.accounts.note_later(entry),
             true => self.accounts.note(entry).await,
             false => self.accounts.note_stranger(entry),
         }

@@ -77,7 +77,7 @@ pub async fn user_password(shared: &Shared, proven: Proven, name: UserName) -> O
     let form = r#"A new password is {"password": "..."}."#;
     let new: NewPassword = serde_json::from_str(&body).map_err(|_| bad_request(form.to_owned()))?;
     let password = hash(shared, &name, new.password).await?;
-    Ok(acted(change(shared, Change::SetPassword { name, password }).await?))
+    Ok(acted(change(shared, Change::SetPassword { name, password, proven_us: None }).await?))
 }
 
 pub async fn user_remove(shared: &Shared, proven: &Proven, name: UserName) -> Outcome {

@@ -7,8 +7,18 @@
 use hyper::Method;
 use wire::account::Role;
 use wire::group::GroupVerb;
-use wire::id::{ClusterName, GroupName, MemberName, NodeName, TokenName, UserName, is_valid_name};
+use wire::id::{
+    ClusterName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
+};
 use wire::status::Act;
+
+/// What may be asked of a monitor; how long a drill lasts is in the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonitorVerb {
+    Pause,
+    Resume,
+    Fail,
+}
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +43,10 @@ pub enum Call {
     ActGroup {
         group: GroupName,
         verb: GroupVerb,
+    },
+    ActMonitor {
+        monitor: MonitorName,
+        act: MonitorVerb,
     },
     NodeToken {
         node: NodeName,
@@ -122,6 +136,7 @@ pub const ASSETS: &[Asset] = &[
         text: include_str!("assets/cards.css"),
     },
     Asset { path: "/assets/console.js", content_type: SCRIPT, text: include_str!("assets/console.js") },
+    Asset { path: "/assets/monitors.js", content_type: SCRIPT, text: include_str!("assets/monitors.js") },
     Asset { path: "/assets/picture.js", content_type: SCRIPT, text: include_str!("assets/picture.js") },
     Asset { path: "/assets/cards.js", content_type: SCRIPT, text: include_str!("assets/cards.js") },
     Asset { path: "/assets/words.js", content_type: SCRIPT, text: include_str!("assets/words.js") },
@@ -155,6 +170,12 @@ pub const ROUTES: &[Route] = &[
         make: act_member,
     },
     Route { method: Method::POST, path: "/api/v1/groups/{group}/{act}", need: OPERATOR, make: act_group },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/monitors/{monitor}/{act}",
+        need: OPERATOR,
+        make: act_monitor,
+    },
     Route {
         method: Method::POST,
         path: "/api/v1/nodes/{node}/token",
@@ -300,6 +321,17 @@ fn act_group(names: &Names) -> Option<Call> {
     Some(Call::ActGroup { group: group.into(), verb: GroupVerb::named(act)? })
 }
 
+fn act_monitor(names: &Names) -> Option<Call> {
+    let [monitor, act] = names[..] else { return None };
+    let act = match act {
+        "pause" => MonitorVerb::Pause,
+        "resume" => MonitorVerb::Resume,
+        "fail" => MonitorVerb::Fail,
+        _ => return None,
+    };
+    Some(Call::ActMonitor { monitor: monitor.into(), act })
+}
+
 fn act_of(word: &str) -> Option<Act> {
     match word {
         "start" => Some(Act::Start),
@@ -317,6 +349,7 @@ impl Call {
             Call::ActCluster { cluster, act } => (cluster_act(*act), cluster.to_string()),
             Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
             Call::ActGroup { group, verb } => (group_act(*verb), group.to_string()),
+            Call::ActMonitor { monitor, act } => (monitor_act(*act), monitor.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
@@ -379,6 +412,14 @@ fn group_act(verb: GroupVerb) -> &'static str {
         GroupVerb::Freeze => "group-freeze",
         GroupVerb::Thaw => "group-thaw",
         GroupVerb::ConfirmOff => "group-confirm-off",
+    }
+}
+
+fn monitor_act(act: MonitorVerb) -> &'static str {
+    match act {
+        MonitorVerb::Pause => "monitor-pause",
+        MonitorVerb::Resume => "monitor-resume",
+        MonitorVerb::Fail => "monitor-fail",
     }
 }
 

@@ -7,6 +7,7 @@
 use super::answer::{self, Answer};
 use super::auth::{Auth, Caller, Moment, Refusal, Way};
 use super::forward::Forward;
+use super::last_known::{self, LastKnown};
 use super::noting::Noting;
 use super::routes::{self, Call, Found, Need};
 use super::stream::Hub;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub streams: Arc<Semaphore>,
     /// The way to the manager that leads, while this one does not.
     pub forward: Forward,
+    /// For while nobody leads.
+    pub last_known: LastKnown,
     pub start: Instant,
 }
 
@@ -146,12 +149,15 @@ pub async fn serve(listener: TcpListener, token: String, asked: Asked, mut stopp
         hub: Hub::new(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         forward: Forward::new(place),
+        last_known: LastKnown::default(),
         start: Instant::now(),
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     let hub = shared.clone();
     tasks.spawn_local(async move { hub.hub.run(manager).await });
+    let knowing = shared.clone();
+    tasks.spawn_local(async move { last_known::keep(&knowing).await });
     if let Some(callers) = callers {
         tasks.spawn_local(nodes::serve(shared.clone(), callers, stopping.clone()));
     }

@@ -6,10 +6,11 @@ use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::enrol::IssuedToken;
 use wire::id::Epoch;
+use wire::monitor::{Figure, MonitorState};
 use wire::router::{Totals, TrafficCounts};
 use wire::status::{
     Act, Applied, CellStatus, ClusterStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation,
-    MemberStatus, NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
+    MemberStatus, MonitorStatus, NodeStatus, PluginCfgText, RouteStatus, RouterStatus, Severity,
 };
 use wire::view::{Policy, RunState};
 
@@ -93,6 +94,10 @@ impl FakeManager {
                 world.asked.push(format!("{act:?} group {group} {who}{dry}"));
                 drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
             }
+            Request::ActMonitor { who, monitor, act, reply } => {
+                world.asked.push(format!("{act:?} {monitor} {who}"));
+                drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));
+            }
             request @ (Request::Apply { .. }
             | Request::Config { .. }
             | Request::OldConfig { .. }
@@ -125,13 +130,17 @@ impl FakeManager {
 /// What is asked about configurations.
 fn answer_of_config(asked: &mut Vec<String>, request: Request) {
     match request {
-        Request::Apply { who, text, dry_run, back_to: _, reply } => {
+        Request::Apply { who, text, dry_run, back_to: _, only_after: _, reply } => {
             asked.push(format!("Apply {} bytes dry_run={dry_run} {who}", text.len()));
             let answer = if text.contains("wrong") {
                 let message = "muster.toml:1: `wrong` is not a key here".into();
                 Err(ErrorBody { code: "M1003".into(), message, retry: false })
             } else {
-                Ok(Applied { revision: 2, changes: vec!["weight of shop/shop-1: 1 -> 2".into()] })
+                Ok(Applied {
+                    revision: 2,
+                    changes: vec!["weight of shop/shop-1: 1 -> 2".into()],
+                    replaced: Some(1),
+                })
             };
             drop(reply.send(answer));
         }
@@ -142,7 +151,7 @@ fn answer_of_config(asked: &mut Vec<String>, request: Request) {
         }
         Request::Rollback { who, revision, dry_run, reply } => {
             asked.push(format!("Rollback to {revision} dry_run={dry_run} {who}"));
-            drop(reply.send(Ok(Applied { revision: 3, changes: Vec::new() })));
+            drop(reply.send(Ok(Applied { revision: 3, changes: Vec::new(), replaced: Some(2) })));
         }
         Request::History { reply } => {
             let first =
@@ -154,7 +163,14 @@ fn answer_of_config(asked: &mut Vec<String>, request: Request) {
 }
 
 fn token(node: wire::id::NodeName, expires_ms: u64) -> IssuedToken {
-    IssuedToken { node, token: "mj1".into(), manager: "10.0.0.1:29001".into(), expires_ms }
+    IssuedToken {
+        node,
+        token: "mj1".into(),
+        manager: "10.0.0.1:29001".into(),
+        expires_ms,
+        others: 0,
+        replaces: false,
+    }
 }
 
 fn act_on(act: Act) -> (RunState, String) {
@@ -197,6 +213,9 @@ pub fn sample_status() -> CellStatus {
         version: "1.2.3".into(),
         generation: 7,
         leader: None,
+        managers: Vec::new(),
+        other_cells: Vec::new(),
+        stale_since_ms: None,
         config_revision: 3,
         groups: Vec::new(),
         now_ms: 1_700_000_100_000,
@@ -207,6 +226,7 @@ pub fn sample_status() -> CellStatus {
             ..NodeStatus::default()
         }],
         routers: vec![RouterStatus {
+            problems: Vec::new(),
             routes: vec![sample_route()],
             router: "front".into(),
             node: "one".into(),
@@ -218,6 +238,7 @@ pub fn sample_status() -> CellStatus {
             requests_per_second: 120.5,
             totals,
         }],
+        monitors: vec![sample_monitor()],
         clusters: vec![ClusterStatus {
             cluster: "shop".into(),
             epoch: Epoch { generation: 7, number: 2 },
@@ -254,6 +275,25 @@ pub fn sample_member(name: &str, state: RunState, reason: &str) -> MemberStatus 
     }
 }
 
+fn sample_monitor() -> MonitorStatus {
+    MonitorStatus {
+        monitor: "web".into(),
+        node: "one".into(),
+        kind: "nagios".into(),
+        target: "check_web -H \"shop\"".into(),
+        state: MonitorState::Warning,
+        since_ms: 1_700_000_000_000,
+        reason: "slow\u{1b}[31m".into(),
+        took_ms: Some(850),
+        interval_ms: 1_000,
+        next_ms: None,
+        probes: 20,
+        failures: 3,
+        drill_ends_ms: None,
+        figures: vec![Figure { label: "size of \"x\"".into(), value: 512.0, unit: "B".into() }],
+    }
+}
+
 fn sample_route() -> RouteStatus {
     let mut counts = TrafficCounts::default();
     counts.add_answer(200, 100, 1_000, 3_000);
@@ -278,6 +318,8 @@ pub fn sample_event(number: u64, text: &str) -> Event {
         kind: "member-up".into(),
         cluster: Some("shop".into()),
         member: None,
+        node: None,
+        id: None,
         text: text.into(),
     }
 }

@@ -169,7 +169,8 @@ impl Reply {
 /// The path of a route with names in place of its braces.
 pub fn filled(path: &str) -> String {
     let path = path.replace("{group}/{act}", "site/freeze");
-    let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1").replace("{act}", "drain");
+    let path = path.replace("{monitor}/{act}", "web/pause").replace("{act}", "drain");
+    let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1");
     path.replace("{node}", "one")
         .replace("{user}", "anna")
         .replace("{token}", "ci")

@@ -333,6 +333,7 @@ impl Check {
             text,
             dry_run: false,
             back_to: None,
+            only_after: None,
             reply,
         });
         match asked.await? {

@@ -12,6 +12,14 @@ use tokio_rustls::client::TlsStream;
 
 /// From nothing to a connection, and from there to a session of TLS. Longer than two lost packets.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The same where another manager can be tried instead. Long enough for one lost packet.
+const CONNECT_OF_SEVERAL: Duration = Duration::from_millis(1_500);
+
+/// How long one of so many managers is waited for, for a connection and again for TLS.
+pub fn connect_max(managers: usize) -> Duration {
+    if managers > 1 { CONNECT_OF_SEVERAL } else { CONNECT_MAX }
+}
+
 /// Connects to a manager at `HOST:PORT`.
 pub async fn connect(
     address: &str,

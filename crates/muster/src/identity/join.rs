@@ -37,7 +37,8 @@ pub async fn join(address: &str, token: &JoinToken, place: &Place) -> Result<Mem
     let key = KeyPair::generate().map_err(make)?;
     let request = |key| {
         let (version, muster) = (ENROL_VERSION, env!("CARGO_PKG_VERSION").to_owned());
-        EnrolRequest::Join { version, muster, secret: to_hex(&token.secret), key }
+        let node = Some(token.node.clone());
+        EnrolRequest::Join { version, muster, secret: to_hex(&token.secret), key, node }
     };
     let asked = ask(address, &config, &key, request).await.map_err(|error| other_cell(error, token))?;
     let Asked { grant, shown } = asked;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use wire::enrol::LINK_PROTOCOL;
+use wire::link::{FromManager, LINK_VERSION, Role};
 
 const LIFE: Duration = Duration::from_secs(3_600);
 
@@ -152,4 +153,75 @@ fn what_is_no_identity_is_told_apart_from_none() {
     kept_file::write_text(&place.authority(), &pem_text(certificate.der())).expect("written");
     assert!(matches!(load(&place), Err(IdentityError::Meaningless { .. })));
     clear(&[&place]);
+}
+
+/// How a manager behaves whom a node tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manners {
+    /// Its process is stopped: the kernel takes connections, and that is all.
+    Stopped,
+    /// It was stopped after the handshake.
+    Silent,
+    /// It welcomes whoever comes.
+    Welcoming,
+}
+
+/// A manager of the cell, for as long as the listener is kept.
+fn manager(server: Arc<rustls::ServerConfig>, manners: Manners) -> (String, std::net::TcpListener) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let own = listener.try_clone().expect("a second handle");
+    if manners == Manners::Stopped {
+        return (address, own);
+    }
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            listener.set_nonblocking(true).expect("it can be");
+            let listener = tokio::net::TcpListener::from_std(listener).expect("it is a listener");
+            let acceptor = tokio_rustls::TlsAcceptor::from(server);
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                if manners == Manners::Welcoming {
+                    let welcome = FromManager::Welcome { version: LINK_VERSION, generation: 7 };
+                    // Whoever only wanted a connection has gone.
+                    drop(crate::link::write_frame(&mut stream, &welcome).await);
+                }
+                kept.push(stream);
+            }
+        });
+    });
+    (address, own)
+}
+
+#[test]
+fn a_manager_that_hangs_holds_nobody_for_long_where_there_is_another() {
+    let (authority, place) = cell();
+    let server = tls::server_config(&load(&place).expect("an identity")).expect("a configuration");
+    let managers: Vec<(String, std::net::TcpListener)> =
+        [Manners::Stopped, Manners::Silent, Manners::Welcoming]
+            .map(|manners| manager(server.clone(), manners))
+            .into();
+    let b = node(&authority, "b", now_us(), LIFE);
+    let addresses: Vec<String> = managers.iter().map(|(address, _)| address.clone()).collect();
+    let membership = Membership { cell: "c".into(), node: "b".into(), managers: addresses.clone() };
+    b.keep_membership(&membership).expect("written");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tasks = tokio::task::LocalSet::new();
+    runtime.block_on(tasks.run_until(async {
+        // A call goes to the first that proves who it is.
+        let stream = api::connect_to_any(&b).await.expect("the second manager shakes hands");
+        let reached = stream.get_ref().0.peer_addr().expect("it is connected").to_string();
+        assert_eq!(reached, addresses[1]);
+        // A role stays with the first that answers.
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        let role = Role::Router { node: "b".into(), router: "front".into() };
+        let at = crate::link::ManagerAt::Cell(b.clone());
+        let mut link = crate::link::follow(at, role, 0, None, stopped);
+        let event = tokio::time::timeout(Duration::from_secs(60), link.events.recv()).await;
+        let event = event.expect("one of them answers").expect("the link goes on");
+        assert!(matches!(event, crate::link::LinkEvent::Connected { generation: 7 }), "{event:?}");
+    }));
+    clear(&[&place, &b]);
 }

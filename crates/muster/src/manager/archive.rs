@@ -14,11 +14,13 @@ use std::rc::Rc;
 use std::time::Duration;
 use store::StoreError;
 use tokio::sync::{Notify, mpsc, oneshot};
+use wire::enrol::NodeRecord;
 use wire::error_code;
 use wire::id::{NodeName, TermNumber};
 use wire::status::{ConfigRevision, ErrorBody, Event, Severity};
 
-use super::desk::Input;
+use super::desk::{GENERATION_HEARD_MAX, Input};
+use super::enrol;
 
 /// Events kept. 1,000: some days of a calm cell, and what a person can read of a bad hour.
 pub const EVENTS_MAX: usize = 1000;
@@ -30,18 +32,18 @@ const RETRY_PAUSE_MS: u64 = 1_000;
 /// a server goes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Highest generation that is believed of a role: what is above comes from a fault.
-const GENERATION_MAX: u64 = 1 << 62;
-
 const GENERATION_KEY: &str = "generation";
 /// Who leads, for the managers that do not.
 pub const LEADER_KEY: &str = "leader";
-const CURRENT_KEY: &str = "config-current";
-const CELL_PREFIX: &str = "cell/";
+/// The revision in force.
+pub const CURRENT_KEY: &str = "config-current";
+/// Before what the cell has remembered.
+pub const CELL_PREFIX: &str = "cell/";
 const EVENT_PREFIX: &str = "event/";
 const INFO_PREFIX: &str = "config-info/";
 
-fn config_key(revision: u64) -> String {
+/// Under which the text of a revision lies.
+pub fn config_key(revision: u64) -> String {
     format!("config/{revision:010}")
 }
 
@@ -100,25 +102,33 @@ pub struct Found {
     pub current: Option<(u64, String)>,
     pub history: Vec<ConfigRevision>,
     pub remembered: Vec<(String, String)>,
+    /// Which machines are nodes.
+    pub nodes: BTreeMap<NodeName, NodeRecord>,
     pub events: VecDeque<Event>,
     /// Of failover groups, with the revision of each key.
     pub groups: Vec<(String, String, Revision)>,
 }
 
 /// Reads everything and takes the next generation, above `heard` as well: the store may have been put back. `leader` is
-/// told to the other managers in the same commit.
+/// told to the other managers in the same commit. No write of before comes after this: a configuration whose commit had
+/// no answer is in force from now on, or never.
 pub async fn begin(
     store: &FencedStore,
     heard: u64,
     leader: Option<&LeaderRecord>,
 ) -> Result<Found, ArchiveError> {
     let snapshot = store.read(Read::Prefix(String::new())).await?;
-    let generation_entry = snapshot.entries.iter().find(|entry| entry.key == GENERATION_KEY);
-    let key = GENERATION_KEY.to_owned();
-    let check = match generation_entry {
-        Some(entry) => Check::Unchanged { key, revision: entry.revision },
-        None => Check::Absent { key },
+    let check = |key: &str| {
+        let entry = snapshot.entries.iter().find(|entry| entry.key == key);
+        let key = key.to_owned();
+        match entry {
+            Some(entry) => Check::Unchanged { key, revision: entry.revision },
+            None => Check::Absent { key },
+        }
     };
+    let checks = vec![check(GENERATION_KEY), check(CURRENT_KEY)];
+    let nodes = snapshot.entries.iter().filter_map(|entry| enrol::read_record(&entry.key, &entry.value));
+    let nodes = nodes.collect();
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let is_group = |entry: &&Entry| entry.key.starts_with(logic::group::PREFIX);
     let groups = snapshot.entries.iter().filter(is_group);
@@ -129,11 +139,13 @@ pub async fn begin(
         Some(value) => parse(GENERATION_KEY, value)?,
         None => 0,
     };
-    let generation: u64 = old_generation.max(heard.min(GENERATION_MAX)) + 1;
+    let generation: u64 = old_generation.max(heard.min(GENERATION_HEARD_MAX)) + 1;
     let record = leader.map(|leader| serde_json::to_string(leader).expect("it has only names and numbers"));
     let mut writes = vec![Write::put(GENERATION_KEY, generation.to_string())];
     writes.extend(record.map(|record| Write::put(LEADER_KEY, record)));
-    store.commit(Txn { checks: vec![check], writes }).await?;
+    // Written again as it is, so that a write of before finds it changed.
+    writes.extend(values.get(CURRENT_KEY).map(|current| Write::put(CURRENT_KEY, current.as_str())));
+    store.commit(Txn { checks, writes }).await?;
     let current = match values.get(CURRENT_KEY) {
         None => None,
         Some(value) => {
@@ -149,7 +161,7 @@ pub async fn begin(
     let events = json(EVENT_PREFIX).filter_map(|(_, value)| serde_json::from_str(value).ok()).collect();
     let cell = json(CELL_PREFIX).map(|(key, value)| (key[CELL_PREFIX.len()..].to_owned(), value.clone()));
     let remembered = cell.collect();
-    Ok(Found { generation, current, history, remembered, events, groups })
+    Ok(Found { generation, current, history, remembered, nodes, events, groups })
 }
 
 fn parse(key: &str, value: &str) -> Result<u64, ArchiveError> {
@@ -364,3 +376,6 @@ fn not_kept(text: &str, error: &StoreError) -> ErrorBody {
     let message = format!("{text}, but a restart of the manager {how} forget it: {error}");
     ErrorBody { code: code.to_string(), message, retry: true }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,30 +5,36 @@
 //! - A connection that does not take its messages in time gets no further ones: it is cut, and told everything anew
 //!   when it is back.
 //!
-//! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`).
+//! Not here: sockets (`links`), the store (`archive`), carrying out (`shell`), what routers that come back are sent
+//! (`resuming`).
 
+mod again;
 mod groups;
 mod peer;
+mod resuming;
+mod twins;
 
 use super::handle::Request;
 use super::heartbeats::Keys;
+pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
 pub use groups::Groups;
 use logic::cell::{self, Cell, Refusal};
 use logic::group::PlannerInput;
 use logic::machine::Machine;
 use logic::time::Time;
-use logic::view::change;
 pub use peer::{Outlet, Peer, Place};
+use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
+use twins::Twins;
 use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
-use wire::link::{CellSecrets, FromManager, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
+use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
 use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
-use wire::view::View;
 
-/// Members in the views of one message. 20,000 of 300 bytes each stay well below the longest frame.
-const MEMBERS_PER_MESSAGE_MAX: usize = 20_000;
+/// Roles that are remembered as welcomed before those that are configured no longer are forgotten. 100,000: ten times the
+/// largest cell, some 6 MB.
+const WELCOMED_MAX: usize = 100_000;
 
 #[derive(Debug)]
 struct Linked {
@@ -36,8 +42,10 @@ struct Linked {
     outlet: Outlet,
     peer: Peer,
     since: Time,
-    /// It is a router that said so.
-    takes_changes: bool,
+    /// What it was told, if it is a router.
+    reader: Reader,
+    /// When it last reported.
+    heard: Time,
 }
 
 /// The configuration in force.
@@ -85,6 +93,10 @@ pub enum Input {
         entry: ConfigRevision,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
     },
+    /// The store may have a configuration after this revision that this manager does not know.
+    Doubted {
+        after: u64,
+    },
     /// Something that the shell noticed.
     Note {
         severity: Severity,
@@ -96,11 +108,7 @@ pub enum Input {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
-    Routers,
-    /// Routers that take changes of views, or those that want whole ones.
-    RoutersThat {
-        take_changes: bool,
-    },
+    These(Vec<Place>),
     One(Place),
 }
 
@@ -120,6 +128,13 @@ pub enum Output {
         kind: &'static str,
         cluster: Option<ClusterName>,
         member: Option<MemberName>,
+        text: String,
+    },
+    NodeEvent {
+        severity: Severity,
+        kind: &'static str,
+        node: NodeName,
+        id: Option<u16>,
         text: String,
     },
     Remember {
@@ -149,11 +164,8 @@ pub enum Output {
     },
     /// Something that people are shown has changed.
     Changed,
-    /// Somebody obeyed another manager of this generation, which is ours or above it: the store has forgotten that one. All
-    /// has to begin anew.
-    Outnumbered {
-        generation: u64,
-    },
+    /// What is known cannot be relied upon any more.
+    Again(Again),
     Stop,
 }
 
@@ -164,8 +176,12 @@ pub struct Desk {
     pub config: Config,
     links: BTreeMap<Place, Linked>,
     links_count: u64,
-    /// Who has been told this generation by this manager, of those that the configuration names.
+    /// Machines that were refused for being a node's second one, and when last.
+    twins: Twins,
+    /// Who has been told this generation by this manager; also those that the configuration names no longer, because it
+    /// may name them again.
     welcomed: BTreeSet<Place>,
+    suspects: Suspects,
     asks_count: u64,
     /// Operators that wait; answered within the step in which they ask.
     waiting: BTreeMap<u64, oneshot::Sender<Result<String, ErrorBody>>>,
@@ -173,20 +189,19 @@ pub struct Desk {
     node: NodeName,
     /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
     secrets: CellSecrets,
-    /// The view of each cluster that all routers have been sent last.
-    told: BTreeMap<ClusterName, View>,
+    telling: Telling,
     /// For nodes' heartbeats; None where nobody hears any.
     keys: Option<Keys>,
 }
 
 impl Desk {
     pub fn new(
-        cell: Cell,
-        groups: Groups,
+        (cell, groups): (Cell, Groups),
         config: Config,
         node: NodeName,
         secrets: CellSecrets,
         keys: Option<Keys>,
+        suspects: Suspects,
     ) -> Self {
         let (links, waiting) = (BTreeMap::new(), BTreeMap::new());
         Self {
@@ -195,29 +210,25 @@ impl Desk {
             config,
             links,
             links_count: 0,
+            twins: Twins::default(),
             welcomed: BTreeSet::new(),
+            suspects,
             asks_count: 0,
             waiting,
             node,
             secrets,
-            told: BTreeMap::new(),
+            telling: Telling::default(),
             keys,
         }
     }
 
     /// The connections that a message is for.
     pub fn outlets(&self, to: &To) -> impl Iterator<Item = &Outlet> {
-        let is_meant = move |place: &Place, linked: &Linked| match to {
-            To::Routers => matches!(place, Place::Router(_)),
-            To::RoutersThat { take_changes } => {
-                matches!(place, Place::Router(_)) && linked.takes_changes == *take_changes
-            }
-            To::One(one) => place == one,
+        let places = match to {
+            To::These(places) => places.as_slice(),
+            To::One(place) => std::slice::from_ref(place),
         };
-        self.links
-            .iter()
-            .filter(move |(place, linked)| is_meant(place, linked))
-            .map(|(_, linked)| &linked.outlet)
+        places.iter().filter_map(|place| Some(&self.links.get(place)?.outlet))
     }
 
     fn join(
@@ -233,16 +244,33 @@ impl Desk {
         let place = Place::from(role);
         let own = self.cell.generation();
         if peer.generation > own || (peer.generation == own && !self.welcomed.contains(&place)) {
+            let generation = peer.generation;
+            if let Some(why) = self.suspects.doubt(now, &place, generation) {
+                return vec![Output::Admit { result: Err(why), reply }];
+            }
             // It comes back at once, to a manager that it obeys.
             drop(reply);
-            return vec![Output::Outnumbered { generation: peer.generation }];
+            return vec![Output::Again(Again::Outnumbered { place, generation })];
+        }
+        if self.welcomed.len() >= WELCOMED_MAX {
+            let (nodes, routers) = (&self.config.settings.nodes, self.routers());
+            self.welcomed.retain(|place| match place {
+                Place::Agent(node) => nodes.contains(node),
+                Place::Router(router) => routers.contains(router),
+            });
+        }
+        if let Some(refused) = self.refuse_twin(now, &place, &peer, role) {
+            let (why, event) = refused;
+            return event.into_iter().chain([Output::Admit { result: Err(why), reply }]).collect();
         }
         self.welcomed.insert(place.clone());
         self.links_count += 1;
         let number = self.links_count;
         let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
-        let linked = Linked { number, outlet, peer, since: now, takes_changes: false };
+        let reader = Reader::new(peer.resumes);
+        let linked = Linked { number, outlet, peer, since: now, heard: now, reader };
         if let Some(old) = self.links.insert(place.clone(), linked) {
+            self.telling.left(old.number);
             old.outlet.end();
         }
         let welcome = FromManager::Welcome { version: LINK_VERSION, generation: self.cell.generation() };
@@ -251,7 +279,7 @@ impl Desk {
             Output::Send { to: To::One(place.clone()), message: welcome },
         ];
         if let (Place::Agent(node), true) = (&place, is_elsewhere || self.keys.is_some()) {
-            outputs.push(self.placed(node, joined_us));
+            outputs.push(self.placed(node, joined_us, None));
         }
         outputs.extend(match place {
             Place::Agent(node) => self.agent_connected(now, node),
@@ -260,8 +288,13 @@ impl Desk {
         outputs
     }
 
+    /// Those of the configuration.
+    fn routers(&self) -> BTreeSet<RouterName> {
+        self.config.settings.routers.iter().map(|router| router.name.clone()).collect()
+    }
+
     /// Tells an agent what its machine shall run, how to send heartbeats, and where the managers are.
-    fn placed(&self, node: &NodeName, joined_us: u64) -> Output {
+    fn placed(&self, node: &NodeName, joined_us: u64, incarnation_above: Option<u64>) -> Output {
         let settings = &self.config.settings;
         let here = settings.routers.iter().filter(|router| router.node == *node);
         let routers = here.map(|router| router.name.clone()).collect();
@@ -274,19 +307,21 @@ impl Desk {
         let manager = has_manager.then(|| {
             Box::new(ManagerPlace { config: self.config.text.clone(), secrets: self.secrets.clone() })
         });
-        let placed = Placed { routers, managers: settings.manager_addresses(), manager, heartbeats };
+        let managers = settings.manager_addresses();
+        let placed = Placed { routers, managers, manager, heartbeats, incarnation_above };
         Output::Send { to: To::One(Place::Agent(node.clone())), message: FromManager::Placed(placed) }
     }
 
     /// Cuts all connections of a node.
-    fn removed(&self, node: &NodeName) -> Vec<Output> {
+    fn removed(&mut self, now: Time, node: NodeName) -> Vec<Output> {
         let is_of_it =
-            |linked: &Linked| linked.peer.bearer.as_ref().is_some_and(|bearer| bearer.node == *node);
+            |linked: &Linked| linked.peer.bearer.as_ref().is_some_and(|bearer| bearer.node == node);
         let links = self.links.iter().filter(|(_, linked)| is_of_it(linked));
         let mut outputs: Vec<Output> = links.map(|(place, _)| Output::Cut(place.clone())).collect();
         let text = format!("node {node} was removed; its machine is no longer of the cell");
         let (severity, kind) = (Severity::Warning, "node-removed");
         outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
+        outputs.extend(self.step_cell(now, cell::Input::NodeRemoved { node }));
         outputs
     }
 
@@ -310,8 +345,9 @@ impl Desk {
     }
 
     fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
-        if self.links.get(place).is_none_or(|linked| linked.number != number) {
-            return Vec::new();
+        match self.links.get_mut(place) {
+            Some(linked) if linked.number == number => linked.heard = now,
+            Some(_) | None => return Vec::new(),
         }
         match (place, message) {
             (Place::Agent(node), ToManager::Agent(report)) if report.node == *node => {
@@ -320,33 +356,40 @@ impl Desk {
             (Place::Agent(node), ToManager::Groups(report)) if report.node == *node => {
                 self.step_groups(now, PlannerInput::Report(report))
             }
+            (Place::Router(_), ToManager::Have(have)) => self.resume(now, place, have),
             (Place::Router(router), ToManager::Router(report)) if report.router == *router => {
+                // One that does not say what it has, as it announced, has nothing.
+                let mut outputs = self.resume(now, place, Have::default());
                 let wants_whole = self.note_changes(place, report.takes_changes);
-                let mut outputs = self.step_cell(now, cell::Input::RouterReport(report));
+                outputs.extend(self.step_cell(now, cell::Input::RouterReport(report)));
                 if wants_whole {
-                    let views: Vec<View> = self.cell.views().cloned().collect();
-                    for view in views {
-                        let to = Some(router.clone());
-                        self.translate(cell::Output::Publish { to, view }, &mut outputs);
-                    }
+                    self.owe_all(now, place, &mut outputs);
                 }
                 outputs
+            }
+            (Place::Router(router), ToManager::Progress(progress)) if progress.router == *router => {
+                self.step_cell(now, cell::Input::RouterProgress(progress))
+            }
+            (Place::Agent(node), ToManager::Monitors(report)) if report.node == *node => {
+                self.step_cell(now, cell::Input::AgentMonitors(report))
+            }
+            (Place::Agent(node), ToManager::Alert(alert)) => {
+                self.step_cell(now, cell::Input::Alert { node: node.clone(), alert })
             }
             // It speaks for somebody else, or out of turn.
             (
                 _,
-                ToManager::Agent(_) | ToManager::Groups(_) | ToManager::Router(_) | ToManager::Hello { .. },
-            ) => {
-                vec![Output::Cut(place.clone())]
-            }
+                ToManager::Agent(_)
+                | ToManager::Groups(_)
+                | ToManager::Router(_)
+                | ToManager::Progress(_)
+                | ToManager::Have(_)
+                | ToManager::Monitors(_)
+                | ToManager::Alert(_)
+                | ToManager::Hello { .. },
+            ) => vec![Output::Cut(place.clone())],
             (_, ToManager::KeepAlive) => Vec::new(),
         }
-    }
-
-    /// Whether a router that took changes does no longer, because one did not fit.
-    fn note_changes(&mut self, place: &Place, takes_changes: bool) -> bool {
-        let Some(linked) = self.links.get_mut(place) else { return false };
-        std::mem::replace(&mut linked.takes_changes, takes_changes) && !takes_changes
     }
 
     fn left(&mut self, now: Time, place: Place, number: u64) -> Vec<Output> {
@@ -354,6 +397,7 @@ impl Desk {
             return Vec::new();
         }
         self.links.remove(&place);
+        self.telling.left(number);
         match place {
             Place::Agent(node) => self.agent_lost(now, node),
             Place::Router(router) => self.step_cell(now, cell::Input::RouterLost { router }),
@@ -371,6 +415,12 @@ impl Desk {
             Request::ActGroup { who, group, act, dry_run, reply } => {
                 let input = self.groups.ask(who, group, act, dry_run, reply);
                 self.step_groups(now, input)
+            }
+            Request::ActMonitor { who, monitor, act, reply } => {
+                self.asks_count += 1;
+                let ask = self.asks_count;
+                self.waiting.insert(ask, reply);
+                self.step_cell(now, cell::Input::MonitorOperator { ask, who, monitor, act })
             }
             request @ (Request::Status { .. }
             | Request::Events { .. }
@@ -407,22 +457,16 @@ impl Desk {
         outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
-        let routers = self.config.settings.routers.iter().map(|router| Place::Router(router.name.clone()));
-        let routers: Vec<Place> = routers.collect();
-        let is_stranger = |place: &Place| match place {
+        let routers = self.routers();
+        let strangers = self.links.keys().filter(|place| match place {
             Place::Agent(_) => false,
-            Place::Router(_) => !routers.contains(place),
-        };
-        let strangers = self.links.keys().filter(|place| is_stranger(place));
-        outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
-        self.welcomed.retain(|place| match place {
-            Place::Agent(node) => self.config.settings.nodes.contains(node),
-            Place::Router(_) => !is_stranger(place),
+            Place::Router(router) => !routers.contains(router),
         });
+        outputs.extend(strangers.map(|place| Output::Cut(place.clone())));
         let told = |linked: &Linked| linked.peer.bearer.is_some() || self.keys.is_some();
         outputs.extend(self.links.iter().filter(|(_, linked)| told(linked)).filter_map(|(place, linked)| {
             match place {
-                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us)),
+                Place::Agent(node) => Some(self.placed(node, linked.peer.joined_us, None)),
                 Place::Router(_) => None,
             }
         }));
@@ -440,39 +484,32 @@ impl Desk {
 
     fn translate(&mut self, output: cell::Output, outputs: &mut Vec<Output>) {
         let generation = self.cell.generation();
-        let router = |to: Option<RouterName>| to.map_or(To::Routers, |name| To::One(Place::Router(name)));
         let output = match output {
             cell::Output::Publish { to: None, view } => return self.publish(view, outputs),
-            cell::Output::Publish { to: Some(name), view } => {
-                let to = router(Some(name));
-                // Views that go the same way travel together.
-                if let Some(Output::Send { to: last, message: FromManager::Views(views) }) =
-                    outputs.last_mut()
-                    && *last == to
-                    && has_room(views, &view)
-                {
-                    views.push(view);
-                    return;
-                }
-                Output::Send { to, message: FromManager::Views(vec![view]) }
-            }
-            cell::Output::Clusters { to, names } => {
-                self.told.retain(|cluster, _| names.contains(cluster));
-                Output::Send { to: router(to), message: FromManager::Clusters { generation, names } }
-            }
+            cell::Output::Publish { to: Some(name), view } => return self.tell_view(name, view, outputs),
+            cell::Output::Clusters { to, names } => return self.tell_names(to, names, outputs),
             cell::Output::RouterSettings { router, mut settings } => {
                 settings.cookie_keys.clone_from(&self.secrets.cookie_keys);
-                Output::Send {
-                    to: To::One(Place::Router(router)),
-                    message: FromManager::Settings { generation, settings: Box::new(settings) },
-                }
+                return self.tell_settings(router, settings, outputs);
             }
             cell::Output::Assign { node, assignments } => Output::Send {
                 to: To::One(Place::Agent(node)),
                 message: FromManager::Assignments { generation, assignments },
             },
+            cell::Output::Monitor { node, monitors } => Output::Send {
+                to: To::One(Place::Agent(node)),
+                message: FromManager::Monitors { generation, monitors },
+            },
+            cell::Output::NodeEvent { severity, kind, node, id, text } => {
+                Output::NodeEvent { severity, kind, node, id, text }
+            }
             cell::Output::Event { severity, kind, cluster, member, text } => {
                 Output::Event { severity, kind, cluster, member, text }
+            }
+            cell::Output::Overtaken { node, incarnation } => {
+                let linked = self.links.get(&Place::Agent(node.clone()));
+                let joined_us = linked.map_or(0, |linked| linked.peer.joined_us);
+                self.placed(&node, joined_us, Some(incarnation))
             }
             cell::Output::Remember { key, value } => Output::Remember { key, value },
             cell::Output::Answer { ask, result } => {
@@ -482,54 +519,6 @@ impl Desk {
         };
         outputs.push(output);
     }
-
-    /// A newer view for all routers: what changed for those that take that, all of it for the others.
-    fn publish(&mut self, view: View, outputs: &mut Vec<Output>) {
-        let (takers, others) =
-            (To::RoutersThat { take_changes: true }, To::RoutersThat { take_changes: false });
-        let change = self.told.get(&view.cluster).and_then(|told| change(told, &view));
-        self.told.insert(view.cluster.clone(), view.clone());
-        match change {
-            None => {
-                outputs.push(Output::Send { to: takers, message: FromManager::Views(vec![view.clone()]) })
-            }
-            Some(change) => {
-                if let Some(FromManager::Changes(changes)) = last_to(outputs, &takers) {
-                    changes.push(change);
-                } else {
-                    outputs.push(Output::Send { to: takers, message: FromManager::Changes(vec![change]) });
-                }
-            }
-        }
-        if let Some(FromManager::Views(views)) = last_to(outputs, &others)
-            && has_room(views, &view)
-        {
-            views.push(view);
-        } else {
-            outputs.push(Output::Send { to: others, message: FromManager::Views(vec![view]) });
-        }
-    }
-}
-
-/// Whether another view fits the same message.
-fn has_room(views: &[View], view: &View) -> bool {
-    let members = |view: &View| view.members.len() + 1;
-    views.iter().map(members).sum::<usize>() + view.members.len() < MEMBERS_PER_MESSAGE_MAX
-}
-
-/// The last message to these routers, unless something else than such messages came after it: views of one step
-/// travel together, and never overtake what must be remembered first.
-fn last_to<'a>(outputs: &'a mut [Output], to: &To) -> Option<&'a mut FromManager> {
-    for output in outputs.iter_mut().rev() {
-        let Output::Send { to: last, message } = output else { return None };
-        if last == to {
-            return Some(message);
-        }
-        if !matches!(last, To::RoutersThat { .. }) {
-            return None;
-        }
-    }
-    None
 }
 
 fn error_body(refusal: Refusal) -> ErrorBody {
@@ -541,7 +530,8 @@ impl Machine for Desk {
     type Output = Output;
 
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
-        let mut outputs = match input {
+        let mut outputs = self.serve_line(now);
+        outputs.extend(match input {
             Input::Cell(input) => {
                 let groups = self.groups.inputs_of(&self.cell, &input);
                 let mut outputs = self.step_cell(now, input);
@@ -555,18 +545,21 @@ impl Machine for Desk {
                 let mut outputs = self.said(now, &place, number, message);
                 // Reports carry numbers that people are shown, even where nothing follows from them.
                 outputs.push(Output::Changed);
-                return outputs;
+                outputs
             }
             Input::Left { place, number } => self.left(now, place, number),
             Input::Ask(request) => self.ask(now, request),
-            Input::Removed { node } => self.removed(&node),
+            Input::Removed { node } => self.removed(now, node),
             Input::Applied { config, entry, reply } => self.applied(now, *config, entry, reply),
+            // A later one has come into force: two were wanted at the same time.
+            Input::Doubted { after } if after != self.config.revision => Vec::new(),
+            Input::Doubted { .. } => vec![Output::Again(Again::Doubted)],
             Input::Note { severity, kind, text } => {
                 vec![Output::Event { severity, kind, cluster: None, member: None, text }]
             }
             Input::Stop => return vec![Output::Stop],
-        };
-        if !matches!(outputs.as_slice(), [] | [Output::Ask(_)]) {
+        });
+        if !matches!(outputs.as_slice(), [] | [Output::Ask(_)] | [.., Output::Changed]) {
             outputs.push(Output::Changed);
         }
         outputs
@@ -577,13 +570,15 @@ impl Machine for Desk {
     }
 
     fn wake_at(&self) -> Option<Time> {
-        self.cell.wake_at().into_iter().chain(self.groups.planner.wake_at()).min()
+        let line = self.line_wake_at();
+        self.cell.wake_at().into_iter().chain(self.groups.planner.wake_at()).chain(line).min()
     }
 
     fn check(&self) {
         self.cell.check();
         self.groups.planner.check();
         assert!(self.waiting.is_empty(), "an operator was not answered");
+        self.check_readers();
     }
 }
 

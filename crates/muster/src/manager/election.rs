@@ -4,6 +4,7 @@
 //! deadline. Whoever acts as leader asks its `Lease` right before each act: a process may be paused anywhere.
 //! Not here: what a leader does (see `term`), and what redirects to it (see `waiting`).
 
+use super::heartbeats::Terms;
 use crate::clock::BootClock;
 use logic::lease::Profile;
 use logic::machine::Machine;
@@ -37,6 +38,8 @@ pub enum Standing {
 struct Shared {
     elector: RefCell<Elector>,
     clock: BootClock,
+    /// What managers tell each other of terms.
+    terms: Terms,
     /// A release is under way: its end is told.
     is_leaving: Cell<bool>,
     left: Notify,
@@ -93,13 +96,19 @@ impl Drop for Election {
 
 impl Election {
     /// Must be called within a `LocalSet`. The error says that the system gave no random number.
-    pub fn start(store: Store, node: &NodeName, profile: Profile) -> Result<Self, getrandom::Error> {
+    pub fn start(
+        store: Store,
+        node: &NodeName,
+        profile: Profile,
+        terms: Terms,
+    ) -> Result<Self, getrandom::Error> {
         let mut run = [0; 8];
         getrandom::fill(&mut run)?;
         let manager = ManagerName(node.0.clone());
         let elector = RefCell::new(Elector::new(manager, u64::from_be_bytes(run), profile));
         let clock = BootClock::start();
-        let shared = Rc::new(Shared { elector, clock, is_leaving: Cell::new(false), left: Notify::new() });
+        let shared =
+            Rc::new(Shared { elector, clock, terms, is_leaving: Cell::new(false), left: Notify::new() });
         let (inputs, inbox) = mpsc::channel(INPUTS_MAX);
         let (standing_in, standing) = watch::channel(Standing::Follows { leader: None });
         let limit = Duration::from_millis(profile.hold_ms);
@@ -172,6 +181,7 @@ impl Shell {
     async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
         let mut watching = JoinSet::new();
         watching.spawn_local(follow_changes(self.store.clone(), self.inputs.clone()));
+        watching.spawn_local(follow_terms(self.shared.terms.heard(), self.inputs.clone()));
         loop {
             let wake_at = self.shared.elector.borrow().wake_at();
             let input = match wake_at {
@@ -185,6 +195,7 @@ impl Shell {
             };
             let now = self.shared.clock.now();
             let outputs = self.shared.elector.borrow_mut().step(now, input);
+            self.shared.terms.know(self.shared.elector.borrow().highest());
             outputs.into_iter().for_each(|output| self.carry_out(output));
             while self.calls.try_join_next().is_some() {}
         }
@@ -270,5 +281,15 @@ async fn follow_changes(store: Store, inputs: mpsc::Sender<Input>) {
                 tokio::time::sleep(WATCH_AGAIN).await;
             }
         }
+    }
+}
+
+/// Other managers may know of terms that the store has forgotten.
+async fn follow_terms(mut heard: watch::Receiver<TermNumber>, inputs: mpsc::Sender<Input>) {
+    heard.mark_changed();
+    // Its sender is where the inputs' receiver is.
+    while heard.changed().await.is_ok() {
+        let term = *heard.borrow_and_update();
+        drop(inputs.send(Input::Heard { term }).await);
     }
 }

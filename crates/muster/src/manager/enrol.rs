@@ -7,29 +7,33 @@
 //!
 //! Not here: connections (see `strangers`), and what the rules are (see `logic::enrol`).
 
-use super::fenced::FencedStore;
+use super::desk::Input;
+use super::fenced::{FencedStore, is_overtaken};
 use super::front::Front;
 use super::telling::Listener;
+use crate::accounts::AccountsHandle;
 use crate::identity::authority::{Point, Subject};
 use crate::identity::{now_us, proof};
+use logic::account::NOBODY;
 use logic::enrol::{
     Bearer, BridgeToken, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten,
     issue_time_us, redeem, to_hex,
 };
 use logic::model::{Check, Read, Refused, Txn, Write};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use store::StoreError;
 use tokio::sync::mpsc;
+use wire::account::{AuditEntry, AuditResult};
 use wire::enrol::{
     ENROL_VERSION, EnrolAnswer, EnrolRequest, Grant, IssuedToken, NodeRecord, PublicKey, TokenRecord,
 };
 use wire::error_code::{self, ErrorCode};
-use wire::id::NodeName;
+use wire::id::{NodeName, is_valid_name};
 use wire::settings::{BridgeSettings, CellSettings};
-use wire::status::ErrorBody;
+use wire::status::{ErrorBody, NodeRefusal, Severity};
 use wire::summary::{BRIDGE_VERSION, BridgeHello};
 
 const TOKEN_PREFIX: &str = "enrol/token/";
@@ -42,26 +46,48 @@ pub struct Office {
     pub front: Rc<Front>,
     /// The configuration in force: who may be a node, and where the managers are.
     settings: RefCell<CellSettings>,
-    /// To who tells other cells of this one.
-    pub listeners: mpsc::Sender<Listener>,
+    pub told: Told,
     guesses: RefCell<Guesses>,
-    /// Why nodes were refused last, those that have not been admitted since.
-    refused: RefCell<BTreeMap<NodeName, String>>,
+    /// Why machines with a certificate of a node were refused last.
+    refused: RefCell<BTreeMap<NodeName, NodeRefusal>>,
+    /// Tokens that were refused in this term: an event each, however often one is shown.
+    told_tokens: RefCell<BTreeSet<String>>,
 }
+
+/// Who hears of what happens here.
+#[derive(Debug)]
+pub struct Told {
+    /// Who tells other cells of this one.
+    pub listeners: mpsc::Sender<Listener>,
+    /// The desk, for events.
+    pub inbox: mpsc::Sender<Input>,
+    /// The audit log.
+    pub accounts: AccountsHandle,
+}
+
+/// How long people are shown that a machine was refused. A minute: it comes again every few seconds.
+const REFUSAL_SHOWN_MS: u64 = 60_000;
 
 /// What is refused, with its code; nothing has changed.
 type Answer<T> = Result<T, (ErrorCode, String)>;
 
 /// After these the same may be asked again.
-const STORE_CODES: [ErrorCode; 2] = [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED];
+const RETRY_CODES: [ErrorCode; 3] =
+    [error_code::STORE_WRITE_FAILED, error_code::STORE_NOT_REACHED, error_code::MANAGER_UNAVAILABLE];
 
 fn node_key(node: &NodeName) -> String {
     format!("{NODE_PREFIX}{node}")
 }
 
-/// A node and its record, as they are in the store. None: it is damaged, or none.
+/// A node and its record, as they are in the store; None: the key is of something else. A damaged record lets nobody in:
+/// it may have been a removal.
 pub fn read_record(key: &str, value: &[u8]) -> Option<(NodeName, NodeRecord)> {
-    Some((key.strip_prefix(NODE_PREFIX)?.into(), serde_json::from_slice(value).ok()?))
+    let node: NodeName = key.strip_prefix(NODE_PREFIX)?.into();
+    let record = serde_json::from_slice(value).unwrap_or_else(|error| {
+        tracing::error!(%node, %error, "what the store says of this node is damaged; a new token lets it join again");
+        NodeRecord { valid_since_us: 0, is_removed: true }
+    });
+    Some((node, record))
 }
 
 /// By what a token is found.
@@ -88,6 +114,10 @@ fn ago(ms: u64) -> String {
 }
 
 fn store_failed(error: &StoreError) -> (ErrorCode, String) {
+    if is_overtaken(error) {
+        let text = "another manager leads by now, and nothing was done".to_owned();
+        return (error_code::MANAGER_UNAVAILABLE, text);
+    }
     let (code, what) = match error {
         StoreError::Unknown { .. } => (error_code::STORE_WRITE_UNCERTAIN, "and it may have been done"),
         StoreError::Unavailable { .. } | StoreError::Denied { .. } => {
@@ -108,23 +138,24 @@ pub fn joined_us(record: Option<&NodeRecord>) -> Option<u64> {
 }
 
 impl Office {
-    pub async fn open(
+    /// `nodes` is what the store says of them at the beginning of the term.
+    pub fn open(
         store: FencedStore,
         front: Rc<Front>,
         settings: CellSettings,
-        listeners: mpsc::Sender<Listener>,
-    ) -> Result<Self, StoreError> {
-        let found = store.read(Read::Prefix(NODE_PREFIX.into())).await?;
-        let records = found.entries.iter().filter_map(|entry| read_record(&entry.key, &entry.value));
-        front.know_records(records.collect());
-        Ok(Self {
+        nodes: BTreeMap<NodeName, NodeRecord>,
+        told: Told,
+    ) -> Self {
+        front.know_records(nodes);
+        Self {
             store,
             front,
             settings: RefCell::new(settings),
-            listeners,
+            told,
             guesses: RefCell::default(),
             refused: RefCell::default(),
-        })
+            told_tokens: RefCell::default(),
+        }
     }
 
     /// Since when the machine that is the node is it, in microseconds since 1970, or 0 where that was never noted; None if
@@ -133,12 +164,12 @@ impl Office {
         joined_us(self.front.record(node).as_ref())
     }
 
-    /// Another configuration is in force.
     /// Whether the configuration in force gives this node a manager.
     pub fn is_managers(&self, node: &NodeName) -> bool {
         self.settings.borrow().managers().contains(node)
     }
 
+    /// Another configuration is in force.
     pub fn use_settings(&self, settings: &CellSettings) {
         self.settings.replace(settings.clone());
     }
@@ -215,6 +246,12 @@ impl Office {
                 format!("there are {TOKENS_MAX} tokens already; each is forgotten a week after its end");
             return Err((error_code::ACT_MAKES_NO_SENSE, text));
         }
+        let is_open = |record: &TokenRecord| {
+            record.node == *node && record.used.is_none() && record.expires_ms > now_ms
+        };
+        let records = kept.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok());
+        let others = records.filter(is_open).count() as u32;
+        let replaces = self.front.record(node).is_some_and(|record| !record.is_removed);
         let record = TokenRecord { node: node.clone(), expires_ms: now_ms + valid_ms, used: None };
         let mut writes: Vec<Write> = over.into_iter().map(|entry| Write::Delete { key: entry.key }).collect();
         // Transactions are bounded; what is left is cleared with the next token.
@@ -224,7 +261,7 @@ impl Office {
         done.map_err(|error| store_failed(&error))?;
         let token = JoinToken { authority: self.front.authority.fingerprint(), secret, node: node.clone() };
         let (node, expires_ms) = (node.clone(), record.expires_ms);
-        Ok(IssuedToken { node, token: token.to_string(), manager, expires_ms })
+        Ok(IssuedToken { node, token: token.to_string(), manager, expires_ms, others, replaces })
     }
 
     /// Answers one request of a machine. `bearer` is who it has proven to be.
@@ -240,6 +277,10 @@ impl Office {
                 (*version, muster.clone())
             }
         };
+        let wanted = match &request {
+            EnrolRequest::Join { node, .. } => Some(node.clone()),
+            EnrolRequest::Renew { .. } => None,
+        };
         let outcome = match request {
             _ if version != ENROL_VERSION => {
                 let own = env!("CARGO_PKG_VERSION");
@@ -250,7 +291,9 @@ impl Office {
                 );
                 Err((error_code::VERSIONS_DO_NOT_FIT, text))
             }
-            EnrolRequest::Join { secret, key, .. } => self.join(&secret, &key, challenge, from).await,
+            EnrolRequest::Join { secret, key, node, .. } => {
+                self.join((&secret, node.as_ref()), &key, challenge, from).await
+            }
             EnrolRequest::Renew { key, .. } => match bearer {
                 Some(bearer) => self.renew(bearer, &key, challenge),
                 None => {
@@ -259,8 +302,13 @@ impl Office {
                 }
             },
         };
+        if let Some(node) = wanted {
+            self.audit(node, from, &outcome);
+        }
         match outcome {
             Ok(grant) => EnrolAnswer::Granted(grant),
+            // Whoever leads by now can do it.
+            Err((error_code::MANAGER_UNAVAILABLE, _)) => EnrolAnswer::NotLeader { leader: None },
             Err((code, message)) => {
                 tracing::info!(%from, %code, message, "a machine did not get a certificate");
                 EnrolAnswer::Refused { code: code.to_string(), message }
@@ -268,9 +316,51 @@ impl Office {
         }
     }
 
+    /// Writes down that a machine has joined, or wanted to. Whoever could not was nobody.
+    fn audit(&self, wanted: Option<NodeName>, from: IpAddr, outcome: &Answer<Grant>) {
+        let on = wanted.filter(|node| is_valid_name(&node.0)).map(|node| node.0).unwrap_or_default();
+        let (who, on, result, code) = match outcome {
+            Ok(grant) => (format!("node {}", grant.node), grant.node.0.clone(), AuditResult::Done, None),
+            Err((code, _)) if RETRY_CODES.contains(code) => {
+                (NOBODY.to_owned(), on, AuditResult::Failed, Some(code.to_string()))
+            }
+            Err((code, _)) => (NOBODY.to_owned(), on, AuditResult::Refused, Some(code.to_string())),
+        };
+        let entry = AuditEntry {
+            at_ms: now_ms(),
+            who,
+            way: "cell".to_owned(),
+            from: from.to_canonical(),
+            act: "node-join".to_owned(),
+            on,
+            result,
+            code,
+            left_out: 0,
+        };
+        match outcome {
+            Ok(_) => self.told.accounts.note_later(entry),
+            Err(_) => self.told.accounts.note_stranger(entry),
+        }
+    }
+
+    fn tell(&self, severity: Severity, kind: &'static str, text: String) {
+        // A full inbox has worse to tell, and the audit log has it.
+        drop(self.told.inbox.try_send(Input::Note { severity, kind, text }));
+    }
+
+    /// Tells of a token that was real and is refused: somebody has it who should not, or was too late. Once for each.
+    fn tell_refused(&self, key: &str, node: &NodeName, from: IpAddr, why: &str) {
+        let mut told = self.told_tokens.borrow_mut();
+        if told.len() < TOKENS_MAX && told.insert(key.to_owned()) {
+            let from = from.to_canonical();
+            let text = format!("a machine at {from} could not join with a token for node {node}: {why}");
+            self.tell(Severity::Warning, "join-refused", text);
+        }
+    }
+
     async fn join(
         &self,
-        secret: &str,
+        (secret, wanted): (&str, Option<&NodeName>),
         key: &PublicKey,
         challenge: &proof::Challenge,
         from: IpAddr,
@@ -286,24 +376,43 @@ impl Office {
         let found = self.store.read(Read::Keys(vec![key.clone()])).await;
         let found = found.map_err(|error| store_failed(&error))?.entries.into_iter().next();
         let record = found.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms))?;
+        let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms));
+        let used = used.inspect_err(|(_, why)| {
+            if let Some(TokenRecord { node, .. }) = &record {
+                self.tell_refused(&key, node, from, why);
+            }
+        })?;
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != used.node) {
+            let text = format!(
+                "the token ends with {}, and was given out for another node; it was not used up: copy all of it",
+                printable(&wanted.0)
+            );
+            return Err((error_code::TOKEN_NOT_USABLE, text));
+        }
         self.check_name(&used.node)?;
         let node = used.node.clone();
+        let before = self.front.record(&node).filter(|before| !before.is_removed);
         let issued_us = issue_time_us(self.front.record(&node).as_ref(), now_us());
         let joined = NodeRecord { valid_since_us: issued_us, is_removed: false };
         let revision = found.expect("a token that can be used was found").revision;
+        let checked = key.clone();
         let checks = vec![Check::Unchanged { key: key.clone(), revision }];
         let writes = vec![Write::put(key, json(&used)), Write::put(node_key(&node), json(&joined))];
         match self.store.commit(Txn { checks, writes }).await {
             Ok(_) => {}
-            Err(StoreError::Refused(Refused::CheckFailed { .. })) => {
+            Err(StoreError::Refused(Refused::CheckFailed { key: failed })) if failed == checked => {
                 return Err(self.unusable(Unusable::Used { ago_ms: 0, from }, from, now_ms));
             }
             Err(error) => return Err(store_failed(&error)),
         }
         self.front.know_record(&node, joined);
         let grant = self.grant(&node, &point, issued_us)?;
-        tracing::info!(%node, %from, "a machine has joined the cell");
+        let at = from.to_canonical();
+        let (severity, place) = match before {
+            Some(_) => (Severity::Warning, ", in place of the one that was it, which is refused from now on"),
+            None => (Severity::Info, ""),
+        };
+        self.tell(severity, "node-joined", format!("the machine at {at} has joined as node {node}{place}"));
         Ok(grant)
     }
 
@@ -347,14 +456,32 @@ impl Office {
     }
 
     /// A node was refused. Whether that is news.
-    pub fn note_refused(&self, node: &NodeName, reason: &str) -> bool {
+    pub fn note_refused(&self, node: &NodeName, from: Option<IpAddr>, reason: &str) -> bool {
         let mut refused = self.refused.borrow_mut();
+        let refusal = NodeRefusal {
+            from: from.map(|from| from.to_canonical()),
+            at_ms: now_ms(),
+            reason: reason.to_owned(),
+        };
         // Only who has a certificate of this cell is noted, so there are as many as nodes ever were.
-        refused.insert(node.clone(), reason.to_owned()).is_none_or(|before| before != reason)
+        let before = refused.insert(node.clone(), refusal);
+        before.is_none_or(|before| {
+            before.reason != reason || before.from != from.map(|from| from.to_canonical())
+        })
     }
 
-    pub fn note_admitted(&self, node: &NodeName) {
-        self.refused.borrow_mut().remove(node);
+    /// What another machine of that name was told stays.
+    pub fn note_admitted(&self, node: &NodeName, from: Option<IpAddr>) {
+        let mut refused = self.refused.borrow_mut();
+        if refused.get(node).is_some_and(|refusal| refusal.from == from.map(|from| from.to_canonical())) {
+            refused.remove(node);
+        }
+    }
+
+    /// The last machine that was refused as this node, if that was a moment ago.
+    pub fn refusal(&self, node: &NodeName, now_ms: u64) -> Option<NodeRefusal> {
+        let refused = self.refused.borrow();
+        refused.get(node).filter(|refusal| now_ms < refusal.at_ms + REFUSAL_SHOWN_MS).cloned()
     }
 
     /// From now on nothing of this node's certificates counts.
@@ -389,5 +516,5 @@ fn printable(text: &str) -> String {
 }
 
 fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
-    ErrorBody { code: code.to_string(), message, retry: STORE_CODES.contains(&code) }
+    ErrorBody { code: code.to_string(), message, retry: RETRY_CODES.contains(&code) }
 }

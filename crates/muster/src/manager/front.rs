@@ -76,7 +76,11 @@ impl Prepared {
         let Self { listener, authority, tls, place, node, life } = self;
         let listener = TcpListener::from_std(listener).expect("it is a listener of this runtime's kind");
         let (address, fingerprint) = (listener.local_addr().ok(), authority.fingerprint_text());
-        tracing::info!(?address, authority = fingerprint, "the manager listens for other machines");
+        tracing::info!(
+            address = address.map(tracing::field::display),
+            authority = fingerprint,
+            "the manager listens for other machines"
+        );
         let Passage { callers, records } = passage;
         Front { listener, authority, place, node, life, tls: RefCell::new(tls), callers, records }
     }
@@ -131,6 +135,11 @@ fn own_tls(
 impl Front {
     pub fn knows_records(&self) -> bool {
         self.records.borrow().is_some()
+    }
+
+    /// Tells when records change, and first when there are some.
+    pub fn records(&self) -> watch::Receiver<Option<NodeRecords>> {
+        self.records.subscribe()
     }
 
     /// All records are these.

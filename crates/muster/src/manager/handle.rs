@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
 use wire::group::GroupAct;
-use wire::id::{ClusterName, GroupName, MemberName, NodeName, RouterName};
+use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
 use wire::status::{
-    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, PluginCfgText,
+    Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct,
+    PluginCfgText,
 };
 
 /// Requests that may wait for the manager. 64: more people than that do not push buttons at once; they wait.
@@ -94,6 +95,12 @@ pub enum Request {
         dry_run: bool,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
+    ActMonitor {
+        who: String,
+        monitor: MonitorName,
+        act: MonitorAct,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
     /// A new configuration as text; with `dry_run` only the differences are told.
     Apply {
         who: String,
@@ -101,6 +108,8 @@ pub enum Request {
         dry_run: bool,
         /// The revision of which this is the text again.
         back_to: Option<u64>,
+        /// Refused unless this revision is in force.
+        only_after: Option<u64>,
         reply: oneshot::Sender<Result<Applied, ErrorBody>>,
     },
     /// The text of a revision of the history becomes the next configuration.

@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use wire::error_code;
 use wire::id::{CellNumber, ClusterName};
 use wire::settings::{CellSettings, OtherCell};
-use wire::status::Severity;
+use wire::status::{CellStanding, OtherCellStatus, Severity};
 use wire::summary::{
     BRIDGE_HELLO_MAX_BYTES, BRIDGE_VERSION, BridgeAnswer, BridgeHello, CellSummary, SUMMARY_MAX_BYTES,
 };
@@ -73,6 +73,7 @@ struct Follower {
     other: OtherCell,
     number: Option<CellNumber>,
     task: AbortHandle,
+    status: OtherCellStatus,
 }
 
 struct Hearing {
@@ -80,13 +81,20 @@ struct Hearing {
     followers: BTreeMap<String, Follower>,
     clock: Clock,
     desk: mpsc::Sender<Input>,
+    /// What people are shown.
+    told: watch::Sender<Vec<OtherCellStatus>>,
 }
 
 /// Hears until it is dropped. Must run within a `LocalSet`.
-pub async fn hear(mut settings: watch::Receiver<Arc<CellSettings>>, clock: Clock, desk: mpsc::Sender<Input>) {
+pub async fn hear(
+    mut settings: watch::Receiver<Arc<CellSettings>>,
+    told: watch::Sender<Vec<OtherCellStatus>>,
+    clock: Clock,
+    desk: mpsc::Sender<Input>,
+) {
     let (heard_in, mut heard) = mpsc::channel(HEARD_MAX);
     let mut tasks = JoinSet::new();
-    let mut hearing = Hearing { board: Board::default(), followers: BTreeMap::new(), clock, desk };
+    let mut hearing = Hearing { board: Board::default(), followers: BTreeMap::new(), clock, desk, told };
     loop {
         let others = settings.borrow_and_update().cells.clone();
         hearing.follow(others, &mut tasks, &heard_in).await;
@@ -116,27 +124,90 @@ pub async fn hear(mut settings: watch::Receiver<Arc<CellSettings>>, clock: Clock
 }
 
 impl Hearing {
-    /// Begins to follow cells that are new or changed, and leaves those that are gone.
+    /// Begins to follow cells that are new or changed, and leaves those that are gone. What is known of a cell that is
+    /// only reached in another way stays, and grows old as before.
     async fn follow(&mut self, others: Vec<OtherCell>, tasks: &mut JoinSet<()>, heard: &mpsc::Sender<Heard>) {
-        let stays = |follower: &Follower| others.contains(&follower.other);
-        let gone: Vec<String> = self
-            .followers
-            .iter()
-            .filter(|(_, follower)| !stays(follower))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            let Some(follower) = self.followers.remove(&name) else { continue };
+        let is_named = |name: &String| others.iter().any(|other| other.name == *name);
+        let gone: Vec<String> = self.followers.keys().filter(|name| !is_named(name)).cloned().collect();
+        for follower in gone.iter().filter_map(|name| self.followers.remove(name)).collect::<Vec<_>>() {
             follower.task.abort();
-            if let Some(cell) = follower.number {
-                self.board.step(self.clock.now(), BoardInput::Forget { cell });
-            }
+            self.forget(follower.number);
         }
         for other in others {
-            if !self.followers.contains_key(&other.name) {
-                let task = tasks.spawn_local(follow(other.clone(), heard.clone()));
-                self.followers.insert(other.name.clone(), Follower { other, number: None, task });
+            let known = self.followers.get(&other.name);
+            if known.is_some_and(|follower| follower.other == other) {
+                continue;
             }
+            if let Some(follower) = known {
+                follower.task.abort();
+            }
+            let number = known.and_then(|follower| follower.number);
+            let status = known.map(|follower| follower.status.clone()).unwrap_or_else(|| {
+                let (cell, since_ms) = (other.name.clone(), self.now_ms());
+                OtherCellStatus { cell, since_ms, ..OtherCellStatus::default() }
+            });
+            let task = tasks.spawn_local(follow(other.clone(), heard.clone()));
+            self.followers.insert(other.name.clone(), Follower { other, number, task, status });
+            // Clusters of it may be new.
+            if let Some(cell) = number {
+                self.pass_on_all(cell).await;
+            }
+        }
+        self.show();
+    }
+
+    async fn pass_on_all(&self, cell: CellNumber) {
+        for cluster in self.clusters_of(cell) {
+            self.pass_on(cell, &cluster).await;
+        }
+    }
+
+    fn forget(&mut self, cell: Option<CellNumber>) {
+        if let Some(cell) = cell {
+            self.board.step(self.clock.now(), BoardInput::Forget { cell });
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.unix_ms(self.clock.now())
+    }
+
+    fn show(&self) {
+        let statuses = self.followers.values().map(|follower| follower.status.clone());
+        self.told.send_replace(statuses.collect());
+    }
+
+    /// Notes how a cell stands now, for people.
+    async fn stands(&mut self, cell: CellNumber, standing: Standing) {
+        let now_ms = self.now_ms();
+        let followers = self.followers.values_mut();
+        let Some(follower) = followers.into_iter().find(|follower| follower.number == Some(cell)) else {
+            return;
+        };
+        let status = &mut follower.status;
+        let name = status.cell.clone();
+        let was = status.standing;
+        (status.standing, status.since_ms) = (standing_of(standing), now_ms);
+        let news = match standing {
+            // A stream that ends is told of with its reason, and so is one that is quarantined.
+            Standing::Silent if status.problem.is_none() => {
+                let text = format!(
+                    "cell {name} is not heard: it says nothing; what it told last counts for a while"
+                );
+                Some((Severity::Warning, "cell-not-heard", text))
+            }
+            Standing::Forgotten => {
+                let text = format!("cell {name} was not heard for too long: what it told counts no longer");
+                Some((Severity::Error, "cell-forgotten", text))
+            }
+            Standing::Fresh if was == CellStanding::Silent || was == CellStanding::Quarantined => {
+                Some((Severity::Info, "cell-heard", format!("cell {name} is heard again")))
+            }
+            Standing::Fresh | Standing::Silent | Standing::Quarantined => None,
+        };
+        self.show();
+        if let Some((severity, kind, text)) = news {
+            self.note(severity, kind, text).await;
         }
     }
 
@@ -152,17 +223,33 @@ impl Hearing {
                     return self.note(Severity::Warning, "cell-not-heard", text).await;
                 }
                 if let Some(follower) = self.followers.get_mut(&cell) {
-                    follower.number = Some(number);
+                    let other = follower.number.replace(number).filter(|before| *before != number);
+                    if other.is_some() {
+                        self.forget(other);
+                        // What another cell told under this name counts no longer.
+                        self.pass_on_all(number).await;
+                    }
                     let text = format!("cell {cell}, which calls itself {name}, is heard");
                     self.note(Severity::Info, "cell-heard", text).await;
                 }
             }
             Heard::Message { number, bytes, summary, reply } => {
                 let until = self.step(BoardInput::Received { from: number, bytes, summary }).await;
+                let now_ms = self.now_ms();
+                let follower = self.followers.values_mut().find(|follower| follower.number == Some(number));
+                let status = follower.map(|follower| &mut follower.status);
+                if let Some(status) = status.filter(|status| status.standing == CellStanding::Heard) {
+                    (status.heard_ms, status.problem) = (Some(now_ms), None);
+                }
+                self.show();
                 // Its stream may have ended meanwhile.
                 let _ = reply.send(until);
             }
             Heard::Failed { cell, reason } => {
+                if let Some(follower) = self.followers.get_mut(&cell) {
+                    follower.status.problem = Some(reason.clone());
+                }
+                self.show();
                 self.note(Severity::Warning, "cell-not-heard", format!("cell {cell} is not heard: {reason}"))
                     .await;
             }
@@ -174,12 +261,13 @@ impl Hearing {
         let now = self.clock.now();
         let mut stay_away = None;
         for output in self.board.step(now, input) {
+            if let BoardOutput::Stands { cell, standing } = &output {
+                self.stands(*cell, *standing).await;
+            }
             match output {
                 BoardOutput::Changed { cell, cluster } => self.pass_on(cell, &cluster).await,
                 BoardOutput::Stands { cell, standing: Standing::Fresh | Standing::Forgotten } => {
-                    for cluster in self.clusters_of(cell) {
-                        self.pass_on(cell, &cluster).await;
-                    }
+                    self.pass_on_all(cell).await;
                 }
                 // What it told counts until it is forgotten.
                 BoardOutput::Stands { cell: _, standing: Standing::Silent | Standing::Quarantined } => {}
@@ -234,6 +322,15 @@ impl Hearing {
 
     async fn note(&self, severity: Severity, kind: &'static str, text: String) {
         drop(self.desk.send(Input::Note { severity, kind, text }).await);
+    }
+}
+
+fn standing_of(standing: Standing) -> CellStanding {
+    match standing {
+        Standing::Fresh => CellStanding::Heard,
+        Standing::Silent => CellStanding::Silent,
+        Standing::Quarantined => CellStanding::Quarantined,
+        Standing::Forgotten => CellStanding::Forgotten,
     }
 }
 

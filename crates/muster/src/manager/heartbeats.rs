@@ -5,18 +5,25 @@
 //! who is there when its turn comes. Each datagram is stamped when it is read, before any queue; all that lies in the socket
 //! is read before each look at who is silent. What a leader is to hear waits here, merged, while it is busy: nothing is
 //! lost, and there is never more of it than there are nodes. What is not genuine costs a look and changes nothing.
+//! Managers ask each other about silent nodes through the same socket (see `council`), and tell which terms they know of.
 //! Not here: keys (see `heartbeat`), what follows from verdicts (see `logic::cell`), whether this manager may act on them
 //! (see `shell`).
 
+mod council;
 mod ears;
 mod pending;
+mod terms;
 
+pub use terms::Terms;
+
+use crate::clock::BootClock;
 use crate::heartbeat::{CellSecret, come_first};
 use crate::identity::Place;
 use ears::Ears;
 use logic::cell::NodePlace;
-use logic::heartbeat::{Glance, Reach};
+use logic::heartbeat::{Glance, Presence, Reach};
 use logic::lease::{NORMAL, Profile};
+use logic::time::Time;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -117,7 +124,7 @@ impl Keys {
 }
 
 /// None for numbers that no node has.
-fn manager_number(node: NodeNumber) -> Option<ManagerNumber> {
+pub fn manager_number(node: NodeNumber) -> Option<ManagerNumber> {
     u16::try_from(node.0).ok().map(ManagerNumber)
 }
 
@@ -130,8 +137,13 @@ pub fn cell_number(authority: &str) -> CellNumber {
     CellNumber(u64::from_str_radix(authority, 16).unwrap_or(0))
 }
 
-/// What was known of each node a moment ago.
-pub type Glances = Arc<BTreeMap<NodeNumber, Glance>>;
+/// What was known a moment ago.
+#[derive(Debug, Clone, Default)]
+pub struct Glances {
+    pub nodes: Arc<BTreeMap<NodeNumber, Glance>>,
+    /// The other managers, in no order.
+    pub managers: Vec<(ManagerNumber, Presence)>,
+}
 
 /// What a manager that leads has the thread do for it.
 #[derive(Debug, Clone)]
@@ -174,10 +186,20 @@ impl Orders {
     }
 }
 
+/// What the thread begins with.
+struct Start {
+    cell: CellNumber,
+    managers_key: ring::hmac::Key,
+    clock: BootClock,
+    terms: Terms,
+}
+
 /// The manager's end of the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Heartbeats {
     pub keys: Keys,
+    pub terms: Terms,
+    clock: BootClock,
     orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
     releases: mpsc::Sender<NodeNumber>,
@@ -187,7 +209,13 @@ pub struct Heartbeats {
 impl Heartbeats {
     pub fn start(prepared: Prepared) -> io::Result<Self> {
         let Prepared { socket, keys } = prepared;
-        let cell = keys.cell;
+        let (clock, terms) = (BootClock::start(), Terms::default());
+        let start = Start {
+            cell: keys.cell,
+            managers_key: keys.secret.key_of_managers(),
+            clock,
+            terms: terms.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, given) = watch::channel(Orders::default());
         let (releases, released) = mpsc::channel(RELEASES_MAX);
@@ -196,10 +224,10 @@ impl Heartbeats {
             come_first();
             runtime.block_on(async {
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
-                Ears::hear_for_ever(socket, cell, (given, released), glances_in).await;
+                Ears::hear_for_ever(socket, start, (given, released), glances_in).await;
             });
         })?;
-        Ok(Self { keys, orders, glances, releases, thread: Some(thread) })
+        Ok(Self { keys, terms, clock, orders, glances, releases, thread: Some(thread) })
     }
 
     /// Whose heartbeats count from now on: those of nodes whose machines have joined. `own`: this manager's node.
@@ -245,6 +273,11 @@ impl Heartbeats {
 
     pub fn glances(&self) -> Glances {
         self.glances.borrow().clone()
+    }
+
+    /// How long ago that was.
+    pub fn ago_ms(&self, at: Time) -> u64 {
+        self.clock.now().since_ms(at)
     }
 }
 

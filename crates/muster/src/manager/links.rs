@@ -133,7 +133,7 @@ pub async fn connection(
         }
         None => {
             if let Some((office, bearer)) = office.zip(peer.bearer.as_ref()) {
-                office.note_admitted(&bearer.node);
+                office.note_admitted(&bearer.node, peer.from.map(|from| from.ip()));
             }
             let (mut reader, mut writer) = tokio::io::split(stream);
             // Whichever ends first ends the connection, so a frame that is cut in half is harmless.
@@ -145,7 +145,7 @@ pub async fn connection(
             }
         }
     };
-    tracing::info!(?place, reason, "connection ended");
+    tracing::info!(%place, reason, "connection ended");
     // Only fails when the manager ends as well.
     drop(inbox.send(Input::Left { place, number }).await);
 }
@@ -168,8 +168,9 @@ async fn hello(
     let reading = read_bounded_frame(stream, length_max_bytes);
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
-        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation })) => {
+        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation, resumes })) => {
             peer.generation = generation;
+            peer.resumes = resumes;
             peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
@@ -180,7 +181,16 @@ async fn hello(
                  (Muster {own})"
             ));
         }
-        Ok(Ok(ToManager::Agent(_) | ToManager::Groups(_) | ToManager::Router(_) | ToManager::KeepAlive)) => {
+        Ok(Ok(
+            ToManager::Have(_)
+            | ToManager::Agent(_)
+            | ToManager::Groups(_)
+            | ToManager::Router(_)
+            | ToManager::Progress(_)
+            | ToManager::Monitors(_)
+            | ToManager::Alert(_)
+            | ToManager::KeepAlive,
+        )) => {
             return Err("it did not say hello".into());
         }
         Ok(Err(error)) => return Err(error.to_string()),
@@ -207,13 +217,14 @@ async fn refuse(
     peer: &Peer,
     office: Option<&Office>,
 ) {
+    let from = peer.from.map(|from| from.ip().to_canonical());
     // A node that is refused asks again for ever; that is news once.
     match office.zip(peer.bearer.as_ref()) {
-        Some((office, bearer)) if !office.note_refused(&bearer.node, &reason) => {
+        Some((office, bearer)) if !office.note_refused(&bearer.node, from, &reason) => {
             tracing::debug!(node = %bearer.node, reason, "connection refused");
         }
         Some((_, bearer)) => {
-            tracing::warn!(node = %bearer.node, from = ?peer.from, reason, "connection of a node refused");
+            tracing::warn!(node = %bearer.node, from = from.map(tracing::field::display), reason, "connection of a node refused");
         }
         None => tracing::info!(reason, "connection refused"),
     }

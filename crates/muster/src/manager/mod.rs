@@ -18,6 +18,7 @@ pub mod handle;
 mod hearing;
 mod heartbeats;
 mod links;
+mod listening;
 mod past;
 mod shell;
 mod storage;
@@ -26,11 +27,12 @@ mod telling;
 mod term;
 mod waiting;
 
-use crate::accounts::{self, Accounts};
+use crate::accounts::{self, Accounts, AccountsHandle};
 use crate::clock::Clock;
 use crate::identity::IdentityError;
 use crate::role::{RoleHandle, manager_socket};
 use archive::ArchiveError;
+use desk::{Again, Suspects};
 use election::{Election, Lease};
 use fenced::{Bounds, FencedStore};
 use front::{Front, Passage};
@@ -198,6 +200,8 @@ impl ManagerError {
     }
 }
 
+pub use storage::read_password as read_store_password;
+
 /// Where the keys of cookies are kept.
 pub fn cookie_keys_path(state_dir: &Path) -> PathBuf {
     state_dir.join("cookie-keys")
@@ -220,10 +224,34 @@ struct Base {
     front: Option<Rc<Front>>,
     heartbeats: Option<Rc<Heartbeats>>,
     secrets: CellSecrets,
+    suspects: Suspects,
+    /// For the audit log.
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: Rc<watch::Sender<u64>>,
     leadership: watch::Sender<Leadership>,
     stopping: watch::Receiver<bool>,
+}
+
+impl Base {
+    /// Tells why all begins anew. A generation that was heard of, and which the store has forgotten.
+    fn begin_anew(&mut self, again: Again) -> Option<u64> {
+        match again {
+            Again::Outnumbered { place, generation } => {
+                tracing::warn!(
+                    ?place,
+                    generation,
+                    "the store was put back: this generation is known and was not kept"
+                );
+                self.suspects.note(self.clock.now(), place);
+                Some(generation)
+            }
+            Again::Doubted => {
+                tracing::warn!("another configuration may be in the store: what is in force is read again");
+                None
+            }
+        }
+    }
 }
 
 /// A store that is open, with the first term on it.
@@ -252,6 +280,7 @@ struct Start {
     front: Option<front::Prepared>,
     heartbeats: Option<heartbeats::Prepared>,
     passage: Passage,
+    accounts: AccountsHandle,
     requests: mpsc::Receiver<Request>,
     changed: watch::Sender<u64>,
     leadership: watch::Sender<Leadership>,
@@ -301,6 +330,7 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
         front,
         heartbeats,
         passage: Passage { callers, records },
+        accounts: accounts.clone(),
         requests,
         changed,
         leadership,
@@ -366,6 +396,7 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats,
         passage,
+        accounts,
         requests,
         changed,
         leadership,
@@ -384,6 +415,8 @@ async fn live(start: Start, stopping: watch::Receiver<bool>) {
         front,
         heartbeats: heartbeats.and_then(listen_for_heartbeats),
         secrets,
+        suspects: Suspects::default(),
+        accounts,
         requests,
         changed: Rc::new(changed),
         leadership,
@@ -451,13 +484,7 @@ async fn lead_alone(base: &mut Base, store: Store, begun: Begun) {
         };
         match ended {
             Ended::Asked | Ended::Over => return,
-            Ended::Outnumbered { generation } => {
-                tracing::warn!(
-                    generation,
-                    "the store was put back: this generation is known and was not kept"
-                );
-                heard = generation;
-            }
+            Ended::Again(again) => heard = base.begin_anew(again).unwrap_or(heard),
         }
     }
 }
@@ -494,7 +521,8 @@ async fn open_shared(base: &mut Base, state_dir: &Path) -> Option<(Store, StoreT
 /// Takes part in the election, and leads whenever it is this manager's turn, until it is asked to stop.
 async fn take_turns(base: &mut Base, store: Store) {
     let profile = Profile::named(&base.own.settings.manager.profile).unwrap_or(&NORMAL);
-    let election = match Election::start(store.clone(), &base.own.node, *profile) {
+    let terms = base.heartbeats.as_ref().map(|heartbeats| heartbeats.terms.clone()).unwrap_or_default();
+    let election = match Election::start(store.clone(), &base.own.node, *profile, terms) {
         Ok(election) => election,
         Err(error) => {
             return tracing::error!(%error, "no random numbers: this manager cannot be told from others");
@@ -536,13 +564,7 @@ async fn take_turns(base: &mut Base, store: Store) {
                     break;
                 }
                 Ended::Over => break,
-                Ended::Outnumbered { generation } => {
-                    tracing::warn!(
-                        generation,
-                        "the store was put back: this generation is known and was not kept"
-                    );
-                    heard = generation;
-                }
+                Ended::Again(again) => heard = base.begin_anew(again).unwrap_or(heard),
             }
         }
         base.leadership.send_replace(Leadership::Nobody);

@@ -3,33 +3,35 @@
 //! Not here: decisions about the cell, and waiting for the disk (see `archive`).
 
 use super::archive::{self, Archive, ArchiveError, EVENTS_MAX, LeaderRecord};
-use super::desk::{Config, Desk, Input, Output};
+use super::desk::{Again, Config, Desk, Input, Output};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
 use super::group_records::GroupRecords;
 use super::handle::Request;
-use super::heartbeats::{Heartbeats, Lead};
+use super::heartbeats::{Heartbeats, Lead, manager_number};
 use super::past;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity::now_us;
 use logic::cell::changes;
 use logic::explain::explain;
+use logic::heartbeat::Presence;
 use logic::plugin_cfg::write::of_cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use store::StoreError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use wire::error_code;
 use wire::id::{NodeName, RouterName};
 use wire::settings::CellSettings;
 use wire::status::{
-    Applied, CellStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus, LeaderStatus, LeaseStatus,
-    NodeStatus, PluginCfgText, Severity,
+    Applied, CellStanding, CellStatus, ClusterStatus, ConfigRevision, ErrorBody, Event, HeartbeatStatus,
+    LeaderStatus, LeaseStatus, ManagerState, ManagerStatus, NodeStatus, OtherCellStatus, PluginCfgText,
+    Severity,
 };
 use wire::view::View;
 
@@ -58,8 +60,12 @@ pub struct Shell {
     /// Since when this manager leads, and in which term; None: it is the only one.
     pub leader: Option<LeaderRecord>,
     pub group_records: GroupRecords,
-    /// The generation that somebody has obeyed and this manager did not know of.
-    pub outnumbered: Option<u64>,
+    /// Why all has to begin anew.
+    pub again: Option<Again>,
+    /// One configuration is committed at a time.
+    pub applying: Rc<Mutex<()>>,
+    /// As they are heard.
+    pub other_cells: watch::Receiver<Vec<OtherCellStatus>>,
 }
 
 /// A configuration that somebody wants; see `Request::Apply`.
@@ -68,6 +74,7 @@ struct Wish {
     text: String,
     dry_run: bool,
     back_to: Option<u64>,
+    only_after: Option<u64>,
 }
 
 impl Shell {
@@ -89,10 +96,14 @@ impl Shell {
                 desk.outlets(&super::desk::To::One(place)).for_each(|outlet| outlet.end());
             }
             Output::Event { severity, kind, cluster, member, text } => {
-                let number = self.events.back().map_or(1, |last| last.number + 1);
-                let at_ms = self.clock.unix_ms(self.clock.now());
-                let kind = kind.to_owned();
-                self.add_event(Event { number, at_ms, severity, kind, cluster, member, text });
+                let event =
+                    Event { severity, kind: kind.to_owned(), cluster, member, text, ..self.next_event() };
+                self.add_event(event);
+            }
+            Output::NodeEvent { severity, kind, node, id, text } => {
+                let (kind, node) = (kind.to_owned(), Some(node));
+                let event = Event { severity, kind, node, id, text, ..self.next_event() };
+                self.add_event(event);
             }
             Output::Remember { key, value } => self.archive.remember(&key, value),
             Output::Answer { reply, result: Ok(text) } => self.archive.answer_when_safe(reply, text),
@@ -104,7 +115,8 @@ impl Shell {
                     office.use_settings(&desk.config.settings);
                 }
                 self.know_nodes(desk);
-                let applied = Applied { revision: entry.revision, changes: entry.changes.clone() };
+                let replaced = entry.revision.checked_sub(1).filter(|before| *before > 0);
+                let applied = Applied { revision: entry.revision, changes: entry.changes.clone(), replaced };
                 archive::extend_history(&mut self.history, entry);
                 drop(reply.send(Ok(applied)));
             }
@@ -119,8 +131,8 @@ impl Shell {
                 }
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
-            Output::Outnumbered { generation } => {
-                self.outnumbered = Some(generation);
+            Output::Again(again) => {
+                self.again = Some(again);
                 return ControlFlow::Break(());
             }
             Output::Stop => return ControlFlow::Break(()),
@@ -141,6 +153,21 @@ impl Shell {
             };
             let joined_us = |node: &NodeName| office.joined_us(node);
             heartbeats.know(&desk.config.settings, &self.node, desk.cell.nodes(), joined_us, Some(lead));
+        }
+    }
+
+    /// With nothing in it but its number and the time.
+    fn next_event(&self) -> Event {
+        Event {
+            number: self.events.back().map_or(1, |last| last.number + 1),
+            at_ms: self.clock.unix_ms(self.clock.now()),
+            severity: Severity::Info,
+            kind: String::new(),
+            cluster: None,
+            member: None,
+            node: None,
+            id: None,
+            text: String::new(),
         }
     }
 
@@ -190,8 +217,8 @@ impl Shell {
                 });
             }
             Request::NodeRemove { who, node, reply } => self.remove_node(who, node, reply),
-            Request::Apply { who, text, dry_run, back_to, reply } => {
-                self.apply(desk, Wish { who, text, dry_run, back_to }, reply);
+            Request::Apply { who, text, dry_run, back_to, only_after, reply } => {
+                self.apply(desk, Wish { who, text, dry_run, back_to, only_after }, reply);
             }
             Request::OldConfig { revision, reply } => {
                 let store = self.store.clone();
@@ -208,12 +235,14 @@ impl Shell {
                         Err(refusal) => return drop(reply.send(Err(refusal))),
                     };
                     let back_to = Some(revision);
-                    let request = Request::Apply { who, text, dry_run, back_to, reply };
+                    let request = Request::Apply { who, text, dry_run, back_to, only_after: None, reply };
                     // Only fails when the manager ends, which answers nobody any more.
                     drop(inbox.send(Input::Ask(request)).await);
                 });
             }
-            Request::Act { .. } | Request::ActGroup { .. } => unreachable!("the desk asks the cell"),
+            Request::Act { .. } | Request::ActGroup { .. } | Request::ActMonitor { .. } => {
+                unreachable!("the desk asks the cell")
+            }
         }
     }
 
@@ -242,6 +271,14 @@ impl Shell {
         let mut summary = desk.cell.summary(&unix_ms);
         desk.describe(&mut summary.nodes, &unix_ms);
         self.describe_heartbeats(desk, &mut summary.nodes);
+        let now_ms = self.clock.unix_ms(self.clock.now());
+        if let Some(office) = &self.office {
+            let nodes = summary.nodes.iter_mut();
+            nodes.for_each(|node| node.refused = office.refusal(&node.node, now_ms));
+        }
+        let other_cells = self.other_cells.borrow().clone();
+        let clusters = summary.clusters.iter_mut();
+        clusters.for_each(|cluster| describe_gateways(cluster, &other_cells));
         CellStatus {
             cell: desk.config.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -251,13 +288,40 @@ impl Shell {
                 term: leader.term,
                 since_ms: leader.since_ms,
             }),
+            managers: self.managers(desk),
             config_revision: desk.config.revision,
-            now_ms: self.clock.unix_ms(self.clock.now()),
+            now_ms,
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
             groups: desk.groups.planner.status(&unix_ms),
+            monitors: summary.monitors,
+            other_cells,
+            stale_since_ms: None,
         }
+    }
+
+    /// None where there is one manager.
+    fn managers(&self, desk: &Desk) -> Vec<ManagerStatus> {
+        let Some(leader) = &self.leader else { return Vec::new() };
+        let heard = self.heartbeats.as_ref().map(|heartbeats| heartbeats.glances()).unwrap_or_default();
+        let ago_ms = |at| self.heartbeats.as_ref().map_or(0, |heartbeats| heartbeats.ago_ms(at));
+        let unix_ms = |at| self.clock.unix_ms(self.clock.now()).saturating_sub(ago_ms(at));
+        let numbers: BTreeMap<_, _> = desk.cell.nodes().map(|place| (place.node, place.number)).collect();
+        let presence = |node: &NodeName| {
+            let number = manager_number(*numbers.get(node)?)?;
+            heard.managers.iter().find(|(manager, _)| *manager == number).map(|(_, presence)| *presence)
+        };
+        let describe = |node: &NodeName| {
+            let (state, since_ms) = match presence(node).unwrap_or(Presence::Unknown) {
+                _ if *node == self.node => (ManagerState::Leads, Some(leader.since_ms)),
+                Presence::Unknown => (ManagerState::Unknown, None),
+                Presence::There { since } => (ManagerState::Follows, Some(unix_ms(since))),
+                Presence::Down { since } => (ManagerState::Down, since.map(unix_ms)),
+            };
+            ManagerStatus { node: node.clone(), state, since_ms }
+        };
+        desk.config.settings.managers().iter().map(describe).collect()
     }
 
     fn describe_heartbeats(&self, desk: &Desk, nodes: &mut [NodeStatus]) {
@@ -267,7 +331,7 @@ impl Shell {
         let set_ms = (now_us() / 1_000) as i64 - self.clock.unix_ms(self.clock.now()) as i64;
         for node in nodes {
             node.clock_ahead_ms = node.clock_ahead_ms.map(|ahead_ms| ahead_ms - set_ms);
-            let glance = numbers.get(&node.node).and_then(|number| glances.get(number));
+            let glance = numbers.get(&node.node).and_then(|number| glances.nodes.get(number));
             node.heartbeat = glance.and_then(|glance| {
                 Some(HeartbeatStatus {
                     ago_ms: glance.silence_ms?,
@@ -295,7 +359,11 @@ impl Shell {
     }
 
     fn apply(&mut self, desk: &Desk, wish: Wish, reply: oneshot::Sender<Result<Applied, ErrorBody>>) {
-        let Wish { who, text, dry_run, back_to } = wish;
+        let Wish { who, text, dry_run, back_to, only_after } = wish;
+        if let Some(meant) = only_after.filter(|meant| *meant != desk.config.revision) {
+            drop(reply.send(Err(moved_on(meant, desk.config.revision, &self.history))));
+            return;
+        }
         let settings = match config::parse(&text, UNNAMED_FILE) {
             Ok(settings) => settings,
             Err(problems) => {
@@ -312,23 +380,39 @@ impl Shell {
         }
         let changes = changes(&current.settings, &settings);
         if dry_run || text == current.text {
-            drop(reply.send(Ok(Applied { revision: current.revision, changes })));
+            drop(reply.send(Ok(Applied { revision: current.revision, changes, replaced: None })));
             return;
         }
         let after = current.revision;
         let at_ms = self.clock.unix_ms(self.clock.now());
         let entry = ConfigRevision { revision: after + 1, at_ms, who, changes, back_to };
         let config = Box::new(Config { revision: entry.revision, text, settings });
-        let (store, inbox) = (self.store.clone(), self.inbox.clone());
+        let (store, inbox, applying) = (self.store.clone(), self.inbox.clone(), self.applying.clone());
         while self.commits.try_join_next().is_some() {}
         self.commits.spawn_local(async move {
-            match archive::commit_config(&store, after, &entry, &config.text).await {
-                // Only fails when the manager ends; then the next one starts with it.
-                Ok(()) => drop(inbox.send(Input::Applied { config, entry, reply }).await),
-                Err(error) => drop(reply.send(Err(refusal(&error)))),
+            let _turn = applying.lock().await;
+            // Sending to the desk only fails when the manager ends; then the next one starts with what is in the store.
+            let error = match archive::commit_config(&store, after, &entry, &config.text).await {
+                Ok(()) => return drop(inbox.send(Input::Applied { config, entry, reply }).await),
+                Err(error) => error,
+            };
+            drop(reply.send(Err(refusal(&error))));
+            if let ArchiveError::Overtaken | ArchiveError::Store(StoreError::Unknown { .. }) = error {
+                drop(inbox.send(Input::Doubted { after }).await);
             }
         });
     }
+}
+
+/// Gateways of a cell that is not heard stand for what it told last; that is said with each.
+fn describe_gateways(cluster: &mut ClusterStatus, cells: &[OtherCellStatus]) {
+    let Some((_, cell)) = cluster.cluster.0.rsplit_once('@') else { return };
+    let told = match cells.iter().find(|other| other.cell == cell).map(|other| other.standing) {
+        Some(CellStanding::Silent) => "; that was told last, and the cell is not heard",
+        Some(CellStanding::Quarantined) => "; that was told last, and the cell is not listened to",
+        Some(CellStanding::Heard | CellStanding::Forgotten | CellStanding::Unheard) | None => return,
+    };
+    cluster.members.iter_mut().for_each(|member| member.reason.push_str(told));
 }
 
 /// The members as servers; the error says that there is no such router.
@@ -341,6 +425,17 @@ fn plugin_cfg(desk: &Desk, router: Option<&RouterName>) -> Result<PluginCfgText,
         retry: false,
     })?;
     Ok(PluginCfgText { text: written.file.write(), notes: written.notes })
+}
+
+/// Somebody else was first.
+fn moved_on(meant: u64, now: u64, history: &[ConfigRevision]) -> ErrorBody {
+    let entry = history.iter().find(|entry| entry.revision == now);
+    let by = entry.map_or(String::new(), |entry| format!(", by {}", entry.who));
+    let message = format!(
+        "revision {now} is in force{by}, and not {meant}; nothing was changed. `muster config diff {meant} {now}` shows \
+         what came in between"
+    );
+    ErrorBody { code: error_code::CONFIG_MOVED_ON.to_string(), message, retry: false }
 }
 
 fn one_machine() -> ErrorBody {

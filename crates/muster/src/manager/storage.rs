@@ -84,16 +84,18 @@ fn password(remote: &RemoteStore) -> Result<Option<String>, StorageError> {
             tracing::warn!(path = %path.display(), "the file with the store's password was open to others; it is now its owner's alone");
             std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         }
-        let text = std::fs::read_to_string(&path)?;
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.is_empty() || line.len() > PASSWORD_LENGTH_MAX || line.contains('\n') {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it must hold one line with the password",
-            ));
-        }
-        Ok(line.to_owned())
+        read_password(&path)
     };
     read().map(Some).map_err(|source| StorageError::Password { path: path.clone(), source })
+}
+
+/// The password in a file, of which it is the only line.
+pub fn read_password(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() || line.len() > PASSWORD_LENGTH_MAX || line.contains('\n') {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it must hold one line with the password"));
+    }
+    Ok(line.to_owned())
 }

@@ -56,9 +56,10 @@ pub async fn connection(
         Err(_) => return tracing::debug!(%from, "a hello of another cell did not come in time"),
     };
     let (admitted, lease) = match &reception {
-        Reception::Leads { office: Some(office), lease, .. } => {
-            (office.admit_bridge(&hello).map(|admitted| (admitted, office.listeners.clone())), Some(lease))
-        }
+        Reception::Leads { office: Some(office), lease, .. } => (
+            office.admit_bridge(&hello).map(|admitted| (admitted, office.told.listeners.clone())),
+            Some(lease),
+        ),
         Reception::Leads { office: None, .. } => {
             return answer(&mut stream, BridgeAnswer::NotLeader { leader: None }).await;
         }

@@ -5,15 +5,15 @@
 //! is left first. Not here: who leads (see `election`).
 
 use super::archive::{self, Archive, ArchiveError, Found, LeaderRecord};
-use super::desk::{Config, Desk, Groups, Input};
+use super::desk::{Again, Config, Desk, Groups, Input};
 use super::election::Lease;
-use super::enrol::Office;
+use super::enrol::{Office, Told};
 use super::fenced::FencedStore;
 use super::group_records::GroupRecords;
 use super::handle::Request;
 use super::links::{self, Reception};
 use super::shell::Shell;
-use super::telling::{self, Listener};
+use super::telling;
 use super::{Base, Own, hearing, strangers};
 use crate::clock::Clock;
 use crate::config;
@@ -24,13 +24,16 @@ use logic::group::Planner;
 use logic::lease::{NORMAL, Profile};
 use logic::machine::Machine;
 use logic::model::Revision;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use wire::enrol::NodeRecord;
+use wire::id::NodeName;
 use wire::settings::CellSettings;
-use wire::status::{ConfigRevision, Severity};
+use wire::status::{ConfigRevision, OtherCellStatus, Severity};
 
 /// How long the end waits for what is still to be written.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -46,14 +49,14 @@ pub struct Begun {
 }
 
 /// Why a term ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// The manager was asked to stop.
     Asked,
     /// It may not act any more.
     Over,
-    /// Somebody has obeyed a manager of this generation, which the store has forgotten.
-    Outnumbered { generation: u64 },
+    /// The same manager may begin anew.
+    Again(Again),
 }
 
 /// Takes a generation above `heard` and finds the configuration in force: that of the store, or `own` if the store has
@@ -119,14 +122,19 @@ pub async fn lead(
 ) -> Ended {
     let Begun { found, before, config, leader } = begun;
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
-    let generation = found.generation;
-    let started = started(generation, &config, leader.as_ref());
+    let started = started(found.generation, &config, leader.as_ref());
     let (listeners_in, listeners) = mpsc::channel(telling::LISTENERS_WAITING_MAX);
-    let office = open_office(base, &store, &config.settings, listeners_in).await;
+    let removed = removed(&found.nodes);
+    let told = Told { listeners: listeners_in, inbox: inputs.clone(), accounts: base.accounts.clone() };
+    let office = base
+        .front
+        .clone()
+        .map(|front| Rc::new(Office::open(store.clone(), front, config.settings.clone(), found.nodes, told)));
     let telling = office.clone().map(|office| (office, listeners));
-    let groups = open_groups(base, generation, &config.settings, &found.groups);
-    let mut desk = open_desk(base, Cell::new(generation, found.remembered), groups, config);
+    let groups = open_groups(base, found.generation, &config.settings, &found.groups);
+    let mut desk = open_desk(base, Cell::new(found.generation, found.remembered), groups, config);
     let (settings, in_force) = watch::channel(Arc::new(desk.config.settings.clone()));
+    let (cells_in, other_cells) = watch::channel(Vec::new());
     let mut shell = Shell {
         settings,
         clock: base.clock,
@@ -143,16 +151,17 @@ pub async fn lead(
         node: base.own.node.clone(),
         leader,
         group_records: GroupRecords::new(&found.groups),
-        outnumbered: None,
+        again: None,
+        applying: Rc::default(),
+        other_cells,
     };
-    configure(&mut desk, &mut shell, started, before);
+    configure(&mut desk, &mut shell, started, before, removed);
     shell.know_nodes(&desk);
 
     let reception = Reception::Leads { inbox: inputs.clone(), office, lease: lease.clone() };
     let mut tasks = listen(base, reception, &inputs);
-    speak_with_cells(base, &mut tasks, in_force, telling, &inputs);
-    let archive = shell.archive.clone();
-    let writer = tokio::task::spawn_local(archive.clone().keep(store.clone(), inputs.clone()));
+    speak_with_cells(base, &mut tasks, (in_force, cells_in), telling, &inputs);
+    let writer = tokio::task::spawn_local(shell.archive.clone().keep(store.clone(), inputs.clone()));
     let is_over = {
         let driving = drive(desk, base.clock, inbox, |desk, output| shell.carry_out(desk, output));
         // What is cancelled loses what it was about to do, and that is what the end of a lease means.
@@ -168,22 +177,28 @@ pub async fn lead(
     if let Some(heartbeats) = &base.heartbeats {
         heartbeats.follow();
     }
+    end(tasks, shell, writer, is_over).await
+}
+
+/// Ends everything that was done in a term, and says why it ended.
+async fn end(mut tasks: JoinSet<()>, mut shell: Shell, writer: JoinHandle<()>, is_over: bool) -> Ended {
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;
-    let outnumbered = shell.outnumbered;
+    let (archive, again) = (shell.archive.clone(), shell.again.take());
     drop(shell);
     close(archive, writer, is_over).await;
-    match outnumbered {
+    match again {
         _ if is_over => Ended::Over,
-        Some(generation) => Ended::Outnumbered { generation },
+        Some(again) => Ended::Again(again),
         None => Ended::Asked,
     }
 }
 
 fn open_desk(base: &Base, cell: Cell, groups: Groups, config: Config) -> Desk {
     let keys = base.heartbeats.as_ref().map(|heartbeats| heartbeats.keys.clone());
-    Desk::new(cell, groups, config, base.own.node.clone(), base.secrets.clone(), keys)
+    let (node, secrets, suspects) = (base.own.node.clone(), base.secrets.clone(), base.suspects.clone());
+    Desk::new((cell, groups), config, node, secrets, keys, suspects)
 }
 
 /// The groups as those who led before have left them.
@@ -196,6 +211,12 @@ fn open_groups(
     let records = found.iter().map(|(key, text, _)| (key.clone(), text.clone()));
     let wait_ms = Profile::named(&settings.manager.profile).unwrap_or(&NORMAL).wait_ms;
     Groups::new(Planner::new(base.clock.now(), generation, wait_ms, records))
+}
+
+/// Nodes whose machines are no longer of the cell.
+fn removed(nodes: &BTreeMap<NodeName, NodeRecord>) -> Vec<NodeName> {
+    let removed = nodes.iter().filter(|(_, record)| record.is_removed);
+    removed.map(|(node, _)| node.clone()).collect()
 }
 
 /// What brings the inputs of a term from outside.
@@ -213,11 +234,11 @@ fn listen(base: &Base, reception: Reception, inputs: &mpsc::Sender<Input>) -> Jo
 fn speak_with_cells(
     base: &Base,
     tasks: &mut JoinSet<()>,
-    in_force: watch::Receiver<Arc<CellSettings>>,
+    (in_force, cells): (watch::Receiver<Arc<CellSettings>>, watch::Sender<Vec<OtherCellStatus>>),
     telling: Option<(Rc<Office>, mpsc::Receiver<telling::Listener>)>,
     inputs: &mpsc::Sender<Input>,
 ) {
-    tasks.spawn_local(hearing::hear(in_force.clone(), base.clock, inputs.clone()));
+    tasks.spawn_local(hearing::hear(in_force.clone(), cells, base.clock, inputs.clone()));
     let Some((office, listeners)) = telling else { return };
     let cell = number_of(&office.front.authority.fingerprint());
     let changed = base.changed.subscribe();
@@ -225,11 +246,18 @@ fn speak_with_cells(
 }
 
 /// Tells that the term has begun, and makes the configuration known.
-fn configure(desk: &mut Desk, shell: &mut Shell, started: Input, before: Option<CellSettings>) {
+fn configure(
+    desk: &mut Desk,
+    shell: &mut Shell,
+    started: Input,
+    before: Option<CellSettings>,
+    removed: Vec<NodeName>,
+) {
     // The one before first: members that it had and the present one has not are taken out in good order.
     let settings = before.into_iter().chain([desk.config.settings.clone()]);
     let configured = settings.map(|settings| Input::Cell(cell::Input::Configure(Box::new(settings))));
-    for input in std::iter::once(started).chain(configured).collect::<Vec<_>>() {
+    let removed = removed.into_iter().map(|node| Input::Cell(cell::Input::NodeRemoved { node }));
+    for input in std::iter::once(started).chain(configured).chain(removed).collect::<Vec<_>>() {
         for output in desk.step(shell.clock.now(), input) {
             // It only asks to end when the lease is over, which the caller finds as well.
             let _ = shell.carry_out(desk, output);
@@ -268,23 +296,6 @@ fn started(generation: u64, config: &Config, leader: Option<&LeaderRecord>) -> I
         ),
     };
     Input::Note { severity: Severity::Info, kind, text }
-}
-
-/// None also where the store has just failed: the manager then goes on for its own machine, and says so.
-async fn open_office(
-    base: &Base,
-    store: &FencedStore,
-    settings: &CellSettings,
-    listeners: mpsc::Sender<Listener>,
-) -> Option<Rc<Office>> {
-    let front = base.front.clone()?;
-    match Office::open(store.clone(), front, settings.clone(), listeners).await {
-        Ok(office) => Some(Rc::new(office)),
-        Err(error) => {
-            tracing::error!(%error, "other machines cannot be let in: the store has failed");
-            None
-        }
-    }
 }
 
 async fn pass_on(requests: &mut mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>) {

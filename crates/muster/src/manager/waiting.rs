@@ -1,6 +1,7 @@
 //! What a manager does while another one leads, or nobody: it says so to whoever comes, and where to go instead.
 //!
-//! Promise: nothing is decided and nothing is kept for a later term. Not here: who leads (see `election`).
+//! Promise: nothing is decided and nothing is kept for a later term, but who was heard (see `listening`). Not here: who leads
+//! (see `election`).
 
 use super::Base;
 use super::archive::{LEADER_KEY, LeaderRecord};
@@ -9,6 +10,7 @@ use super::enrol::{NODE_PREFIX, read_record};
 use super::front::Front;
 use super::handle::Leadership;
 use super::links::{self, Elsewhere, Reception};
+use super::listening;
 use super::strangers;
 use logic::model::{Change, Read};
 use std::rc::Rc;
@@ -47,7 +49,11 @@ pub async fn until_leading(base: &mut Base, store: &Store, election: &Election) 
     let mut finding = JoinSet::new();
     finding.spawn_local(find_leader(store.clone(), found_in));
     if let Some(front) = base.front.clone() {
-        finding.spawn_local(follow_records(store.clone(), front));
+        finding.spawn_local(follow_records(store.clone(), front.clone()));
+        if let Some(heartbeats) = base.heartbeats.clone() {
+            let node = base.own.node.clone();
+            finding.spawn_local(listening::listen(store.clone(), node, front, heartbeats));
+        }
     }
     let standing = election.standing();
     // Whatever is cancelled only waits or turns away.

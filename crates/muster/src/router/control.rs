@@ -3,6 +3,8 @@
 //! Promise: an epoch is never applied backwards; what was known last is used and kept when the manager is gone.
 
 mod handover;
+mod having;
+mod reports;
 
 use super::access_log::AccessLogHandle;
 use super::actions::{self, ActionTable};
@@ -32,7 +34,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use wire::id::{ClusterName, NodeName, RouterName};
-use wire::link::{FromManager, ToManager};
+use wire::link::FromManager;
 use wire::router::RouterSettings;
 use wire::settings::AccessLog;
 use wire::view::View;
@@ -93,6 +95,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         looked: 0,
         must_keep: false,
         needs_whole_views: false,
+        known: having::Held::default(),
         reported: Arc::new(Notify::new()),
         summary: Summary::default(),
         pace: Pace::default(),
@@ -159,6 +162,8 @@ struct Control {
     must_keep: bool,
     /// A change did not fit: until whole views come, reports say so.
     needs_whole_views: bool,
+    /// What the next manager is told that there is.
+    known: having::Held,
     reported: Arc<Notify>,
     summary: Summary,
     /// Reports of a large router wait until tables have been handed out.
@@ -253,6 +258,7 @@ impl Control {
         while let Some(event) = self.link.as_mut().and_then(|link| link.events.try_recv().ok()) {
             news = news.max(self.take(event));
         }
+        self.note_held();
         match news {
             News::None => {}
             News::Views => self.publish().await,
@@ -264,6 +270,7 @@ impl Control {
         let is_news = match event {
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the router follows a manager");
+                self.pace.begin_anew();
                 self.reported.notify_one();
                 false
             }
@@ -281,6 +288,7 @@ impl Control {
             }
             LinkEvent::Message(FromManager::Views(views)) => {
                 if std::mem::take(&mut self.needs_whole_views) {
+                    self.pace.begin_anew();
                     self.reported.notify_one();
                 }
                 self.views.take(views)
@@ -293,6 +301,7 @@ impl Control {
                 | FromManager::NotLeader { .. }
                 | FromManager::Assignments { .. }
                 | FromManager::Groups { .. }
+                | FromManager::Monitors { .. }
                 | FromManager::Placed(_)
                 | FromManager::KeepAlive,
             ) => false,
@@ -309,6 +318,7 @@ impl Control {
                 Err(why) => {
                     tracing::warn!(cluster = %change.cluster, epoch = %change.to, ?why, "a change does not fit");
                     self.needs_whole_views = true;
+                    self.pace.begin_anew();
                     self.reported.notify_one();
                 }
             }
@@ -319,6 +329,7 @@ impl Control {
     /// Starts threads and listeners as the settings say, and hands out a table.
     async fn use_settings(&mut self) {
         let Some(settings) = self.state.settings.clone() else { return };
+        self.pace.begin_anew();
         self.problems_before = std::mem::take(&mut self.problems);
         self.actions = Arc::new(actions::build(&settings.routes, &self.actions));
         let mut old = if self.threads.len() == thread_count(&settings) {
@@ -549,36 +560,6 @@ impl Control {
             self.publish().await;
         }
         self.listen(&settings).await;
-    }
-
-    fn report(&mut self) {
-        let began = std::time::Instant::now();
-        let latest =
-            |thread: &DataThread| thread.slot.latest.lock().expect("nobody panics while holding it").clone();
-        let threads: Vec<_> = self.threads.iter().chain(&self.retired).map(latest).collect();
-        let listeners = self.state.settings.iter().flat_map(|settings| &settings.listeners);
-        let listening = listeners
-            .filter_map(|listener| self.listening.get(&listener.address))
-            .map(|held| held.got)
-            .collect();
-        let now = self.clock.now();
-        let mut problems = self.problems.clone();
-        problems.extend(self.vault.problems());
-        problems.extend(self.plugin_cfg.as_ref().and_then(PluginCfgOutputs::problem));
-        let mut report = self.summary.of(&self.router, &threads, listening, problems, now);
-        report.takes_changes = !self.needs_whole_views;
-        self.handover.add_predecessor(&mut report, now);
-        // Who does not read gets the next report; nothing is lost, because reports are whole.
-        let is_taken = match (&self.link, &self.handover.successor) {
-            (Some(link), _) => link.to_manager.try_send(ToManager::Router(report)).is_ok(),
-            (None, Some(successor)) => successor.try_send(report).is_ok(),
-            (None, None) => true,
-        };
-        if !is_taken {
-            tracing::debug!("a report was not taken");
-        }
-        self.pace.made(began);
-        self.report_after = Instant::now() + self.pace.pause();
     }
 
     fn join(self) {

@@ -340,7 +340,11 @@ impl FileSource {
             return Ok(());
         }
         for host in names.differing_from(&self.names) {
-            tracing::info!(host, address = ?names.addresses().get(host), "the name has another address");
+            tracing::info!(
+                host,
+                address = names.addresses().get(host).map(tracing::field::display),
+                "the name has another address"
+            );
         }
         self.names = names;
         self.number += 1;

@@ -5,13 +5,11 @@
 //! file (`logic::plugin_cfg::write`), how a file is replaced (`compat::plugin_cfg_file`).
 
 use crate::compat::plugin_cfg_file::{Published, publish};
-use crate::readable::Readable;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use crate::script::{self, Ended, Streams, Unfinished};
 use std::cell::RefCell;
-use std::io;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +21,6 @@ use wire::settings::PluginCfgOutput;
 /// How soon a file that could not be written is tried again. Five seconds: a full disk or a missing directory is mended
 /// by people, and trying costs little.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Output of the script that is logged. 4 KiB: a page of text; what follows is read and dropped.
-const OUTPUT_MAX_BYTES: usize = 4 << 10;
 
 /// The task that does it.
 #[derive(Debug)]
@@ -127,34 +123,17 @@ async fn keep(file: &PluginCfgFile) -> Result<(), Trouble> {
     }
 }
 
-/// A script that runs; killed with all that it started when it is no longer waited for.
-struct Script {
-    child: Child,
-    group: Pid,
-    has_ended: bool,
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            // It is not reaped yet, so the number is still its own; that it has just ended does no harm.
-            let _ = kill_process_group(self.group, Signal::KILL);
-            let _ = self.child.wait();
-        }
-    }
-}
-
 async fn run_script(output: &PluginCfgOutput) -> Result<(), String> {
     let Some((program, arguments)) = output.change_script.split_first() else { return Ok(()) };
     let limit = Duration::from_millis(output.change_script_ms);
-    let (mut script, said) = start(program, arguments, output)
-        .map_err(|error| format!("{program} could not be started: {error}"))?;
-    let waiting = wait(&mut script, &said);
-    let ended = tokio::time::timeout(limit, waiting).await;
-    let (status, text) = match ended {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => return Err(format!("{program} could not be waited for: {error}")),
-        Err(_) => {
+    let mut command = Command::new(program);
+    command.args(arguments).env("MUSTER_PLUGIN_CFG", &output.path);
+    let ended = script::run(command, Streams::Both, limit).await;
+    let Ended { status, output: text } = match ended {
+        Ok(ended) => ended,
+        Err(Unfinished::Start(error)) => return Err(format!("{program} could not be started: {error}")),
+        Err(Unfinished::Wait(error)) => return Err(format!("{program} could not be waited for: {error}")),
+        Err(Unfinished::Late) => {
             return Err(format!(
                 "{program} did not end within {} ms and was killed",
                 output.change_script_ms
@@ -170,64 +149,6 @@ async fn run_script(output: &PluginCfgOutput) -> Result<(), String> {
         (Some(code), _) => Err(format!("{program} ended with {code}: {text}")),
         (None, signal) => Err(format!("{program} was ended by signal {}: {text}", signal.unwrap_or(0))),
     }
-}
-
-fn start(program: &str, arguments: &[String], output: &PluginCfgOutput) -> io::Result<(Script, Readable)> {
-    let (reader, writer) = io::pipe()?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("MUSTER_PLUGIN_CFG", &output.path)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        // A group of its own, so that what it starts ends with it.
-        .process_group(0);
-    let child = command.spawn()?;
-    let group = Pid::from_child(&child);
-    let script = Script { child, group, has_ended: false };
-    Ok((script, Readable::new(reader.into())?))
-}
-
-/// Until the script itself has ended; what it left running in the background is not waited for.
-async fn wait(script: &mut Script, said: &Readable) -> io::Result<(ExitStatus, Vec<u8>)> {
-    let exit = Readable::watch(pidfd_open(script.group, PidfdFlags::empty())?)?;
-    let mut text = Vec::new();
-    let mut is_open = true;
-    while {
-        // Cancelled waits have taken nothing.
-        tokio::select! {
-            biased;
-            () = said.ready(), if is_open => true,
-            () = exit.ready() => false,
-        }
-    } {
-        is_open = take_text(said, &mut text);
-    }
-    // Its last words may have come with its end.
-    take_text(said, &mut text);
-    let status = script.child.wait()?;
-    script.has_ended = true;
-    Ok((status, text))
-}
-
-/// Takes what is there now; false at the end.
-fn take_text(said: &Readable, text: &mut Vec<u8>) -> bool {
-    let mut buffer = [0; 1024];
-    // Bounded, so that one who never stops talking is still timed: the caller comes back for more.
-    for _ in 0..64 {
-        match said.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(length) => keep_text(text, &buffer[..length]),
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
-    true
-}
-
-fn keep_text(text: &mut Vec<u8>, piece: &[u8]) {
-    let room = OUTPUT_MAX_BYTES - text.len();
-    text.extend_from_slice(&piece[..piece.len().min(room)]);
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@ use super::takeover::Slices;
 use logic::histogram::Histogram;
 use logic::sessions::SessionCount;
 use logic::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::id::{ClusterName, Epoch, MemberName, RouterName};
 use wire::router::{
-    ClusterTraffic, Ejection, MemberTraffic, RouteTraffic, RouterReport, Totals, TrafficCounts,
+    ClusterTraffic, Ejection, MemberTraffic, RouteTraffic, RouterProgress, RouterReport, Totals,
+    TrafficCounts,
 };
+use wire::view::{RunState, View};
 
 /// One data thread's counts.
 #[derive(Debug, Clone, Default)]
@@ -57,10 +59,17 @@ pub struct MemberCounts {
 #[derive(Debug, Default)]
 pub struct Pace {
     pause: Duration,
+    /// Until then reports need not be whole; None: each is.
+    whole_at: Option<Instant>,
 }
 
 const PAUSES: u32 = 10;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Members up to which each report is whole. 1,000: some 350 kB.
+const WHOLE_MEMBERS_MAX: usize = 1_000;
+/// Of a member of a larger router is told so often: a manager reads a thousand members of each router in a second, whatever the
+/// number of members and of changes. Ten thousand are told of every ten seconds.
+const WHOLE_MEMBERS_PER_SECOND: usize = 1_000;
 /// Half a second: whoever looks at figures does not wait longer for them.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -74,6 +83,22 @@ impl Pace {
 
     pub fn pause(&self) -> Duration {
         self.pause
+    }
+
+    /// Whether the next report must be whole.
+    pub fn wants_whole(&self, now: Instant) -> bool {
+        self.whole_at.is_none_or(|at| at <= now)
+    }
+
+    /// A whole one is made, with so many members.
+    pub fn made_whole(&mut self, now: Instant, members: usize) {
+        let pause = Duration::from_secs(1) * members as u32 / WHOLE_MEMBERS_PER_SECOND as u32;
+        self.whole_at = (members > WHOLE_MEMBERS_MAX).then(|| now + pause);
+    }
+
+    /// Whoever hears the next one knows nothing, or what has changed stands only in a whole one.
+    pub fn begin_anew(&mut self) {
+        self.whole_at = None;
     }
 }
 
@@ -155,6 +180,9 @@ pub struct Summary {
     before: BTreeMap<Counted, Rate>,
     /// When it was asked last: what was not told then had had no request.
     asked: Option<Time>,
+    /// What has been told of progress since the last whole report, requests under way and sessions: who waits for thousands of
+    /// lost members need not hear of each with every change.
+    told: BTreeMap<ClusterName, BTreeMap<MemberName, (u64, u64)>>,
 }
 
 /// What has a rate.
@@ -173,10 +201,10 @@ struct Rate {
 
 impl Summary {
     /// The router's report from those of all its threads, the first of which takes requests.
-    pub fn of<'t>(
+    pub fn of(
         &mut self,
         router: &RouterName,
-        threads: &'t [Arc<ThreadReport>],
+        threads: &[Arc<ThreadReport>],
         listening: Vec<SocketAddr>,
         problems: Vec<String>,
         now: Time,
@@ -191,6 +219,45 @@ impl Summary {
             totals: threads.iter().fold(Totals::default(), |sum, thread| add(sum, thread.totals)),
             takes_changes: true,
         };
+        report.clusters = self.clusters(threads, |_| None, now);
+        self.told.clear();
+        self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
+        self.asked = Some(now);
+        report
+    }
+
+    /// What managers wait for, as far as it is news since the last report of either kind. `views`: the newest that the router has.
+    pub fn progress(
+        &mut self,
+        router: &RouterName,
+        threads: &[Arc<ThreadReport>],
+        views: &BTreeMap<ClusterName, Arc<View>>,
+        now: Time,
+    ) -> RouterProgress {
+        let not_up = |cluster: &ClusterName| {
+            let members = views.get(cluster).map(|view| view.members.iter()).unwrap_or_default();
+            let not_up = members.filter(|member| member.state != RunState::Up);
+            Some(not_up.map(|member| member.name.clone()).collect())
+        };
+        let mut clusters = self.clusters(threads, not_up, now);
+        for cluster in &mut clusters {
+            let told = self.told.entry(cluster.cluster.clone()).or_default();
+            cluster.members.retain(|member| {
+                let now = (member.in_flight, member.sessions);
+                told.insert(member.member.clone(), now) != Some(now)
+            });
+        }
+        RouterProgress { router: router.clone(), clusters }
+    }
+
+    /// `only`: of which members of a cluster is told; None: of all.
+    fn clusters<'t>(
+        &mut self,
+        threads: &'t [Arc<ThreadReport>],
+        only: impl Fn(&ClusterName) -> Option<BTreeSet<MemberName>>,
+        now: Time,
+    ) -> Vec<ClusterTraffic> {
+        let mut clusters = Vec::new();
         let names = threads.first().map(|thread| thread.clusters.as_slice()).unwrap_or_default();
         for cluster in names.iter().map(|counts| &counts.cluster) {
             let of = |thread: &'t Arc<ThreadReport>| {
@@ -205,9 +272,10 @@ impl Summary {
                 epochs.map(|(_, counts)| counts.map_or(Epoch::default(), |counts| counts.applied)).min();
             let applied = applied.unwrap_or_default();
             let counts: Vec<&ClusterCounts> = found.iter().filter_map(|(_, counts)| *counts).collect();
-            let members = self.members(cluster, &counts, now);
+            let only = only(cluster);
+            let members = self.members(cluster, &counts, only.as_ref(), now);
             let sum = |of: fn(&ClusterCounts) -> u64| counts.iter().map(|counts| of(counts)).sum();
-            report.clusters.push(ClusterTraffic {
+            clusters.push(ClusterTraffic {
                 cluster: cluster.clone(),
                 applied,
                 members,
@@ -217,9 +285,7 @@ impl Summary {
                 waiting: sum(|counts| counts.waiting),
             });
         }
-        self.before.retain(|_, rate| now.since_ms(rate.at) < 60_000);
-        self.asked = Some(now);
-        report
+        clusters
     }
 
     fn routes(&mut self, threads: &[Arc<ThreadReport>], now: Time) -> Vec<RouteTraffic> {
@@ -239,9 +305,16 @@ impl Summary {
     }
 
     /// In the order of their names.
-    fn members(&mut self, cluster: &ClusterName, counts: &[&ClusterCounts], now: Time) -> Vec<MemberTraffic> {
+    fn members(
+        &mut self,
+        cluster: &ClusterName,
+        counts: &[&ClusterCounts],
+        only: Option<&BTreeSet<MemberName>>,
+        now: Time,
+    ) -> Vec<MemberTraffic> {
         let mut sums: BTreeMap<&MemberName, Sum> = BTreeMap::new();
-        for member in counts.iter().flat_map(|counts| &counts.members) {
+        let is_told = |member: &&MemberCounts| only.is_none_or(|only| only.contains(&member.member));
+        for member in counts.iter().flat_map(|counts| &counts.members).filter(is_told) {
             sums.entry(&member.member).or_default().add(member, now);
         }
         let told = sums.into_iter().map(|(name, sum)| {
@@ -307,6 +380,7 @@ fn add(left: Totals, right: Totals) -> Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::view::MemberView;
 
     fn counts(member: &str, requests: u64, in_flight: u64) -> MemberCounts {
         MemberCounts {
@@ -358,5 +432,44 @@ mod tests {
         // What a router has counted before anybody asked says nothing of how fast.
         let late = members(&mut Summary::default(), &[thread(vec![counts("a", 10, 0)])], Time(2_000));
         assert_eq!(late[0].requests_per_second, 0.0);
+    }
+
+    #[test]
+    fn progress_tells_once_of_who_is_not_up_until_it_changes() {
+        let member = |name: &str, state| MemberView { name: name.into(), state, ..MemberView::default() };
+        let members = vec![member("one", RunState::Up), member("two", RunState::Draining)];
+        let view = View { cluster: "shop".into(), members, ..View::default() };
+        let views = BTreeMap::from([(view.cluster.clone(), Arc::new(view))]);
+        let mut summary = Summary::default();
+        let mut told = |in_flight: u64, is_whole: bool| -> Vec<(String, u64)> {
+            let threads = [thread(vec![counts("one", 5, 5), counts("two", 7, in_flight)])];
+            let (router, now) = ("front".into(), Time(1_000));
+            let clusters = match is_whole {
+                true => summary.of(&router, &threads, Vec::new(), Vec::new(), now).clusters,
+                false => summary.progress(&router, &threads, &views, now).clusters,
+            };
+            assert_eq!(clusters.len(), 1, "which view is used is always told");
+            let members = clusters.into_iter().flat_map(|cluster| cluster.members);
+            members.map(|member| (member.member.0, member.in_flight)).collect()
+        };
+        let (one, two) = (("one".to_owned(), 5), |in_flight| ("two".to_owned(), in_flight));
+        assert_eq!(told(3, true), [one, two(3)]);
+        assert_eq!(told(3, false), [two(3)], "it may have been up when it was told");
+        assert_eq!(told(3, false), []);
+        assert_eq!(told(0, false), [two(0)]);
+        assert_eq!(told(0, false), []);
+    }
+
+    #[test]
+    fn reports_of_many_members_are_whole_now_and_then() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert!(pace.wants_whole(start), "the first");
+        pace.made_whole(start, 1_000);
+        assert!(pace.wants_whole(start), "each of a thousand members");
+        pace.made_whole(start, 10_000);
+        assert!(!pace.wants_whole(start + Duration::from_secs(9)));
+        assert!(pace.wants_whole(start + Duration::from_secs(10)));
+        pace.begin_anew();
+        assert!(pace.wants_whole(start), "whoever hears it knows nothing");
     }
 }

@@ -60,13 +60,13 @@ struct Held<T> {
     stamps: Vec<Option<Stamp>>,
     good: Option<Arc<T>>,
     problem: Option<String>,
-    /// A certificate that is in use although its time is over.
-    lateness: Option<String>,
+    /// Certificates that are in use although their time is over, or whose time is over soon.
+    lateness: Vec<String>,
 }
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Self { stamps: Vec::new(), good: None, problem: None, lateness: None }
+        Self { stamps: Vec::new(), good: None, problem: None, lateness: Vec::new() }
     }
 }
 
@@ -119,14 +119,13 @@ impl<T> Held<T> {
     }
 
     fn note_lateness(&mut self, certificates: &[&str]) {
-        let late = certificates.iter().find_map(|path| tls::time_trouble(path, tls::now_s()));
-        let text = late.map(|error| error.to_string());
-        if let Some(text) = &text
-            && self.lateness.is_none()
-        {
-            tracing::warn!("{text}");
-        }
-        self.lateness = text;
+        let now_s = tls::now_s();
+        let late = certificates
+            .iter()
+            .filter_map(|path| tls::time_trouble(path, now_s).or_else(|| tls::time_warning(path, now_s)));
+        let late: Vec<String> = late.map(|error| error.to_string()).collect();
+        late.iter().filter(|text| !self.lateness.contains(text)).for_each(|text| tracing::warn!("{text}"));
+        self.lateness = late;
     }
 
     fn problems(&self) -> impl Iterator<Item = String> {

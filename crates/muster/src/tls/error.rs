@@ -14,6 +14,8 @@ pub enum TlsError {
     OtherKey { certificate: String, key: String },
     #[error("the certificate in {path} expired {}", ago(*days))]
     Expired { path: String, days: i64 },
+    #[error("the certificate in {path} expires in {}", within(*days))]
+    Expires { path: String, days: i64 },
     #[error("the certificate in {path} is not valid yet")]
     NotYetValid { path: String },
     #[error("the system has no certificate authorities: {why}")]
@@ -30,6 +32,7 @@ impl TlsError {
             | TlsError::Nothing { path, .. }
             | TlsError::Damaged { path, .. }
             | TlsError::Expired { path, .. }
+            | TlsError::Expires { path, .. }
             | TlsError::NotYetValid { path } => path == file,
             TlsError::OtherKey { key, .. } => key == file,
             TlsError::NoSystemAuthorities { .. } | TlsError::Setup { .. } => false,
@@ -45,7 +48,17 @@ impl TlsError {
             | TlsError::Setup { .. } => error_code::TLS_FILE_NOT_USABLE,
             TlsError::OtherKey { .. } => error_code::KEY_OF_ANOTHER_CERTIFICATE,
             TlsError::Expired { .. } | TlsError::NotYetValid { .. } => error_code::CERTIFICATE_NOT_VALID_NOW,
+            TlsError::Expires { .. } => error_code::CERTIFICATE_EXPIRES,
         }
+    }
+}
+
+/// As much as a whole number of days and less than one more.
+fn within(days: i64) -> String {
+    match days {
+        ..1 => "less than a day".into(),
+        1 => "a day".into(),
+        days => format!("{days} days"),
     }
 }
 

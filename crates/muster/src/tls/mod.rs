@@ -65,6 +65,13 @@ pub fn time_trouble(path: &str, now_s: i64) -> Option<TlsError> {
     (now_s < facts.not_before_s).then(|| TlsError::NotYetValid { path: path.to_owned() })
 }
 
+/// A certificate that is valid and soon is not, as a sentence; None if there is time or nothing can be told.
+pub fn time_warning(path: &str, now_s: i64) -> Option<TlsError> {
+    let chain = pem::certificates(path).ok()?;
+    let days = logic::certificate::read(chain.first()?)?.days_left(now_s)?;
+    Some(TlsError::Expires { path: path.to_owned(), days })
+}
+
 /// Seconds since 1970.
 pub fn now_s() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

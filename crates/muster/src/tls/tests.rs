@@ -91,6 +91,12 @@ fn a_certificate_whose_time_is_over_is_noticed() {
     });
     let over_s = 1_609_459_200;
     assert!(time_trouble(&pair.certificate, over_s - 1).is_none());
+    assert!(time_warning(&pair.certificate, over_s - 31 * 86_400).is_none());
+    let soon = time_warning(&pair.certificate, over_s - 29 * 86_400).expect("it is over soon");
+    assert_eq!(soon.code().0, "M1033");
+    assert!(soon.to_string().ends_with("expires in 29 days"), "{soon}");
+    let today = time_warning(&pair.certificate, over_s - 1).expect("it is over soon");
+    assert!(today.to_string().ends_with("expires in less than a day"), "{today}");
     let trouble = time_trouble(&pair.certificate, over_s + 3 * 86_400).expect("it is over");
     assert_eq!(trouble.code().0, "M1032");
     assert!(trouble.to_string().ends_with("expired 3 days ago"), "{trouble}");

@@ -1,18 +1,16 @@
-//! A machine that is lost under load: known to all routers in less than a second, whatever was under way.
+//! A machine that is lost under load: known to all routers, whatever was under way.
+//!
+//! Scenarios of the lab, `host-cut` and `host-cut-posts`, hold the second within which that is promised.
 
 use super::support::http::Connection;
 use super::support::{Scratch, wait_for};
 use super::{ALL, Cell, HOSTS};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// From the loss of a machine on, within which all is well again.
-const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// How long requests may take that have nothing to do with the loss: members answer after 100 ms, the rest is the test
-/// machine's.
-const USUAL_MAX: Duration = Duration::from_millis(600);
+use std::time::Instant;
+use wire::status::RouterStatus;
+use wire::view::RunState;
 
 /// One request that came to its end.
 #[derive(Debug, Clone)]
@@ -25,14 +23,17 @@ struct Asked {
 /// Clients on one host that ask its router without a break.
 struct Load {
     must_stop: Arc<AtomicBool>,
+    /// Of each client, how many requests came to their end.
+    counts: Vec<Arc<AtomicUsize>>,
     threads: Vec<JoinHandle<Vec<Asked>>>,
 }
 
 impl Load {
     fn start(cell: &Cell, host: &str, request: &'static str, clients: usize) -> Self {
         let must_stop = Arc::new(AtomicBool::new(false));
-        let client = |_| {
-            let must_stop = must_stop.clone();
+        let counts: Vec<Arc<AtomicUsize>> = (0..clients).map(|_| Arc::default()).collect();
+        let client = |count: &Arc<AtomicUsize>| {
+            let (must_stop, count) = (must_stop.clone(), count.clone());
             cell.hosts.spawn(host, move || {
                 let mut asked = Vec::new();
                 let mut connection = None;
@@ -43,12 +44,24 @@ impl Load {
                         connection = None;
                     }
                     asked.push(Asked { started, ended: Instant::now(), outcome });
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
                 asked
             })
         };
-        let threads = (0..clients).map(client).collect();
-        Self { must_stop, threads }
+        let threads = counts.iter().map(client).collect();
+        Self { must_stop, counts, threads }
+    }
+
+    /// Waits until each client has had so many further answers.
+    fn go_on(&self, more: usize) {
+        let now = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<usize>>();
+        let before = now();
+        wait_for("all clients to go on", || {
+            let now = now();
+            let is_each = now.iter().zip(&before).all(|(now, before)| *now >= before + more);
+            if is_each { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+        });
     }
 
     fn finish(self) -> Vec<Asked> {
@@ -83,10 +96,27 @@ impl Cell {
             if reach == wanted { Ok(()) } else { Err(format!("{node:?}")) }
         });
     }
+
+    /// When the routers of these hosts use no member of `lost` any more, as they say.
+    fn wait_until_left_by(&self, hosts: &[&str], lost: &str) {
+        wait_for(&format!("{hosts:?} to leave {lost}"), || {
+            let status = self.try_status()?;
+            let cluster = &status.clusters[0];
+            let member = cluster.members.iter().find(|member| member.member.0 == lost).ok_or("no member")?;
+            let is_behind = |router: &&RouterStatus| {
+                hosts.contains(&router.node.0.as_str())
+                    && router.applied.get(&cluster.cluster) < Some(&cluster.epoch)
+            };
+            match status.routers.iter().find(is_behind) {
+                None if member.state == RunState::Down => Ok(()),
+                behind => Err(format!("{member:?}, {behind:?}")),
+            }
+        });
+    }
 }
 
 #[test]
-fn a_machine_that_is_cut_off_under_load_is_left_by_all_routers_within_a_second() {
+fn a_machine_that_is_cut_off_under_load_is_left_by_all_routers() {
     let scratch = Scratch::new();
     let cell = Cell::follow_guide(&scratch, "curl");
     for host in HOSTS {
@@ -97,10 +127,14 @@ fn a_machine_that_is_cut_off_under_load_is_left_by_all_routers_within_a_second()
     let others = ["web-1", "web-2"];
     let start = |request, clients| others.map(|host| Load::start(&cell, host, request, clients));
     let (gets, posts) = (start(GET, 6), start(POST, 3));
-    std::thread::sleep(Duration::from_secs(2));
+    let go_on = |more| gets.iter().chain(&posts).for_each(|load| load.go_on(more));
+    go_on(10);
     let cut = Instant::now();
     cell.hosts.cut("web-3");
-    std::thread::sleep(Duration::from_secs(3));
+    cell.wait_until_left_by(&others, "shop-3");
+    let known = Instant::now();
+    // Also those who waited for the lost machine.
+    go_on(10);
     cell.wait_for_reach("web-3", "unreachable");
     let status = cell.try_status().expect("the manager answers");
     let member = status.clusters[0].members.iter().find(|member| member.member.0 == "shop-3");
@@ -115,34 +149,24 @@ fn a_machine_that_is_cut_off_under_load_is_left_by_all_routers_within_a_second()
         cell.wait_until_connected(host);
         cell.wait_until_reached(host, &ALL);
     }
-    let mut known_after = Duration::ZERO;
+    go_on(10);
     for (host, load) in others.iter().zip(gets) {
-        let asked = load.finish();
-        assert!(asked.len() > 100, "{host}: {} requests are no load", asked.len());
-        for one in &asked {
+        for one in load.finish() {
             assert_eq!(one.outcome, Ok(200), "{host}: {one:?}, cut at {cut:?}, healed at {healed:?}");
-            let took = one.ended - one.started;
-            let is_hit = one.started <= cut + KNOWN_WITHIN && one.ended >= cut;
-            if is_hit && took > USUAL_MAX {
-                known_after = known_after.max(one.ended - cut);
-            }
-            assert!(took <= USUAL_MAX || is_hit, "{host}: {one:?} took {took:?}, cut at {cut:?}");
         }
     }
+    let mut refused = Vec::new();
     for (host, load) in others.iter().zip(posts) {
         for one in load.finish() {
-            let is_hit = one.started <= cut + KNOWN_WITHIN && one.ended >= cut;
-            let took = one.ended - one.started;
-            let is_refused_at_once = matches!(one.outcome, Ok(502 | 504)) && is_hit;
-            assert!(one.outcome == Ok(200) || is_refused_at_once, "{host}: {one:?}, cut at {cut:?}");
-            assert!(took <= USUAL_MAX || is_hit, "{host}: {one:?} took {took:?}");
-            if is_hit && took > USUAL_MAX {
-                known_after = known_after.max(one.ended - cut);
+            // What was under way to the lost machine; nothing goes there once its loss is known.
+            let is_hit = one.started <= known && one.ended >= cut;
+            if matches!(one.outcome, Ok(502 | 504)) && is_hit {
+                refused.push(one.ended - cut);
+                continue;
             }
+            assert_eq!(one.outcome, Ok(200), "{host}: {one:?}, cut at {cut:?}, known at {known:?}");
         }
     }
-    println!("requests that waited for the lost machine went on {known_after:?} after it was cut off");
-    // Those that went on had 100 ms more to wait for their answer.
-    assert!(known_after > Duration::ZERO, "nothing was under way to the lost machine");
-    assert!(known_after < KNOWN_WITHIN + USUAL_MAX, "{known_after:?}");
+    println!("known {:?} after the cut; what was under way ended after {refused:?}", known - cut);
+    assert!(!refused.is_empty(), "nothing was under way to the lost machine");
 }

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longest wait for bytes of an answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+/// Longest wait for bytes of an answer. A minute: a browser that is started on a busy machine takes the better part of one.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {

@@ -8,9 +8,11 @@
 pub mod cell;
 pub mod certificates;
 pub mod clients;
+pub mod datagrams;
 pub mod guide;
 pub mod hosts;
 pub mod http;
+pub mod mail;
 pub mod member;
 pub mod scripted;
 pub mod servers;

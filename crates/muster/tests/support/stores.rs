@@ -117,6 +117,10 @@ impl StoreServer {
                     "shared_buffers=16MB",
                     "-c",
                     "max_connections=40",
+                    "-c",
+                    // One that is killed has lost nothing, for the system has what it wrote; and one that waits for a busy
+                    // disk would take the lead from managers.
+                    "fsync=off",
                 ];
                 [as_nobody(), words.map(str::to_owned).to_vec()].concat()
             }
@@ -130,6 +134,8 @@ impl StoreServer {
                     "m0",
                     "--data-dir",
                     &data,
+                    // As above.
+                    "--unsafe-no-fsync",
                     "--initial-cluster",
                     &cluster,
                     "--listen-client-urls",

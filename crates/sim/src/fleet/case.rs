@@ -117,7 +117,7 @@ fn disturb_leader(fleet: &mut Fleet, leader: Leader) {
 /// Whether routers stop using a node of which that was said.
 fn is_away(reach: Reach) -> bool {
     match reach {
-        Reach::Reachable => false,
+        Reach::Reachable | Reach::Elsewhere => false,
         Reach::Degraded | Reach::Unreachable => true,
     }
 }

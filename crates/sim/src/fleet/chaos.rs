@@ -162,7 +162,7 @@ impl Fleet {
         }
     }
 
-    /// Rarely the store is put back to an older state, which takes it down for longer than any lease.
+    /// Rarely the store is put back to an older state, within a lease of the lost future or after it.
     fn restore(&mut self, chance: &mut Chance) {
         if self.store.copy.is_none() || chance.percent(80) {
             self.store.copy = Some(self.store.model.clone());
@@ -171,8 +171,9 @@ impl Fleet {
         self.tell(|| "> the store goes back to an older state".into());
         self.store.model = self.store.copy.take().unwrap_or_default();
         self.was_restored = true;
-        // As long as a contender waits: no lease of the lost future is in force by then.
-        self.store.away_until_us = self.now_us + 2 * self.profile.wait_ms * 1_000;
+        // Nobody copies a store, stops it, puts it back and starts it within a moment.
+        let away_ms = self.profile.hand_over_ms() + u64::from(chance.below(2 * self.profile.wait_ms as u32));
+        self.store.away_until_us = self.now_us + away_ms * 1_000;
     }
 
     fn end_faults(&mut self) {

@@ -33,7 +33,7 @@ pub(super) struct ManagerHost {
 const SOCKET_DATAGRAMS_MAX: usize = 1_000;
 
 /// A code that only the right key makes; nobody in here computes real ones.
-fn code(signed: &[u8], key: u64) -> Code {
+pub(super) fn code(signed: &[u8], key: u64) -> Code {
     let mut sum = key;
     for byte in signed {
         sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(7);
@@ -197,20 +197,30 @@ impl Fleet {
     }
 
     pub(super) fn on_heartbeat(&mut self, manager: usize, datagram: Datagram) {
-        let key = 7 + u64::from(datagram.node.0);
+        let key = Self::key_of(datagram.node);
         // The bytes are those that would be sent; one in a while is damaged, forged or of another cell.
         let mut bytes = datagram.bytes(|signed| code(signed, key));
         if self.has_mischief && self.chance.below(500) == 0 {
             let at = self.chance.below(bytes.len() as u32) as usize;
             bytes[at] ^= 1 << self.chance.below(8);
         }
+        if let Some((beat, _)) = self.hear_bytes(manager, &bytes, key) {
+            assert_eq!(beat, datagram, "a datagram that was changed on its way counts");
+        }
+    }
+
+    pub(super) fn key_of(node: NodeNumber) -> u64 {
+        7 + u64::from(node.0)
+    }
+
+    /// What a manager makes of a datagram; None if it is not genuine. `key`: of the node that it is of.
+    pub(super) fn hear_bytes(&mut self, manager: usize, bytes: &[u8], key: u64) -> Option<(Datagram, Heard)> {
         let host = &mut self.managers[manager];
         let now = host.clock.shows(self.now_us);
-        let (run, Some((elector, detector))) = (host.run, host.machines.as_mut()) else { return };
-        let Ok(parsed) = Parsed::parse(&bytes) else { return };
+        let (run, (elector, detector)) = (host.run, host.machines.as_mut()?);
+        let parsed = Parsed::parse(bytes).ok()?;
         let receiver = Receiver::Manager { cell: CELL, manager: ManagerNumber(manager as u16) };
-        let Ok(beat) = receiver.admit(&parsed, || Some(code(parsed.signed, key))) else { return };
-        assert_eq!(beat, datagram, "a datagram that was changed on its way counts");
+        let beat = receiver.admit(&parsed, || Some(code(parsed.signed, key))).ok()?;
         self.heartbeats += 1;
         let heard = detector.hear(now, &beat);
         let is_granted = heard == Heard::Fresh { is_granted: true };
@@ -231,6 +241,7 @@ impl Fleet {
             Heard::Old => self.refused += 1,
             Heard::Unknown => {}
         }
+        Some((beat, heard))
     }
 
     pub(super) fn wake_detector(&mut self, manager: usize, run: u64) {
@@ -301,7 +312,7 @@ impl Fleet {
         self.batches += 1;
         let told = verdicts.iter().map(|verdict| (verdict.node.0 as usize, verdict.reach)).collect();
         self.said.push(Said { at_us: self.now_us, verdicts: told });
-        let mut said = [Vec::new(), Vec::new(), Vec::new()];
+        let mut said = [const { Vec::new() }; 4];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;
             let place = match verdict.reach {
@@ -319,10 +330,14 @@ impl Fleet {
                     self.published.insert(node, Reach::Unreachable);
                     2
                 }
+                Reach::Elsewhere => {
+                    self.published.insert(node, Reach::Elsewhere);
+                    3
+                }
             };
             said[place].push(format!("node-{}", node + 1));
         }
-        let words = ["reachable", "degraded", "unreachable"];
+        let words = ["reachable", "degraded", "unreachable", "heard elsewhere"];
         let parts = said.iter().zip(words).filter(|(nodes, _)| !nodes.is_empty());
         let parts: Vec<String> = parts.map(|(nodes, word)| format!("{} {word}", shorten(nodes))).collect();
         let mass = if is_mass { ", too many at once" } else { "" };

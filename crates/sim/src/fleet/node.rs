@@ -110,6 +110,7 @@ impl Fleet {
 
     fn send_heartbeat(&mut self, node: usize, datagram: Datagram) {
         let manager = usize::from(datagram.manager.0);
+        self.overhear(datagram);
         if self.is_lost(Place::Node(node), Place::Manager(manager)) {
             return;
         }

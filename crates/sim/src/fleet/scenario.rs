@@ -79,6 +79,9 @@ impl Fleet {
                 }
             }
             ["heal"] => self.cuts.clear(),
+            // Somebody in the network listens from now on, and sends what was heard.
+            ["overhear"] => self.overheard = Some(Vec::new()),
+            ["forge"] => self.forge(),
             ["lose", permille] => self.loss_permille = permille.parse().ok()?,
             ["store", rest @ ..] => self.act_on_store(rest)?,
             ["confirm"] => {

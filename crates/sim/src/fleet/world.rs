@@ -99,6 +99,8 @@ pub(super) struct Fleet {
     pub node_losses: BTreeMap<usize, (u32, u32)>,
     /// Whether somebody damages datagrams, keeps them and sends them again, and requests to the store lie about.
     pub has_mischief: bool,
+    /// What somebody has overheard who listens; None: nobody does.
+    pub overheard: Option<Vec<Datagram>>,
     numbers: u64,
     pub terms: BTreeMap<TermNumber, u64>,
     pub newest_term: TermNumber,
@@ -157,6 +159,7 @@ impl Fleet {
             loss_permille: 0,
             node_losses: BTreeMap::new(),
             has_mischief: true,
+            overheard: None,
             numbers: 0,
             terms: BTreeMap::new(),
             newest_term: TermNumber(0),

@@ -11,6 +11,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use store::etcd;
 use store::postgres::{self, Host};
@@ -61,9 +62,21 @@ impl Drop for Running {
     }
 }
 
+/// A port of 127.0.0.1 that is free, another one each time. Below those that the kernel gives to outgoing connections, so
+/// that it is still free when its server is started, and when it is started again.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    for _ in 0..COUNT {
+        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(port).expect("at most 30,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port between {FIRST} and {} is free", FIRST + COUNT)
 }
 
 /// A program on the path or where Debian keeps PostgreSQL's. Without it the test fails.
@@ -308,6 +321,9 @@ impl Etcd {
                 &name,
                 "--data-dir",
                 &data,
+                // One that is killed has lost nothing, for the system has what it wrote; and one that waits for a busy disk
+                // answers too late.
+                "--unsafe-no-fsync",
                 "--initial-cluster",
                 &members,
                 "--listen-client-urls",

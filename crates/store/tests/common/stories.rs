@@ -285,7 +285,7 @@ pub fn keep_watching(mut watch: Watch) -> tokio::task::JoinHandle<Heard> {
 }
 
 /// Whether a transaction that wrote `number` under `mark` has happened; after this it never will.
-async fn settle(direct: &Store, number: &str) -> bool {
+pub async fn settle(direct: &Store, number: &str) -> bool {
     loop {
         let read = direct.read(Read::Keys(vec!["mark".into()])).await.expect("reads");
         let entry = read.entries.first().expect("it is written first");

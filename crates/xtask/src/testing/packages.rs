@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 27] = [
+const PACKAGES: [Package; 29] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -26,6 +26,8 @@ const PACKAGES: [Package; 27] = [
         program: "nginx",
         reason: "a member behind the router; a peer in the benchmark",
     },
+    Package { name: "postfix", program: "postfix", reason: "a mail server that monitors use" },
+    Package { name: "redis-server", program: "redis-server", reason: "a server that monitors use" },
     Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
     Package { name: "iproute2", program: "ip", reason: "hosts of tests are network namespaces" },
     Package { name: "nftables", program: "nft", reason: "packets vanish in the lab" },

@@ -54,6 +54,37 @@ fn members_of_a_lost_machine_leave_in_one_epoch_and_come_back_in_one() {
 }
 
 #[test]
+fn members_of_a_machine_that_was_removed_stay_out_until_another_has_joined() {
+    check_two(
+        "
+        2000 reach b=away
+        3000 removed b
+        3010 lost b
+        3020 reach b=there
+        9000 stop shop/s3
+        20000 agent b
+        20100 report b s2=up s3=up x=up
+        ",
+        expect![[r#"
+            2000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+            2000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            2000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            2000 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+            3010 event warning node-lost: the agent of node b is not connected
+            9000 event info operator: ann asked to stop shop/s3
+            9000 answer: shop/s3 is being stopped
+            14000 event warning requests-cut: shop/s3 is stopped although requests may be under way: they had 5000 ms
+            20000 event info node-connected: the agent of node b is connected
+            20000 event warning member-unknown: shop/s2 is unknown: its agent has not reported yet
+            20000 view shop 7.3: s1 up, s2 unknown!, s3 down!, x up
+            20000 assign b: s2 running 1, s3 stopped 1, x running 1
+            20100 event info member-up: shop/s2 is up: passes its probe
+            20100 view shop 7.4: s1 up, s2 up, s3 down, x up
+        "#]],
+    );
+}
+
+#[test]
 fn a_link_that_is_gone_while_heartbeats_come_changes_nothing() {
     check_two(
         "
@@ -373,4 +404,20 @@ fn a_new_manager_does_not_wait_for_the_reports_of_a_machine_that_it_finds_lost()
         3900 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
         3900 view shop 8.1: s1 up, s2 down!, s3 down!, x up
     "#]]);
+}
+
+#[test]
+fn a_certificate_that_is_overdue_is_told_of_once_until_it_is_renewed() {
+    check_two(
+        "
+        2000 report b s2=up s3=up x=up overdue=9
+        3000 report b s2=up s3=up x=up overdue=9
+        4000 report b s2=up s3=up x=up
+        5000 report b s2=up s3=up x=up overdue=0
+        ",
+        expect![[r#"
+            2000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in 9 days, and then the node must join again. The log of its machine tells why
+            5000 event warning node-certificate: the certificate of node b is overdue and was not renewed; it expires in less than a day, and then the node must join again. The log of its machine tells why
+        "#]],
+    );
 }

@@ -141,6 +141,8 @@ impl Story {
                 };
                 format!("event {severity} {kind}: {text}")
             }
+            Output::NodeEvent { kind, text, .. } => format!("node event {kind}: {text}"),
+            Output::Monitor { node, .. } => format!("monitors {node}"),
             Output::Remember { key, value } => {
                 match value {
                     Some(value) => self.remembered.insert(key, value),
@@ -148,6 +150,7 @@ impl Story {
                 };
                 return None;
             }
+            Output::Overtaken { node, incarnation } => format!("above {node} {incarnation}"),
             Output::Answer { ask: 1, result: Ok(text) } => format!("answer: {text}"),
             Output::Answer { ask: 1, result: Err(refusal) } => {
                 let retry = if refusal.retry { " retry" } else { "" };
@@ -174,6 +177,7 @@ impl Story {
                 Input::Configure(Box::new(CellSettings { nodes, routers: Vec::new(), ..settings(&[]) }))
             }
             "agent" => Input::AgentConnected { node: words[0].into() },
+            "removed" => Input::NodeRemoved { node: words[0].into() },
             "lost" => Input::AgentLost { node: words[0].into() },
             "report" => {
                 self.sequence += 1;
@@ -226,6 +230,7 @@ impl Story {
             let (node, reach) = word.split_once('=').expect("node=reach");
             let reach = match reach {
                 "there" => Reach::Reachable,
+                "elsewhere" => Reach::Elsewhere,
                 "degraded" => Reach::Degraded,
                 "away" => Reach::Unreachable,
                 reach => panic!("no story knows the reach {reach}"),
@@ -241,10 +246,20 @@ impl Story {
     }
 
     fn report(&self, node: &str, incarnation: u64, sequence: u64, words: &[&str]) -> Input {
-        let members = words.iter().map(|word| self.member_report(word)).collect();
-        let node = node.into();
-        let (manager_heard_ms, clock_ms) = (Some(10), None);
-        Input::AgentReport(Report { node, incarnation, sequence, members, manager_heard_ms, clock_ms })
+        // `overdue=DAYS` tells of a certificate, all others of members.
+        let overdue = words.iter().find_map(|word| word.strip_prefix("overdue="));
+        let days = overdue.map(|days| days.parse::<u64>().expect("a number of days"));
+        let words = words.iter().filter(|word| !word.starts_with("overdue="));
+        let members = words.map(|word| self.member_report(word)).collect();
+        Input::AgentReport(Report {
+            node: node.into(),
+            incarnation,
+            sequence,
+            members,
+            manager_heard_ms: Some(10),
+            clock_ms: days.map(|_| 1_700_000_000_000),
+            certificate_until_ms: days.map(|days| 1_700_000_000_000 + days * 86_400_000),
+        })
     }
 
     fn member_report(&self, word: &str) -> MemberReport {
@@ -376,6 +391,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         groups: Vec::new(),
         cells: Vec::new(),
         bridges: Vec::new(),
+        monitors: Vec::new(),
         name: "cell".into(),
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],

@@ -29,7 +29,12 @@ impl Detector {
                 // Who has only begun to listen has no opinion yet.
                 let is_silent = silent_ms >= missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
                 if signs.is_heard || is_silent || is_over {
-                    opinions.push(Opinion { node: question.node, silent_ms, is_over });
+                    opinions.push(Opinion {
+                        node: question.node,
+                        silent_ms,
+                        is_deaf: signs.is_deaf,
+                        is_over,
+                    });
                 }
             }
         }
@@ -70,8 +75,8 @@ impl Detector {
         }
         self.withheld_told_at = now;
         let opinion = |node: &NodeNumber| {
-            let silent_ms = self.silence_ms(now, &self.facts[node.0 as usize]);
-            Opinion { node: *node, silent_ms, is_over: true }
+            let signs = self.signs(now, *node);
+            Opinion { node: *node, silent_ms: signs.silence_ms, is_deaf: signs.is_deaf, is_over: true }
         };
         let interval_ms = u64::from(HEARTBEAT_INTERVAL_MAX_MS);
         let opinions = self.withheld.iter().map(opinion).filter(|opinion| opinion.silent_ms < interval_ms);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::console::testing::{sample_event, sample_status};
 use expect_test::expect;
+use wire::status::{NodeRefusal, OtherCellStatus};
 
 #[test]
 fn a_status_is_aligned() {
@@ -22,6 +23,9 @@ fn a_status_is_aligned() {
           MEMBER  STATE  FOR  WEIGHT  REQUESTS/S  IN FLIGHT  SESSIONS    P50   P99  ADDRESS         REASON
           shop-1  up      1m       2         120          3        17  1.2ms  20ms  127.0.0.1:9001  passes its probe: status 200
           shop-2  down    1m       2           0          0        17  1.2ms  20ms  -               exited with "status" 1 and said \o/
+
+        MONITOR  NODE  STATE    FOR  KIND    TARGET               ANSWER  PROBES  FAILED  NEXT IN  REASON
+        web      one   warning   1m  nagios  check_web -H "shop"  850 ms      20       3        -  slow�[31m
     "#]].assert_eq(&status(&sample, Paint::Plain));
 }
 
@@ -38,6 +42,9 @@ fn what_is_not_heard_is_told() {
 
         ROUTER  NODE  LISTENS AT  REQUESTS/S  CONNECTIONS  REQUESTS  RETRIED  FAILED  REFUSED
         front   one   not heard          120           64      2001        2       1        3
+
+        MONITOR  NODE  STATE    FOR  KIND    TARGET               ANSWER  PROBES  FAILED  NEXT IN  REASON
+        web      one   warning   1m  nagios  check_web -H "shop"  850 ms      20       3        -  slow�[31m
     "#]]
     .assert_eq(&status(&sample, Paint::Plain));
 }
@@ -92,4 +99,36 @@ fn numbers_are_short() {
     assert_eq!([0, 1, 1_250, 20_000, 1_500_000].map(latency), ["-", "0.0ms", "1.2ms", "20ms", "1.5s"]);
     let ages = [0, 59_999, 60_000, 3_720_000, 90_000_000];
     assert_eq!(ages.map(|age| duration(age, 0)), ["0s", "59s", "1m", "1h02m", "1d01h"]);
+}
+
+#[test]
+fn what_is_old_refused_or_not_heard_stands_where_people_look() {
+    let mut status = sample_status();
+    let before = |ms: u64| status.now_ms - ms;
+    let (stale, refused, heard) = (before(12_000), before(3_000), before(32_000));
+    status.stale_since_ms = Some(stale);
+    status.nodes[0].refused = Some(NodeRefusal {
+        from: Some([10, 0, 0, 9].into()),
+        at_ms: refused,
+        reason: "another machine\nhas joined".into(),
+    });
+    status.other_cells = vec![
+        OtherCellStatus {
+            cell: "west".into(),
+            standing: CellStanding::Silent,
+            heard_ms: Some(heard),
+            problem: Some("the connection was refused".into()),
+            ..OtherCellStatus::default()
+        },
+        OtherCellStatus { cell: "north".into(), standing: CellStanding::Heard, ..OtherCellStatus::default() },
+    ];
+    let text = super::status(&status, Paint::Plain);
+    for part in [
+        "STALE: no manager leads; this is what was known 12s ago\n",
+        "one: a machine at 10.0.0.9 was refused 3s ago: another machine has joined\n",
+        "cell west not heard for 32s; what it told last is shown and counts for a while: the connection was refused\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains("north"), "of a cell that is heard there is nothing to say");
 }

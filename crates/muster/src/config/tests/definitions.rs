@@ -104,11 +104,15 @@ resources.r = { type = "process", command = ["base"] }
 [groups.batch]
 nodes = ["other"]
 resources.r = { type = "process", command = ["base"] }
+[monitors.w]
+kind = "tcp"
+target = "base:1"
 "#;
 
 fn header(section: &Section) -> String {
     let names = [("ROUTER", "r"), ("CLUSTER", "c"), ("MEMBER", "m"), ("NODE", "local"), ("CLIENT", "p")];
     let names = names.into_iter().chain([("CELL", "e"), ("BRIDGE", "b"), ("GROUP", "g"), ("RESOURCE", "r")]);
+    let names = names.chain([("MONITOR", "w")]);
     names.fold(section.header(), |header, (placeholder, name)| header.replace(placeholder, name))
 }
 
@@ -233,6 +237,71 @@ fn companions(section: &Section, key: &str) -> &'static str {
     }
 }
 
+/// What stands beside a key of a monitor, and what stands in its place where it is not looked at.
+fn monitor_company(key: &str) -> (&'static str, &'static str) {
+    const HTTP: &str = "kind = \"http\"\ntarget = \"base:1\"\n";
+    const HTTPS: &str = "kind = \"http\"\ntarget = \"base:1\"\ntls = true\n";
+    match key {
+        "kind" => ("target = \"base:1\"\n", "kind = \"tcp\"\n"),
+        "target" => ("kind = \"tcp\"\n", "target = \"base:1\"\n"),
+        "path" | "method" | "http_version" | "host" | "status_min" | "status_max" | "text" | "tls" => {
+            (HTTP, "")
+        }
+        "user" => ("kind = \"redis\"\ntarget = \"base:1\"\npassword_file = \"/base\"\n", ""),
+        "password_file" => {
+            ("kind = \"http\"\ntarget = \"base:1\"\nuser = \"base\"\n", "password_file = \"/base\"\n")
+        }
+        "name" => ("kind = \"dns\"\ntarget = \"base:1\"\n", "name = \"base\"\n"),
+        "ipv6" => ("kind = \"dns\"\ntarget = \"base:1\"\nname = \"base\"\n", ""),
+        "pid_file" => ("kind = \"pid\"\n", "pid_file = \"/base\"\n"),
+        "command" => ("kind = \"nagios\"\n", "command = [\"base\"]\n"),
+        "directory" => ("kind = \"disk\"\n", "directory = \"/base\"\n"),
+        "free_min_percent" => ("kind = \"disk\"\ndirectory = \"/base\"\n", ""),
+        "interface" => ("kind = \"link\"\n", "interface = \"base0\"\n"),
+        "address" => ("kind = \"address\"\n", "address = \"127.0.0.8\"\n"),
+        "starttls" => ("kind = \"smtp\"\ntarget = \"base:1\"\ntls = true\n", ""),
+        "tls_certificate" => (
+            "kind = \"http\"\ntarget = \"base:1\"\ntls = true\ntls_key = \"/base\"\n",
+            "tls_certificate = \"/b\"\n",
+        ),
+        "tls_key" => (
+            "kind = \"http\"\ntarget = \"base:1\"\ntls = true\ntls_certificate = \"/base\"\n",
+            "tls_key = \"/b\"\n",
+        ),
+        key if key.starts_with("tls_") => (HTTPS, ""),
+        _ => ("kind = \"tcp\"\ntarget = \"base:1\"\n", ""),
+    }
+}
+
+/// Each key of a monitor changes it, and the kinds that do not have it refuse it.
+#[test]
+fn every_key_of_a_monitor_has_an_effect_on_its_kinds_and_on_no_other() {
+    let with = |lines: &str| BASE.replace("kind = \"tcp\"\ntarget = \"base:1\"\n", lines);
+    let section = SECTIONS.iter().find(|section| section.path == "monitors.*").expect("it is defined");
+    for definition in section.definitions() {
+        let (beside, otherwise) = monitor_company(definition.name);
+        let line = format!("{} = {}\n", definition.name, definition.example);
+        let changed = settings(&with(&format!("{beside}{line}")));
+        assert_ne!(changed, settings(&with(&format!("{beside}{otherwise}"))), "{line} has no effect");
+        let is_of_all =
+            ["kind", "nodes", "interval_ms", "timeout_ms", "retries", "confirmations", "slow_percent"];
+        if is_of_all.contains(&definition.name) {
+            continue;
+        }
+        // A kind that has neither it nor anything that it needs.
+        let foreign = match definition.name {
+            "interface" => "kind = \"pid\"\npid_file = \"/base\"\n",
+            _ => "kind = \"link\"\ninterface = \"base0\"\n",
+        };
+        let problems = parse(&with(&format!("{foreign}{line}"))).expect_err("it has no effect there").list;
+        let refused = problems.iter().any(|problem| {
+            problem.code == error_code::CONFIG_CONTRADICTION
+                && problem.to_string().contains("has no effect on a monitor")
+        });
+        assert!(refused, "{line} beside {foreign}: {problems:?}");
+    }
+}
+
 /// BASE, with what keys of several managers need.
 fn in_company_of_managers(section: &Section, key: &str) -> String {
     if ["nodes", "profile"].contains(&key) { in_company(BASE, section, key) } else { BASE.to_owned() }
@@ -240,7 +309,8 @@ fn in_company_of_managers(section: &Section, key: &str) -> String {
 
 #[test]
 fn every_example_is_allowed_and_changes_the_settings() {
-    for (section, definition) in everything() {
+    // Those of monitors depend on their kind, and have a test of their own.
+    for (section, definition) in everything().filter(|(section, _)| section.path != "monitors.*") {
         let line = format!("{} = {}", definition.name, definition.example);
         let beside = companions(section, definition.name);
         let base = match beside {

@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters, groups
+              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters, groups, monitors
               did you mean `clusters`?"#]],
     );
     check_added(
@@ -1302,5 +1302,21 @@ fn groups_that_could_not_run_or_not_be_safe_are_refused() {
         "group `g` cannot go to another node by itself: without `listen` in [manager] no node sends heartbeats",
     ] {
         assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn several_managers_refuse_groups_that_fail_over_by_themselves() {
+    let file = |more: &str| {
+        format!(
+            "[manager]\nnodes = [\"a\", \"b\", \"c\"]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\n[nodes.b]\n[nodes.c]\n\
+             [groups.g]\nnodes = [\"a\", \"b\"]\n{more}[groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n"
+        )
+    };
+    let refused = "group `g` cannot go to another node by itself: a cell with several managers moves none";
+    let problems = parse(&file("")).expect_err("a group that fails over by itself").to_string();
+    assert!(problems.contains(refused), "{problems}");
+    if let Err(problems) = parse(&file("failover = \"manual\"\n")) {
+        assert!(!problems.to_string().contains("group `g`"), "{problems}");
     }
 }

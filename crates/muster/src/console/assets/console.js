@@ -4,6 +4,7 @@
 // was known and disables what would need an answer.
 
 import * as cards from "./cards.js";
+import * as monitors from "./monitors.js";
 import * as picture from "./picture.js";
 import * as words from "./words.js";
 
@@ -49,6 +50,7 @@ function render() {
   cards.reconcile(byId("routers"), status.routers, (router) => router.router, cards.makeRouter, cards.updateRouter);
   cards.reconcile(byId("nodes"), status.nodes, (node) => node.node, cards.makeNode, cards.updateNode);
   cards.reconcile(byId("clusters"), status.clusters, (cluster) => cluster.cluster, cards.makeCluster, cards.updateCluster);
+  monitors.show(byId("monitors"), byId("monitor-rows"), status.monitors, actOnMonitor);
   renderSheet();
   drawSoon();
 }
@@ -106,7 +108,9 @@ function addEvent(event) {
   const severity = event.severity === "info" ? "" : `${words.capital(event.severity)}: `;
   const text = cards.make("span", "event-text");
   const [before, name, after] = words.around(event.text, [event.cluster, event.member].filter(Boolean).join("/"));
-  text.append(cards.make("b", "unseen", severity), before, cards.make("b", "event-name", name), after);
+  const place = [event.node, event.id && `event ${event.id}`].filter(Boolean).join(", ");
+  const source = place ? `${place}: ` : "";
+  text.append(cards.make("b", "unseen", severity), source, before, cards.make("b", "event-name", name), after);
   item.append(time, symbol, text);
   byId("no-events").hidden = true;
   byId("events").prepend(item);
@@ -211,6 +215,16 @@ async function act(button) {
     toast(error.message, true);
   }
   button.removeAttribute("aria-busy");
+}
+
+async function actOnMonitor(monitor, what) {
+  if (isLost) return toast("There is no connection to the manager now.", true);
+  try {
+    const body = await post(`/api/v1/monitors/${monitor}/${what}`);
+    toast(words.sentence(body.text), false);
+  } catch (error) {
+    toast(error.message, true);
+  }
 }
 
 function ask({ title, text }, yes) {

@@ -134,6 +134,24 @@ fn nobody_is_kept_out_of_where_they_logged_in_before() {
 }
 
 #[test]
+fn who_shares_an_address_neither_keeps_others_out_nor_forgives_guesses_at_them() {
+    let mut auth = Auth::new(TOKEN.into());
+    assert!(login(&mut auth, 0, HERE, "anna", true).is_ok());
+    for now_ms in 1..40 {
+        drop(login(&mut auth, now_ms, HERE, "otto", false));
+    }
+    assert!(login(&mut auth, 40, HERE, "anna", true).is_ok(), "others' guesses at others are not hers");
+    // A token that is right forgives the address, and still each guess at her counts.
+    for now_ms in 50..50 + u64::from(WRONG_PASSWORDS_MAX) {
+        assert_eq!(login(&mut auth, now_ms, HERE, "anna", false), Err(Refusal::WrongPassword));
+        let known = known();
+        assert!(auth.check_token(at(&known, now_ms), HERE, TOKEN).is_ok());
+    }
+    let locked = login(&mut auth, 100, HERE, "anna", false);
+    assert!(matches!(locked, Err(Refusal::UserLocked { .. })), "{locked:?}");
+}
+
+#[test]
 fn a_user_that_is_not_there_is_refused_and_locked_like_one_that_is() {
     let mut auth = Auth::new(TOKEN.into());
     for last in 0..10 {

@@ -251,10 +251,15 @@ fn who_guesses_passwords_is_locked_out_and_is_not_told_who_is_a_user() {
     let known = console.try_password("anna", OTHER);
     let unknown = console.try_password("otto", OTHER);
     assert_eq!((known.status, &known.body), (401, &unknown.body));
-    for guess in 0..3 {
-        assert_eq!(console.try_password("anna", &format!("guess {guess}")).status, 401);
-    }
-    let locked = console.try_password("anna", PASSWORD);
+    let deadline = Instant::now() + PATIENCE;
+    let locked = (0..).map(|guess| console.try_password("anna", &format!("guess {guess}")));
+    // Even the right one; on a machine that stood still the lock may be over by then, and the guessing begins anew.
+    let locked = locked.filter(|guessed| guessed.status != 401).find_map(|guessed| {
+        assert_eq!((guessed.status, guessed.code().as_str()), (429, "M2021"));
+        assert!(Instant::now() < deadline, "who guesses is let in");
+        Some(console.try_password("anna", PASSWORD)).filter(|reply| reply.status != 200)
+    });
+    let locked = locked.expect("guesses do not end by themselves");
     assert_eq!((locked.status, locked.code().as_str()), (429, "M2021"));
     assert_eq!(console.get("/api/v1/status").status, 200, "the administrator's token is never locked out");
 }

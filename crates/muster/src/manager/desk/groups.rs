@@ -59,8 +59,13 @@ impl Groups {
             | cell::Input::AgentLost { .. }
             | cell::Input::Beats { .. }
             | cell::Input::Restarted(_)
+            | cell::Input::NodeRemoved { .. }
+            | cell::Input::AgentMonitors(_)
+            | cell::Input::Alert { .. }
+            | cell::Input::MonitorOperator { .. }
             | cell::Input::RouterConnected { .. }
             | cell::Input::RouterReport(_)
+            | cell::Input::RouterProgress(_)
             | cell::Input::RouterLost { .. }
             | cell::Input::Operator { .. }
             | cell::Input::Elsewhere { .. } => Vec::new(),

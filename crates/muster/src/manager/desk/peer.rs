@@ -1,6 +1,7 @@
 //! The other end of a connection: which role it is, who has proven to be it, and the way to it.
 
 use logic::enrol::Bearer;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,15 @@ use wire::link::{FromManager, Role};
 pub enum Place {
     Agent(NodeName),
     Router(RouterName),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Agent(node) => write!(out, "agent of {node}"),
+            Place::Router(router) => write!(out, "router {router}"),
+        }
+    }
 }
 
 impl From<&Role> for Place {
@@ -43,6 +53,10 @@ impl Outlet {
         }
     }
 
+    pub fn is_ended(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
     pub fn end(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
         self.cut.notify_one();
@@ -64,4 +78,6 @@ pub struct Peer {
     pub muster: String,
     /// The highest generation that it has obeyed.
     pub generation: u64,
+    /// It is about to say what it has.
+    pub resumes: bool,
 }

@@ -1,6 +1,7 @@
 //! Who is told what: connections that are slow, replaced or strangers, and operators that wait.
 
 use super::*;
+use logic::enrol::Bearer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -26,7 +27,14 @@ fn desk() -> Desk {
     let settings = crate::config::parse(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
     let config = Config { revision: 1, text, settings: settings.clone() };
     let groups = Groups::new(logic::group::Planner::new(Time(0), 5, 1_550, []));
-    let mut desk = Desk::new(Cell::new(5, []), groups, config, "local".into(), CellSecrets::default(), None);
+    let mut desk = Desk::new(
+        (Cell::new(5, []), groups),
+        config,
+        "local".into(),
+        CellSecrets::default(),
+        None,
+        Suspects::default(),
+    );
     step(&mut desk, Input::Cell(cell::Input::Configure(Box::new(settings))));
     desk
 }
@@ -74,6 +82,7 @@ fn report(sequence: u64) -> ToManager {
         members,
         manager_heard_ms: None,
         clock_ms: None,
+        certificate_until_ms: None,
     })
 }
 
@@ -146,7 +155,8 @@ fn told_after(desk: &mut Desk, number: u64, takes_changes: bool, sequence: u64) 
     let (place, mut told) = (Place::from(&router()), Vec::new());
     for output in outputs {
         if let Output::Send { to, message } = output
-            && (to == To::One(place.clone()) || desk.outlets(&to).count() == 1 && to != To::Routers)
+            && (to == To::One(place.clone()) || to == To::These(vec![place.clone()]))
+            && !matches!(message, FromManager::Clusters { .. })
         {
             told.push(message);
         }
@@ -253,7 +263,7 @@ fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_noth
         let outputs = step(desk, Input::Join { role, outlet, peer, reply });
         let is_admitted = outputs.iter().any(|output| matches!(output, Output::Admit { result: Ok(_), .. }));
         let outnumbered = outputs.iter().find_map(|output| match output {
-            Output::Outnumbered { generation } => Some(*generation),
+            Output::Again(Again::Outnumbered { generation, .. }) => Some(*generation),
             _ => None,
         });
         assert_eq!(is_admitted, outnumbered.is_none());
@@ -265,4 +275,118 @@ fn who_has_obeyed_another_manager_of_this_generation_or_a_newer_one_is_told_noth
     assert_eq!(say(&mut desk, router(), 4), None);
     assert_eq!(say(&mut desk, router(), 5), None, "it is this manager whom it has obeyed");
     assert_eq!(say(&mut desk, agent(), 5), Some(5), "that was another one");
+}
+
+/// What follows when a role says hello: refused with a sentence, or a reason to begin anew, or neither.
+fn hello(desk: &mut Desk, now: Time, generation: u64) -> (Option<String>, Option<Again>) {
+    let (outlet, _outbox) = outlet(8);
+    let (reply, _) = oneshot::channel();
+    let peer = Peer { generation, ..Peer::default() };
+    let outputs = desk.step(now, Input::Join { role: router(), outlet, peer, reply });
+    let refused = outputs.iter().find_map(|output| match output {
+        Output::Admit { result: Err(why), .. } => Some(why.clone()),
+        _ => None,
+    });
+    let again = outputs.iter().find_map(|output| match output {
+        Output::Again(again) => Some(again.clone()),
+        _ => None,
+    });
+    (refused, again)
+}
+
+#[test]
+fn who_only_says_that_it_has_obeyed_others_cannot_end_one_term_after_the_other() {
+    let mut first = desk();
+    let (refused, again) = hello(&mut first, Time(0), u64::MAX);
+    assert_eq!((refused.is_some(), again), (true, None), "no manager was that far");
+    let (refused, again) = hello(&mut first, Time(0), 9);
+    let Some(Again::Outnumbered { place, generation: 9 }) = again else { panic!("{refused:?} {again:?}") };
+    let mut suspects = Suspects::default();
+    suspects.note(Time(0), place);
+    let mut next = Desk { suspects, ..desk() };
+    let minute = Time(60_000);
+    let (refused, again) = hello(&mut next, Time(minute.0 - 1), 12);
+    assert!(refused.is_some_and(|why| why.contains("a moment ago")) && again.is_none());
+    let (refused, again) = hello(&mut next, minute, 12);
+    assert!(refused.is_none() && again.is_some(), "a store can be put back twice");
+}
+
+/// The same configuration, with or without its router, comes into force.
+fn configure(desk: &mut Desk, settings: CellSettings) {
+    let config = Config { revision: desk.config.revision + 1, settings, ..desk.config.clone() };
+    let (revision, changes) = (config.revision, Vec::new());
+    let entry = ConfigRevision { revision, at_ms: 0, who: "ann".into(), changes, back_to: None };
+    let (reply, _) = oneshot::channel();
+    step(desk, Input::Applied { config: Box::new(config), entry, reply });
+}
+
+#[test]
+fn a_router_that_is_taken_out_and_in_again_is_still_known() {
+    let mut desk = desk();
+    assert_eq!(hello(&mut desk, Time(0), 4), (None, None));
+    let with_it = desk.config.settings.clone();
+    let mut without = with_it.clone();
+    without.routers.clear();
+    configure(&mut desk, without);
+    configure(&mut desk, with_it);
+    assert_eq!(hello(&mut desk, Time(0), 5), (None, None), "it is this manager whom it has obeyed");
+}
+
+#[test]
+fn a_commit_without_an_answer_makes_all_begin_anew_unless_a_later_one_is_known() {
+    let mut desk = desk();
+    let revision = desk.config.revision;
+    let doubt = |desk: &mut Desk| step(desk, Input::Doubted { after: revision });
+    assert!(matches!(doubt(&mut desk).as_slice(), [Output::Again(Again::Doubted), ..]));
+    let settings = desk.config.settings.clone();
+    configure(&mut desk, settings);
+    assert!(doubt(&mut desk).is_empty(), "two were wanted at once");
+}
+
+/// Joins as a router from another machine; why it is refused, and the kinds of events that are told.
+fn join_from(
+    desk: &mut Desk,
+    at: Time,
+    from: &str,
+    joined_us: u64,
+) -> (Result<u64, String>, Vec<&'static str>) {
+    let (outlet, outbox) = outlet(8);
+    // The other end goes on reading.
+    std::mem::forget(outbox);
+    let (reply, _) = oneshot::channel();
+    let bearer = Some(Bearer { cell: "c".into(), node: "local".into(), issued_us: joined_us });
+    let from = Some(format!("{from}:4000").parse().expect("an address"));
+    let peer = Peer { from, bearer, joined_us, ..Peer::default() };
+    let (mut admitted, mut kinds) = (None, Vec::new());
+    for output in desk.step(at, Input::Join { role: router(), outlet, peer, reply }) {
+        match output {
+            Output::Admit { result, .. } => admitted = Some(result),
+            Output::Event { kind, .. } => kinds.push(kind),
+            _ => {}
+        }
+    }
+    (admitted.expect("everybody is answered"), kinds)
+}
+
+#[test]
+fn a_second_machine_with_the_same_certificate_is_refused_and_named_once_while_the_first_one_speaks() {
+    let mut desk = desk();
+    let (first, _) = join_from(&mut desk, Time(0), "10.0.0.2", 7);
+    let number = first.expect("nobody is there");
+    let (refused, kinds) = join_from(&mut desk, Time(100), "10.0.0.9", 7);
+    let why = refused.expect_err("the first one speaks");
+    assert!(why.contains("10.0.0.2") && why.contains("10.0.0.9"), "{why}");
+    assert_eq!(kinds, ["node-twice"]);
+    for at in [1_000, 2_000, 3_000, 4_000] {
+        let place = Place::from(&router());
+        let message = ToManager::Router(router_report(false));
+        desk.step(Time(at), Input::Said { place, number, message });
+    }
+    let (again, kinds) = join_from(&mut desk, Time(5_000), "10.0.0.9", 7);
+    assert!(again.is_err() && kinds.is_empty(), "it is no news: {kinds:?}");
+    // One that starts anew where it was, one that joined with a token of its own, and one that is there alone.
+    assert!(join_from(&mut desk, Time(5_100), "10.0.0.2", 7).0.is_ok());
+    assert!(join_from(&mut desk, Time(5_200), "10.0.0.8", 8).0.is_ok());
+    assert!(join_from(&mut desk, Time(5_300), "10.0.0.9", 8).0.is_err());
+    assert!(join_from(&mut desk, Time(8_200), "10.0.0.9", 8).0.is_ok(), "the other one is silent");
 }

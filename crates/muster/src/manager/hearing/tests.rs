@@ -1,5 +1,7 @@
 //! What becomes of streams whose cells send what they should not, and of those beside them.
 
+mod streams;
+
 use super::*;
 use tokio::io::AsyncWriteExt;
 use wire::id::Epoch;
@@ -21,12 +23,19 @@ fn other(name: &str) -> OtherCell {
 /// Hears of two cells, whose streams are given by the test.
 fn hearing(desk: mpsc::Sender<Input>) -> Hearing {
     let task = tokio::spawn(async {}).abort_handle();
-    let follower = |(name, number)| {
-        let follower = Follower { other: other(name), number: Some(number), task: task.clone() };
+    let follower = |(name, number): (&str, CellNumber)| {
+        let status = OtherCellStatus { cell: name.to_owned(), ..OtherCellStatus::default() };
+        let follower = Follower { other: other(name), number: Some(number), task: task.clone(), status };
         (name.to_owned(), follower)
     };
     let followers = [("east", EAST), ("north", NORTH)].map(follower).into_iter().collect();
-    Hearing { board: Board::default(), followers, clock: Clock::start(), desk }
+    Hearing {
+        board: Board::default(),
+        followers,
+        clock: Clock::start(),
+        desk,
+        told: watch::channel(Vec::new()).0,
+    }
 }
 
 fn summary(cell: CellNumber, ready: u32, number: u64) -> String {
@@ -126,4 +135,34 @@ fn a_token_is_read_from_a_file_of_its_owner_alone() {
     std::fs::write(&path, "mj1.").expect("written");
     assert!(read_token(&path).is_err());
     std::fs::remove_dir_all(&directory).expect("removed");
+}
+
+#[tokio::test]
+async fn people_are_shown_how_each_cell_stands_and_when_it_was_heard_last() {
+    let (desk, mut inbox) = mpsc::channel(64);
+    let mut hearing = hearing(desk);
+    let shown = hearing.told.subscribe();
+    let of_east = move || {
+        let statuses = shown.borrow();
+        let east = statuses.iter().find(|status| status.cell == "east");
+        east.map(|east| (east.standing, east.heard_ms.is_some(), east.problem.is_some()))
+    };
+    hearing.show();
+    assert_eq!(of_east(), Some((CellStanding::Unheard, false, false)));
+    let text = summary(EAST, 3, 1);
+    send(&mut hearing, EAST, text.as_bytes(), text.len()).await;
+    assert_eq!(of_east(), Some((CellStanding::Heard, true, false)));
+    let failed = Heard::Failed { cell: "east".into(), reason: "the connection was refused".into() };
+    hearing.take(failed).await;
+    assert_eq!(of_east(), Some((CellStanding::Heard, true, true)), "it may be back in time");
+    hearing.stands(EAST, Standing::Silent).await;
+    assert_eq!(of_east(), Some((CellStanding::Silent, true, true)));
+    told(&mut inbox);
+    let text = summary(EAST, 3, 2);
+    hearing.stands(EAST, Standing::Forgotten).await;
+    send(&mut hearing, EAST, text.as_bytes(), text.len()).await;
+    assert_eq!(
+        told(&mut inbox)[0],
+        "cell-forgotten: cell east was not heard for too long: what it told counts no longer"
+    );
 }

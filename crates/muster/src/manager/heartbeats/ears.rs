@@ -1,11 +1,12 @@
 //! The thread: reads, answers, looks, and tells whoever leads.
 
+use super::council::{Council, Stand};
 use super::pending::Pending;
-use super::{Glances, Known, Lead, Orders};
+use super::{Glances, Known, Lead, Orders, Start, Terms};
 use crate::clock::BootClock;
 use crate::heartbeat::{code, usable};
 use logic::heartbeat::admit::Receiver;
-use logic::heartbeat::{Detector, Heard, Input, Output, Reach, Settings, Verdict};
+use logic::heartbeat::{Detector, Fellows, Heard, Input, Output, Reach, Settings, Verdict};
 use logic::limits::{NODE_NUMBERS_MAX, SWEEP_LAG_MAX_MS};
 use logic::machine::Machine;
 use logic::time::Time;
@@ -16,8 +17,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use wire::heartbeat::{Datagram, HeartbeatKey, Parsed, SIZE_MAX_BYTES};
-use wire::id::{CellNumber, NodeNumber, TermNumber};
+use wire::heartbeat::between::BETWEEN_SIZE_MAX_BYTES;
+use wire::heartbeat::{Datagram, HeartbeatKey, Parsed};
+use wire::id::{CellNumber, ManagerNumber, NodeNumber};
 
 /// How long a look may be put off while the socket is never empty. Half of what makes a manager doubt itself: whoever
 /// floods it shall neither hide a lost machine nor make those look lost that wait behind the flood.
@@ -46,7 +48,10 @@ pub struct Ears {
     orders: Orders,
     receiver: Receiver,
     clock: BootClock,
+    terms: Terms,
+    managers_key: hmac::Key,
     detector: Detector,
+    council: Council,
     nodes: Vec<Option<Node>>,
     pending: Pending,
     /// What was said last of nodes that are not simply there.
@@ -63,7 +68,7 @@ impl Ears {
     /// Ends when `orders` has no sender any more.
     pub async fn hear_for_ever(
         socket: UdpSocket,
-        cell: CellNumber,
+        start: Start,
         (mut orders, mut released): (watch::Receiver<Orders>, mpsc::Receiver<NodeNumber>),
         glances: watch::Sender<Glances>,
     ) {
@@ -71,7 +76,7 @@ impl Ears {
         let Ok(first) = orders.wait_for(|orders| orders.me.is_some()).await.map(|first| first.clone()) else {
             return;
         };
-        let mut ears = match Self::new(socket, cell, first, glances) {
+        let mut ears = match Self::new(socket, start, first, glances) {
             Ok(ears) => ears,
             Err(error) => return tracing::error!(%error, "no heartbeats are heard: no random numbers"),
         };
@@ -105,21 +110,25 @@ impl Ears {
 
     fn new(
         socket: UdpSocket,
-        cell: CellNumber,
+        start: Start,
         first: Orders,
         glances: watch::Sender<Glances>,
     ) -> Result<Self, getrandom::Error> {
-        let clock = BootClock::start();
+        let Start { cell, managers_key, clock, terms } = start;
         let now = clock.now();
         let port = socket.local_addr().map_or(0, |address| address.port());
         let me = first.me.expect("nobody hears before it has a number");
+        let (detector, council) = machines(cell, &managers_key, &first, now)?;
         Ok(Self {
             socket,
             port,
             cell,
             receiver: Receiver::Manager { cell, manager: me },
             clock,
-            detector: detector(&first, now)?,
+            terms,
+            managers_key,
+            detector,
+            council,
             orders: Orders { lead: None, known: Vec::new(), ..first },
             nodes: Vec::new(),
             pending: Pending::default(),
@@ -146,6 +155,7 @@ impl Ears {
         if !is_same {
             self.begin_anew();
         }
+        self.council.find_at(self.orders.managers.clone());
         let known = self.orders.known.clone();
         self.know(&known);
         let generation = |lead: &Option<Lead>| lead.as_ref().map(|lead| lead.generation);
@@ -166,8 +176,8 @@ impl Ears {
     /// Among other managers, or with other numbers: promises and grants to those before mean nothing now.
     fn begin_anew(&mut self) {
         let now = self.clock.now();
-        match detector(&self.orders, now) {
-            Ok(detector) => self.detector = detector,
+        match machines(self.cell, &self.managers_key, &self.orders, now) {
+            Ok((detector, council)) => (self.detector, self.council) = (detector, council),
             Err(error) => return tracing::error!(%error, "managers stay as they were: no random numbers"),
         }
         self.receiver = Receiver::Manager {
@@ -207,7 +217,12 @@ impl Ears {
             if before.is_some() && !is_same {
                 gone.insert(known.place.number);
             }
-            let node = before.filter(|_| is_same).or_else(|| {
+            let before = before.filter(|_| is_same).map(|node| {
+                // Another manager may have heard it.
+                let is_watched = node.is_watched || known.place.beats;
+                Node { is_watched, ..node }
+            });
+            let node = before.or_else(|| {
                 let code_key = usable(&known.key)?;
                 let key = known.key.clone();
                 Some(Node { key, code_key, is_watched: known.place.beats, is_told: false })
@@ -240,7 +255,7 @@ impl Ears {
 
     /// Reads what lies in the socket; on and on until nothing does, or the look that is due cannot wait any longer.
     fn read_all(&mut self, due: Time) {
-        let mut buffer = [0; SIZE_MAX_BYTES + 1];
+        let mut buffer = [0; BETWEEN_SIZE_MAX_BYTES + 1];
         loop {
             match self.socket.try_recv_from(&mut buffer) {
                 Ok((length, from)) => {
@@ -262,7 +277,7 @@ impl Ears {
     }
 
     fn take(&mut self, at: Time, bytes: &[u8], from: SocketAddr) {
-        let Ok(parsed) = Parsed::parse(bytes) else { return };
+        let Ok(parsed) = Parsed::parse(bytes) else { return self.take_word(at, bytes) };
         let index = parsed.datagram.node.0 as usize;
         let key = self.nodes.get(index).and_then(Option::as_ref).map(|node| &node.code_key);
         let Ok(beat) = self.receiver.admit(&parsed, || key.map(|key| code(key, parsed.signed))) else {
@@ -287,10 +302,23 @@ impl Ears {
         self.answer(&beat, is_granted, from);
     }
 
+    /// What another manager says, if it is one.
+    fn take_word(&mut self, at: Time, bytes: &[u8]) {
+        let stand = self.stand();
+        for input in self.council.take(at, bytes, stand) {
+            self.step(input);
+        }
+        self.terms.hear(self.council.heard_term());
+    }
+
+    fn stand(&self) -> Stand {
+        Stand { leads: self.orders.lead.is_some(), term: self.terms.known() }
+    }
+
     /// An answer that cannot be sent at once is one that is lost; the next heartbeat asks again.
     fn answer(&self, beat: &Datagram, is_granted: bool, to: SocketAddr) {
         let Some(Some(node)) = self.nodes.get(beat.node.0 as usize) else { return };
-        let answer = self.detector.answer(beat, is_granted, TermNumber(0), 0);
+        let answer = self.detector.answer(beat, is_granted, self.terms.known(), 0);
         let bytes = answer.bytes(|signed| code(&node.code_key, signed));
         if let Err(error) = self.socket.try_send_to(&bytes, to) {
             tracing::trace!(%error, "a heartbeat is not answered");
@@ -308,52 +336,70 @@ impl Ears {
             }
         }
         self.step(Input::Tick);
+        let stand = self.stand();
+        self.council.look(&self.socket, now, stand);
         if now.since_ms(self.glanced_at) >= GLANCE_PAUSE_MS {
             self.glanced_at = now;
             let numbers = (0..self.nodes.len() as u32).map(NodeNumber);
-            let glances: BTreeMap<_, _> =
+            let nodes: BTreeMap<_, _> =
                 numbers.filter_map(|node| Some((node, self.detector.glance(now, node)?))).collect();
-            self.glances.send_replace(Arc::new(glances));
+            let (nodes, managers) = (Arc::new(nodes), self.council.presence(now));
+            self.glances.send_replace(Glances { nodes, managers });
         }
     }
 
     fn step(&mut self, input: Input) {
         let now = self.clock.now();
+        let leads = self.orders.lead.is_some();
         for output in self.detector.step(now, input) {
+            let stand = self.stand();
+            let Some(output) = self.council.carry_out(&self.socket, stand, output) else { continue };
             match output {
-                // There is nobody else.
-                Output::Ask { .. } | Output::Tell { .. } | Output::Release { .. } => {}
-                Output::Verdicts { verdicts, is_mass } => {
-                    for verdict in &verdicts {
-                        match verdict.reach {
-                            Reach::Reachable => drop(self.said.remove(&verdict.node)),
-                            away => drop(self.said.insert(verdict.node, away)),
-                        }
-                    }
-                    self.pending.verdicts(verdicts, is_mass);
+                Output::Ask { .. } | Output::Tell { .. } | Output::Release { .. } => {
+                    unreachable!("the council carries these out")
                 }
-                Output::Restarted(restart) if self.orders.lead.is_some() => self.pending.restarted(restart),
+                Output::Verdicts { verdicts, is_mass } => self.say(verdicts, is_mass),
+                Output::Restarted(restart) if leads => self.pending.restarted(restart),
                 // Its leader hears it too.
                 Output::Restarted(_) => {}
                 // The planner of groups releases it, also where it takes nothing from it.
                 Output::TakeOver { node, .. } => self.pending.taken(node),
-                Output::Alarm(alarm) if self.orders.lead.is_some() => self.pending.alarm(alarm),
+                Output::Alarm(alarm) if leads => self.pending.alarm(alarm),
                 Output::Alarm(alarm) => tracing::warn!(?alarm, "of this manager, which follows"),
             }
         }
     }
+
+    fn say(&mut self, verdicts: Vec<Verdict>, is_mass: bool) {
+        for Verdict { node, reach, .. } in &verdicts {
+            if *reach == Reach::Reachable {
+                self.said.remove(node);
+            } else {
+                self.said.insert(*node, *reach);
+            }
+        }
+        self.pending.verdicts(verdicts, is_mass);
+    }
 }
 
-/// One that has heard nobody yet, of a run of its own.
-fn detector(orders: &Orders, now: Time) -> Result<Detector, getrandom::Error> {
+/// Those that have heard nobody yet, of a run of their own.
+fn machines(
+    cell: CellNumber,
+    managers_key: &hmac::Key,
+    orders: &Orders,
+    now: Time,
+) -> Result<(Detector, Council), getrandom::Error> {
     let mut run = [0; 8];
     getrandom::fill(&mut run)?;
+    let run = u64::from_be_bytes(run);
     let me = orders.me.expect("nobody hears before it has a number");
-    let managers = orders.managers.iter().map(|manager| manager.number).collect();
-    let settings = Settings { me, managers, lease: orders.profile, run: u64::from_be_bytes(run) };
+    let managers: Vec<ManagerNumber> = orders.managers.iter().map(|manager| manager.number).collect();
+    let fellows = Fellows::new(cell, me, &managers, run, now);
+    let council = Council::new(fellows, managers_key.clone(), orders.managers.clone(), now);
+    let settings = Settings { me, managers, lease: orders.profile, run };
     let mut detector = Detector::new(settings, now);
     detector.step(now, Input::Own(NodeNumber(u32::from(me.0))));
-    Ok(detector)
+    Ok((detector, council))
 }
 
 /// Datagrams for a UDP port of this machine that the kernel had no room for, since its sockets exist.

@@ -64,6 +64,10 @@ impl Handover {
         }
     }
 
+    pub fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Counts stay; what was going on has ended.
     fn predecessor_ended(&mut self) {
         self.follower = None;
@@ -127,7 +131,9 @@ impl Control {
                 // What is served from is not gone back behind.
                 let obeyed = self.views.all().values().map(|view| view.epoch.generation).max();
                 let role = Role::Router { node, router: self.router.clone() };
-                follow(manager, role, obeyed.unwrap_or_default(), stopped.clone())
+                self.note_held();
+                let having = Some(self.known.having());
+                follow(manager, role, obeyed.unwrap_or_default(), having, stopped.clone())
             }
             Source::File(source) => source.follow(stopped.clone()),
         });

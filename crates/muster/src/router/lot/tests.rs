@@ -83,7 +83,7 @@ fn sessions_beyond_the_first_few_are_parked_and_come_back_for_their_next_request
 
 #[test]
 fn parked_connections_end_with_their_time_their_client_or_the_router() {
-    check(1_200, SESSIONS_FREE + 3, async |core, mut clients| {
+    check(5_000, SESSIONS_FREE + 3, async |core, mut clients| {
         until(|| core.lot.count() == 3).await;
         until(|| core.connections() == 0).await;
         assert!(clients.iter_mut().all(|client| matches!(client.read(&mut [0]), Ok(0))));

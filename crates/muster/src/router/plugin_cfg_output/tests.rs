@@ -79,7 +79,7 @@ fn long_output_does_not_stop_the_script() {
     run_local(async {
         let script = "i=0; while [ $i -lt 3000 ]; do echo 'a line of a hundred bytes or so, to fill every pipe that there is ....'; i=$((i+1)); done; exit 1";
         let told = keep(&file(&directory, text(1), script, 30_000)).await.expect_err("it fails").to_string();
-        assert!(told.len() < OUTPUT_MAX_BYTES + 500, "{}", told.len());
+        assert!(told.len() < script::OUTPUT_MAX_BYTES + 500, "{}", told.len());
     });
     fs::remove_dir_all(&directory).expect("ours");
 }

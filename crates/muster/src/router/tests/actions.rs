@@ -127,7 +127,9 @@ fn a_rate_holds_for_all_threads_together_and_for_each_caller_alone() {
     assert!(refused.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{refused}");
     assert!(refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
     assert!(asked("10.0.0.2").starts_with("HTTP/1.1 200 "));
-    assert!(asked("6.6.6.6, 10.0.0.1").starts_with("HTTP/1.1 429 "), "an address that the caller made up");
+    // One a second passes by and by. An address that the caller made up would have twenty of its own.
+    let made_up = || asked("6.6.6.6, 10.0.0.1");
+    assert!((0..15).any(|_| made_up().starts_with("HTTP/1.1 429 ")), "who makes up addresses is let through");
 }
 
 #[test]

@@ -233,9 +233,14 @@ impl Stage {
 
     /// The newest report once it is as wanted.
     pub fn wait_for_report(&self, is_wanted: impl Fn(&RouterReport) -> bool) -> RouterReport {
-        let report = || self.told.lock().expect("no panic").report.clone();
-        wait_until("the report is as wanted", || report().is_some_and(|report| is_wanted(&report)));
-        report().expect("it was there")
+        let wanted = Mutex::new(None);
+        wait_until("the report is as wanted", || {
+            let report = self.told.lock().expect("no panic").report.clone().filter(&is_wanted);
+            let is_there = report.is_some();
+            *wanted.lock().expect("no panic") = report;
+            is_there
+        });
+        wanted.into_inner().expect("no panic").expect("it was there")
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -302,16 +307,25 @@ fn serve_router(mut connection: UnixStream, told: &Mutex<Told>) {
         told.connection = Some(connection.try_clone().expect("a second handle"));
     }
     while let Some(message) = receive(&mut connection) {
+        let mut told = told.lock().expect("no panic");
         if let ToManager::Router(report) = message {
-            told.lock().expect("no panic").report = Some(report);
+            told.report = Some(report);
+        }
+        // Who says nothing for long is taken for gone. The router speaks every second; it may be gone itself.
+        if let Some(connection) = &mut told.connection {
+            drop(try_send(connection, &FromManager::KeepAlive));
         }
     }
 }
 
 fn send(connection: &mut UnixStream, message: &FromManager) {
+    try_send(connection, message).expect("the router reads");
+}
+
+fn try_send(connection: &mut UnixStream, message: &FromManager) -> std::io::Result<()> {
     let body = serde_json::to_vec(message).expect("messages can be written");
-    connection.write_all(&(body.len() as u32).to_be_bytes()).expect("the router reads");
-    connection.write_all(&body).expect("the router reads");
+    connection.write_all(&(body.len() as u32).to_be_bytes())?;
+    connection.write_all(&body)
 }
 
 fn receive(connection: &mut UnixStream) -> Option<ToManager> {

@@ -1,0 +1,196 @@
+//! All monitors of one node: which probes are due, and when the manager is told.
+//!
+//! Promises: a change of any state or reason goes out in the same step; a report goes out each
+//! `MONITORS_REPORT_INTERVAL_MS` in any case, while there is anything to tell; older generations are refused.
+//! The shell's part: each `Probe` is answered by `Probed` within its time-out.
+
+use super::Answer;
+use super::watch::{Probe, Watch};
+use crate::limits::MONITORS_REPORT_INTERVAL_MS;
+use crate::machine::Machine;
+use crate::probe::ProbeNumber;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::id::{MonitorName, NodeName};
+use wire::monitor::{MonitorAssignment, MonitorReport, MonitorsReport};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The manager of this generation wants exactly these.
+    Assign {
+        generation: u64,
+        monitors: Vec<MonitorAssignment>,
+    },
+    /// A manager listens (again) and knows nothing of this node.
+    Connected,
+    Probed {
+        name: MonitorName,
+        probe: ProbeNumber,
+        answer: Answer,
+    },
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Boxed: it is far larger than the rest, and the rest waits in queues.
+    Probe {
+        name: MonitorName,
+        probe: Box<Probe>,
+    },
+    Report(MonitorsReport),
+    Refused {
+        generation: u64,
+        newest: u64,
+    },
+}
+
+/// The monitors of one node.
+#[derive(Debug, Clone)]
+pub struct Monitors {
+    node: NodeName,
+    incarnation: u64,
+    sequence: u64,
+    generation: u64,
+    watches: BTreeMap<MonitorName, Watch>,
+    /// When each is due, so that a step looks at those that are and at no other.
+    due: BTreeSet<(Time, MonitorName)>,
+    report_at: Time,
+    numbers: u64,
+}
+
+impl Monitors {
+    /// `incarnation` must be higher than that of the agent's last start.
+    pub fn new(now: Time, node: NodeName, incarnation: u64) -> Self {
+        Self {
+            node,
+            incarnation,
+            sequence: 0,
+            generation: 0,
+            watches: BTreeMap::new(),
+            due: BTreeSet::new(),
+            report_at: now,
+            numbers: 0,
+        }
+    }
+
+    fn on_assign(
+        &mut self,
+        now: Time,
+        generation: u64,
+        monitors: Vec<MonitorAssignment>,
+        outputs: &mut Vec<Output>,
+    ) -> bool {
+        if generation < self.generation {
+            outputs.push(Output::Refused { generation, newest: self.generation });
+            return false;
+        }
+        self.generation = generation;
+        let wanted: BTreeSet<MonitorName> = monitors.iter().map(|monitor| monitor.name.clone()).collect();
+        let count = self.watches.len();
+        self.watches.retain(|name, _| wanted.contains(name));
+        self.due.retain(|(_, name)| wanted.contains(name));
+        let mut changed = self.watches.len() != count;
+        for assignment in monitors {
+            let name = assignment.name.clone();
+            if !self.watches.contains_key(&name) {
+                let watch = Watch::new(now, assignment);
+                self.due.extend(watch.wake_at().map(|at| (at, name.clone())));
+                self.watches.insert(name, watch);
+                changed = true;
+            } else {
+                changed |= self.change(&name, |watch| watch.assign(now, assignment));
+            }
+        }
+        changed
+    }
+
+    /// Lets one monitor take something in; says whether it has something new to tell.
+    fn change(&mut self, name: &MonitorName, act: impl FnOnce(&mut Watch)) -> bool {
+        // News of a monitor that has been forgotten meanwhile.
+        let Some(watch) = self.watches.get_mut(name) else { return false };
+        let (state, reason) = watch.news();
+        let before = (state, reason.to_owned());
+        let woke_at = watch.wake_at();
+        act(watch);
+        let wakes_at = watch.wake_at();
+        if woke_at != wakes_at {
+            if let Some(at) = woke_at {
+                self.due.remove(&(at, name.clone()));
+            }
+            self.due.extend(wakes_at.map(|at| (at, name.clone())));
+        }
+        watch.news() != (before.0, &before.1)
+    }
+
+    /// Asks what is due.
+    fn ask(&mut self, now: Time, outputs: &mut Vec<Output>) -> bool {
+        let mut changed = false;
+        let is_due = |(at, _): &&(Time, MonitorName)| *at <= now;
+        let due: Vec<MonitorName> =
+            self.due.iter().take_while(is_due).map(|(_, name)| name.clone()).collect();
+        for name in due {
+            self.numbers += 1;
+            let number = ProbeNumber(self.numbers);
+            let mut probe = None;
+            changed |= self.change(&name, |watch| probe = watch.ask(now, number));
+            outputs.extend(probe.map(|probe| Output::Probe { name, probe: Box::new(probe) }));
+        }
+        changed
+    }
+
+    fn settle(&mut self, now: Time, changed: bool, outputs: &mut Vec<Output>) {
+        let is_due = self.report_at <= now && !self.watches.is_empty();
+        if changed || is_due {
+            self.sequence += 1;
+            self.report_at = now + MONITORS_REPORT_INTERVAL_MS;
+            let monitors: Vec<MonitorReport> = self.watches.values().map(|watch| watch.report(now)).collect();
+            let (node, incarnation, sequence) = (self.node.clone(), self.incarnation, self.sequence);
+            outputs.push(Output::Report(MonitorsReport { node, incarnation, sequence, monitors }));
+        }
+    }
+}
+
+impl Machine for Monitors {
+    type Input = Input;
+    type Output = Output;
+
+    fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let changed = match input {
+            Input::Assign { generation, monitors } => self.on_assign(now, generation, monitors, &mut outputs),
+            Input::Connected => true,
+            Input::Probed { name, probe, answer } => self.change(&name, |watch| {
+                watch.answer(now, probe, answer);
+            }),
+            Input::Tick => false,
+        };
+        let changed = changed | self.ask(now, &mut outputs);
+        self.settle(now, changed, &mut outputs);
+        outputs
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        if self.watches.is_empty() {
+            return None;
+        }
+        self.due.first().map(|(at, _)| *at).into_iter().chain([self.report_at]).min()
+    }
+
+    fn check(&self) {
+        for (name, watch) in &self.watches {
+            watch.check();
+            if let Some(at) = watch.wake_at() {
+                assert!(self.due.contains(&(at, name.clone())), "a monitor would never be asked");
+            }
+        }
+        assert!(self.due.len() <= self.watches.len(), "a monitor is due twice");
+    }
+}
+
+#[cfg(test)]
+mod tests;
