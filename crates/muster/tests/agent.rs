@@ -64,6 +64,8 @@ impl Manager {
             match self.read().expect("the agent goes on reporting") {
                 ToManager::Agent(report) => return report,
                 ToManager::KeepAlive => {}
+                ToManager::Groups(report) if report.groups.is_empty() => {}
+                ToManager::Monitors(report) if report.monitors.is_empty() => {}
                 other => panic!("no message of an agent: {other:?}"),
             }
         }

@@ -142,7 +142,7 @@ impl Peer {
         drop(self.try_say(&ToManager::KeepAlive));
     }
 
-    /// The next message that is no keep-alive; None at the end of the connection.
+    /// The next message that is no keep-alive, nor says that a node runs no group; None at the end of the connection.
     fn try_hear(&mut self) -> Option<FromManager> {
         loop {
             let mut length = [0; 4];
@@ -151,6 +151,7 @@ impl Peer {
             self.stream.read_exact(&mut body).ok()?;
             match serde_json::from_slice(&body).expect("the manager's messages parse") {
                 FromManager::KeepAlive => {}
+                FromManager::Groups { groups, .. } if groups.is_empty() => {}
                 message => return Some(message),
             }
         }

@@ -183,7 +183,7 @@ pub trait Known {
 
 impl Known for ToManager {
     const NAMES: &[&str] =
-        &["hello", "have", "agent", "groups", "router", "progress", "monitors", "alert", "keep-alive"];
+        &["hello", "have", "agent", "groups", "router", "monitors", "alert", "progress", "keep-alive"];
 }
 
 impl Known for FromManager {
