@@ -5,9 +5,9 @@
 
 use super::conversation::{Trouble, Verdict};
 
-/// Longest name as text (RFC 1035).
+/// Longest name. 253: what RFC 1035 leaves of 255 with the lengths of its parts.
 const NAME_MAX_BYTES: usize = 253;
-/// Longest part of one, because its length has six bits (RFC 1035).
+/// Longest part of a name. 63: RFC 1035.
 const LABEL_MAX_BYTES: usize = 63;
 
 /// The question for a name's addresses. None: no name can be like that. `number` must not be easy to guess.
