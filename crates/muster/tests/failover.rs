@@ -86,6 +86,20 @@ impl Cell {
         })
     }
 
+    /// Where it started, which is where a lease came first, and the other node of its policy; both are able.
+    fn wait_until_started(&self, name: &str) -> [&'static str; 2] {
+        self.wait_for_condition(name, GroupCondition::Online);
+        let group = self.wait_until_able(name);
+        if group.node.is_some_and(|node| node.0 == "one") { ["one", "two"] } else { ["two", "one"] }
+    }
+
+    fn wait_until_able(&self, name: &str) -> GroupStatus {
+        wait_for("both nodes to be able", || {
+            let group = self.group(name)?;
+            if group.why.iter().all(|why| why.is_able) { Ok(group) } else { Err(format!("{:?}", group.why)) }
+        })
+    }
+
     fn wait_for_condition(&self, name: &str, wanted: GroupCondition) -> GroupStatus {
         wait_for(&format!("group {name} to be {wanted}"), || {
             let group = self.group(name)?;
@@ -149,23 +163,19 @@ fn beat_group() -> String {
 fn a_group_comes_back_elsewhere_when_its_machine_is_cut_off_and_never_runs_twice() {
     let scratch = Scratch::new();
     let cell = Cell::start(&scratch, &beat_group());
-    cell.wait_until_online("beat", "one");
-    cell.wait_for_sign("beat", "one");
-    cell.hosts.cut("one");
-    cell.wait_until_online("beat", "two");
-    cell.wait_for_sign("beat", "two");
+    let [first, other] = cell.wait_until_started("beat");
+    cell.wait_for_sign("beat", first);
+    cell.hosts.cut(first);
+    cell.wait_until_online("beat", other);
+    cell.wait_for_sign("beat", other);
     cell.check_that_one_ran_at_a_time();
 
     // The node that is back runs nothing, and may have the group again.
-    cell.hosts.heal("one");
-    wait_for("node one to be able", || {
-        let group = cell.group("beat")?;
-        let why = group.why.iter().find(|why| why.node.0 == "one").ok_or("it is in the policy")?;
-        if why.is_able { Ok(()) } else { Err(why.why.clone()) }
-    });
-    let said = cell.hosts.run("boss", "muster group failback beat --yes");
+    cell.hosts.heal(first);
+    cell.wait_until_able("beat");
+    let said = cell.hosts.run("boss", "muster group move beat --yes");
     assert_eq!(said.code, Some(0), "{said:?}");
-    cell.wait_for_sign("beat", "one");
+    cell.wait_for_sign("beat", first);
     cell.check_that_one_ran_at_a_time();
 }
 
@@ -173,24 +183,21 @@ fn a_group_comes_back_elsewhere_when_its_machine_is_cut_off_and_never_runs_twice
 fn a_group_outlives_the_agent_the_manager_and_a_frozen_agent_with_one_owner_at_any_time() {
     let scratch = Scratch::new();
     let mut cell = Cell::start(&scratch, &beat_group());
-    cell.wait_until_online("beat", "one");
-    cell.wait_for_sign("beat", "one");
+    let [first, other] = cell.wait_until_started("beat");
+    cell.wait_for_sign("beat", first);
 
     // What the killed agent ran is gone with it, and runs elsewhere.
-    cell.of("one").signal(Signal::KILL);
-    cell.wait_until_online("beat", "two");
-    cell.wait_for_sign("beat", "two");
-    cell.start_again("one", "muster run");
+    cell.of(first).signal(Signal::KILL);
+    cell.wait_until_online("beat", other);
+    cell.wait_for_sign("beat", other);
+    cell.start_again(first, "muster run");
 
     // An agent that is stopped cannot end what it runs; its guardian does.
-    wait_for("node one to be able", || {
-        let group = cell.group("beat")?;
-        if group.why.iter().all(|why| why.is_able) { Ok(()) } else { Err(format!("{:?}", group.why)) }
-    });
-    cell.of("two").signal(Signal::STOP);
-    cell.wait_until_online("beat", "one");
-    cell.wait_for_sign("beat", "one");
-    cell.of("two").signal(Signal::CONT);
+    cell.wait_until_able("beat");
+    cell.of(other).signal(Signal::STOP);
+    cell.wait_until_online("beat", first);
+    cell.wait_for_sign("beat", first);
+    cell.of(other).signal(Signal::CONT);
     cell.check_that_one_ran_at_a_time();
 
     // A manager that is killed and comes back at once finds the group where it is.
@@ -213,11 +220,7 @@ fn people_start_stop_move_and_freeze_groups_and_learn_why() {
         start = [\"sh\", \"-c\", \"echo start $MUSTER_NODE $MUSTER_EPOCH >> EVENTS\"]\n\
         stop = [\"sh\", \"-c\", \"echo stop $MUSTER_NODE $MUSTER_EPOCH >> EVENTS\"]\n";
     let cell = Cell::start(&scratch, exec);
-    let both = || {
-        let group = cell.group("site")?;
-        if group.why.iter().all(|why| why.is_able) { Ok(group) } else { Err(format!("{:?}", group.why)) }
-    };
-    let group = wait_for("both nodes to be able", both);
+    let group = cell.wait_until_able("site");
     assert_eq!((group.state, group.node), (GroupCondition::Offline, None), "it is started by hand only");
 
     let dry = cell.hosts.must("boss", "muster group start site --dry-run");
@@ -228,6 +231,7 @@ fn people_start_stop_move_and_freeze_groups_and_learn_why() {
     assert!(why.starts_with("group site is online on node two: all of it was started\n"), "{why}");
     assert!(why.contains("\n  one: yes, it can run there\n"), "{why}");
 
+    assert_eq!(cell.hosts.must("boss", "muster group failback site --yes"), "group site runs on node one\n");
     cell.hosts.must("boss", "muster group freeze site");
     let refused = cell.hosts.run("boss", "muster group move site --yes");
     assert_eq!((refused.code, refused.talk.trim()), (Some(1), "M2005: group site is frozen: thaw it first"));
@@ -238,17 +242,20 @@ fn people_start_stop_move_and_freeze_groups_and_learn_why() {
     assert!(unknown.talk.contains("M2011: there is no group sight; there is site"), "{unknown:?}");
 
     let told: Vec<String> = cell.signs().iter().map(|sign| format!("{} {}", sign.what, sign.node)).collect();
-    assert_eq!(told, ["start one", "stop one", "start two", "stop two"]);
+    assert_eq!(told, ["start one", "stop one", "start two", "stop two", "start one", "stop one"]);
 }
 
 #[test]
 fn what_fails_is_started_again_there_then_elsewhere() {
     let scratch = Scratch::new();
-    let groups = "[groups.site]\nnodes = [\"one\", \"two\"]\nrestarts_max = 1\n\n\
+    let groups = "[groups.site]\nnodes = [\"one\", \"two\"]\nstartup = \"manual\"\nrestarts_max = 1\n\n\
         [groups.site.resources.bad]\ntype = \"exec\"\n\
         start = [\"sh\", \"-c\", \"echo start $MUSTER_NODE $MUSTER_EPOCH >> EVENTS; echo no luck; test $MUSTER_NODE = two\"]\n\
         stop = [\"true\"]\n";
     let cell = Cell::start(&scratch, groups);
+    cell.wait_until_able("site");
+    let said = cell.hosts.must("boss", "muster group start site");
+    assert!(said.contains("runs on node two"), "{said}");
     let group = cell.wait_until_online("site", "two");
     let one = group.why.iter().find(|why| why.node.0 == "one").expect("it is in the policy");
     assert_eq!(
