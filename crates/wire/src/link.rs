@@ -175,7 +175,7 @@ pub trait Known {
 
 impl Known for ToManager {
     const NAMES: &[&str] =
-        &["hello", "have", "agent", "router", "progress", "monitors", "alert", "keep-alive"];
+        &["hello", "have", "agent", "router", "monitors", "alert", "progress", "keep-alive"];
 }
 
 impl Known for FromManager {
