@@ -11,7 +11,7 @@ mod support;
 use std::time::Duration;
 use support::guide::Guide;
 use support::hosts::Hosts;
-use support::{Running, Scratch, wait_at_most, wait_for};
+use support::{PATIENCE, Running, Scratch, wait_at_most, wait_for};
 use wire::status::{CellStatus, NodeStatus};
 
 const HOSTS: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -108,8 +108,10 @@ impl Cell {
         members
     }
 
+    /// A router leaves out who did not answer, for ten seconds more each time, up to a hundred.
     fn wait_until_reached(&self, host: &str, wanted: &[&str]) {
-        wait_for(&format!("the router of {host} to use {wanted:?}"), || {
+        let most = Duration::from_secs(100) + PATIENCE;
+        wait_at_most(most, &format!("the router of {host} to use {wanted:?}"), &mut || {
             let reached = self.members_reached(host, 12);
             if reached == wanted { Ok(()) } else { Err(format!("{reached:?}")) }
         });
