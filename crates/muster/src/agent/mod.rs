@@ -6,6 +6,7 @@
 
 mod alerts;
 mod certificate;
+mod companion;
 mod disk;
 mod groups;
 pub mod guardian;

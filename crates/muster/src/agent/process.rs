@@ -4,6 +4,7 @@
 //! only started when the last one has ended and so has cleared up. A keeper that was killed is noticed by its pidfd,
 //! and what it left behind is killed; a keeper that hangs is killed when its member should have been.
 
+use super::companion::{at, spawn};
 use super::keeper::message::{self, LINE_MAX_BYTES, News};
 use super::keeper::{cgroup, signal};
 use super::members::Surroundings;
@@ -11,12 +12,10 @@ use super::placeholders::Values;
 use crate::readable::{Lines, Readable};
 use logic::agent::Input;
 use logic::supervision::StartNumber;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -125,7 +124,7 @@ impl<'a> Kept<'a> {
         if line.len() > LINE_MAX_BYTES {
             return Err(StartError::TooLong);
         }
-        let (keeper, pidfd, orders, news) = spawn().map_err(StartError::Keeper)?;
+        let (keeper, pidfd, orders, news) = spawn("keeper").map_err(StartError::Keeper)?;
         let keeper_pid = keeper.id().cast_signed();
         around.children.add_keeper(keeper_pid);
         let told = Told::Nothing;
@@ -302,35 +301,4 @@ fn line(order: &message::Order) -> Vec<u8> {
     let mut line = serde_json::to_vec(order).expect("plain texts and numbers always become JSON");
     line.push(b'\n');
     line
-}
-
-/// Starts a keeper from this very program, even if its file has been replaced meanwhile.
-fn spawn() -> io::Result<(Child, Readable, pipe::Sender, Lines)> {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("muster").arg("keeper").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut keeper = command.spawn()?;
-    match watch(&mut keeper) {
-        Ok((pidfd, orders, news)) => Ok((keeper, pidfd, orders, news)),
-        Err(error) => {
-            // Both pipes are closed, so it ends at once.
-            let _ = keeper.wait();
-            Err(error)
-        }
-    }
-}
-
-fn watch(keeper: &mut Child) -> io::Result<(Readable, pipe::Sender, Lines)> {
-    let ends = keeper.stdin.take().zip(keeper.stdout.take());
-    let (stdin, stdout) = ends.expect("both were asked for as pipes");
-    let pid = Pid::from_raw(keeper.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = Readable::watch(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-    let orders = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
-    Ok((pidfd, orders, Lines::new(OwnedFd::from(stdout), LINE_MAX_BYTES)?))
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }

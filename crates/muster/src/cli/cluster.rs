@@ -107,32 +107,34 @@ async fn carry_out(act: Act, what: &What) -> Result<Exit, ClientError> {
     let path = format!("/api/v1/clusters/{cluster}{place}/{}", word(act));
     let acted: Acted = api.post(&path, String::new()).await?;
     if what.no_wait {
-        return Ok(tell(what, &acted.text));
+        return Ok(tell(what.json, &acted.text));
     }
     eprintln!("{}", plain(&acted.text));
     let waiting = see_through(&api, cluster, &goal, status.generation);
     match tokio::time::timeout(Duration::from_secs(what.timeout), waiting).await {
-        Ok(Ok(Progress::Done(text))) => Ok(tell(what, &text)),
-        Ok(Ok(Progress::Failed(text) | Progress::Going(text))) => Ok(did_not_come_about(what, text)),
+        Ok(Ok(Progress::Done(text))) => Ok(tell(what.json, &text)),
+        Ok(Ok(Progress::Failed(text) | Progress::Going(text))) => Ok(did_not_come_about(what.json, text)),
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let text = format!("not done after {} s; it goes on, see `muster status`", what.timeout);
-            Ok(did_not_come_about(what, text))
+            Ok(did_not_come_about(what.json, text))
         }
     }
 }
 
-fn tell(what: &What, text: &str) -> Exit {
+/// Tells what was done.
+pub fn tell(json: bool, text: &str) -> Exit {
     let text = plain(text);
-    if what.json {
+    if json {
         let json = serde_json::to_string(&Acted { text }).expect("an answer has only names as keys");
         return print(format!("{json}\n").as_bytes());
     }
     print(format!("{text}\n").as_bytes())
 }
 
-fn did_not_come_about(what: &What, message: String) -> Exit {
-    if what.json {
+/// Tells why it was not done, or not in time.
+pub fn did_not_come_about(json: bool, message: String) -> Exit {
+    if json {
         let body = ErrorBody { code: error_code::ACT_MAKES_NO_SENSE.to_string(), message, retry: true };
         let json = serde_json::to_string(&body).expect("an answer has only names as keys");
         print(format!("{json}\n").as_bytes());

@@ -1,7 +1,7 @@
 //! `muster group`: where failover groups run and why; start, stop, move and freeze them, and see it through.
 
 use super::client::{Api, ClientError, Target, encode, fail, is_code, run as run_until_done};
-use super::cluster::confirm;
+use super::cluster::{confirm, did_not_come_about, tell};
 use super::follow::News;
 use super::table::{self, Paint, plain};
 use super::{Exit, print};
@@ -213,18 +213,18 @@ async fn carry_out(verb: GroupVerb, group: &str, node: Option<&str>, how: &How) 
     let acted: Acted = api.post(&path, String::new()).await?;
     let is_done = how.dry_run || how.no_wait || matches!(verb, GroupVerb::Freeze | GroupVerb::Thaw);
     if is_done {
-        return Ok(tell(how, &acted.text));
+        return Ok(tell(how.json, &acted.text));
     }
     eprintln!("{}", plain(&acted.text));
     let waiting = see_through(&api, verb, &before);
     match tokio::time::timeout(Duration::from_secs(how.timeout), waiting).await {
-        Ok(Ok(Ok(text))) => Ok(tell(how, &text)),
-        Ok(Ok(Err(why))) => Ok(did_not_come_about(how, why)),
+        Ok(Ok(Ok(text))) => Ok(tell(how.json, &text)),
+        Ok(Ok(Err(why))) => Ok(did_not_come_about(how.json, why)),
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let text =
                 format!("not done after {} s; it goes on, see `muster group why {group}`", how.timeout);
-            Ok(did_not_come_about(how, text))
+            Ok(did_not_come_about(how.json, text))
         }
     }
 }
@@ -289,24 +289,4 @@ async fn follow(
             ) => {}
         }
     }
-}
-
-fn tell(how: &How, text: &str) -> Exit {
-    let text = plain(text);
-    if how.json {
-        let json = serde_json::to_string(&Acted { text }).expect("an answer has only names as keys");
-        return print(format!("{json}\n").as_bytes());
-    }
-    print(format!("{text}\n").as_bytes())
-}
-
-fn did_not_come_about(how: &How, message: String) -> Exit {
-    if how.json {
-        let body = ErrorBody { code: error_code::ACT_MAKES_NO_SENSE.to_string(), message, retry: true };
-        let json = serde_json::to_string(&body).expect("an answer has only names as keys");
-        print(format!("{json}\n").as_bytes());
-    } else {
-        eprintln!("{}", plain(&message));
-    }
-    Exit::No
 }

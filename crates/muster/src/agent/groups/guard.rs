@@ -4,17 +4,16 @@
 //! ended is killed, and what it leaves behind too.
 
 use super::Surroundings;
+use crate::agent::companion::{at, spawn};
 use crate::agent::guardian::message::{Hold, News, Order};
-use crate::agent::keeper::message::{LINE_MAX_BYTES, Start};
+use crate::agent::keeper::message::Start;
 use crate::agent::keeper::{cgroup, signal};
 use crate::readable::{Lines, Readable};
 use logic::group::{Action, ResidentInput as Input, Verb};
 use logic::time::Time;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -76,7 +75,7 @@ enum Turn {
 
 impl<'a> Guard<'a> {
     async fn begin(around: &'a Surroundings, group: &'a GroupName, run: u64) -> io::Result<Self> {
-        let (guardian, pidfd, orders, news) = spawn()?;
+        let (guardian, pidfd, orders, news) = spawn("guardian")?;
         let pid = guardian.id().cast_signed();
         around.children.add_keeper(pid);
         let cgroup = around.cgroup.as_ref().map(|base| base.join(format!("group.{group}")));
@@ -205,36 +204,5 @@ impl<'a> Guard<'a> {
             cgroup::remove(group);
         }
         format!("was killed by signal {name}")
-    }
-}
-
-/// Starts a guardian from this very program, even if its file has been replaced meanwhile.
-fn spawn() -> io::Result<(Child, Readable, pipe::Sender, Lines)> {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("muster").arg("guardian").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut guardian = command.spawn()?;
-    match watch(&mut guardian) {
-        Ok((pidfd, orders, news)) => Ok((guardian, pidfd, orders, news)),
-        Err(error) => {
-            // Both pipes are closed, so it ends at once.
-            let _ = guardian.wait();
-            Err(error)
-        }
-    }
-}
-
-fn watch(guardian: &mut Child) -> io::Result<(Readable, pipe::Sender, Lines)> {
-    let ends = guardian.stdin.take().zip(guardian.stdout.take());
-    let (stdin, stdout) = ends.expect("both were asked for as pipes");
-    let pid = Pid::from_raw(guardian.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = Readable::watch(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-    let orders = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
-    Ok((pidfd, orders, Lines::new(OwnedFd::from(stdout), LINE_MAX_BYTES)?))
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
