@@ -198,6 +198,22 @@ pub const ASK_INTERVAL_MS: u64 = 100;
 pub const ASK_SLOWLY_INTERVAL_MS: u64 = 1_000;
 /// An opinion older than that is none. 250: two questions may be lost.
 pub const OPINION_AGE_MAX_MS: u64 = 250;
+/// Nodes that are sent to ask after one that is not heard. Three: one may be cut off with it, and one may have lost the
+/// datagram (cell 2.2).
+pub const CARRIERS_MAX: usize = 3;
+/// Pause between these questions about one node. 150: three fit between the first and a verdict.
+pub const CARRY_INTERVAL_MS: u64 = 150;
+/// A reply to a question older than that is none. 500: two rounds may be lost, with time for the way over two links.
+pub const REPLY_AGE_MAX_MS: u64 = 500;
+/// Nodes that are asked after in this way within one interval. 256: a fallen rack is a mass, of which nobody is taken over
+/// from; some thousand small messages a second cost a manager a few percent of a core.
+pub const CARRIED_NODES_MAX: usize = 256;
+/// Questions that one node carries within one interval. 16: a hundred datagrams a second are no burden.
+pub const ERRANDS_MAX: usize = 16;
+/// Carriers that are passed over at most while one is looked for. 64: most nodes are there.
+pub const CARRIERS_PASSED_OVER_MAX: usize = 64;
+/// Questions that a node replies to between two of its heartbeats. 16: five managers with three carriers each.
+pub const REPLIES_PER_BEAT_MAX: u32 = 16;
 /// Nodes of one question. 1,024: with ten bytes each it is no burden; the rest follows in the next.
 pub const QUESTION_NODES_MAX: usize = 1_024;
 /// Of a hundred nodes, so many may fall within the window below and still be taken over from. 20: beyond, a fault of the

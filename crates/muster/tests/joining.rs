@@ -198,7 +198,14 @@ fn connect(cell: &Cell, authority: &Path, identity: Option<&Path>) -> Stream {
 
 /// Says hello as a role, and gives the first answer.
 fn hello(mut stream: Stream, version: u32, role: Role) -> Result<FromManager, String> {
-    let message = ToManager::Hello { version, role, muster: "9.9.9".into(), generation: 0, resumes: false };
+    let message = ToManager::Hello {
+        version,
+        role,
+        muster: "9.9.9".into(),
+        generation: 0,
+        resumes: false,
+        carries: false,
+    };
     let body = serde_json::to_vec(&message).expect("JSON");
     let frame = [&u32::try_from(body.len()).expect("short").to_be_bytes()[..], &body].concat();
     stream.write_all(&frame).and_then(|()| stream.flush()).map_err(|error| error.to_string())?;

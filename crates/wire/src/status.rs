@@ -154,6 +154,9 @@ pub struct NodeStatus {
     /// Whether its machine can be reached, as its heartbeats tell.
     #[serde(default)]
     pub reach: NodeReach,
+    /// Who hears it while the leader does not: another manager, or a node that was sent to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_by: Option<NodeName>,
     /// Since when that is so; None if it has always been.
     #[serde(default)]
     pub reach_since_ms: Option<u64>,
@@ -190,7 +193,7 @@ pub enum NodeReach {
     #[default]
     Unknown,
     Reachable,
-    /// One direction is broken, or some managers hear it and the leader does not.
+    /// One direction is broken, or other managers or nodes hear it and the leader does not.
     Degraded,
     Unreachable,
 }

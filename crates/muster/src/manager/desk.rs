@@ -9,17 +9,20 @@
 //! (`resuming`).
 
 mod again;
+mod errands;
 mod groups;
 mod peer;
 mod resuming;
+mod shown;
 mod twins;
 
 use super::handle::Request;
-use super::heartbeats::Keys;
+use super::heartbeats::{Keys, Sought};
 pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
 pub use groups::Groups;
 use logic::cell::{self, Cell, Refusal};
 use logic::group::PlannerInput;
+use logic::heartbeat::Carriers;
 use logic::machine::Machine;
 use logic::time::Time;
 pub use peer::{Outlet, Peer, Place};
@@ -27,10 +30,10 @@ use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use twins::Twins;
-use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
+use wire::id::{ClusterName, ManagerNumber, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
-use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
+use wire::status::{Applied, ConfigRevision, ErrorBody, Severity};
 
 /// Roles that are remembered as welcomed before those that are configured no longer are forgotten. 100,000: ten times the
 /// largest cell, some 6 MB.
@@ -44,6 +47,8 @@ struct Linked {
     since: Time,
     /// What it was told, if it is a router.
     reader: Reader,
+    /// Its node, if it carries questions to others.
+    carrier: Option<NodeNumber>,
     /// When it last reported.
     heard: Time,
 }
@@ -84,6 +89,13 @@ pub enum Input {
     /// Its lease was taken from the node, for as long as groups want it.
     Taken {
         node: NodeNumber,
+    },
+    /// Other nodes shall carry these questions.
+    Search(Vec<Sought>),
+    /// Another manager is not heard any more, or heard again.
+    Fellow {
+        manager: ManagerNumber,
+        is_there: bool,
     },
     /// A decision about a group was written, or not.
     Group(PlannerInput),
@@ -162,6 +174,11 @@ pub enum Output {
     Release {
         node: NodeNumber,
     },
+    /// A node has brought this back from another one.
+    Carried {
+        by: NodeNumber,
+        reply: Vec<u8>,
+    },
     /// Something that people are shown has changed.
     Changed,
     /// What is known cannot be relied upon any more.
@@ -190,6 +207,7 @@ pub struct Desk {
     /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
     secrets: CellSecrets,
     telling: Telling,
+    carriers: Carriers,
     /// For nodes' heartbeats; None where nobody hears any.
     keys: Option<Keys>,
 }
@@ -218,6 +236,7 @@ impl Desk {
             node,
             secrets,
             telling: Telling::default(),
+            carriers: Carriers::default(),
             keys,
         }
     }
@@ -268,7 +287,8 @@ impl Desk {
         let number = self.links_count;
         let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
         let reader = Reader::new(peer.resumes);
-        let linked = Linked { number, outlet, peer, since: now, heard: now, reader };
+        let carrier = self.carrier(&place, &peer);
+        let linked = Linked { number, outlet, peer, since: now, heard: now, reader, carrier };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             self.telling.left(old.number);
             old.outlet.end();
@@ -325,25 +345,6 @@ impl Desk {
         outputs
     }
 
-    /// Adds what is known from their connections to what the cell knows of nodes.
-    pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
-        for status in nodes {
-            if self.node == status.node {
-                status.roles.push("manager".into());
-                status.version = env!("CARGO_PKG_VERSION").to_owned();
-            }
-            if let Some(linked) = self.links.get(&Place::Agent(status.node.clone())) {
-                status.roles.push("agent".into());
-                status.since_ms = Some(unix_ms(linked.since));
-                status.address = linked.peer.from.map(|from| from.ip().to_canonical());
-                status.version.clone_from(&linked.peer.muster);
-            }
-            let here = self.config.settings.routers.iter().filter(|router| router.node == status.node);
-            let linked = here.filter(|router| self.links.contains_key(&Place::Router(router.name.clone())));
-            status.roles.extend(linked.map(|router| format!("router {}", router.name)));
-        }
-    }
-
     fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
         match self.links.get_mut(place) {
             Some(linked) if linked.number == number => linked.heard = now,
@@ -373,6 +374,7 @@ impl Desk {
             (Place::Agent(node), ToManager::Monitors(report)) if report.node == *node => {
                 self.step_cell(now, cell::Input::AgentMonitors(report))
             }
+            (Place::Agent(_), ToManager::Carried { replies }) => self.carried(place, replies),
             (Place::Agent(node), ToManager::Alert(alert)) => {
                 self.step_cell(now, cell::Input::Alert { node: node.clone(), alert })
             }
@@ -386,6 +388,7 @@ impl Desk {
                 | ToManager::Have(_)
                 | ToManager::Monitors(_)
                 | ToManager::Alert(_)
+                | ToManager::Carried { .. }
                 | ToManager::Hello { .. },
             ) => vec![Output::Cut(place.clone())],
             (_, ToManager::KeepAlive) => Vec::new(),
@@ -396,7 +399,8 @@ impl Desk {
         if self.links.get(&place).is_none_or(|linked| linked.number != number) {
             return Vec::new();
         }
-        self.links.remove(&place);
+        let gone = self.links.remove(&place);
+        gone.and_then(|gone| gone.carrier).into_iter().for_each(|node| self.carriers.left(node));
         self.telling.left(number);
         match place {
             Place::Agent(node) => self.agent_lost(now, node),
@@ -539,6 +543,8 @@ impl Machine for Desk {
                 outputs
             }
             Input::Taken { node } => self.taken(now, node),
+            Input::Fellow { manager, is_there } => self.fellow(manager, is_there),
+            Input::Search(sought) => self.search(now, &sought),
             Input::Group(input) => self.step_groups(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {

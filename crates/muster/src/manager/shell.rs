@@ -130,6 +130,11 @@ impl Shell {
                     heartbeats.release(node);
                 }
             }
+            Output::Carried { by, reply } => {
+                if let Some(heartbeats) = &self.heartbeats {
+                    heartbeats.carried(by, reply);
+                }
+            }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
             Output::Again(again) => {
                 self.again = Some(again);

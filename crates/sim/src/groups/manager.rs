@@ -3,7 +3,7 @@
 use super::{Event, Said, World, node_name};
 use crate::fleet::Clock;
 use logic::group::{CommitEnd, PREFIX, Planner, PlannerInput, PlannerOutput};
-use logic::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
+use logic::heartbeat::{self, Detector, Heard, Output as Seen, Settings};
 use logic::machine::Machine;
 use logic::model::{Check, Read, Txn, Write};
 use std::collections::BTreeMap;
@@ -233,7 +233,7 @@ impl World {
                 Seen::Verdicts { verdicts, .. } => {
                     for verdict in verdicts {
                         let node = node_name(verdict.node.0 as usize);
-                        let is_reachable = verdict.reach != Reach::Unreachable;
+                        let is_reachable = verdict.reach.may_hold_lease();
                         self.step_planner(run, PlannerInput::Reach { node, is_reachable });
                     }
                 }
@@ -244,6 +244,7 @@ impl World {
                     self.step_planner(run, PlannerInput::Taken { node });
                 }
                 Seen::Ask { .. }
+                | Seen::Search { .. }
                 | Seen::Tell { .. }
                 | Seen::Release { .. }
                 | Seen::Restarted(_)

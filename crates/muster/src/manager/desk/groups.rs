@@ -3,7 +3,6 @@
 use super::{Desk, Output, Place, To, error_body};
 use logic::cell::{self, Cell};
 use logic::group::{Planner, PlannerInput, PlannerOutput};
-use logic::heartbeat::Reach;
 use logic::machine::Machine;
 use logic::time::Time;
 use std::collections::BTreeMap;
@@ -48,7 +47,7 @@ impl Groups {
             cell::Input::Verdicts { verdicts, .. } => {
                 let reach = verdicts.iter().filter_map(|verdict| {
                     let place = cell.nodes().find(|place| place.number == verdict.node)?;
-                    let is_reachable = verdict.reach != Reach::Unreachable;
+                    let is_reachable = verdict.reach.may_hold_lease();
                     Some(PlannerInput::Reach { node: place.node, is_reachable })
                 });
                 reach.collect()
