@@ -55,3 +55,48 @@ fn row(stage: &MoveStage, began_ms: u64) -> Vec<super::Cell> {
         cell(one_line(&stage.text)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::group_move::MoveKind;
+
+    #[test]
+    fn a_timeline_is_one_line_for_each_stage_and_hostile_text_is_made_plain() {
+        let stage = |stage, after_ms, node: Option<&str>, text: &str| MoveStage {
+            stage,
+            at_ms: 1_700_000_000_000 + after_ms,
+            node: node.map(Into::into),
+            resource: None,
+            text: text.into(),
+        };
+        let it = GroupMove {
+            number: 1,
+            group: "mail".into(),
+            kind: MoveKind::Failover,
+            from: Some("a".into()),
+            to: Some("b".into()),
+            epoch: 2,
+            reason: "node a is lost\u{1b}[31m\nreally".into(),
+            began_ms: 1_700_000_000_000,
+            ended_ms: Some(1_700_000_001_423),
+            outcome: MoveOutcome::Online,
+            stages: vec![
+                stage(Stage::LastHeard, 0, Some("a"), "its last heartbeat came"),
+                stage(Stage::Committed, 1_221, None, "the decision is in the store"),
+                stage(Stage::Online, 1_423, Some("b"), "all of it\nwas started"),
+            ],
+            left_out: 2,
+        };
+        assert_eq!(
+            timeline(&it, Paint::Plain),
+            "2023-11-14 22:13:20  failover from a to b: online after 1423 ms\n  \
+               node a is lost\u{fffd}[31m really\n    \
+                 AFTER  STAGE       NODE  WHAT\n     \
+                  0 ms  last heard  a     its last heartbeat came\n  \
+               1221 ms  committed   -     the decision is in the store\n  \
+               1423 ms  online      b     all of it was started\n  \
+               2 further stages were not kept\n"
+        );
+    }
+}

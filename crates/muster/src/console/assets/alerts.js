@@ -93,6 +93,7 @@ function filter() {
   };
   byId("events").replaceChildren(...alerts.filter(fits).reverse().map(makeAlert));
   tellCount();
+  byId("announcer").textContent = byId("alert-count").textContent;
 }
 
 for (const id of ["alert-search", "alert-server", "alert-severity"]) byId(id).addEventListener("input", filter);

@@ -55,6 +55,9 @@ function render() {
   // A cell that only has failover groups has nothing to picture.
   const isPictured = status.routers.length > 0 || status.clusters.length > 0 || status.groups.length === 0;
   frame.hidden = !isPictured;
+  const skip = document.querySelector(".skip");
+  skip.setAttribute("href", isPictured ? "#picture" : "#failover");
+  skip.textContent = isPictured ? "Skip to the picture" : "Skip to the groups";
   document.querySelector(".totals").hidden = !isPictured;
   renderSheet();
   drawSoon();

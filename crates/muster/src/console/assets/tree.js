@@ -25,11 +25,9 @@ export class Tree {
 
   /** Items: `key`, `level` from 1, `name`, `lamp`, `isFolded` at first, `note`, `hasMenu`. */
   show(items, selected) {
-    for (const item of items) {
-      const isNew = !this.items.some((known) => known.key === item.key);
-      if (isNew && item.isFolded) this.folded.add(item.key);
-    }
-    this.items = items.map((item, index) => ({ ...item, isParent: items[index + 1]?.level > item.level }));
+    const known = new Set(this.items.map((item) => item.key));
+    for (const item of items) if (item.isFolded && !known.has(item.key)) this.folded.add(item.key);
+    this.items = placed(items);
     this.selected = selected;
     if (!this.items.some((item) => item.key === this.focused)) this.focused = selected;
     this.#render();
@@ -53,11 +51,10 @@ export class Tree {
   }
 
   #update(row, item) {
-    const siblings = this.#siblings(item);
     const attributes = {
       "aria-level": item.level,
-      "aria-setsize": siblings.length,
-      "aria-posinset": siblings.indexOf(item) + 1,
+      "aria-setsize": item.among.count,
+      "aria-posinset": item.place,
       "aria-selected": item.key === this.selected,
       tabindex: item.key === this.focused ? 0 : -1,
     };
@@ -75,15 +72,6 @@ export class Tree {
     const more = row.querySelector(".more");
     more.hidden = !item.hasMenu;
     if (item.hasMenu) more.setAttribute("aria-label", `What to do with ${item.name}`);
-  }
-
-  #siblings(item) {
-    const at = this.items.indexOf(item);
-    let from = at;
-    while (from > 0 && this.items[from - 1].level >= item.level) from -= 1;
-    let to = at + 1;
-    while (to < this.items.length && this.items[to].level >= item.level) to += 1;
-    return this.items.slice(from, to).filter((one) => one.level === item.level);
   }
 
   #click(event) {
@@ -148,6 +136,17 @@ export class Tree {
     } else return;
     event.preventDefault();
   }
+}
+
+/** Each with its place among those of one parent, in one pass. */
+function placed(items) {
+  const open = [];
+  return items.map((item, index) => {
+    open.length = item.level;
+    const among = (open[item.level - 1] ??= { count: 0 });
+    among.count += 1;
+    return { ...item, among, place: among.count, isParent: items[index + 1]?.level > item.level };
+  });
 }
 
 function makeRow() {

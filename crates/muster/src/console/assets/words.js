@@ -11,7 +11,8 @@ export function now() { return Date.now() + clockOffset; }
 export function capital(text) { return text.charAt(0).toUpperCase() + text.slice(1); }
 
 export function count(number) {
-  if (number < 10_000) return Math.round(number).toLocaleString("en");
+  // Not "-0", which is what is left of the rate of something that has ended.
+  if (number < 10_000) return (Math.round(number) || 0).toLocaleString("en");
   if (number < 1e6) return `${(number / 1e3).toFixed(number < 1e5 ? 1 : 0)}k`;
   if (number < 1e9) return `${(number / 1e6).toFixed(1)}M`;
   return `${(number / 1e9).toFixed(1)}G`;
