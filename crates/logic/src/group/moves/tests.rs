@@ -182,7 +182,19 @@ fn a_lost_node_is_suspected_confirmed_and_proven_gone_before_the_group_starts_el
     play.moves = Moves { seen: play.moves.seen, ..Moves::default() };
     play.lose("a");
     play.check(&expect![[r#"
-        failover a -> b, epoch 2, online after X: group g goes from a to b
+        failover a -> b, epoch 2, online after 1220: group g goes from a to b, as epoch 2: node a is lost
+             0 last heard: its last heartbeat came
+            35 suspected: its agent is not connected any more
+           635 confirmed: its heartbeats do not come
+          1185 lease ended: its lease has run out and is withheld: nothing of the group is left there
+          1185 decided: node b is to run it, as epoch 2
+          1190 committed: the decision is in the store
+          1190 told: node b is told to run it, as epoch 2
+          1200 resource starting: disk is being started
+          1210 resource online: disk runs
+          1210 resource starting: app is being started
+          1220 resource online: app runs
+          1220 online: all of it was started
     "#]]);
 }
 

@@ -157,7 +157,7 @@ function headlineOfGroups(status) {
   const online = groups.filter((group) => group.state === "online");
   const many = (number) => (number === 1 ? "1 group" : `${number} groups`);
   let title = `${online.length} of ${many(groups.length)} ${online.length === 1 ? "runs" : "run"}.`;
-  if (online.length === groups.length) title = groups.length === 1 ? "The one group runs." : `All ${groups.length} groups run.`;
+  if (online.length === groups.length) title = { 1: "The one group runs.", 2: "Both groups run." }[groups.length] ?? `All ${groups.length} groups run.`;
   if (online.length === 0) title = "No group runs.";
   const trouble = troubledGroups(status);
   const busy = groups.find((group) => group.state !== "online");
