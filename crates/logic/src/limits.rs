@@ -308,6 +308,12 @@ pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+/// Moves of groups that are kept with their stages, of all groups together. 64: a bad night of a cell of some groups.
+pub const GROUP_MOVES_MAX: usize = 64;
+/// Stages of one move. 64: a failover of a group of twenty resources has about fifty.
+pub const GROUP_STAGES_MAX: usize = 64;
+/// How many stages there may be before those of resources are no longer kept, so that there is room for how it ends.
+pub const GROUP_RESOURCE_STAGES_MAX: usize = 52;
 
 // Monitors.
 

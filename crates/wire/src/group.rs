@@ -3,6 +3,7 @@
 //! The leader of the managers decides where a group runs and commits that before anybody is told. A node runs a group
 //! only while the leader's word, and where it is `is_leased` the node's own lease, allow it.
 
+use crate::group_move::MoveSummary;
 use crate::id::{GroupName, NodeName, ResourceName};
 use crate::is_default;
 use serde::{Deserialize, Serialize};
@@ -277,6 +278,9 @@ pub struct GroupStatus {
     pub resources: Vec<ResourceReport>,
     /// What the planner thinks of each node, in the order of the policy.
     pub why: Vec<NodeWhy>,
+    /// The newest start, stop or move that the manager that leads has seen.
+    #[serde(default)]
+    pub last_move: Option<MoveSummary>,
 }
 
 /// A group as people see it.

@@ -9,6 +9,7 @@ pub mod client_view;
 pub mod enrol;
 pub mod error_code;
 pub mod group;
+pub mod group_move;
 pub mod heartbeat;
 pub mod id;
 pub mod link;

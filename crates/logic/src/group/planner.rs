@@ -243,6 +243,11 @@ impl Planner {
         self.nodes.iter().filter(|(_, node)| node.is_taken).map(|(name, _)| name)
     }
 
+    /// What is committed of a group.
+    pub(super) fn record(&self, name: &GroupName) -> Option<&Record> {
+        self.groups.get(name).map(|group| &group.record)
+    }
+
     fn configure(&mut self, now: Time, all: Vec<GroupSettings>) {
         let names: BTreeSet<GroupName> = all.iter().map(|group| group.name.clone()).collect();
         for settings in all {

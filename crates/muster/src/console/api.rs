@@ -71,6 +71,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::Events => events(shared, &proven).await,
         Call::Stream => stream(shared, proven),
         Call::ActGroup { group, verb } => act_on_group(shared, &proven, group, verb).await,
+        Call::GroupMoves { group } => group_moves(shared, &proven, group).await,
         Call::ActCluster { cluster, act } => carry_out_act(shared, &proven, cluster, None, act).await,
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
@@ -187,6 +188,13 @@ async fn act_on_group(shared: &Shared, proven: &Proven, group: GroupName, verb: 
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(answer::json(status, &Acted { text }))
+}
+
+async fn group_moves(shared: &Shared, proven: &Proven, group: GroupName) -> Outcome {
+    let [] = query(proven, [])?;
+    let moves = ask(shared, |reply| Ask::GroupMoves { group, reply }).await?;
+    let moves = moves.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &moves))
 }
 
 async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act: MonitorVerb) -> Outcome {

@@ -78,6 +78,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::Stream
         | Call::ActCluster { .. }
         | Call::ActGroup { .. }
+        | Call::GroupMoves { .. }
         | Call::ActMember { .. }
         | Call::ActMonitor { .. }
         | Call::NodeToken { .. }

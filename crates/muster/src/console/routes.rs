@@ -44,6 +44,9 @@ pub enum Call {
         group: GroupName,
         verb: GroupVerb,
     },
+    GroupMoves {
+        group: GroupName,
+    },
     ActMonitor {
         monitor: MonitorName,
         act: MonitorVerb,
@@ -136,7 +139,20 @@ pub const ASSETS: &[Asset] = &[
         text: include_str!("assets/cards.css"),
     },
     Asset { path: "/assets/console.js", content_type: SCRIPT, text: include_str!("assets/console.js") },
-    Asset { path: "/assets/monitors.js", content_type: SCRIPT, text: include_str!("assets/monitors.js") },
+    Asset {
+        path: "/assets/failover.css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("assets/failover.css"),
+    },
+    Asset { path: "/assets/acts.js", content_type: SCRIPT, text: include_str!("assets/acts.js") },
+    Asset { path: "/assets/alerts.js", content_type: SCRIPT, text: include_str!("assets/alerts.js") },
+    Asset { path: "/assets/groups.js", content_type: SCRIPT, text: include_str!("assets/groups.js") },
+    Asset { path: "/assets/lamps.js", content_type: SCRIPT, text: include_str!("assets/lamps.js") },
+    Asset { path: "/assets/menu.js", content_type: SCRIPT, text: include_str!("assets/menu.js") },
+    Asset { path: "/assets/tables.js", content_type: SCRIPT, text: include_str!("assets/tables.js") },
+    Asset { path: "/assets/talk.js", content_type: SCRIPT, text: include_str!("assets/talk.js") },
+    Asset { path: "/assets/timeline.js", content_type: SCRIPT, text: include_str!("assets/timeline.js") },
+    Asset { path: "/assets/tree.js", content_type: SCRIPT, text: include_str!("assets/tree.js") },
     Asset { path: "/assets/picture.js", content_type: SCRIPT, text: include_str!("assets/picture.js") },
     Asset { path: "/assets/cards.js", content_type: SCRIPT, text: include_str!("assets/cards.js") },
     Asset { path: "/assets/words.js", content_type: SCRIPT, text: include_str!("assets/words.js") },
@@ -170,6 +186,12 @@ pub const ROUTES: &[Route] = &[
         make: act_member,
     },
     Route { method: Method::POST, path: "/api/v1/groups/{group}/{act}", need: OPERATOR, make: act_group },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/groups/{group}/moves",
+        need: VIEWER,
+        make: |names| Some(Call::GroupMoves { group: (*names.first()?).into() }),
+    },
     Route {
         method: Method::POST,
         path: "/api/v1/monitors/{monitor}/{act}",
@@ -369,6 +391,7 @@ impl Call {
             | Call::Status
             | Call::Events
             | Call::Stream
+            | Call::GroupMoves { .. }
             | Call::Config
             | Call::History
             | Call::OldConfig { .. }

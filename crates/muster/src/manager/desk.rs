@@ -436,6 +436,7 @@ impl Desk {
             | Request::Explain { .. }
             | Request::PluginCfg { .. }
             | Request::Facts { .. }
+            | Request::GroupMoves { .. }
             | Request::NodeToken { .. }
             | Request::NodeRemove { .. }) => vec![Output::Ask(request)],
         }
@@ -538,6 +539,7 @@ impl Machine for Desk {
         outputs.extend(match input {
             Input::Cell(input) => {
                 let groups = self.groups.inputs_of(&self.cell, &input);
+                self.groups.note_silence(now, &self.cell, &input);
                 let mut outputs = self.step_cell(now, input);
                 groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
                 outputs

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
 use wire::group::GroupAct;
+use wire::group_move::GroupMove;
 use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
 use wire::status::{
     Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct,
@@ -152,6 +153,11 @@ pub enum Request {
     Facts {
         clusters: Vec<ClusterName>,
         reply: oneshot::Sender<Vec<(ClusterName, Facts)>>,
+    },
+    /// What a group went through under this leader, the newest first.
+    GroupMoves {
+        group: GroupName,
+        reply: oneshot::Sender<Result<Vec<GroupMove>, ErrorBody>>,
     },
     /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
     PluginCfg {

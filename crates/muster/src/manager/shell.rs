@@ -214,6 +214,10 @@ impl Shell {
                 drop(reply.send(known.collect()));
             }
             Request::PluginCfg { router, reply } => drop(reply.send(plugin_cfg(desk, router.as_ref()))),
+            Request::GroupMoves { group, reply } => {
+                let moves = desk.groups.moves_of(&group, &|time| self.clock.unix_ms(time));
+                drop(reply.send(moves));
+            }
             Request::NodeToken { node, valid_ms, reply } => {
                 let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
                 while self.commits.try_join_next().is_some() {}
@@ -299,7 +303,7 @@ impl Shell {
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
-            groups: desk.groups.planner.status(&unix_ms),
+            groups: desk.groups.status(&unix_ms),
             monitors: summary.monitors,
             other_cells,
             stale_since_ms: None,
