@@ -24,6 +24,7 @@ mod listed_token;
 mod monitor;
 mod node;
 mod plugin_cfg;
+mod rehearse;
 mod router;
 mod run;
 mod secret;
@@ -69,6 +70,8 @@ enum Command {
     Join(join::Args),
     /// Say whether a configuration file is right, and what is wrong with it
     Check(check::Args),
+    /// Say what the loss of each node, link, manager and member would do
+    Rehearse(rehearse::Args),
     /// Change a running cell to a new configuration, in place
     Apply(apply::Args),
     /// Show the history of the configuration, compare, and go back
@@ -167,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Join(args) => join::run(args),
         Command::Check(args) => check::run(args),
+        Command::Rehearse(args) => rehearse::run(args),
         Command::Apply(args) => apply::run(args),
         Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),
