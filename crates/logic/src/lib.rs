@@ -14,6 +14,7 @@ pub mod compress;
 pub mod delta;
 pub mod enrol;
 pub mod explain;
+pub mod fence;
 pub mod group;
 pub mod heartbeat;
 pub mod histogram;

@@ -15,6 +15,7 @@ mod node;
 mod tests;
 mod world;
 
+pub use judge::two_nodes;
 use serde::Serialize;
 use std::fmt;
 use wire::id::{ClusterName, GroupName, MemberName, NodeName};

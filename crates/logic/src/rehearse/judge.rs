@@ -249,9 +249,7 @@ fn crowds(before: &World, after: &World) -> Vec<Crowd> {
 }
 
 pub(super) fn cautions(cell: &CellSettings) -> Vec<String> {
-    let mut cautions = Vec::new();
-    cautions.extend(two_nodes(cell));
-    cautions
+    two_nodes(cell).into_iter().collect()
 }
 
 /// Why two machines with nothing outside cannot help each other in both directions.

@@ -1,6 +1,7 @@
 //! A manager of a rehearsal: its detector and, where there are several, its elector; while it leads also its planner.
 
 use super::world::{Event, MESSAGE_MS, STORE_MS, World};
+use crate::fence::{self, Call, End, Fences};
 use crate::group::{CommitEnd, PREFIX, Planner, PlannerInput, PlannerOutput, ResidentInput};
 use crate::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
 use crate::machine::Machine;
@@ -25,6 +26,7 @@ pub(super) enum Said {
 struct Led {
     term: u64,
     planner: Planner,
+    fences: Fences,
     /// By key, as this leader knows them.
     revisions: BTreeMap<String, u64>,
     links: BTreeMap<usize, u64>,
@@ -116,10 +118,12 @@ impl World {
         let planner = Planner::new(now, term, self.profile.wait_ms, records);
         let is_taken = |node: &usize| planner.taken().any(|name| *name == self.names[*node]);
         let taken = (0..self.names.len()).filter(is_taken).map(|node| NodeNumber(node as u32)).collect();
-        self.managers[manager].led = Some(Led { term, planner, revisions, links: BTreeMap::new() });
+        self.managers[manager].led =
+            Some(Led { term, planner, fences: Fences::new(), revisions, links: BTreeMap::new() });
         self.changed_at = self.now;
         self.step_detector(manager, heartbeat::Input::Lead { away: Vec::new(), taken });
-        let groups = self.groups.to_vec();
+        let (groups, fences) = (self.groups.to_vec(), self.fences.to_vec());
+        self.step_fences(manager, term, fence::Input::Configure(fences));
         self.step_planner(manager, term, PlannerInput::Configure(groups));
     }
 
@@ -225,9 +229,50 @@ impl World {
                     self.step_detector(manager, heartbeat::Input::Release { node });
                 }
             }
+            PlannerOutput::Fence { node, run } => {
+                self.step_fences(manager, term, fence::Input::Fence { node, run })
+            }
+            PlannerOutput::Spare { node } => self.step_fences(manager, term, fence::Input::Spare { node }),
             PlannerOutput::Event { text, .. } => self.told.push(text),
             PlannerOutput::Answer { .. } => {}
         }
+    }
+
+    fn step_fences(&mut self, manager: usize, term: u64, input: fence::Input) {
+        if !self.is_there(manager) {
+            return;
+        }
+        let now = self.time();
+        let Some(led) = self.managers[manager].led.as_mut().filter(|led| led.term == term) else { return };
+        for output in led.fences.step(now, input) {
+            match output {
+                fence::Output::Run { job, node, call, .. } => {
+                    if let Some(node) = self.node_named(&node) {
+                        self.after(MESSAGE_MS, Event::Called { manager, term, job, node, call });
+                    }
+                }
+                fence::Output::Fenced { node, run, result } => {
+                    self.changed_at = self.now;
+                    self.step_planner(manager, term, PlannerInput::Fenced { node, run, result });
+                }
+                fence::Output::Kill { .. } | fence::Output::Event { .. } | fence::Output::Answer { .. } => {}
+            }
+        }
+    }
+
+    /// Every fence works here.
+    pub(super) fn on_called(&mut self, manager: usize, term: u64, job: u64, node: usize, call: Call) {
+        let is_off = self.off.contains(&node);
+        let status = match call {
+            Call::Status if is_off => 2,
+            Call::Off if !is_off => {
+                self.switch_off(node);
+                0
+            }
+            Call::Status | Call::Off | Call::On => 0,
+        };
+        let end = End::Exited { status, words: String::new() };
+        self.step_fences(manager, term, fence::Input::Ended { job, end });
     }
 
     fn write(&mut self, manager: usize, term: u64, attempt: u64, key: &str, value: Option<String>) {

@@ -1,7 +1,7 @@
 //! Losses of small cells, also with several managers, and that the world itself keeps its promises.
 
 use super::{End, Loss, Rehearsal};
-use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::id::NodeName;
 use wire::settings::{CellSettings, ConsoleSettings, ManagerSettings, StoreSettings};
 
@@ -24,6 +24,7 @@ fn group(name: &str, nodes: &[&str]) -> GroupSettings {
         startup: Attribute::Automatic,
         failover: Attribute::Automatic,
         failback: Attribute::Manual,
+        class: GroupClass::Soft,
         restarts_max: 1,
         failovers_max: 3,
         after: Vec::new(),
@@ -36,6 +37,7 @@ fn cell(profile: &str, nodes: &[&str], managers: &[&str], groups: Vec<GroupSetti
     let names = |names: &[&str]| names.iter().map(|node| NodeName::from(*node)).collect::<Vec<_>>();
     CellSettings {
         groups,
+        fences: Vec::new(),
         cells: Vec::new(),
         bridges: Vec::new(),
         monitors: Vec::new(),
@@ -117,6 +119,31 @@ fn what_fails_again_and_again_is_started_again_and_then_goes() {
     assert_eq!((how, to), (End::Saved, Some("b".into())));
     let (how, to, _) = end(&rehearsal, &Loss::Group("alone".into())).expect("it is touched");
     assert_eq!((how, to), (End::NotSaved, None));
+}
+
+#[test]
+fn a_hard_group_goes_only_once_its_node_is_off() {
+    let hard = GroupSettings { class: GroupClass::Hard, ..group("g", &["a", "b"]) };
+    let mut cell = cell("normal", &["m", "a", "b"], &[], vec![hard]);
+    let (how, to, _) = end(&Rehearsal::new(&cell), &Loss::Node("a".into())).expect("it is touched");
+    assert_eq!((how, to), (End::ByHand, Some("b".into())), "nothing can prove that the node is off");
+    cell.fences.push(wire::fence::FenceSettings {
+        name: "power".into(),
+        agent: "/usr/sbin/fence_power".into(),
+        nodes: vec!["a".into()],
+        parameters: Default::default(),
+        secret_files: Default::default(),
+        action: wire::fence::FenceAction::Off,
+        timeout_ms: 5_000,
+        retries: 1,
+        check_interval_ms: 60_000,
+    });
+    let rehearsal = Rehearsal::new(&cell);
+    for loss in [Loss::Node("a".into()), Loss::Link("m".into(), "a".into())] {
+        let (how, to, away_ms) = end(&rehearsal, &loss).expect("it is touched");
+        assert_eq!((how, to), (End::Saved, Some("b".into())), "{loss}");
+        assert!(away_ms < 2_000, "{loss}: {away_ms}");
+    }
 }
 
 #[test]

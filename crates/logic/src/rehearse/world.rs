@@ -7,6 +7,7 @@
 
 use super::manager::{ManagerHost, Said};
 use super::node::NodeHost;
+use crate::fence::Call;
 use crate::group::{PlannerInput, ResidentInput};
 use crate::heartbeat;
 use crate::lease::Profile;
@@ -16,6 +17,7 @@ use crate::term;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use wire::fence::FenceSettings;
 use wire::group::GroupSettings;
 use wire::heartbeat::Datagram;
 use wire::id::{GroupName, NodeName};
@@ -75,6 +77,14 @@ pub(super) enum Event {
         manager: usize,
         input: term::Input,
     },
+    /// An agent of a fence has come to its end.
+    Called {
+        manager: usize,
+        term: u64,
+        job: u64,
+        node: usize,
+        call: Call,
+    },
     /// From one manager to another.
     Between {
         manager: usize,
@@ -103,6 +113,7 @@ pub(super) struct World {
     pub profile: Profile,
     pub names: Arc<[NodeName]>,
     pub groups: Arc<[GroupSettings]>,
+    pub fences: Arc<[FenceSettings]>,
     /// Whether nodes send heartbeats at all.
     pub has_heartbeats: bool,
     pub nodes: Vec<NodeHost>,
@@ -141,6 +152,7 @@ impl World {
             profile,
             names,
             groups,
+            fences: cell.fences.clone().into(),
             has_heartbeats: cell.manager.listen.is_some(),
             nodes: Vec::new(),
             managers: Vec::new(),
@@ -235,6 +247,9 @@ impl World {
             Event::Guarded { node, serves, input } => self.on_guarded(node, serves, *input),
             Event::Stored { manager, term, input } => self.step_planner(manager, term, input),
             Event::Elected { manager, input } => self.step_elector(manager, input),
+            Event::Called { manager, term, job, node, call } => {
+                self.on_called(manager, term, job, node, call)
+            }
             Event::Between { manager, input } => self.step_detector(manager, input),
         }
     }

@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 mod demo;
 mod explain;
+mod fence;
 mod follow;
 mod generate;
 mod group;
@@ -86,6 +87,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show failover groups and say why they are where they are; start, stop and move them
     Group(group::Args),
+    /// Show what could switch nodes off, try it, and do it
+    Fence(fence::Args),
     /// Show how monitored services are; pause monitors, or let one fail as a drill
     Monitor(monitor::Args),
     /// Show the nodes of the cell, let machines in and cut them off
@@ -178,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Group(args) => group::run(args),
+        Command::Fence(args) => fence::run(args),
         Command::Monitor(args) => monitor::run(args),
         Command::Node(args) => node::run(args),
         Command::User(args) => user::run(args),

@@ -80,6 +80,8 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::ActGroup { .. }
         | Call::ActMember { .. }
         | Call::ActMonitor { .. }
+        | Call::FenceTest { .. }
+        | Call::NodeOff { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

@@ -2,6 +2,7 @@
 
 use super::{Desk, Output, Place, To, error_body};
 use logic::cell::{self, Cell};
+use logic::fence::{self, Fences};
 use logic::group::{Planner, PlannerInput, PlannerOutput};
 use logic::heartbeat::Reach;
 use logic::machine::Machine;
@@ -18,6 +19,7 @@ type Reply = oneshot::Sender<Result<String, ErrorBody>>;
 #[derive(Debug)]
 pub struct Groups {
     pub planner: Planner,
+    pub fences: Fences,
     asks_count: u64,
     /// Operators that wait for a decision to be written. Bounded by the planner, which refuses those that are too many.
     waiting: BTreeMap<u64, Reply>,
@@ -25,7 +27,7 @@ pub struct Groups {
 
 impl Groups {
     pub fn new(planner: Planner) -> Self {
-        Self { planner, asks_count: 0, waiting: BTreeMap::new() }
+        Self { planner, fences: Fences::new(), asks_count: 0, waiting: BTreeMap::new() }
     }
 
     pub(super) fn ask(
@@ -39,6 +41,19 @@ impl Groups {
         self.asks_count += 1;
         self.waiting.insert(self.asks_count, reply);
         PlannerInput::Operator { ask: self.asks_count, who, group, act, dry_run }
+    }
+
+    pub fn wake_at(&self) -> Option<Time> {
+        self.planner.wake_at().into_iter().chain(self.fences.wake_at()).min()
+    }
+
+    /// What fences are to hear of something that the cell hears.
+    pub(super) fn fences_of(input: &cell::Input) -> Option<fence::Input> {
+        match input {
+            cell::Input::Configure(settings) => Some(fence::Input::Configure(settings.fences.clone())),
+            cell::Input::Tick => Some(fence::Input::Tick),
+            _ => None,
+        }
     }
 
     /// What the planner is to hear of something that the cell hears.
@@ -75,8 +90,19 @@ impl Groups {
 
 impl Desk {
     pub(super) fn step_groups(&mut self, now: Time, input: PlannerInput) -> Vec<Output> {
-        let outputs = self.groups.planner.step(now, input);
-        outputs.into_iter().filter_map(|output| self.translate_group(output)).collect()
+        let mut outputs = Vec::new();
+        for output in self.groups.planner.step(now, input) {
+            match output {
+                PlannerOutput::Fence { node, run } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Fence { node, run }));
+                }
+                PlannerOutput::Spare { node } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Spare { node }));
+                }
+                output => outputs.extend(self.translate_group(output)),
+            }
+        }
+        outputs
     }
 
     pub(super) fn agent_connected(&mut self, now: Time, node: NodeName) -> Vec<Output> {
@@ -116,6 +142,7 @@ impl Desk {
             PlannerOutput::Event { severity, kind, text } => {
                 Output::Event { severity, kind, cluster: None, member: None, text }
             }
+            PlannerOutput::Fence { .. } | PlannerOutput::Spare { .. } => unreachable!("fences hear of it"),
             PlannerOutput::Answer { ask, result } => {
                 let reply = self.groups.waiting.remove(&ask).expect("the planner answers each question once");
                 Output::Answer { reply, result: result.map_err(error_body) }
