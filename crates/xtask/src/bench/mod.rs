@@ -7,12 +7,13 @@
 mod balance;
 mod candidate;
 mod cell;
-
 mod cell_client;
 mod connection;
+mod crashes;
 mod exits;
 mod generator;
 mod heartbeats;
+mod members;
 mod message;
 mod meter;
 mod network;
@@ -31,7 +32,9 @@ pub use candidate::{
 };
 
 pub use cell::{CellArgs, cell};
+pub use crashes::{CrashesArgs, crashes};
 pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
 pub use heartbeats::{HeartbeatsArgs, heartbeats};
+pub use members::{MembersArgs, members};
 pub use router::{RouterArgs, Scratch, router};
