@@ -302,6 +302,11 @@ pub const GROUPS_NAMED_MAX: usize = 20;
 /// Pause before a decision about a group is written again after the store has failed. A third of a second: a server that
 /// was replaced is found within a few tries, and nothing else waits for it.
 pub const GROUP_RETRY_MS: u64 = 300;
+/// Pause before a node that could not be fenced is tried again, with all of its fences. Ten seconds: a power switch that was
+/// busy is not any more, and one that is broken is not worn out.
+pub const FENCE_AGAIN_MS: u64 = 10_000;
+/// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
+pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that
 /// comes and goes would take the group along each time.
 pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;

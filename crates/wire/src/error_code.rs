@@ -68,6 +68,8 @@ codes! {
     CONFIG_MOVED_ON "M2009" "The configuration is no longer the revision that was meant",
     NO_SUCH_MONITOR "M2010" "There is no such monitor",
     NO_SUCH_GROUP "M2011" "There is no such group",
+    NO_SUCH_FENCE "M2020" "There is no such fence",
+    NOT_FENCED "M2021" "The node cannot be switched off by a fence",
     CHANGE_FROM_ELSEWHERE "M2020" "A change did not come from a page of this console",
     TOO_MANY_WRONG_TOKENS "M2021" "Too many wrong tokens came from one address",
     CALL_MALFORMED "M2022" "A call of the API was not understood",

@@ -19,6 +19,8 @@ pub struct GroupSettings {
     pub startup: Attribute,
     pub failover: Attribute,
     pub failback: Attribute,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class: GroupClass,
     /// Starts on the same node after something of it failed there, before it goes to another one.
     pub restarts_max: u32,
     /// Times within an hour that it goes to another node because something of it failed.
@@ -36,6 +38,17 @@ impl GroupSettings {
     pub fn is_leased(&self) -> bool {
         self.nodes.len() > 1 && self.failover == Attribute::Automatic
     }
+}
+
+/// What has to be proven before another node may take a group over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupClass {
+    /// That its node's lease is over: processes and addresses end with it.
+    #[default]
+    Soft,
+    /// That its node is off, too: what it writes to may be shared, and what was written may still be on its way.
+    Hard,
 }
 
 /// Whether something happens by itself or by a person's word.

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::settings::{Builder, listed, named};
 use std::collections::BTreeMap;
 use wire::error_code;
-use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::id::{GroupName, NodeName, ResourceName};
 use wire::settings::CellSettings;
 
@@ -33,6 +33,10 @@ fn group(builder: &mut Builder<'_>, name: &str, table: &Table, names: &[String])
         startup: attribute(&reader, "startup"),
         failover: attribute(&reader, "failover"),
         failback: attribute(&reader, "failback"),
+        class: match reader.text("class").as_str() {
+            "hard" => GroupClass::Hard,
+            _ => GroupClass::Soft,
+        },
         restarts_max: reader.small_integer("restarts_max"),
         failovers_max: reader.small_integer("failovers_max"),
         after: others(builder, &path, &reader, "after", names),

@@ -17,6 +17,7 @@ mod definition;
 mod definitions;
 mod document;
 mod environment;
+mod fences;
 mod groups;
 mod kind;
 mod listeners;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
+pub use fences::by_hand;
 pub use problem::Problems;
 
 use document::Document;

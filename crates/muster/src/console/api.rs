@@ -8,6 +8,7 @@ use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
 use super::{forward, metrics, page, people};
 use crate::config;
+use crate::manager::FenceWish;
 use crate::manager::handle::Request as Ask;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -76,6 +77,8 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
+        Call::FenceTest { fence } => act_on_fence(shared, &proven, FenceWish::Test(fence)).await,
+        Call::NodeOff { node } => act_on_fence(shared, &proven, FenceWish::Off(node)).await,
         Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
@@ -211,6 +214,14 @@ async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act
     };
     let who = who(proven);
     let done = ask(shared, |reply| Ask::ActMonitor { who, monitor, act, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn act_on_fence(shared: &Shared, proven: &Proven, wish: FenceWish) -> Outcome {
+    let [] = query(proven, [])?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActFence { who, wish, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }

@@ -81,6 +81,8 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::GroupMoves { .. }
         | Call::ActMember { .. }
         | Call::ActMonitor { .. }
+        | Call::FenceTest { .. }
+        | Call::NodeOff { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

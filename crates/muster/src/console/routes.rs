@@ -8,7 +8,7 @@ use hyper::Method;
 use wire::account::Role;
 use wire::group::GroupVerb;
 use wire::id::{
-    ClusterName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
+    ClusterName, FenceName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
 };
 use wire::status::Act;
 
@@ -50,6 +50,12 @@ pub enum Call {
     ActMonitor {
         monitor: MonitorName,
         act: MonitorVerb,
+    },
+    FenceTest {
+        fence: FenceName,
+    },
+    NodeOff {
+        node: NodeName,
     },
     NodeToken {
         node: NodeName,
@@ -197,6 +203,18 @@ pub const ROUTES: &[Route] = &[
         path: "/api/v1/monitors/{monitor}/{act}",
         need: OPERATOR,
         make: act_monitor,
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/fences/{fence}/test",
+        need: OPERATOR,
+        make: |names| Some(Call::FenceTest { fence: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/off",
+        need: ADMIN,
+        make: |names| Some(Call::NodeOff { node: (*names.first()?).into() }),
     },
     Route {
         method: Method::POST,
@@ -372,6 +390,8 @@ impl Call {
             Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
             Call::ActGroup { group, verb } => (group_act(*verb), group.to_string()),
             Call::ActMonitor { monitor, act } => (monitor_act(*act), monitor.to_string()),
+            Call::FenceTest { fence } => ("fence-test", fence.to_string()),
+            Call::NodeOff { node } => ("node-off", node.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),

@@ -100,6 +100,10 @@ impl FakeManager {
                 world.asked.push(format!("{act:?} {monitor} {who}"));
                 drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));
             }
+            Request::ActFence { who, wish, reply } => {
+                world.asked.push(format!("{wish:?} {who}"));
+                drop(reply.send(Ok(format!("{wish:?} has begun."))));
+            }
             request @ (Request::Apply { .. }
             | Request::Config { .. }
             | Request::OldConfig { .. }
@@ -220,6 +224,7 @@ pub fn sample_status() -> CellStatus {
         stale_since_ms: None,
         config_revision: 3,
         groups: Vec::new(),
+        fences: Vec::new(),
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {
             node: "one".into(),

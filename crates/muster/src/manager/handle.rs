@@ -3,6 +3,7 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 pub use super::archive::LeaderRecord;
+use super::desk::FenceWish;
 use crate::accounts::AccountsHandle;
 use crate::role::RoleHandle;
 use logic::enrol::Bearer;
@@ -100,6 +101,12 @@ pub enum Request {
         who: String,
         monitor: MonitorName,
         act: MonitorAct,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// Something of fences is to be begun.
+    ActFence {
+        who: String,
+        wish: FenceWish,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
     /// A new configuration as text; with `dry_run` only the differences are told.

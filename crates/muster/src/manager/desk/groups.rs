@@ -2,6 +2,7 @@
 
 use super::{Desk, Output, Place, To, error_body};
 use logic::cell::{self, Cell};
+use logic::fence::{self, Fences};
 use logic::group::{Moves, Planner, PlannerInput, PlannerOutput};
 use logic::heartbeat::Reach;
 use logic::machine::Machine;
@@ -21,6 +22,7 @@ pub struct Groups {
     pub planner: Planner,
     /// What groups went through in this term.
     pub moves: Moves,
+    pub fences: Fences,
     asks_count: u64,
     /// Operators that wait for a decision to be written. Bounded by the planner, which refuses those that are too many.
     waiting: BTreeMap<u64, Reply>,
@@ -28,7 +30,7 @@ pub struct Groups {
 
 impl Groups {
     pub fn new(planner: Planner) -> Self {
-        Self { planner, moves: Moves::default(), asks_count: 0, waiting: BTreeMap::new() }
+        Self { planner, moves: Moves::default(), fences: Fences::new(), asks_count: 0, waiting: BTreeMap::new() }
     }
 
     pub fn status(&self, unix_ms: &dyn Fn(Time) -> u64) -> Vec<GroupStatus> {
@@ -75,6 +77,19 @@ impl Groups {
         }
     }
 
+    pub fn wake_at(&self) -> Option<Time> {
+        self.planner.wake_at().into_iter().chain(self.fences.wake_at()).min()
+    }
+
+    /// What fences are to hear of something that the cell hears.
+    pub(super) fn fences_of(input: &cell::Input) -> Option<fence::Input> {
+        match input {
+            cell::Input::Configure(settings) => Some(fence::Input::Configure(settings.fences.clone())),
+            cell::Input::Tick => Some(fence::Input::Tick),
+            _ => None,
+        }
+    }
+
     /// What the planner is to hear of something that the cell hears.
     pub(super) fn inputs_of(&self, cell: &Cell, input: &cell::Input) -> Vec<PlannerInput> {
         match input {
@@ -110,9 +125,21 @@ impl Groups {
 impl Desk {
     pub(super) fn step_groups(&mut self, now: Time, input: PlannerInput) -> Vec<Output> {
         let said = self.groups.moves.hear(now, &input);
-        let outputs = self.groups.planner.step(now, input);
-        self.groups.moves.follow(now, said, &outputs, &self.groups.planner);
-        outputs.into_iter().filter_map(|output| self.translate_group(output)).collect()
+        let planned = self.groups.planner.step(now, input);
+        self.groups.moves.follow(now, said, &planned, &self.groups.planner);
+        let mut outputs = Vec::new();
+        for output in planned {
+            match output {
+                PlannerOutput::Fence { node, run } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Fence { node, run }));
+                }
+                PlannerOutput::Spare { node } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Spare { node }));
+                }
+                output => outputs.extend(self.translate_group(output)),
+            }
+        }
+        outputs
     }
 
     pub(super) fn agent_connected(&mut self, now: Time, node: NodeName) -> Vec<Output> {
@@ -152,6 +179,7 @@ impl Desk {
             PlannerOutput::Event { severity, kind, text } => {
                 Output::Event { severity, kind, cluster: None, member: None, text }
             }
+            PlannerOutput::Fence { .. } | PlannerOutput::Spare { .. } => unreachable!("fences hear of it"),
             PlannerOutput::Answer { ask, result } => {
                 let reply = self.groups.waiting.remove(&ask).expect("the planner answers each question once");
                 Output::Answer { reply, result: result.map_err(error_body) }
