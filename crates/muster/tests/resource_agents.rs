@@ -50,7 +50,12 @@ fn tester(report: &Path) -> String {
 
 fn start(cell: &Cell, group: &str, node: &str) {
     let said = cell.hosts.run("boss", &format!("muster group start {group} {node}"));
-    assert_eq!(said.code, Some(0), "{said:?}\n{}", cell.hosts.must("boss", &format!("muster group why {group}")));
+    assert_eq!(
+        said.code,
+        Some(0),
+        "{said:?}\n{}",
+        cell.hosts.must("boss", &format!("muster group why {group}"))
+    );
 }
 
 #[test]
@@ -126,29 +131,34 @@ fn an_agent_gets_the_variables_of_the_standard_and_its_reasons_are_shown() {
         assert_eq!((get("OCF_RA_VERSION_MAJOR"), get("OCF_RA_VERSION_MINOR")), ("1", "1"));
         assert_eq!((get("OCF_RESOURCE_INSTANCE"), get("OCF_RESOURCE_TYPE")), ("thing", "Thing"));
         assert_eq!((get("OCF_RESOURCE_PROVIDER"), get("OCF_CHECK_LEVEL")), ("test", "0"));
-        assert_eq!((get("OCF_RESKEY_CRM_meta_on_node"), get("LANG")), ("one", "C"));
+        assert_eq!((get("OCF_RESKEY_CRM_meta_on_node"), get("LC_ALL")), ("one", "C"));
         assert!(get("MUSTER_EPOCH").parse::<u64>().is_ok(), "{variables:?}");
         assert_eq!(get("HOME"), "", "nothing else is there: {variables:?}");
     }
     assert!(seen.contains_key("validate-all-0"), "{:?}", seen.keys());
 
     fs::write(dump.with_extension("broken"), "").expect("the test's directory can be written");
-    let failed = "the group failed there once: thing is lost: it failed (action monitor, status 1): the paint is off";
+    let failed =
+        "the group failed there once: thing is lost: it failed (action monitor, status 1): the paint is off";
     cell.wait_until("to have been restarted", "things", |group| {
         group.state == GroupCondition::Online && group.epoch > 1
             || group.why.iter().any(|why| why.why.contains(failed))
     });
     let log = cell.hosts.shell("one", "cat log");
-    assert!(log.data.contains("thing is lost: it failed (action monitor, status 1): the paint is off"), "{log:?}");
+    assert!(
+        log.data.contains("thing is lost: it failed (action monitor, status 1): the paint is off"),
+        "{log:?}"
+    );
     cell.hosts.must("boss", "muster group stop things --yes");
     assert!(!dump.with_extension("on").exists(), "it was stopped");
 
-    let wrong = cell.hosts.shell(
-        "boss",
-        "sed -i 's/colour = \"red\"/color = \"red\"/' muster.toml; muster check --node one",
-    );
+    let wrong = cell
+        .hosts
+        .shell("boss", "sed -i 's/colour = \"red\"/color = \"red\"/' muster.toml; muster check --node one");
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
-    for text in ["the agent has no parameter `color`; it has colour", "the agent needs the parameter `colour`"] {
+    for text in
+        ["the agent has no parameter `color`; it has colour", "the agent needs the parameter `colour`"]
+    {
         assert!(wrong.talk.contains(text), "{wrong:?}");
     }
 }
@@ -163,8 +173,13 @@ impl Disk {
         fs::create_dir_all(&pgdata).expect("the test's directory can be written");
         must(Command::new("chown").arg("-R").arg("postgres:postgres").arg(&data));
         let initdb = "/usr/lib/postgresql/15/bin/initdb";
-        must(Command::new("setpriv").args(["--reuid=postgres", "--regid=postgres", "--init-groups", initdb])
-            .args(["--no-sync", "-A", "trust", "-D"]).arg(&pgdata).current_dir("/"));
+        must(
+            Command::new("setpriv")
+                .args(["--reuid=postgres", "--regid=postgres", "--init-groups", initdb])
+                .args(["--no-sync", "-A", "trust", "-D"])
+                .arg(&pgdata)
+                .current_dir("/"),
+        );
         must(Command::new("truncate").args(["-s", "160M"]).arg(&image));
         must(Command::new(program("mkfs.ext4")).args(["-q", "-d"]).arg(&data).arg(&image));
         Self(must(Command::new(program("losetup")).args(["--find", "--show"]).arg(&image)))
@@ -213,10 +228,7 @@ fn wait_until_served(cell: &Cell) {
     wait_for("nginx, postfix and postgres to answer", || {
         let mail = cell.hosts.shell("boss", "bash -c 'exec 3<>/dev/tcp/10.1.0.110/2525; head -1 <&3'");
         let web = cell.hosts.shell("boss", "curl -sS -m2 http://10.1.0.110:8080/");
-        let sql = cell.hosts.shell(
-            "boss",
-            "/usr/lib/postgresql/15/bin/pg_isready -h 10.1.0.110 -p 5444",
-        );
+        let sql = cell.hosts.shell("boss", "/usr/lib/postgresql/15/bin/pg_isready -h 10.1.0.110 -p 5444");
         let is_fine = web.data == "here" && mail.data.starts_with("220 ") && sql.code == Some(0);
         if is_fine { Ok(()) } else { Err(format!("{web:?} {mail:?} {sql:?}")) }
     });
@@ -237,7 +249,8 @@ fn agents_of_debian_run_in_a_group_and_move_with_it() {
              parameters = {{ {parameters} }}\ncheck_interval_ms = 1000\n"
         )
     };
-    let mut groups = String::from("[groups.all]\nnodes = [\"one\", \"two\"]\nstartup = \"manual\"\nrestarts_max = 0\n");
+    let mut groups =
+        String::from("[groups.all]\nnodes = [\"one\", \"two\"]\nstartup = \"manual\"\nrestarts_max = 0\n");
     groups += &resource("ip", "IPaddr2", "ip = \"10.1.0.110\", cidr_netmask = \"24\", nic = \"lan0\"");
     groups += &resource(
         "disk",
@@ -263,7 +276,8 @@ fn agents_of_debian_run_in_a_group_and_move_with_it() {
     cell.wait_until_online("all", "two");
     wait_until_served(&cell);
     let left = cell.shell("one", "ip -o address show dev lan0; cat /proc/mounts; ps ax");
-    for thing in ["10.1.0.110", "disk.img", "nginx", "postgres", mounted.to_str().expect("it is plain text")] {
+    for thing in ["10.1.0.110", "disk.img", "nginx", "postgres", mounted.to_str().expect("it is plain text")]
+    {
         assert!(!left.contains(thing), "{thing} is left on one:\n{left}");
     }
     cell.hosts.must("boss", "muster group stop all --yes");

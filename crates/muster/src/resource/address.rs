@@ -81,6 +81,8 @@ const KEYS: &[Definition] = &[
 /// What the kernel gives an address that nobody renews: whole seconds only, and up to a quarter more. Renewals follow those
 /// of the lease, so one second ends before another node may begin.
 const LIFETIME: Lifetime = Lifetime::Seconds(1);
+/// The kernel takes away only what was not renewed for as long; what goes earlier somebody has taken.
+const EXPIRED_AFTER: Duration = Duration::from_millis(900);
 /// When the network is told again, after the first time. Five times in all: frames get lost, and a switch may have been
 /// learning; the last is for those who slept.
 const TELL_AFTER: [Duration; 4] = [
@@ -162,6 +164,8 @@ struct Address {
     interface: Option<String>,
     probe: Duration,
     expires: bool,
+    /// Somebody else has put it there, who keeps it.
+    is_foreign: Cell<bool>,
     /// Where it was put, and who is there.
     taken: RefCell<Option<Rc<Taken>>>,
 }
@@ -179,7 +183,7 @@ fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
     let Options { address, interface, probe_ms, expires } = options(settings)?;
     let prefixed = Prefixed::parse(&address).ok_or_else(|| format!("has no address: {address}"))?;
     let (probe, taken) = (Duration::from_millis(probe_ms), RefCell::default());
-    Ok(Rc::new(Address { prefixed, interface, probe, expires, taken }))
+    Ok(Rc::new(Address { prefixed, interface, probe, expires, is_foreign: Cell::default(), taken }))
 }
 
 impl Address {
@@ -191,6 +195,7 @@ impl Address {
         let all = interface::all()?;
         let address = self.prefixed.address;
         if let Some(holder) = all.iter().find(|interface| interface.has(address)) {
+            self.is_foreign.set(true);
             return Err(format!(
                 "is on {} already, and Muster did not put it there: take {address} out of this machine's configuration",
                 holder.name
@@ -237,17 +242,13 @@ impl Address {
                         ));
                     }
                 }
-                () = taken.changes.next() => {
-                    let is_there = interface::all().is_ok_and(|all| {
-                        all.iter().any(|interface| interface.index == taken.interface.index && interface.has(address))
-                    });
-                    let is_late = taken.renewed.get().elapsed() >= Duration::from_millis(900);
-                    match (is_there, self.lifetime(tools), is_late) {
-                        (true, _, _) => {}
-                        // The next renewal puts it back, if there is one.
-                        (false, Lifetime::Seconds(_), true) => taken.has_expired.set(true),
-                        (false, _, _) => return format!("was taken from {} by somebody", taken.interface.name),
+                () = taken.changes.removed(taken.interface.index, address) => {
+                    let is_late = taken.renewed.get().elapsed() >= EXPIRED_AFTER;
+                    if self.lifetime(tools) == Lifetime::Forever || !is_late {
+                        return format!("was taken from {} by somebody", taken.interface.name);
                     }
+                    // The next renewal puts it back, if there is one.
+                    taken.has_expired.set(true);
                 }
             }
         }
@@ -284,6 +285,9 @@ impl Resource for Address {
     }
 
     fn cut(&self) -> Result<(), String> {
+        if self.is_foreign.get() {
+            return Ok(());
+        }
         // From now on nothing renews it.
         self.taken.replace(None);
         for interface in interface::all()?.iter().filter(|interface| interface.has(self.prefixed.address)) {

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -109,6 +110,8 @@ struct Options {
 
 struct Filesystem {
     options: Options,
+    /// Somebody else has mounted something there, who keeps it.
+    is_foreign: Cell<bool>,
 }
 
 fn check(options: &Map<String, Value>) -> Vec<Wrong> {
@@ -135,7 +138,7 @@ fn look(settings: &ResourceSettings) -> Vec<String> {
 }
 
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
-    Ok(Rc::new(Filesystem { options: options(settings)? }))
+    Ok(Rc::new(Filesystem { options: options(settings)?, is_foreign: Cell::default() }))
 }
 
 impl Filesystem {
@@ -146,6 +149,11 @@ impl Filesystem {
     /// As it is mounted there now, if anything is.
     fn mounted(&self) -> Result<Option<Mount>, String> {
         mounts::at(&self.options.mount_point)
+    }
+
+    /// What has to be taken away again.
+    fn own_mount(&self) -> Result<Option<Mount>, String> {
+        if self.is_foreign.get() { Ok(None) } else { self.mounted() }
     }
 
     /// Programs for disks are out of the path of ordinary users.
@@ -160,6 +168,7 @@ impl Filesystem {
         let Options { device, file_system, mount_options, .. } = &self.options;
         let mount_point = self.mount_point();
         if let Some(mount) = self.mounted()? {
+            self.is_foreign.set(true);
             return Err(format!(
                 "is not mounted: {} is mounted on {mount_point} already, and not by Muster",
                 mount.source
@@ -208,7 +217,7 @@ impl Filesystem {
     }
 
     async fn unmount(&self, tools: &Tools) -> Result<(), String> {
-        let Some(mount) = self.mounted()? else { return Ok(()) };
+        let Some(mount) = self.own_mount()? else { return Ok(()) };
         let command = ["umount".to_owned(), self.mount_point()];
         let Err(why) = tools.run(&self.program(tools, &command)).await?.good() else { return Ok(()) };
         if self.mounted()?.is_none() {
@@ -273,7 +282,7 @@ impl Resource for Filesystem {
     }
 
     fn release(&self) -> Result<(), String> {
-        let Some(mount) = self.mounted()? else { return Ok(()) };
+        let Some(mount) = self.own_mount()? else { return Ok(()) };
         for _ in 0..TRIES {
             match unmount(&self.options.mount_point, UnmountFlags::empty()) {
                 Ok(()) => return Ok(()),

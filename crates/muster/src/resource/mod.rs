@@ -79,7 +79,7 @@ pub trait Resource {
     fn renew(&self, _tools: &Tools) {}
 
     /// The first part of the kill path: what other machines see of it ends now. Also called by an agent whose guardian was
-    /// killed, so it must look at the machine and remember nothing.
+    /// killed, so it must look at the machine and need no memory. What was there before a start is not ours to take away.
     fn cut(&self) -> Result<(), String> {
         Ok(())
     }

@@ -99,7 +99,9 @@ impl Cell {
 
     /// The link address of a host on the Ethernet.
     pub fn link_address(&self, host: &str) -> String {
-        self.hosts.must(host, "cat /sys/class/net/lan0/address").trim().to_owned()
+        let shown = self.hosts.must(host, "ip -o link show dev lan0");
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
+        words.nth(1).unwrap_or_else(|| panic!("{shown}")).to_owned()
     }
 
     /// Starts what was killed again.

@@ -4,7 +4,7 @@
 //! machine. Each is acknowledged at once, which takes microseconds.
 
 use super::Prefixed;
-use super::interface::Interface;
+use super::interface::{self, Interface};
 use crate::readable::Readable;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -137,13 +137,63 @@ impl Changes {
         Ok(Self(Readable::new(socket)?))
     }
 
-    /// Waits for a change of any address since the last call; which one it was is for the caller to see. May be cancelled.
-    pub async fn next(&self) {
-        self.0.ready().await;
-        let mut buffer = [0; 4096];
-        // Also after an overflow, which is an error: then there were many.
-        while self.0.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    /// Waits until the address was taken from the interface, even if it is back already. May be cancelled.
+    pub async fn removed(&self, index: u32, address: IpAddr) {
+        loop {
+            self.0.ready().await;
+            let mut buffer = [0; 8192];
+            match self.0.read(&mut buffer) {
+                Ok(length) if removes(&buffer[..length], index, address) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // There were too many to tell all.
+                Err(_) => {
+                    let is_there = interface::all()
+                        .is_ok_and(|all| all.iter().any(|it| it.index == index && it.has(address)));
+                    if !is_there {
+                        return;
+                    }
+                }
+            }
+        }
     }
+}
+
+/// Whether one of the messages says that the address is gone from the interface.
+fn removes(mut messages: &[u8], index: u32, address: IpAddr) -> bool {
+    let number = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().expect("four bytes were taken"));
+    while messages.len() >= HEADER_BYTES {
+        let length = number(&messages[..4]) as usize;
+        let Some(message) = messages.get(..length).filter(|message| message.len() >= HEADER_BYTES) else {
+            return false;
+        };
+        let kind = u16::from_ne_bytes([message[4], message[5]]);
+        let is_gone = kind == RTM_DELADDR
+            && message.get(20..24).is_some_and(|bytes| number(bytes) == index)
+            && message.get(24..).is_some_and(|attributes| has_attribute(attributes, address));
+        if is_gone {
+            return true;
+        }
+        messages = &messages[length.next_multiple_of(4).min(messages.len())..];
+    }
+    false
+}
+
+fn has_attribute(mut attributes: &[u8], address: IpAddr) -> bool {
+    while let [low, high, kind_low, kind_high, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let kind = u16::from_ne_bytes([kind_low, kind_high]);
+        let Some(value) = attributes.get(4..length) else { return false };
+        let is_it = match address {
+            IpAddr::V4(address) => value == address.octets(),
+            IpAddr::V6(address) => value == address.octets(),
+        };
+        if is_it && (kind == IFA_LOCAL || kind == IFA_ADDRESS) {
+            return true;
+        }
+        attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
+    }
+    false
 }
 
 #[cfg(test)]
@@ -165,5 +215,22 @@ mod tests {
             assert!(judge(&answer(0)[..cut]).is_err(), "{cut} bytes are no answer");
         }
         assert!(judge(&answer(i32::MIN)).is_err());
+    }
+
+    #[test]
+    fn the_removal_of_an_address_is_found_among_other_messages() {
+        let prefixed = Prefixed::parse("10.0.0.9/24").expect("an address");
+        let interface = Interface { name: "eth0".into(), index: 7, link: None, addresses: Vec::new() };
+        let added = message(RTM_NEWADDR, 0, &interface, prefixed, Some((Lifetime::Forever, false)));
+        let removed = message(RTM_DELADDR, 0, &interface, prefixed, None);
+        let both = [added.clone(), removed].concat();
+        assert!(removes(&both, 7, prefixed.address));
+        assert!(!removes(&both, 8, prefixed.address));
+        assert!(!removes(&both, 7, "10.0.0.8".parse().expect("an address")));
+        assert!(!removes(&added, 7, prefixed.address));
+        for cut in 0..both.len() - 16 {
+            removes(&both[..cut], 7, prefixed.address);
+        }
+        assert!(!removes(&[0; 64], 7, prefixed.address), "lengths of 0 end");
     }
 }
