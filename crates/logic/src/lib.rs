@@ -28,6 +28,7 @@ pub mod log_pattern;
 pub mod machine;
 pub mod model;
 pub mod monitor;
+pub mod ocf;
 pub mod pace;
 pub mod plugin_cfg;
 pub mod probe;

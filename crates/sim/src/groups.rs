@@ -160,8 +160,7 @@ fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSetti
         directory: None,
         user: None,
     };
-    let exec = ResourceKind::Exec { start: vec!["start".into()], stop: vec!["stop".into()] };
-    let process = ResourceKind::Process { command: vec!["process".into()] };
+    let kind = |name: &str| ResourceKind { name: name.into(), options: serde_json::Map::new() };
     let failback = if chance.percent(50) { Attribute::Automatic } else { Attribute::Manual };
     GroupSettings {
         name: name.into(),
@@ -174,7 +173,7 @@ fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSetti
         failovers_max: 1_000,
         after: Vec::new(),
         apart: Vec::new(),
-        resources: vec![resource("first", exec), resource("second", process)],
+        resources: vec![resource("first", kind("exec")), resource("second", kind("process"))],
     }
 }
 

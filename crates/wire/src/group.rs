@@ -7,6 +7,7 @@ use crate::group_move::MoveSummary;
 use crate::id::{GroupName, NodeName, ResourceName};
 use crate::is_default;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -73,13 +74,32 @@ pub struct ResourceSettings {
     pub user: Option<String>,
 }
 
+/// What a resource is: the name of its type, and what the configuration says for that type. What the keys mean is the
+/// business of the type alone, so that a new one changes nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResourceKind {
-    /// A script that starts something, and one that stops it. Both end; their status counts.
-    Exec { start: Vec<String>, stop: Vec<String> },
-    /// A process that runs as long as the group does.
-    Process { command: Vec<String> },
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct ResourceKind {
+    pub name: String,
+    pub options: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for ResourceKind {
+    type Error = &'static str;
+
+    fn try_from(map: Map<String, Value>) -> Result<Self, Self::Error> {
+        const WRONG: &str = "a resource must have one type with its options";
+        let mut entries = map.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((name, Value::Object(options))), None) => Ok(Self { name, options }),
+            _ => Err(WRONG),
+        }
+    }
+}
+
+impl From<ResourceKind> for Map<String, Value> {
+    fn from(kind: ResourceKind) -> Self {
+        Map::from_iter([(kind.name, Value::Object(kind.options))])
+    }
 }
 
 /// A group that a node shall run. The whole list is sent each time; what is missing is stopped.

@@ -15,6 +15,7 @@ use super::action_definitions;
 use super::choice_definitions::{AFFINITY, CLUSTER, HEALTH, ROUTE_TO};
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
+pub use groups::SHARED;
 use logic::limits::CLUSTER_MEMBERS_MAX;
 use member::{LAUNCH, LOG, MEMBER, MEMBER_ALONE, RESTART};
 use plugin_cfg::PLUGIN_CFG;

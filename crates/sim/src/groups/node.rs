@@ -6,7 +6,6 @@ use logic::group::{Resident, ResidentInput, ResidentOutput, Verb};
 use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
 use logic::machine::Machine;
 use logic::time::Time;
-use wire::group::ResourceKind;
 use wire::heartbeat::Datagram;
 use wire::id::{CellNumber, GroupName, ManagerNumber, NodeNumber};
 
@@ -242,7 +241,7 @@ impl World {
         match output {
             ResidentOutput::Guard { group, run, until } => self.guard(node, start, &group, run, until),
             ResidentOutput::Do { group, run, step, action } => {
-                let is_process = matches!(action.resource.kind, ResourceKind::Process { .. });
+                let is_process = action.resource.kind.name == "process";
                 let is_bad = self.chance.percent(3);
                 let (pause_us, result) = match (action.verb, is_bad) {
                     // It hangs.
