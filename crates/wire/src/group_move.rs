@@ -134,6 +134,8 @@ pub enum Stage {
     Confirmed,
     /// The node's lease has run out and is withheld: proof that nothing of the group is left there.
     LeaseEnded,
+    /// A fence has proven that the node is off.
+    Fenced,
     /// Something of the group failed on its node.
     Failed,
     Stopping,
@@ -159,6 +161,7 @@ impl fmt::Display for Stage {
             Stage::Suspected => "suspected",
             Stage::Confirmed => "confirmed",
             Stage::LeaseEnded => "lease ended",
+            Stage::Fenced => "fenced",
             Stage::Failed => "failed",
             Stage::Stopping => "stopping",
             Stage::Stopped => "stopped",

@@ -72,6 +72,7 @@ impl Moves {
             Input::NodeConnected { node } => {
                 self.seen.remove(node);
                 self.believe(node, Stage::Suspected);
+                self.believe(node, Stage::Fenced);
             }
             Input::NodeLost { node } => {
                 self.seen.remove(node);
@@ -91,6 +92,14 @@ impl Moves {
                     story.note(Noted::of(Stage::LeaseEnded, now, node, text));
                 }
             }
+            Input::Fenced { node, result: Ok(()), .. } => {
+                let text = "it is proven to be off";
+                self.doubt(now, node, Stage::Fenced, text);
+                for story in self.open.values_mut().filter(|story| story.from.as_ref() == Some(node)) {
+                    story.note(Noted::of(Stage::Fenced, now, node, text));
+                }
+            }
+            Input::Fenced { result: Err(_), .. } => {}
             Input::Report(report) => self.reported(now, report),
             Input::Committed { attempt, end } => self.written(now, *attempt, end, said),
         }
@@ -158,6 +167,7 @@ impl Moves {
                 }
             }
             Output::Release { node } => self.believe(node, Stage::LeaseEnded),
+            Output::Fence { .. } | Output::Spare { .. } => {}
             Output::Event { .. } | Output::Answer { .. } => {}
         }
     }

@@ -54,13 +54,13 @@ pub enum Input {
         attempt: u64,
         end: CommitEnd,
     },
-    /// `ask` comes back in the answer.
     /// What came of `Output::Fence`: the node is proven to be off, or could not be switched off for now, and why.
     Fenced {
         node: NodeName,
         run: u64,
         result: Result<(), String>,
     },
+    /// `ask` comes back in the answer.
     Operator {
         ask: u64,
         who: String,

@@ -3,7 +3,7 @@
 use super::world::{Event, MESSAGE_MS, STORE_MS, World};
 use crate::fence::{self, Call, End, Fences};
 use crate::group::{CommitEnd, PREFIX, Planner, PlannerInput, PlannerOutput, ResidentInput};
-use crate::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
+use crate::heartbeat::{self, Detector, Heard, Output as Seen, Settings};
 use crate::machine::Machine;
 use crate::model::{Check, Read, Txn, Write};
 use crate::term::{self, Elector, Outcome, Output as Elected};
@@ -376,7 +376,7 @@ impl World {
                 self.changed_at = self.now;
                 for verdict in verdicts {
                     let node = self.names[verdict.node.0 as usize].clone();
-                    let is_reachable = verdict.reach != Reach::Unreachable;
+                    let is_reachable = verdict.reach.may_hold_lease();
                     self.step_planner(manager, term, PlannerInput::Reach { node, is_reachable });
                 }
             }
@@ -386,7 +386,8 @@ impl World {
                 let node = self.names[node.0 as usize].clone();
                 self.step_planner(manager, term, PlannerInput::Taken { node });
             }
-            Seen::Restarted(_) => {}
+            // What is lost here is lost to all nodes, and what they hear renews no lease.
+            Seen::Search { .. } | Seen::Restarted(_) => {}
             Seen::Alarm(alarm) => self.alarms.push(alarm),
         }
     }

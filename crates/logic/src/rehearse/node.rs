@@ -224,7 +224,7 @@ impl World {
         self.broken = Some((group.clone(), node));
         let settings = self.groups.iter().find(|settings| settings.name == *group);
         let Some(settings) = settings else { return };
-        let is_process = |kind: &ResourceKind| matches!(kind, ResourceKind::Process { .. });
+        let is_process = |kind: &ResourceKind| kind.name == "process";
         let resource = settings.resources.iter().position(|resource| is_process(&resource.kind)).unwrap_or(0);
         let Some(run) = self.nodes[node].resident.run_of(group) else { return };
         let why = "ended in this rehearsal".to_owned();

@@ -8,7 +8,7 @@ use wire::settings::{CellSettings, ConsoleSettings, ManagerSettings, StoreSettin
 fn resource() -> ResourceSettings {
     ResourceSettings {
         name: "server".into(),
-        kind: ResourceKind::Process { command: vec!["/bin/server".into()] },
+        kind: ResourceKind { name: "process".into(), options: Default::default() },
         start_timeout_ms: 1_000,
         stop_timeout_ms: 1_000,
         environment: Default::default(),

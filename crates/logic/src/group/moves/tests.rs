@@ -4,7 +4,8 @@ use super::*;
 use crate::machine::Machine;
 use expect_test::{Expect, expect};
 use wire::group::{
-    Attribute, GroupAct, GroupAssignment, GroupSettings, ResourceKind, ResourceReport, ResourceSettings,
+    Attribute, GroupAct, GroupAssignment, GroupClass, GroupSettings, ResourceKind, ResourceReport,
+    ResourceSettings,
 };
 
 const NODES: [&str; 2] = ["a", "b"];
@@ -28,7 +29,7 @@ struct Play {
 fn settings() -> GroupSettings {
     let exec = |name: &str| ResourceSettings {
         name: name.into(),
-        kind: ResourceKind::Process { command: vec!["run".into()] },
+        kind: ResourceKind { name: "process".into(), options: Default::default() },
         start_timeout_ms: 1_000,
         stop_timeout_ms: 1_000,
         environment: BTreeMap::new(),
@@ -41,6 +42,7 @@ fn settings() -> GroupSettings {
         startup: Attribute::Automatic,
         failover: Attribute::Automatic,
         failback: Attribute::Manual,
+        class: GroupClass::Soft,
         restarts_max: 0,
         failovers_max: 3,
         after: Vec::new(),
@@ -78,6 +80,8 @@ impl Play {
                 Output::Assign { .. }
                 | Output::Event { .. }
                 | Output::Answer { .. }
+                | Output::Fence { .. }
+                | Output::Spare { .. }
                 | Output::Release { .. } => {}
             }
         }

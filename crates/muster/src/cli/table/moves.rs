@@ -37,7 +37,9 @@ pub fn timeline(it: &GroupMove, paint: Paint) -> String {
 fn row(stage: &MoveStage, began_ms: u64) -> Vec<super::Cell> {
     let style = match stage.stage {
         Stage::Failed | Stage::NotCommitted | Stage::ResourceFailed => Style::Bad,
-        Stage::LastHeard | Stage::Suspected | Stage::Confirmed | Stage::LeaseEnded => Style::Careful,
+        Stage::LastHeard | Stage::Suspected | Stage::Confirmed | Stage::LeaseEnded | Stage::Fenced => {
+            Style::Careful
+        }
         Stage::Online => Style::Good,
         Stage::Asked
         | Stage::Stopping

@@ -13,6 +13,7 @@ const STAGES = {
   suspected: ["detect", "Suspected"],
   confirmed: ["detect", "Confirmed"],
   "lease-ended": ["detect", "Lease ended"],
+  "fenced": ["detect", "Fenced"],
   failed: ["fail", "Failed"],
   stopping: ["stop", "Stopping"],
   stopped: ["stop", "Stopped"],

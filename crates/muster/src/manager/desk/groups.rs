@@ -30,7 +30,13 @@ pub struct Groups {
 
 impl Groups {
     pub fn new(planner: Planner) -> Self {
-        Self { planner, moves: Moves::default(), fences: Fences::new(), asks_count: 0, waiting: BTreeMap::new() }
+        Self {
+            planner,
+            moves: Moves::default(),
+            fences: Fences::new(),
+            asks_count: 0,
+            waiting: BTreeMap::new(),
+        }
     }
 
     pub fn status(&self, unix_ms: &dyn Fn(Time) -> u64) -> Vec<GroupStatus> {
