@@ -119,7 +119,7 @@ impl World {
         self.managers[manager].led = Some(Led { term, planner, revisions, links: BTreeMap::new() });
         self.changed_at = self.now;
         self.step_detector(manager, heartbeat::Input::Lead { away: Vec::new(), taken });
-        let groups = self.groups.to_vec();
+        let groups = self.groups.clone();
         self.step_planner(manager, term, PlannerInput::Configure(groups));
     }
 
