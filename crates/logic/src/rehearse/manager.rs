@@ -122,7 +122,7 @@ impl World {
             Some(Led { term, planner, fences: Fences::new(), revisions, links: BTreeMap::new() });
         self.changed_at = self.now;
         self.step_detector(manager, heartbeat::Input::Lead { away: Vec::new(), taken });
-        let (groups, fences) = (self.groups.to_vec(), self.fences.to_vec());
+        let (groups, fences) = (self.groups.clone(), self.fences.clone());
         self.step_fences(manager, term, fence::Input::Configure(fences));
         self.step_planner(manager, term, PlannerInput::Configure(groups));
     }

@@ -16,7 +16,6 @@ use crate::model::Model;
 use crate::term;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use wire::fence::FenceSettings;
 use wire::group::GroupSettings;
 use wire::heartbeat::Datagram;
@@ -111,9 +110,9 @@ pub(super) struct World {
     queue: BTreeMap<(u64, u64), Event>,
     queued: u64,
     pub profile: Profile,
-    pub names: Arc<[NodeName]>,
-    pub groups: Arc<[GroupSettings]>,
-    pub fences: Arc<[FenceSettings]>,
+    pub names: Vec<NodeName>,
+    pub groups: Vec<GroupSettings>,
+    pub fences: Vec<FenceSettings>,
     /// Whether nodes send heartbeats at all.
     pub has_heartbeats: bool,
     pub nodes: Vec<NodeHost>,
@@ -140,10 +139,10 @@ impl World {
     /// All machines get power at this moment.
     pub fn boot(cell: &CellSettings) -> Self {
         let profile = *Profile::named(&cell.manager.profile).unwrap_or(&crate::lease::NORMAL);
-        let names: Arc<[NodeName]> = cell.nodes.clone().into();
+        let names: Vec<NodeName> = cell.nodes.clone();
         let place = |name: &NodeName| names.iter().position(|known| known == name);
         let hosts: Vec<usize> = cell.managers().iter().filter_map(place).collect();
-        let groups: Arc<[GroupSettings]> = cell.groups.clone().into();
+        let groups: Vec<GroupSettings> = cell.groups.clone();
         let places = groups.iter().map(|group| (group.name.clone(), Place::default())).collect();
         let mut world = Self {
             now: 1_000,
@@ -152,7 +151,7 @@ impl World {
             profile,
             names,
             groups,
-            fences: cell.fences.clone().into(),
+            fences: cell.fences.clone(),
             has_heartbeats: cell.manager.listen.is_some(),
             nodes: Vec::new(),
             managers: Vec::new(),

@@ -100,10 +100,7 @@ impl FakeManager {
                 world.asked.push(format!("{act:?} {monitor} {who}"));
                 drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));
             }
-            Request::ActFence { who, wish, reply } => {
-                world.asked.push(format!("{wish:?} {who}"));
-                drop(reply.send(Ok(format!("{wish:?} has begun."))));
-            }
+            Request::ActFence { wish, reply, .. } => drop(reply.send(Ok(format!("{wish:?} has begun.")))),
             request @ (Request::Apply { .. }
             | Request::Config { .. }
             | Request::OldConfig { .. }
