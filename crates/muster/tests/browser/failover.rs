@@ -158,13 +158,17 @@ fn look(scratch: PathBuf, token: &str, cables: &Cables) {
     browser.click(&item("Fail back…"));
     browser.click("#plan-yes:not([disabled])");
     wait_for_place(&browser, "mail", "one");
+    lose_a_node(&browser, cables);
+    say_that_it_is_off(&browser);
+}
 
-    // The node of both groups is lost: one goes by itself, the other by a person's word.
+/// The node of both groups is lost: one goes by itself, the other by a person's word.
+fn lose_a_node(browser: &Browser, cables: &Cables) {
     cables.cut("one");
-    wait_for_lamp(&browser, "server/one", "red", "Lost");
-    wait_for_place(&browser, "mail", "two");
+    wait_for_lamp(browser, "server/one", "red", "Lost");
+    wait_for_place(browser, "mail", "two");
     wait_for("the timeline of the failover", || {
-        let found = stages(&browser);
+        let found = stages(browser);
         let has = |wanted: &str| found.iter().any(|stage| stage == wanted);
         let is_whole = [
             "last-heard",
@@ -180,13 +184,15 @@ fn look(scratch: PathBuf, token: &str, cables: &Cables) {
         .all(has);
         if is_whole { Ok(()) } else { Err(format!("{found:?}")) }
     });
-    assert_eq!(stages(&browser).first().map(String::as_str), Some("last-heard"));
+    assert_eq!(stages(browser).first().map(String::as_str), Some("last-heard"));
     assert!(browser.text(".legend").contains("Detected"), "{}", browser.text(".legend"));
-    keep_screenshot("group-failover", &browser, 1280);
+    keep_screenshot("group-failover", browser, 1280);
+}
 
-    wait_for_lamp(&browser, "group/hand", "yellow", "Waiting");
+fn say_that_it_is_off(browser: &Browser) {
+    wait_for_lamp(browser, "group/hand", "yellow", "Waiting");
     browser.click_right(&format!("{} .tree-name", row("group/hand")));
-    assert!(menu(&browser).contains(&"Confirm that its node is off…".to_owned()));
+    assert!(menu(browser).contains(&"Confirm that its node is off…".to_owned()));
     browser.click(&item("Confirm that its node is off…"));
     wait_for("the warning", || {
         let told = browser.text("#plan-told");
@@ -197,7 +203,7 @@ fn look(scratch: PathBuf, token: &str, cables: &Cables) {
     browser.type_text("on");
     assert_eq!(browser.count("#plan-yes[disabled]"), 1);
     browser.type_text("e");
-    keep_screenshot("group-confirm-off", &browser, 1280);
+    keep_screenshot("group-confirm-off", browser, 1280);
     browser.press("\u{e007}");
-    wait_for_place(&browser, "hand", "two");
+    wait_for_place(browser, "hand", "two");
 }

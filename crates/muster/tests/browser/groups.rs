@@ -211,14 +211,17 @@ fn groups_are_stopped_started_frozen_and_thawed_by_mouse_and_by_keyboard() {
     wait_for("the dialog to go", || {
         if browser.count("#plan[open]") == 0 { Ok(()) } else { Err("open".to_owned()) }
     });
+    fold_by_arrows(&browser);
+}
 
-    // The tree by arrows: the last of the branches is folded, and its monitors are gone from sight.
+/// The last of the branches is folded, and its monitors are gone from sight; then it is opened again.
+fn fold_by_arrows(browser: &Browser) {
     browser.click(&row("monitors"));
     browser.press("\u{e012}");
     browser.wait_for(&format!("{}[aria-expanded=false]", row("monitors")));
     browser.press("\u{e014}");
     browser.press(ARROW_DOWN);
-    wait_for_focus(&browser, "monitor/home");
+    wait_for_focus(browser, "monitor/home");
 }
 
 #[test]

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_timeline_is_one_line_for_each_stage_and_hostile_text_is_made_plain() {
-        let stage = |stage, after_ms, node: Option<&str>, text: &str| MoveStage {
+        let stage = |stage, after_ms: u64, node: Option<&str>, text: &str| MoveStage {
             stage,
             at_ms: 1_700_000_000_000 + after_ms,
             node: node.map(Into::into),
