@@ -156,15 +156,19 @@ fn measure(args: &MembersArgs) -> Outcome<Costs> {
     fs::write(&config, configuration(args, &scratch.0, link, console)?)
         .doing(format_args!("write {}", config.display()))?;
     run(Command::new(candidate::muster()?).arg("init").arg("--config").arg(&config), "muster init")?;
-    let mut manager = start_manager(&scratch.0, &["manager"])?;
+    let mut manager = start_manager(&scratch.0, Some("manager"), &["manager"])?;
     let token = scratch.0.join("state/admin-token");
     let mut client = CellClient::open(&mut manager, console, &token, READY_TIME_MAX)?;
-    let (mut agents, mut routers) = (Vec::new(), Vec::new());
-    for number in 0..args.nodes.max(args.routers) {
-        let node = node(number);
-        let directory = scratch.0.join(&node.0);
+    let count = args.nodes.max(args.routers);
+    let identities = (0..count).map(|number| {
+        let (node, directory) = (node(number), scratch.0.join(node(number).0));
         join(&mut client, &node, &directory)?;
-        let identity = link::identity(&directory.join("cell"))?;
+        Ok((node, link::identity(&directory.join("cell"))?))
+    });
+    let identities = identities.collect::<Outcome<Vec<_>>>()?;
+    // Once all have joined: who says nothing for long is cut off.
+    let (mut agents, mut routers) = (Vec::new(), Vec::new());
+    for (number, (node, identity)) in identities.into_iter().enumerate() {
         if number < args.nodes {
             let role = Role::Agent { node: node.clone() };
             agents.push((node.clone(), Link::open(link, identity.clone(), role, None)?));
@@ -208,6 +212,12 @@ fn configuration(
     }
     for number in 0..args.routers {
         write(format!("[routers.front-{number}]\nnode = \"{}\"\nlisten = [\"127.0.0.1:0\"]\n", node(number)));
+        // Each router serves every cluster, so that it is told of all members.
+        for cluster in 0..args.members.div_ceil(CLUSTER_MEMBERS) {
+            write(format!(
+                "[[routers.front-{number}.routes]]\npath = \"/shop-{cluster}\"\ncluster = \"shop-{cluster}\"\n"
+            ));
+        }
     }
     for cluster in 0..args.members.div_ceil(CLUSTER_MEMBERS) {
         write(format!("[clusters.shop-{cluster}.probe]\nkind = \"tcp\"\n"));

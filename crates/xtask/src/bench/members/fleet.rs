@@ -75,6 +75,7 @@ impl Fleet {
                 members: Vec::new(),
                 manager_heard_ms: None,
                 clock_ms: None,
+                certificate_until_ms: None,
             },
             node,
             link,
@@ -170,13 +171,13 @@ impl Fleet {
         agent.report(Instant::now())
     }
 
-    /// These machines lose their power; how many members that still ran.
+    /// These machines lose their power; how many members they had. Those that had fallen count: routers learn that such a
+    /// one no longer only fails its probe.
     pub fn silence(&mut self, nodes: usize) -> usize {
         let gone = self.agents.iter_mut().rev().take(nodes);
         gone.map(|agent| {
             agent.is_silent = true;
-            let members = agent.report.members.iter();
-            members.filter(|member| member.probe == ProbeState::Passing).count()
+            agent.report.members.len()
         })
         .sum()
     }
@@ -210,6 +211,8 @@ impl Agent {
                     self.beat = Some(Beat::new(*settings, now)?);
                 }
             }
+            // There are none of either here.
+            FromManager::Groups { .. } | FromManager::Monitors { .. } => {}
             FromManager::KeepAlive => {}
             other => return Err(Failure(format!("the agent of {} is told {other:?}", self.node))),
         }

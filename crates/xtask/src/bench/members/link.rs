@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::enrol::{LINK_PROTOCOL, MANAGER_SERVER_NAME};
-use wire::link::{FromManager, LINK_VERSION, Role, ToManager};
+use wire::link::{FromManager, Have, LINK_VERSION, Role, ToManager};
 
 /// Longest wait for the manager's welcome. It may greet a hundred others before.
 const WELCOME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -60,8 +60,12 @@ impl Link {
         let stream = StreamOwned::new(connection, socket);
         let mut link = Self { stream, rest: Vec::new(), scratch: vec![0; READ_SIZE_BYTES] };
         let muster = "bench".to_owned();
-        link.send(&ToManager::Hello { version: LINK_VERSION, role, muster, generation: 0 })?;
+        let resumes = matches!(role, Role::Router { .. });
+        link.send(&ToManager::Hello { version: LINK_VERSION, role, muster, generation: 0, resumes })?;
         link.welcome()?;
+        if resumes {
+            link.send(&ToManager::Have(Have::default()))?;
+        }
         match read_wait {
             Some(_) => link.stream.sock.set_read_timeout(read_wait),
             None => link.stream.sock.set_nonblocking(true),
