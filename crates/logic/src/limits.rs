@@ -208,6 +208,9 @@ pub const REPLY_AGE_MAX_MS: u64 = 500;
 /// Nodes that are asked after in this way within one interval. 256: a fallen rack is a mass, of which nobody is taken over
 /// from; some thousand small messages a second cost a manager a few percent of a core.
 pub const CARRIED_NODES_MAX: usize = 256;
+/// Of these, nodes that have long been lost and answered nobody. 16: a rack that is off for a year must not cost more than one
+/// that falls, nor keep others from being asked after.
+pub const CARRIED_AWAY_MAX: usize = 16;
 /// Questions that one node carries within one interval. 16: a hundred datagrams a second are no burden.
 pub const ERRANDS_MAX: usize = 16;
 /// Carriers that are passed over at most while one is looked for. 64: most nodes are there.

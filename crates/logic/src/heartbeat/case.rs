@@ -273,6 +273,11 @@ impl Case {
             && self.asked_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
     }
 
+    /// What follows depends on whether it replies now: it is not lost yet, or has replied.
+    pub fn is_searched_first(&self, now: Time) -> bool {
+        self.said != Reach::Unreachable || self.is_nearby(now)
+    }
+
     /// Whether other nodes should be sent to it now. Nobody needs them as long as another manager hears it and is heard by it
     /// and that is no news; once it is what was said, they take over from that manager without a gap.
     pub fn should_search(&self, now: Time, signs: &Signs) -> bool {

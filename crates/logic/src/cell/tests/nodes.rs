@@ -64,7 +64,7 @@ fn members_of_a_machine_that_only_other_machines_hear_stay_in_use() {
         20050 reach b=there
         ",
         expect![[r#"
-            2000 event warning node-degraded: no manager hears node b, but node a was sent there and was answered: something is wrong with the network in between, and its members are used; groups are not, for it is granted nothing
+            2000 event warning node-degraded: no manager hears node b, but questions that node a carried there were answered: something is wrong with the network in between. Members there are used; groups are not run there, for nobody grants a lease
             10000 event warning node-lost: the agent of node b is not connected; its members keep their last state
             12000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
             12000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped

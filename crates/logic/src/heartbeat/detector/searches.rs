@@ -7,31 +7,44 @@
 use super::super::case::Case;
 use super::super::message::{Output, Reach, Search};
 use super::Detector;
-use crate::limits::{CARRIED_NODES_MAX, CARRY_INTERVAL_MS, REPLY_AGE_MAX_MS};
+use crate::limits::{CARRIED_AWAY_MAX, CARRIED_NODES_MAX, CARRY_INTERVAL_MS, REPLY_AGE_MAX_MS};
 use crate::time::Time;
 use wire::heartbeat::{Datagram, Kind};
 use wire::id::{CellNumber, NodeNumber, TermNumber};
 
 impl Detector {
-    /// Nodes that are silent, or hear nobody, as soon as that is more than a lost heartbeat or two. So many at once that no
-    /// reply could change what follows are not asked after.
+    /// Nodes that are silent, or hear nobody, as soon as that is more than a lost heartbeat or two. Of very many at
+    /// once some are not asked after, and those that were lost long ago only in turn.
     pub(super) fn search(&mut self, now: Time, outputs: &mut Vec<Output>) {
         let is_recent =
             |case: &&Case| case.searched_at.is_some_and(|asked| now.since_ms(asked) < CARRY_INTERVAL_MS);
-        let mut room = CARRIED_NODES_MAX.saturating_sub(self.cases.values().filter(is_recent).count());
-        let mut searches = Vec::new();
-        let mut cases = std::mem::take(&mut self.cases);
-        for (node, case) in &mut cases {
-            if room == 0 {
-                break;
+        let mut room =
+            CARRIED_NODES_MAX.saturating_sub(self.cases.values().filter(|case| is_recent(case)).count());
+        let (mut searches, mut away) = (Vec::new(), Vec::new());
+        let cases = std::mem::take(&mut self.cases);
+        for (node, case) in &cases {
+            if !case.should_search(now, &self.signs(now, *node)) {
+                continue;
             }
-            if case.should_search(now, &self.signs(now, *node)) {
-                case.searched_at = Some(now);
-                searches.push(Search { node: *node, preferred: case.nearest() });
-                room -= 1;
+            let search = Search { node: *node, preferred: case.nearest() };
+            match case.is_searched_first(now) {
+                true => searches.push(search),
+                false => away.push((case.searched_at, search)),
             }
         }
         self.cases = cases;
+        searches.truncate(room);
+        room -= searches.len();
+        let recent_away = |case: &&Case| is_recent(case) && !case.is_searched_first(now);
+        let recent_away = self.cases.values().filter(recent_away).count();
+        // In turn, those first that have not been asked after for longest.
+        away.sort_unstable_by_key(|(searched_at, search)| (*searched_at, search.node));
+        let room = room.min(CARRIED_AWAY_MAX.saturating_sub(recent_away));
+        searches.extend(away.into_iter().take(room).map(|(_, search)| search));
+        for search in &searches {
+            let case = self.cases.get_mut(&search.node).expect("it was found among them");
+            case.searched_at = Some(now);
+        }
         if !searches.is_empty() {
             outputs.push(Output::Search { asked_at: now, searches });
         }

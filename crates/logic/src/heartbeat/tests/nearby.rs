@@ -118,6 +118,29 @@ fn many_at_once_are_not_all_asked_after() {
 }
 
 #[test]
+fn many_that_are_long_gone_keep_nobody_from_being_asked_after() {
+    let mut stage = Stage::new(1, 2_000);
+    stage.run_until(3_000);
+    stage.silenced = (0..1_000).collect();
+    stage.run_until(8_000);
+    let before = stage.searched;
+    stage.run_until(10_000);
+    let rounds = 2_000 / CARRY_INTERVAL_MS as usize + 1;
+    let searched = stage.searched - before;
+    assert!((CARRIED_AWAY_MAX..=rounds * CARRIED_AWAY_MAX).contains(&searched), "{searched}");
+    // The last by its number is found all the same.
+    stage.said.clear();
+    stage.silenced.push(1_999);
+    stage.nearby.push((1_999, 1_500));
+    stage.run_until(12_500);
+    assert!(stage.said.contains("node: NodeNumber(1999), reach: Nearby"), "{}", stage.said);
+    // One of those that are gone is asked in its turn, and found.
+    stage.nearby.push((500, 1_500));
+    stage.run_until(30_000);
+    assert!(stage.said.contains("node: NodeNumber(500), reach: Nearby"), "{}", stage.said);
+}
+
+#[test]
 fn a_node_replies_to_its_managers_a_bounded_number_of_times() {
     let mut pulse = pulse(1);
     pulse.step(Time(1_000), PulseInput::Tick);
