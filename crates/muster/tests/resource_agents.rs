@@ -205,11 +205,10 @@ fn postfix(scratch: &Scratch) -> PathBuf {
         "compatibility_level = 3.6\nqueue_directory = {place}/queue\ndata_directory = {place}/data\n\
          command_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\ninet_interfaces = 10.1.0.110\n\
          inet_protocols = ipv4\nmyhostname = mail.test\nmydestination =\nalias_maps =\nlocal_recipient_maps =\n\
-         smtpd_tls_security_level = none\nmaillog_file = /dev/stdout\n"
+         smtpd_tls_security_level = none\n"
     );
     let services = "2525 inet n - n - - smtpd\nanvil unix - - n - 1 anvil\nrewrite unix - - n - - trivial-rewrite\n\
-         cleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\ntlsmgr unix - - n 1000? 1 tlsmgr\n\
-         postlog unix-dgram n - n - 1 postlogd\n";
+         cleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\ntlsmgr unix - - n 1000? 1 tlsmgr\n";
     fs::write(directory.join("conf/main.cf"), main).expect("it can be written");
     fs::write(directory.join("conf/master.cf"), services).expect("it can be written");
     directory.join("conf")
@@ -217,8 +216,10 @@ fn postfix(scratch: &Scratch) -> PathBuf {
 
 fn nginx(scratch: &Scratch) -> PathBuf {
     let place = scratch.path().display();
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let kept = kinds.map(|kind| format!(" {kind}_temp_path {place}/nginx-{kind};\n")).concat();
     let text = format!(
-        "pid {place}/nginx.pid;\nerror_log {place}/nginx.log;\nevents {{}}\nhttp {{\n access_log off;\n server {{\n  \
+        "pid {place}/nginx.pid;\nerror_log {place}/nginx.log;\nevents {{}}\nhttp {{\n access_log off;\n{kept} server {{\n  \
          listen 10.1.0.110:8080;\n  location / {{ return 200 \"here\"; }}\n }}\n}}\n"
     );
     scratch.write("nginx.conf", &text)
@@ -257,8 +258,12 @@ fn agents_of_debian_run_in_a_group_and_move_with_it() {
         "Filesystem",
         &format!("device = \"{}\", directory = {mounted:?}, fstype = \"ext4\"", disk.0),
     );
-    groups += &resource("web", "nginx", &format!("configfile = {web:?}"));
-    groups += &resource("mail", "postfix", &format!("config_dir = {mail:?}"));
+    groups += &resource(
+        "web",
+        "nginx",
+        &format!("configfile = {web:?}, status10url = \"http://10.1.0.110:8080/\""),
+    );
+    groups += &resource("mail", "postfix", "");
     groups += &resource(
         "data",
         "pgsql",
@@ -269,6 +274,10 @@ fn agents_of_debian_run_in_a_group_and_move_with_it() {
         ),
     );
     let cell = Cell::start(&scratch, &groups);
+    // Postfix knows its main configuration by its place, and each host has files of its own.
+    for host in ["one", "two"] {
+        cell.hosts.must(host, &format!("mount --bind {} /etc/postfix", mail.display()));
+    }
     cell.wait_until_able("all");
     start(&cell, "all", "one");
     wait_until_served(&cell);

@@ -104,7 +104,7 @@ fn resource(builder: &mut Builder<'_>, group: &str, name: &str, table: &Table) -
     }
     let shared = definitions::SHARED.iter().filter(|definition| !kind.shared.contains(&definition.name));
     let others = TYPES.iter().filter(|other| other.name != kind.name).flat_map(|other| other.keys);
-    for foreign in shared.chain(others).filter(|definition| reader.says(definition.name)) {
+    for foreign in shared.chain(others).filter(|definition| reader.departs(definition.name)) {
         let message = format!("`{}` has no effect on a resource of the type `{}`", foreign.name, kind.name);
         let own = kind.keys.iter().map(|own| own.name).chain(kind.shared.iter().copied());
         builder.refuse(

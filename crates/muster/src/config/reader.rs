@@ -66,6 +66,7 @@ impl<'a> Reader<'a> {
             (Some(Data::Integer(number)), Preset::Integer(preset)) => u64::try_from(*number) != Ok(preset),
             (Some(Data::Boolean(flag)), Preset::Boolean(preset)) => *flag != preset,
             (Some(Data::Text(text)), Preset::Text(preset)) => text != preset,
+            (Some(Data::List(items)), Preset::EmptyList) => !items.is_empty(),
             (Some(_), _) => true,
         }
     }
