@@ -169,6 +169,7 @@ impl Reply {
 /// The path of a route with names in place of its braces.
 pub fn filled(path: &str) -> String {
     let path = path.replace("{group}/{act}", "site/freeze");
+    let path = path.replace("{group}", "site");
     let path = path.replace("{monitor}/{act}", "web/pause").replace("{act}", "drain");
     let path = path.replace("{cluster}", "shop").replace("{member}", "shop-1");
     path.replace("{node}", "one")
