@@ -33,6 +33,7 @@ pub mod probe;
 pub mod proxy_protocol;
 pub mod rate;
 pub mod real;
+pub mod recovery;
 pub mod resume;
 pub mod retry;
 pub mod rollout;

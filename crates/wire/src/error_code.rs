@@ -57,6 +57,7 @@ codes! {
     KEY_OF_ANOTHER_CERTIFICATE "M1031" "A key does not belong to its certificate",
     CERTIFICATE_NOT_VALID_NOW "M1032" "A certificate is not valid now",
     CERTIFICATE_EXPIRES "M1033" "A certificate expires soon",
+    RESTARTS_NEVER_USED_UP "M1043" "Restarts would be forgotten before they are used up",
     CELL_NOT_REACHED "M2001" "The cell cannot be reached",
     NOT_LOGGED_IN "M2002" "Not logged in, or the token is wrong",
     NO_SUCH_CLUSTER "M2003" "There is no such cluster",

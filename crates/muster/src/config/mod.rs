@@ -24,6 +24,7 @@ mod members;
 mod monitors;
 mod problem;
 mod reader;
+mod recovery;
 pub mod reference;
 pub mod schema;
 mod settings;

@@ -20,7 +20,10 @@ pub struct GroupsOutcome {
     pub taken: u64,
     /// Assignments that were refused as old.
     pub refused: u64,
-    pub events: u64,
+    /// What people were told, by kind.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Nodes whose service ended as a final action.
+    pub ended: u64,
     /// The newest epoch of each group that ran, and where.
     pub(super) epochs: BTreeMap<GroupName, (u64, usize)>,
 }
@@ -65,7 +68,7 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(20) {
+        match chance.below(28) {
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
             4 => self.stop_node(node),
@@ -86,6 +89,10 @@ impl World {
             15 => self.manager.is_stopped = self.manager.is_there(),
             16 => self.resume_manager(),
             17 => self.is_store_down = chance.percent(50),
+            20..=22 => self.fall_sick(node, &group),
+            // Wherever it goes.
+            23 => (0..self.nodes.len()).for_each(|node| self.fall_sick(node, &group)),
+            24..=26 => self.heal(Some(&group)),
             18 => self.loss_permille = [0, 0, 50, 300][chance.below(4) as usize],
             _ => self.ask(
                 &group,
@@ -103,6 +110,7 @@ impl World {
         self.cut.clear();
         self.loss_permille = 0;
         self.is_store_down = false;
+        self.heal(None);
         self.resume_manager();
         self.start_manager();
         for node in 0..self.nodes.len() {
@@ -133,7 +141,10 @@ impl World {
                 steady_since_us = None;
             }
             assert!(self.now_us < end_us, "these groups do not come back: {missing:#?}");
-            let is_stuck = |state| matches!(state, GroupCondition::Failed | GroupCondition::Waiting);
+            // A final action may have stopped it.
+            let is_stuck = |state| {
+                matches!(state, GroupCondition::Failed | GroupCondition::Waiting | GroupCondition::Offline)
+            };
             for group in missing.iter().filter(|group| is_stuck(group.state)) {
                 self.ask(&group.group.0, GroupAct::Start { node: None });
             }

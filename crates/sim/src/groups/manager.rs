@@ -152,8 +152,8 @@ impl World {
                 let node = NodeNumber(index.expect("only nodes of the world are taken") as u32);
                 self.step_detector(heartbeat::Input::Release { node });
             }
-            PlannerOutput::Event { text, .. } => {
-                self.outcome.events += 1;
+            PlannerOutput::Event { kind, text, .. } => {
+                *self.outcome.events.entry(kind).or_default() += 1;
                 self.tell(|| text);
             }
             PlannerOutput::Answer { .. } => {}

@@ -151,6 +151,7 @@ impl Planner {
         });
         let failed = failed.map(|failure| (failure.count, failure.why.clone()));
         let apart_from = self.apart_from(group, name);
+        let ailment = self.ailment(group, name);
         let Some(node) = self.nodes.get(name) else {
             return Facts { is_owner, is_reachable: true, failed, apart_from, ..Facts::default() };
         };
@@ -164,6 +165,7 @@ impl Planner {
             lacks_lease: group.settings.is_leased() && !has_lease,
             failed,
             apart_from,
+            ailment,
         }
     }
 

@@ -5,7 +5,7 @@
 import * as cards from "./cards.js";
 import * as words from "./words.js";
 
-const ICONS = { normal: "up", warning: "failed", error: "down", unknown: "unknown", paused: "stop" };
+const ICONS = { normal: "up", warning: "failed", error: "down", unknown: "unknown", paused: "stop", idle: "stop" };
 
 /** Shows them; the section is hidden where there are none. `act(monitor, what)` is called by the buttons. */
 export function show(section, body, monitors, act) {
