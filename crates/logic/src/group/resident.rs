@@ -179,9 +179,6 @@ impl Resident {
         groups: Vec<GroupAssignment>,
         outputs: &mut Vec<Output>,
     ) {
-        if self.is_ending {
-            return;
-        }
         if (generation, number) < (self.generation, self.number) {
             outputs.push(Output::Refused { generation, newest: self.generation });
             return;
@@ -192,7 +189,8 @@ impl Resident {
         for (name, local) in &mut self.groups {
             local.assign(wanted.remove(name));
         }
-        for (name, assignment) in wanted {
+        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once.
+        for (name, assignment) in wanted.into_iter().filter(|_| !self.is_ending) {
             let ledger = self.ledgers.remove(&name).unwrap_or_default();
             self.groups.insert(name, Local::new(assignment, ledger));
         }

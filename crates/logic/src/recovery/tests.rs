@@ -616,6 +616,7 @@ fn the_next_leader_goes_on_with_what_a_node_wishes() {
     let record = "epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=-";
     story.lead_anew(vec![group("mail")], record);
     assert_eq!(story.place("mail"), "online on a");
+    story.later(10_000);
     assert_eq!(story.said("group-recovery-suppressed").len(), 2, "the new leader says why, too");
     story.heal("b", "web");
     assert_eq!(story.place("mail"), "online on b");

@@ -150,6 +150,8 @@ impl World {
             }
             // Many that fall at once are believed only on a person's word.
             self.confirm();
+            // Its service may have ended as a final action, begun before the faults ended.
+            self.handle(Event::StartNode { node: 0 });
             self.run_until_us(self.now_us + 100_000);
         }
     }

@@ -63,7 +63,7 @@ impl Planner {
             }
             Decision::Grant { number, event } => self.grant_wish(name, number, event),
             Decision::Refuse { number, why, objection } => {
-                self.refuse_wish(name, number, &why, &objection);
+                self.refuse_wish(now, name, number, &why, &objection);
                 self.say(now, name, GroupCondition::Online, format!("{why}; {objection}, so that it stays"));
             }
             Decision::Forget => self.commit(name, None, None, None),
@@ -247,7 +247,10 @@ impl Planner {
         let is_stopped = self.is_stopped(now, group, owner);
         match report.state {
             GroupState::Failed if is_stopped => self.decide_failed(now, group, owner, report),
-            GroupState::Expired if is_stopped => self.decide_expired(group, owner, report),
+            // It was to leave, and before it had left it was to stay.
+            GroupState::Expired | GroupState::Stopped if is_stopped => {
+                self.decide_expired(group, owner, report)
+            }
             GroupState::Online => self.decide_online(now, group, owner, report),
             GroupState::Starting => stay(GroupCondition::Starting, report.reason.clone()),
             GroupState::Waiting => stay(GroupCondition::Waiting, report.reason.clone()),

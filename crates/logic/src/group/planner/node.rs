@@ -128,9 +128,11 @@ impl Planner {
         match node.report_of(group) {
             None => !is_told,
             Some(report) => match report.state {
-                GroupState::Waiting | GroupState::Stopped => !is_told,
+                GroupState::Waiting => !is_told,
                 // It runs no epoch twice.
-                GroupState::Failed | GroupState::Expired => !is_told || report.epoch >= group.record.epoch,
+                GroupState::Stopped | GroupState::Failed | GroupState::Expired => {
+                    !is_told || report.epoch >= group.record.epoch
+                }
                 GroupState::Starting | GroupState::Online | GroupState::Stopping => false,
             },
         }

@@ -8,7 +8,7 @@ use super::super::plan::{against, choose, choose_well};
 use super::super::record::{Record, Wish};
 use super::decide::{Decision, stay};
 use super::{Group, Output, Planner};
-use crate::limits::GROUP_FAILOVER_WINDOW_MS;
+use crate::limits::{GROUP_FAILOVER_WINDOW_MS, SETTLE_MS};
 use crate::time::Time;
 use wire::group::{
     Ailment, Attribute, GroupCondition, GroupReport, NodeWhy, RecoveryAct, RecoveryWish, StartCause,
@@ -24,8 +24,8 @@ pub(super) struct Recovering {
     granted: Option<(NodeName, u64, u64)>,
     /// Restarts that people were told of, of this owner in this epoch.
     told_acts: Option<(NodeName, u64, u64)>,
-    /// The wish that people were told is not granted, and why.
-    told_refusal: Option<(NodeName, u64, String)>,
+    /// The wish that people were told is not granted.
+    told_refusal: Option<(NodeName, u64)>,
     /// A final action has stopped it.
     stopped: Option<String>,
 }
@@ -151,11 +151,21 @@ impl Planner {
         self.outputs.push(Output::Event { severity: Severity::Warning, kind: "group-recovery", text: event });
     }
 
-    /// It stays as it is, which people are told once for each wish and reason.
-    pub(super) fn refuse_wish(&mut self, name: &GroupName, number: u64, why: &str, objection: &str) {
+    /// It stays as it is, which people are told once for each wish. A leader that has just begun does not know yet who is able.
+    pub(super) fn refuse_wish(
+        &mut self,
+        now: Time,
+        name: &GroupName,
+        number: u64,
+        why: &str,
+        objection: &str,
+    ) {
+        if now < self.started_at + SETTLE_MS {
+            return;
+        }
         let Some(group) = self.groups.get_mut(name) else { return };
         let Some(owner) = group.record.owner.clone() else { return };
-        let this = (owner.clone(), number, objection.to_owned());
+        let this = (owner.clone(), number);
         if group.recovering.told_refusal.as_ref() == Some(&this) {
             return;
         }
