@@ -35,6 +35,7 @@ pub mod probe;
 pub mod proxy_protocol;
 pub mod rate;
 pub mod real;
+pub mod recovery;
 pub mod rehearse;
 pub mod resume;
 pub mod retry;

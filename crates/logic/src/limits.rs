@@ -322,6 +322,13 @@ pub const GROUP_MOVES_MAX: usize = 64;
 pub const GROUP_STAGES_MAX: usize = 64;
 /// How many stages there may be before those of resources are no longer kept, so that there is room for how it ends.
 pub const GROUP_RESOURCE_STAGES_MAX: usize = 52;
+/// What a node did for a group counts so long: as failures do.
+pub const RECOVERY_WINDOW_MS: u64 = GROUP_FAILOVER_WINDOW_MS;
+/// A script before a restart, a failover or a final action may take so long. Half a minute: it is there to write down how things
+/// are, and the service is down all the while.
+pub const RECOVERY_SCRIPT_MS: u64 = 30_000;
+/// Groups that are not on a node any more and of which it remembers what it did for them. 1,000: five times as many as a cell has.
+pub const RECOVERY_LEDGERS_MAX: usize = 1000;
 
 // Monitors.
 

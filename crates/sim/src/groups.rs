@@ -9,6 +9,7 @@
 mod chaos;
 mod fence;
 mod manager;
+mod monitors;
 mod node;
 
 use crate::fleet::Clock;
@@ -78,6 +79,15 @@ enum Event {
         start: u64,
         input: Box<ResidentInput>,
     },
+    WakeMonitors {
+        node: usize,
+        start: u64,
+    },
+    ToMonitors {
+        node: usize,
+        start: u64,
+        input: Box<logic::monitor::set::Input>,
+    },
     /// The guardian's deadline, if it is still this one.
     Deadline {
         node: usize,
@@ -130,6 +140,9 @@ struct World {
     manager: ManagerHost,
     nodes: Vec<NodeHost>,
     groups: Vec<GroupSettings>,
+    monitors: Vec<wire::monitor::MonitorAssignment>,
+    /// Services that do not work.
+    sick: BTreeSet<(usize, GroupName)>,
     store: Model,
     is_store_down: bool,
     generation: u64,
@@ -192,6 +205,7 @@ impl World {
                 settings(name, policy, &mut chance)
             })
             .collect();
+        let monitors = monitors::assignments(&groups, &mut chance);
         let manager = ManagerHost::new(Clock::new(&mut chance));
         let hosts = (0..nodes).map(|_| NodeHost::new(Clock::new(&mut chance))).collect();
         let mut world = Self {
@@ -203,6 +217,8 @@ impl World {
             manager,
             nodes: hosts,
             groups,
+            monitors,
+            sick: BTreeSet::new(),
             store: Model::default(),
             is_store_down: false,
             generation: 0,
@@ -276,7 +292,11 @@ impl World {
             Event::FromStore { run, input } => self.on_stored(run, input),
             Event::Heartbeat { datagram } => self.on_heartbeat(&datagram),
             Event::ToStore { run, attempt, txn, key } => self.on_store(run, attempt, &txn, &key),
-            Event::Answer { node, .. } | Event::ToNode { node, .. } | Event::FromGuardian { node, .. }
+            Event::Answer { node, .. }
+            | Event::ToNode { node, .. }
+            | Event::FromGuardian { node, .. }
+            | Event::WakeMonitors { node, .. }
+            | Event::ToMonitors { node, .. }
                 if self.nodes[node].is_stopped =>
             {
                 self.nodes[node].held.push(event);
@@ -284,6 +304,8 @@ impl World {
             Event::Answer { node, datagram } => self.on_answer(node, datagram),
             Event::ToNode { node, start, link, input } => self.on_told(node, start, link, *input),
             Event::FromGuardian { node, start, input } => self.step_resident(node, start, *input),
+            Event::WakeMonitors { node, start } => self.wake_monitors(node, start),
+            Event::ToMonitors { node, start, input } => self.step_monitors(node, start, *input),
             Event::WakeNode { node, start } => self.wake_node(node, start),
             Event::StartNode { node } => {
                 if self.nodes[node].machines.is_none() {

@@ -28,6 +28,12 @@ fn histories(first: u64) {
         "{} histories: {starts} starts, {taken} leases taken, {refused} refused, {fenced} nodes switched off",
         outcomes.len()
     );
+    let events = |kind: &str| outcomes.iter().filter_map(|it| it.events.get(kind)).sum::<u64>();
+    let (restarted, recovered) = (events("group-restarted"), events("group-recovery"));
+    let (suppressed, ended) = (events("group-recovery-suppressed"), sum(|it| it.ended));
+    println!("{restarted} restarts, {recovered} recoveries, {suppressed} suppressed, {ended} services ended");
+    let is_large = outcomes.len() >= 100;
+    assert!(!is_large || [restarted, recovered, suppressed, ended].iter().all(|count| *count > 0));
     // Histories in which nothing happens would prove nothing.
     assert!(starts >= 3 * outcomes.len() as u64, "{starts} starts");
     assert!(taken > 0 || outcomes.len() < 10, "no lease was ever taken");

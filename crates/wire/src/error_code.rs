@@ -58,6 +58,7 @@ codes! {
     CERTIFICATE_NOT_VALID_NOW "M1032" "A certificate is not valid now",
     CERTIFICATE_EXPIRES "M1033" "A certificate expires soon",
     RESOURCE_NOT_USABLE "M1040" "This machine lacks what a resource of a group needs",
+    RESTARTS_NEVER_USED_UP "M1043" "Restarts would be forgotten before they are used up",
     CELL_NOT_REACHED "M2001" "The cell cannot be reached",
     NOT_LOGGED_IN "M2002" "Not logged in, or the token is wrong",
     NO_SUCH_CLUSTER "M2003" "There is no such cluster",

@@ -4,8 +4,9 @@
 //! only while the leader's word, and where it is `is_leased` the node's own lease, allow it.
 
 use crate::group_move::MoveSummary;
-use crate::id::{GroupName, NodeName, ResourceName};
+use crate::id::{GroupName, MonitorName, NodeName, ResourceName};
 use crate::is_default;
+use crate::monitor::FinalAction;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -110,6 +111,15 @@ pub struct GroupAssignment {
     /// who comes late.
     pub epoch: u64,
     pub is_leased: bool,
+    /// Nothing of it happens by itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_frozen: bool,
+    /// Restarts of what ends by itself, within an hour, before the group counts as failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restarts_max: u32,
+    /// The number of the node's wish that is granted (see `RecoveryWish`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub granted: Option<u64>,
     pub cause: StartCause,
     /// Place of the node in the policy, from 0.
     pub priority: u32,
@@ -127,6 +137,8 @@ pub enum StartCause {
     Start,
     /// Because it could not stay elsewhere.
     Failover,
+    /// Because it could not go on as it was, on the same node.
+    Again,
 }
 
 /// All that a node's agent knows of groups: whole, not a difference.
@@ -141,6 +153,18 @@ pub struct GroupsReport {
     /// The node holds its lease.
     pub has_lease: bool,
     pub groups: Vec<GroupReport>,
+    /// Errors of monitors that speak against groups on this node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ailments: Vec<Ailment>,
+}
+
+/// A monitor is in error on the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ailment {
+    pub monitor: MonitorName,
+    /// None: of all groups.
+    pub group: Option<GroupName>,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +175,39 @@ pub struct GroupReport {
     /// Why it is so, as a sentence for people.
     pub reason: String,
     pub resources: Vec<ResourceReport>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub recovery: RecoveryReport,
+}
+
+/// What a node did by itself to keep a group well, and what it wishes to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryReport {
+    /// Restarts within an hour because something of the group ended or did not start.
+    pub restarts: u32,
+    /// Restarts since the group began, for whatever reason; and the newest, as a sentence.
+    pub acts: u64,
+    pub last: String,
+    pub wish: Option<RecoveryWish>,
+}
+
+/// A node may restart things by itself; whatever else it has to do to a group it asks the leader for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryWish {
+    /// Names it among all of one start of the agent.
+    pub number: u64,
+    pub monitor: MonitorName,
+    pub act: RecoveryAct,
+    /// What is wrong, as a sentence.
+    pub why: String,
+    /// It was granted, and is carried out.
+    pub is_granted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveryAct {
+    FailOver,
+    Final(FinalAction),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -347,5 +404,8 @@ impl fmt::Display for GroupCondition {
 pub struct NodeWhy {
     pub node: NodeName,
     pub is_able: bool,
+    /// It could, and yet another one would be better.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_ailing: bool,
     pub why: String,
 }

@@ -2,7 +2,8 @@
 //!
 //! Whole lists go both ways, so that a lost message does no harm.
 
-use crate::id::{MonitorName, NodeName};
+use crate::id::{GroupName, MonitorName, NodeName, ResourceName};
+use crate::is_default;
 use crate::view::MemberTls;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -15,6 +16,84 @@ pub struct MonitorSettings {
     pub nodes: Vec<NodeName>,
     pub check: Check,
     pub pace: Pace,
+    /// None: its errors are told, and nothing follows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub recovery: Option<Recovery>,
+}
+
+/// What follows from an error of a monitor, step after step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    pub target: RecoveryTarget,
+    /// Nothing is asked where the target is not online.
+    pub is_while_active: bool,
+    /// From when the target is online to the first probe.
+    pub delay_ms: u64,
+    /// Restarts of the target in its place, within an hour, before anything else is done.
+    pub restarts_max: u32,
+    /// Times within an hour that the group then leaves a node, before the final action.
+    pub failovers_max: u32,
+    pub final_action: FinalAction,
+    /// Of `FinalAction::Shutdown` and `Reboot`: the program that does it.
+    pub final_command: Vec<String>,
+    /// Run before each of them, where they are given; how they end does not matter.
+    pub before_restart: Vec<String>,
+    pub before_failover: Vec<String>,
+    pub before_final: Vec<String>,
+}
+
+/// What an error of a monitor is an error of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum RecoveryTarget {
+    Group {
+        group: GroupName,
+    },
+    /// The resource is restarted, and what comes after it in its group.
+    Resource {
+        group: GroupName,
+        resource: ResourceName,
+    },
+    /// All groups of the node.
+    AllGroups,
+}
+
+impl RecoveryTarget {
+    /// Whether this group is (part of) what is recovered.
+    pub fn has(&self, name: &GroupName) -> bool {
+        match self {
+            RecoveryTarget::Group { group } | RecoveryTarget::Resource { group, .. } => group == name,
+            RecoveryTarget::AllGroups => true,
+        }
+    }
+}
+
+/// What is left when restarts and moves are used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinalAction {
+    #[default]
+    None,
+    /// The group is stopped, until a person starts it.
+    StopGroup,
+    /// All that Muster runs on the node is stopped.
+    StopService,
+    /// As `StopService`, and the machine is switched off.
+    Shutdown,
+    /// As `StopService`, and the machine is started anew.
+    Reboot,
+}
+
+impl fmt::Display for FinalAction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            FinalAction::None => "none",
+            FinalAction::StopGroup => "stop-group",
+            FinalAction::StopService => "stop-service",
+            FinalAction::Shutdown => "shutdown",
+            FinalAction::Reboot => "reboot",
+        })
+    }
 }
 
 /// How often is asked, and how much of what comes back counts.
@@ -219,6 +298,8 @@ pub struct MonitorAssignment {
     pub check: Check,
     pub pace: Pace,
     pub wish: MonitorWish,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub recovery: Option<Recovery>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -231,6 +312,8 @@ pub enum MonitorState {
     Warning,
     Error,
     Paused,
+    /// It is asked only where its target is online, and that is not here.
+    Idle,
 }
 
 impl fmt::Display for MonitorState {
@@ -241,6 +324,7 @@ impl fmt::Display for MonitorState {
             MonitorState::Warning => "warning",
             MonitorState::Error => "error",
             MonitorState::Paused => "paused",
+            MonitorState::Idle => "idle",
         })
     }
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use wire::error_code::{ACT_MAKES_NO_SENSE, NO_SUCH_MONITOR};
 use wire::id::{MonitorName, NodeName};
 use wire::monitor::{
-    Alert, MonitorAssignment, MonitorReport, MonitorSettings, MonitorState, MonitorWish, MonitorsReport,
+    Alert, Check, MonitorAssignment, MonitorReport, MonitorSettings, MonitorState, MonitorWish,
+    MonitorsReport,
 };
 use wire::status::{MonitorAct, MonitorStatus, Severity};
 
@@ -38,6 +39,8 @@ struct Told {
     report: MonitorReport,
     heard: Time,
     since: Time,
+    /// Its target has come online there, and it has not said yet that all is well.
+    is_starting: bool,
 }
 
 /// One monitor of the configuration.
@@ -61,6 +64,7 @@ impl Monitor {
                 Wish::Pause => MonitorWish::Pause,
                 Wish::Fail { .. } => MonitorWish::Fail,
             },
+            recovery: self.settings.recovery.clone(),
         }
     }
 }
@@ -152,13 +156,21 @@ impl Cell {
             };
             let before = monitor.told.get(&node);
             // Before its first answer it is only not known yet, which is no news, and neither is that all is well then.
-            let was = before
-                .filter(|before| before.report.probes > 0 || before.report.state == MonitorState::Paused);
+            let was = before.filter(|before| before.report.probes > 0 || is_quiet(before.report.state));
             let was = was.map(|before| before.report.state);
             let since =
                 before.filter(|before| before.report.state == told.state).map_or(now, |before| before.since);
-            let event = event(&node, was, &told);
-            monitor.told.insert(node.clone(), Told { report: told, heard: now, since });
+            let was_starting = before.is_some_and(|before| before.is_starting);
+            let event = event(&node, &monitor.settings, was, was_starting, &told);
+            let is_starting = match told.state {
+                MonitorState::Unknown => was_starting || was == Some(MonitorState::Idle),
+                MonitorState::Normal
+                | MonitorState::Warning
+                | MonitorState::Error
+                | MonitorState::Paused
+                | MonitorState::Idle => false,
+            };
+            monitor.told.insert(node.clone(), Told { report: told, heard: now, since, is_starting });
             self.outputs.extend(event);
         }
     }
@@ -295,10 +307,19 @@ impl Cell {
 }
 
 /// What people are told of a change. Nothing where it is as it should be from the first.
-fn event(node: &NodeName, was: Option<MonitorState>, told: &MonitorReport) -> Option<Output> {
+fn event(
+    node: &NodeName,
+    settings: &MonitorSettings,
+    was: Option<MonitorState>,
+    was_starting: bool,
+    told: &MonitorReport,
+) -> Option<Output> {
     let is = told.state;
     let (severity, kind) = match is {
+        MonitorState::Normal if was_starting => (Severity::Info, "monitor-started"),
         _ if was.unwrap_or_default() == is => return None,
+        MonitorState::Unknown if was == Some(MonitorState::Idle) => (Severity::Info, "monitor-starting"),
+        MonitorState::Idle if was.is_some_and(|was| !is_quiet(was)) => (Severity::Info, "monitor-stopped"),
         MonitorState::Normal if was.is_none() => return None,
         MonitorState::Normal => (Severity::Info, "monitor-normal"),
         MonitorState::Warning => (Severity::Warning, "monitor-warning"),
@@ -307,10 +328,35 @@ fn event(node: &NodeName, was: Option<MonitorState>, told: &MonitorReport) -> Op
         MonitorState::Unknown if was == Some(MonitorState::Paused) => return None,
         MonitorState::Unknown => (Severity::Warning, "monitor-unknown"),
         // Whoever did that was told of already.
-        MonitorState::Paused => return None,
+        MonitorState::Paused | MonitorState::Idle => return None,
     };
-    let text = format!("monitor {} on {node}: {is}: {}", told.name, told.reason);
-    Some(Output::NodeEvent { severity, kind, node: node.clone(), id: None, text })
+    let text = match kind {
+        "monitor-starting" => format!("monitor {} begins on {node}: its target is online there", told.name),
+        "monitor-started" => format!("monitor {} watches on {node}: {}", told.name, told.reason),
+        "monitor-stopped" => format!("monitor {} ends on {node}: {}", told.name, told.reason),
+        _ => format!("monitor {} on {node}: {is}: {}", told.name, told.reason),
+    };
+    let id = settings.recovery.as_ref().and_then(|_| command_id(&settings.check, kind));
+    Some(Output::NodeEvent { severity, kind, node: node.clone(), id, text })
+}
+
+/// Nobody is asked.
+fn is_quiet(state: MonitorState) -> bool {
+    matches!(state, MonitorState::Paused | MonitorState::Idle)
+}
+
+/// Under which number ExpressCluster's monitoring command of that kind says the same.
+fn command_id(check: &Check, kind: &str) -> Option<u16> {
+    if !matches!(check, Check::Http { .. } | Check::Smtp { .. }) {
+        return None;
+    }
+    match kind {
+        "monitor-started" => Some(1),
+        "monitor-starting" => Some(2),
+        "monitor-stopped" => Some(3),
+        "monitor-error" => Some(6),
+        _ => None,
+    }
 }
 
 /// Longer than any message of a command: what comes from a socket is bounded all the same.

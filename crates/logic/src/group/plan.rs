@@ -22,6 +22,8 @@ pub struct Facts {
     pub failed: Option<(u32, String)>,
     /// A group that it must be apart from is there.
     pub apart_from: Option<String>,
+    /// A monitor of the group is in error there, which speaks against the node only while there are better ones.
+    pub ailment: Option<String>,
 }
 
 /// Whether a group could run there.
@@ -44,17 +46,29 @@ pub fn judge(node: &NodeName, facts: &Facts) -> NodeWhy {
     };
     let able = if facts.is_owner { "it is there, and can stay" } else { "it can run there" };
     let (is_able, why) = against.map_or((true, able.to_owned()), |against| (false, against));
-    NodeWhy { node: node.clone(), is_able, why }
+    match &facts.ailment {
+        Some(ailment) if is_able => {
+            NodeWhy { node: node.clone(), is_able, is_ailing: true, why: format!("{why}, but {ailment}") }
+        }
+        Some(_) | None => NodeWhy { node: node.clone(), is_able, is_ailing: facts.ailment.is_some(), why },
+    }
 }
 
-/// The first that is able, but for `not`.
+/// The first that is able, but for `not`; one that ails only where there is no better one.
 pub fn choose<'a>(whys: &'a [NodeWhy], not: Option<&NodeName>) -> Option<&'a NodeName> {
-    whys.iter().find(|why| why.is_able && Some(&why.node) != not).map(|why| &why.node)
+    let able = whys.iter().filter(|why| why.is_able && Some(&why.node) != not);
+    able.min_by_key(|why| why.is_ailing).map(|why| &why.node)
+}
+
+/// The first that is able and does not ail, but for `not`.
+pub fn choose_well<'a>(whys: &'a [NodeWhy], not: Option<&NodeName>) -> Option<&'a NodeName> {
+    choose(whys, not).filter(|node| whys.iter().any(|why| why.node == **node && !why.is_ailing))
 }
 
 /// All that speaks against the nodes, for people.
 pub fn against(whys: &[NodeWhy], not: Option<&NodeName>) -> String {
-    let others = whys.iter().filter(|why| !why.is_able && Some(&why.node) != not);
+    let is_against = |why: &&NodeWhy| !why.is_able || why.is_ailing;
+    let others = whys.iter().filter(is_against).filter(|why| Some(&why.node) != not);
     let said: Vec<String> = others.map(|why| format!("{}: {}", why.node, why.why)).collect();
     if said.is_empty() { "its policy has no other node".into() } else { said.join("; ") }
 }
@@ -66,7 +80,7 @@ pub fn environment(
     node: &NodeName,
 ) -> BTreeMap<String, String> {
     let event = match group.cause {
-        StartCause::Start => "START",
+        StartCause::Start | StartCause::Again => "START",
         StartCause::Failover => "FAILOVER",
     };
     let server = if group.priority == 0 { "HOME" } else { "OTHER" };

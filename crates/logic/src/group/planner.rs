@@ -13,6 +13,7 @@ mod decide;
 mod fence;
 mod node;
 mod operate;
+mod recover;
 mod status;
 
 use super::record::{self, Mark, Record, Wish};
@@ -160,6 +161,7 @@ struct Group {
     reason: String,
     since: Time,
     said: Option<(GroupCondition, Option<NodeName>)>,
+    recovering: recover::Recovering,
 }
 
 #[derive(Debug, Clone)]
@@ -187,6 +189,7 @@ impl Group {
             reason: "it is not started yet".into(),
             since: now,
             said: None,
+            recovering: recover::Recovering::default(),
         }
     }
 
@@ -359,6 +362,7 @@ impl Planner {
     fn settle(&mut self, now: Time) {
         let names: Vec<GroupName> = self.groups.keys().cloned().collect();
         for name in &names {
+            self.tell_recovery(name);
             self.count_failure(now, name);
             self.take_acts(now, name);
             self.settle_group(now, name);
@@ -404,6 +408,9 @@ impl Planner {
                     name: group.settings.name.clone(),
                     epoch: group.record.epoch,
                     is_leased: group.record.is_leased || group.settings.is_leased(),
+                    is_frozen: group.record.is_frozen,
+                    restarts_max: group.settings.restarts_max,
+                    granted: self.granted(group),
                     cause: group.record.cause,
                     priority: place.unwrap_or(0) as u32,
                     previous: group.record.previous.clone(),

@@ -88,6 +88,7 @@ impl Record {
             cause: match word("cause")? {
                 "start" => StartCause::Start,
                 "failover" => StartCause::Failover,
+                "again" => StartCause::Again,
                 _ => return None,
             },
             previous: node("previous")?,
@@ -120,6 +121,7 @@ impl fmt::Display for Record {
         let cause = match self.cause {
             StartCause::Start => "start",
             StartCause::Failover => "failover",
+            StartCause::Again => "again",
         };
         let wish = match self.wish {
             Some(Wish::Run) => "run",

@@ -9,14 +9,17 @@
 //! after everything that it held is gone. The time that is passed must count while the machine sleeps.
 
 mod local;
+mod recover;
 
-use crate::limits::REPORT_INTERVAL_MS;
+use crate::limits::{RECOVERY_LEDGERS_MAX, REPORT_INTERVAL_MS};
 use crate::machine::Machine;
+use crate::recovery::{Activity, Ledger, Verdict};
 use crate::time::Time;
 use local::Local;
 use std::collections::BTreeMap;
-use wire::group::{GroupAssignment, GroupsReport, ResourceSettings};
+use wire::group::{Ailment, GroupAssignment, GroupsReport, ResourceSettings};
 use wire::id::{GroupName, NodeName};
+use wire::monitor::{MonitorState, RecoveryTarget};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -46,6 +49,8 @@ pub enum Input {
         resource: usize,
         why: String,
     },
+    /// All that this node's monitors say to groups.
+    Verdicts(Vec<Verdict>),
     /// The guardian is gone, and nothing that it held is left.
     Ended {
         group: GroupName,
@@ -72,6 +77,11 @@ pub enum Output {
     Refused { generation: u64, newest: u64 },
     /// Something that people want to read in the log.
     Tell { group: GroupName, is_warning: bool, text: String },
+    /// What is online has changed, or came online anew.
+    Activity(Activity),
+    /// Before `Finished`, where a final action has ended the groups: all else that runs here shall end too, and then this program
+    /// be run, if there is one.
+    EndService { command: Vec<String>, why: String },
     /// After `Shutdown`: nothing runs any more.
     Finished,
 }
@@ -109,6 +119,12 @@ pub struct Resident {
     used: u64,
     is_ending: bool,
     is_finished: bool,
+    verdicts: Vec<Verdict>,
+    /// As told last.
+    activity: Activity,
+    /// Of groups that are not here.
+    ledgers: BTreeMap<GroupName, Ledger>,
+    ends: Option<recover::EndService>,
 }
 
 /// What a group needs to know of its node.
@@ -118,6 +134,8 @@ struct Around<'a> {
     node: &'a NodeName,
     lease: Option<Time>,
     is_ending: bool,
+    /// Monitors in error that have judged what is online now.
+    faults: &'a [&'a Verdict],
 }
 
 impl Around<'_> {
@@ -141,6 +159,10 @@ impl Resident {
             used: 0,
             is_ending: false,
             is_finished: false,
+            verdicts: Vec::new(),
+            activity: Activity::default(),
+            ledgers: BTreeMap::new(),
+            ends: None,
         }
     }
 
@@ -162,9 +184,6 @@ impl Resident {
         groups: Vec<GroupAssignment>,
         outputs: &mut Vec<Output>,
     ) {
-        if self.is_ending {
-            return;
-        }
         if (generation, number) < (self.generation, self.number) {
             outputs.push(Output::Refused { generation, newest: self.generation });
             return;
@@ -175,18 +194,73 @@ impl Resident {
         for (name, local) in &mut self.groups {
             local.assign(wanted.remove(name));
         }
-        for (name, assignment) in wanted {
-            self.groups.insert(name, Local::new(assignment));
+        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once.
+        for (name, assignment) in wanted.into_iter().filter(|_| !self.is_ending) {
+            let ledger = self.ledgers.remove(&name).unwrap_or_default();
+            self.groups.insert(name, Local::new(assignment, ledger));
         }
     }
 
     /// Lets every group go on as far as it can, and forgets those that are gone.
     fn settle(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let around = Around { now, node: &self.node, lease: self.lease, is_ending: self.is_ending };
-        for local in self.groups.values_mut() {
-            local.go_on(&around, &mut self.used, outputs);
+        let activity = self.activity_now();
+        let is_fault = |it: &&Verdict| {
+            it.state == MonitorState::Error && it.stay.is_some() && it.stay == activity.stay(&it.recovery)
+        };
+        let faults: Vec<&Verdict> = self.verdicts.iter().filter(is_fault).collect();
+        let (node, lease, mut is_ending) = (&self.node, self.lease, self.is_ending);
+        loop {
+            let around = Around { now, node, lease, is_ending, faults: &faults };
+            self.groups.values_mut().for_each(|local| local.go_on(&around, &mut self.used, outputs));
+            let ends = self.groups.values_mut().find_map(|local| local.care.take_end());
+            // All of them have to see that.
+            match ends.filter(|_| !is_ending) {
+                Some(ends) => (self.ends, is_ending) = (Some(ends), true),
+                None => break,
+            }
+        }
+        self.is_ending = is_ending;
+        for (name, local) in &mut self.groups {
+            if local.is_done() && !local.ledger.is_empty() && self.ledgers.len() < RECOVERY_LEDGERS_MAX {
+                self.ledgers.insert(name.clone(), std::mem::take(&mut local.ledger));
+            }
         }
         self.groups.retain(|_, local| !local.is_done());
+        if !self.ledgers.is_empty() {
+            self.ledgers.values_mut().for_each(|ledger| ledger.expire(now));
+            self.ledgers.retain(|_, ledger| !ledger.is_empty());
+        }
+    }
+
+    fn activity_now(&self) -> Activity {
+        let held = self.groups.iter().filter(|(_, local)| local.is_held());
+        Activity { groups: held.map(|(name, local)| (name.clone(), local.stays())).collect() }
+    }
+
+    /// What a monitor has led to is forgotten when it has other rules from now on.
+    fn take_verdicts(&mut self, verdicts: Vec<Verdict>) {
+        for old in std::mem::replace(&mut self.verdicts, verdicts) {
+            let new = self.verdicts.iter().find(|new| new.monitor == old.monitor);
+            if new.is_some_and(|new| new.recovery != old.recovery) {
+                let here = self.groups.values_mut().map(|local| &mut local.ledger);
+                here.chain(self.ledgers.values_mut()).for_each(|ledger| ledger.forget(&old.monitor));
+            }
+        }
+    }
+
+    fn ailments(&self) -> Vec<Ailment> {
+        let errors = self.verdicts.iter().filter(|verdict| verdict.state == MonitorState::Error);
+        let ailment = |verdict: &Verdict| Ailment {
+            monitor: verdict.monitor.clone(),
+            group: match &verdict.recovery.target {
+                RecoveryTarget::Group { group } | RecoveryTarget::Resource { group, .. } => {
+                    Some(group.clone())
+                }
+                RecoveryTarget::AllGroups => None,
+            },
+            why: verdict.reason.clone(),
+        };
+        errors.map(ailment).collect()
     }
 
     fn report(&mut self, now: Time) -> GroupsReport {
@@ -199,18 +273,19 @@ impl Resident {
             generation: self.generation,
             number: self.number,
             has_lease: !self.is_ending && self.lease.is_some_and(|end| now < end),
-            groups: self.groups.values().map(Local::report).collect(),
+            groups: self.groups.values().map(|local| local.report(now)).collect(),
+            ailments: self.ailments(),
         }
     }
 
     /// What reports say, without what changes with each.
     fn said(&self, now: Time) -> impl PartialEq + use<> {
         let has_lease = !self.is_ending && self.lease.is_some_and(|end| now < end);
-        let groups: Vec<_> = self.groups.values().map(Local::report).collect();
-        (self.generation, self.number, has_lease, groups)
+        let groups: Vec<_> = self.groups.values().map(|local| local.report(now)).collect();
+        (self.generation, self.number, has_lease, groups, self.ailments())
     }
 
-    fn take(&mut self, input: Input, outputs: &mut Vec<Output>) -> bool {
+    fn take(&mut self, now: Time, input: Input, outputs: &mut Vec<Output>) -> bool {
         match input {
             Input::Assign { generation, number, groups } => {
                 self.assign(generation, number, groups, outputs);
@@ -232,7 +307,7 @@ impl Resident {
             }
             Input::Lost { group, run, resource, why } => {
                 if let Some(local) = self.groups.get_mut(&group) {
-                    local.lost(run, resource, &why, outputs);
+                    local.lost(now, run, resource, &why, outputs);
                 }
             }
             Input::Ended { group, run, why } => {
@@ -240,6 +315,7 @@ impl Resident {
                     local.ended(run, &why, outputs);
                 }
             }
+            Input::Verdicts(verdicts) => self.take_verdicts(verdicts),
             Input::Shutdown => self.is_ending = true,
             Input::Tick => {}
         }
@@ -262,16 +338,24 @@ impl Machine for Resident {
             Input::Lease { until } => *until,
             _ => self.lease,
         };
-        let around = Around { now, node: &self.node, lease, is_ending: self.is_ending };
+        let around = Around { now, node: &self.node, lease, is_ending: self.is_ending, faults: &[] };
         self.groups.values_mut().for_each(|local| local.expire(&around, &mut outputs));
-        let is_asked = self.take(input, &mut outputs);
+        let is_asked = self.take(now, input, &mut outputs);
         self.settle(now, &mut outputs);
+        let activity = self.activity_now();
+        if activity != self.activity {
+            self.activity = activity.clone();
+            outputs.push(Output::Activity(activity));
+        }
         if is_asked || before != self.said(now) || self.report_at <= now {
             let report = self.report(now);
             outputs.push(Output::Report(report));
         }
         if self.is_ending && self.groups.values().all(|local| !local.is_held()) {
             self.is_finished = true;
+            if let Some(recover::EndService { command, why }) = self.ends.take() {
+                outputs.push(Output::EndService { command, why });
+            }
             outputs.push(Output::Finished);
         }
         outputs

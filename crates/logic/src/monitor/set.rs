@@ -9,6 +9,7 @@ use super::watch::{Probe, Watch};
 use crate::limits::MONITORS_REPORT_INTERVAL_MS;
 use crate::machine::Machine;
 use crate::probe::ProbeNumber;
+use crate::recovery::{Activity, Verdict};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::id::{MonitorName, NodeName};
@@ -21,6 +22,8 @@ pub enum Input {
         generation: u64,
         monitors: Vec<MonitorAssignment>,
     },
+    /// What of this node's groups is online now.
+    Activity(Activity),
     /// A manager listens (again) and knows nothing of this node.
     Connected,
     Probed {
@@ -39,6 +42,8 @@ pub enum Output {
         probe: Box<Probe>,
     },
     Report(MonitorsReport),
+    /// All that monitors say to groups, whenever any of it changes.
+    Verdicts(Vec<Verdict>),
     Refused {
         generation: u64,
         newest: u64,
@@ -57,6 +62,9 @@ pub struct Monitors {
     due: BTreeSet<(Time, MonitorName)>,
     report_at: Time,
     numbers: u64,
+    activity: Activity,
+    /// As told last.
+    verdicts: Vec<Verdict>,
 }
 
 impl Monitors {
@@ -71,6 +79,8 @@ impl Monitors {
             due: BTreeSet::new(),
             report_at: now,
             numbers: 0,
+            activity: Activity::default(),
+            verdicts: Vec::new(),
         }
     }
 
@@ -94,13 +104,33 @@ impl Monitors {
         for assignment in monitors {
             let name = assignment.name.clone();
             if !self.watches.contains_key(&name) {
-                let watch = Watch::new(now, assignment);
+                let stay = self.stay_of(&assignment);
+                let watch = Watch::new(now, assignment, stay);
                 self.due.extend(watch.wake_at().map(|at| (at, name.clone())));
                 self.watches.insert(name, watch);
                 changed = true;
             } else {
-                changed |= self.change(&name, |watch| watch.assign(now, assignment));
+                let stay = self.stay_of(&assignment);
+                changed |= self.change(&name, |watch| {
+                    watch.assign(now, assignment);
+                    watch.stay(now, stay);
+                });
             }
+        }
+        changed
+    }
+
+    fn stay_of(&self, assignment: &MonitorAssignment) -> Option<u64> {
+        self.activity.stay(assignment.recovery.as_ref()?)
+    }
+
+    fn on_activity(&mut self, now: Time, activity: Activity) -> bool {
+        self.activity = activity;
+        let stay = |watch: &Watch| Some((self.activity.stay(watch.recovery()?), watch.name().clone()));
+        let stays: Vec<_> = self.watches.values().filter_map(stay).collect();
+        let mut changed = false;
+        for (stay, name) in stays {
+            changed |= self.change(&name, |watch| watch.stay(now, stay));
         }
         changed
     }
@@ -139,6 +169,14 @@ impl Monitors {
         changed
     }
 
+    fn tell_groups(&mut self, outputs: &mut Vec<Output>) {
+        let verdicts: Vec<Verdict> = self.watches.values().filter_map(Watch::verdict).collect();
+        if verdicts != self.verdicts {
+            self.verdicts.clone_from(&verdicts);
+            outputs.push(Output::Verdicts(verdicts));
+        }
+    }
+
     fn settle(&mut self, now: Time, changed: bool, outputs: &mut Vec<Output>) {
         let is_due = self.report_at <= now && !self.watches.is_empty();
         if changed || is_due {
@@ -157,8 +195,11 @@ impl Machine for Monitors {
 
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
+        // What monitors say to groups changes with what they report, or with one of these.
+        let may_differ = matches!(input, Input::Assign { .. } | Input::Activity(_));
         let changed = match input {
             Input::Assign { generation, monitors } => self.on_assign(now, generation, monitors, &mut outputs),
+            Input::Activity(activity) => self.on_activity(now, activity),
             Input::Connected => true,
             Input::Probed { name, probe, answer } => self.change(&name, |watch| {
                 watch.answer(now, probe, answer);
@@ -167,6 +208,9 @@ impl Machine for Monitors {
         };
         let changed = changed | self.ask(now, &mut outputs);
         self.settle(now, changed, &mut outputs);
+        if changed || may_differ {
+            self.tell_groups(&mut outputs);
+        }
         outputs
     }
 

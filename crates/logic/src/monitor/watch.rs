@@ -9,8 +9,12 @@
 use super::Answer;
 use crate::limits::{FIGURES_MAX, FOREIGN_TEXT_MAX_CHARS, WARNING_CALM_ANSWERS};
 use crate::probe::ProbeNumber;
+use crate::recovery::Verdict;
 use crate::time::Time;
-use wire::monitor::{Check, Figure, MonitorAssignment, MonitorReport, MonitorState, MonitorWish, Pace};
+use wire::id::MonitorName;
+use wire::monitor::{
+    Check, Figure, MonitorAssignment, MonitorReport, MonitorState, MonitorWish, Pace, Recovery,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -44,10 +48,12 @@ pub struct Watch {
     probes: u64,
     failures: u64,
     figures: Vec<Figure>,
+    /// The present stay of its target on this node (see `recovery::Activity`); None: it is not online here, or there is none.
+    stay: Option<u64>,
 }
 
 impl Watch {
-    pub fn new(now: Time, assignment: MonitorAssignment) -> Self {
+    pub fn new(now: Time, assignment: MonitorAssignment, stay: Option<u64>) -> Self {
         let mut watch = Self {
             assignment,
             state: MonitorState::Unknown,
@@ -60,6 +66,7 @@ impl Watch {
             probes: 0,
             failures: 0,
             figures: Vec::new(),
+            stay,
         };
         watch.begin(now);
         watch
@@ -73,14 +80,48 @@ impl Watch {
         }
         let old = std::mem::replace(&mut self.assignment, assignment);
         if old.check != self.assignment.check
+            || old.recovery != self.assignment.recovery
             || [old.wish, self.assignment.wish].contains(&MonitorWish::Pause)
         {
             self.begin(now);
-        } else {
+        } else if self.state != MonitorState::Idle {
             self.failures_in_row = 0;
             self.confirming = None;
             self.next = Next::At(now);
         }
+    }
+
+    /// Its target has come online here, or has gone. What was known of it before says nothing about how it is now.
+    pub fn stay(&mut self, now: Time, stay: Option<u64>) {
+        if stay != self.stay {
+            self.stay = stay;
+            self.begin(now);
+        }
+    }
+
+    /// It is asked only where its target is online, and that is not here.
+    fn is_idle(&self) -> bool {
+        self.stay.is_none()
+            && self.assignment.recovery.as_ref().is_some_and(|recovery| recovery.is_while_active)
+    }
+
+    pub fn name(&self) -> &MonitorName {
+        &self.assignment.name
+    }
+
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.assignment.recovery.as_ref()
+    }
+
+    /// What it says to groups; None: it does not.
+    pub fn verdict(&self) -> Option<Verdict> {
+        Some(Verdict {
+            monitor: self.assignment.name.clone(),
+            recovery: self.assignment.recovery.clone()?,
+            state: self.state,
+            reason: self.reason.clone(),
+            stay: self.stay,
+        })
     }
 
     fn begin(&mut self, now: Time) {
@@ -91,8 +132,13 @@ impl Watch {
         self.figures.clear();
         (self.state, self.reason, self.next) = match self.assignment.wish {
             MonitorWish::Pause => (MonitorState::Paused, "paused by an operator".into(), Next::Never),
+            MonitorWish::Run | MonitorWish::Fail if self.is_idle() => {
+                (MonitorState::Idle, "its target is not online here".into(), Next::Never)
+            }
             MonitorWish::Run | MonitorWish::Fail => {
-                (MonitorState::Unknown, "not answered yet".into(), Next::At(now))
+                let delay_ms = self.assignment.recovery.as_ref().map_or(0, |recovery| recovery.delay_ms);
+                let delay_ms = if self.stay.is_some() { delay_ms } else { 0 };
+                (MonitorState::Unknown, "not answered yet".into(), Next::At(now + delay_ms))
             }
         };
     }
@@ -250,7 +296,12 @@ impl Watch {
             "silence is asked about in doubt only"
         );
         let is_paused = self.assignment.wish == MonitorWish::Pause;
-        assert!(is_paused == (self.next == Next::Never), "only a paused monitor is never asked");
+        let is_idle = self.state == MonitorState::Idle;
+        assert!(
+            (is_paused || is_idle) == (self.next == Next::Never),
+            "only a paused or idle monitor is never asked"
+        );
+        assert!(is_idle == (self.is_idle() && !is_paused), "its state says that it is idle");
         assert!(is_paused == (self.state == MonitorState::Paused), "its state says that it is paused");
     }
 }

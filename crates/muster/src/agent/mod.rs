@@ -32,6 +32,7 @@ use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
 use logic::group::ResidentInput as GroupInput;
+use logic::recovery::Activity;
 use members::{Members, Surroundings};
 use monitors::MonitorsHandle;
 use orphans::Children;
@@ -144,7 +145,10 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 
     let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
-    let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
+    let (activity, activity_seen) = watch::channel(Activity::default());
+    let (verdicts, verdicts_seen) = watch::channel(Vec::new());
+    let side = monitors::GroupsSide { activity: activity_seen, verdicts };
+    let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone(), side);
     helpers.spawn_local(alerts::listen(alert_socket, way.clone()));
     let boot_clock = BootClock::start();
     let (lease, lease_seen) = watch::channel(None);
@@ -172,8 +176,10 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         inputs: group_inputs,
         to_manager: link.to_manager.clone(),
         is_connected: is_connected.clone(),
+        activity,
     };
-    let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, lease_seen));
+    let seen = groups::Seen { lease: lease_seen, verdicts: verdicts_seen };
+    let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, seen));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
     let surroundings = Surroundings {

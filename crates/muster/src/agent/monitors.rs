@@ -9,11 +9,12 @@ use crate::clock::Clock;
 use crate::driver::{INBOX_MAX, drive};
 use logic::monitor::Answer;
 use logic::monitor::set::{Input, Monitors, Output};
+use logic::recovery::{Activity, Verdict};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use wire::id::NodeName;
 use wire::link::ToManager;
@@ -50,6 +51,13 @@ impl MonitorsHandle {
     }
 }
 
+/// How monitors and groups of a node hear of each other: only the newest counts, so that neither waits for the other.
+#[derive(Debug)]
+pub struct GroupsSide {
+    pub activity: watch::Receiver<Activity>,
+    pub verdicts: watch::Sender<Vec<Verdict>>,
+}
+
 /// Must be called within a `LocalSet`; ends with `tasks`.
 pub fn start(
     tasks: &mut JoinSet<()>,
@@ -57,11 +65,27 @@ pub fn start(
     node: NodeName,
     incarnation: u64,
     way: Way,
+    groups: GroupsSide,
 ) -> MonitorsHandle {
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
     let machine = Monitors::new(clock.now(), node.clone(), incarnation);
-    let mut shell =
-        Shell { node, inputs: inputs.downgrade(), probes: JoinSet::new(), means: Rc::default(), way };
+    let GroupsSide { mut activity, verdicts } = groups;
+    let mut shell = Shell {
+        node,
+        inputs: inputs.downgrade(),
+        probes: JoinSet::new(),
+        means: Rc::default(),
+        way,
+        verdicts,
+    };
+    let to_monitors = inputs.downgrade();
+    tasks.spawn_local(async move {
+        while activity.changed().await.is_ok() {
+            let newest = activity.borrow_and_update().clone();
+            let Some(inputs) = to_monitors.upgrade() else { return };
+            let _ = inputs.send(Input::Activity(newest)).await;
+        }
+    });
     tasks.spawn_local(async move {
         drive(machine, clock, inbox, |_, output| shell.carry_out(output)).await;
     });
@@ -76,6 +100,7 @@ struct Shell {
     probes: JoinSet<()>,
     means: Rc<probe::Means>,
     way: Way,
+    verdicts: watch::Sender<Vec<Verdict>>,
 }
 
 impl Shell {
@@ -94,6 +119,7 @@ impl Shell {
                 });
             }
             Output::Report(report) => self.way.say(ToManager::Monitors(report)),
+            Output::Verdicts(verdicts) => drop(self.verdicts.send_replace(verdicts)),
             Output::Refused { generation, newest } => {
                 tracing::warn!(
                     node = %self.node, generation, newest,

@@ -6,7 +6,7 @@ use super::document::{At, Document};
 use super::listeners;
 use super::problem::KeyPath;
 use super::settings::Builder;
-use super::{cells, clients, groups};
+use super::{cells, clients, groups, recovery};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,6 +32,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
     clients::check(settings, builder);
     cells::check(settings, builder);
     groups::check(settings, builder);
+    recovery::check(settings, builder);
     // With a node missing or unknown, everything would seem to stand on the same one.
     if !builder.problems.is_empty() {
         return;

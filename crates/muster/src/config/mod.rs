@@ -25,6 +25,7 @@ mod members;
 mod monitors;
 mod problem;
 mod reader;
+mod recovery;
 pub mod reference;
 mod resources;
 pub mod schema;

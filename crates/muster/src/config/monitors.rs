@@ -5,9 +5,11 @@ use super::document::{At, Table};
 use super::members::tls;
 use super::problem::KeyPath;
 use super::reader::Reader;
+use super::recovery;
 use super::settings::{Builder, listed, named};
 use logic::monitor::dns;
 use wire::error_code;
+use wire::group::GroupSettings;
 use wire::id::NodeName;
 use wire::monitor::{Check, Credentials, DnsAsk, HttpAsk, Manner, MonitorSettings, Pace, SmtpTls, Target};
 
@@ -47,21 +49,32 @@ const KEYS: &[(&str, &[&str])] = &[
 const TLS_KINDS: &[&str] = &["http", "redis", "smtp"];
 
 /// All of `[monitors.NAME]`, in the order of the file.
-pub fn read(builder: &mut Builder<'_>) -> Vec<MonitorSettings> {
+pub fn read(builder: &mut Builder<'_>, groups: &[GroupSettings]) -> Vec<MonitorSettings> {
     let root = &builder.document.root;
-    named(root, "monitors").into_iter().map(|(name, table)| monitor(builder, name, table)).collect()
+    named(root, "monitors").into_iter().map(|(name, table)| monitor(builder, name, table, groups)).collect()
 }
 
-fn monitor(builder: &mut Builder<'_>, name: &str, table: &Table) -> MonitorSettings {
+fn monitor(
+    builder: &mut Builder<'_>,
+    name: &str,
+    table: &Table,
+    groups: &[GroupSettings],
+) -> MonitorSettings {
     let path = KeyPath::of(&["monitors", name]);
     let reader = Reader::new("monitors.*", vec![(path, Some(table))]);
     let kind = reader.text("kind");
     refuse_foreign_keys(builder, &reader, &kind);
+    let recovery = recovery::read(builder, &reader, groups);
+    let nodes = match &recovery {
+        Some(recovery) if !reader.has("nodes") => recovery::nodes(recovery, groups),
+        Some(_) | None => nodes(builder, &reader),
+    };
     MonitorSettings {
         name: name.into(),
-        nodes: nodes(builder, &reader),
+        nodes,
         pace: pace(&reader, &kind),
         check: check(builder, &reader, &kind),
+        recovery,
     }
 }
 

@@ -106,6 +106,7 @@ impl<'a> Builder<'a> {
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
         let clusters =
             named(root, "clusters").into_iter().map(|(name, table)| self.cluster(name, table)).collect();
+        let monitors = monitors::read(self, &groups);
         CellSettings {
             name: cell.text("name"),
             state_dir: state_dir.unwrap_or_default(),
@@ -120,7 +121,7 @@ impl<'a> Builder<'a> {
             clusters,
             groups,
             fences,
-            monitors: monitors::read(self),
+            monitors,
         }
     }
 

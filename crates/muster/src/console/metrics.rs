@@ -231,12 +231,13 @@ fn traffic(page: &mut Page, what: &str, all: &[(&[(&str, &str)], &TrafficCounts)
     }
 }
 
-const MONITOR_STATES: [MonitorState; 5] = [
+const MONITOR_STATES: [MonitorState; 6] = [
     MonitorState::Unknown,
     MonitorState::Normal,
     MonitorState::Warning,
     MonitorState::Error,
     MonitorState::Paused,
+    MonitorState::Idle,
 ];
 
 const MONITOR_METRICS: [Metric<MonitorStatus>; 4] = [

@@ -22,7 +22,10 @@ pub struct GroupsOutcome {
     pub refused: u64,
     /// Nodes that were switched off.
     pub fenced: u64,
-    pub events: u64,
+    /// What people were told, by kind.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Nodes whose service ended as a final action.
+    pub ended: u64,
     /// The newest epoch of each group that ran, and where.
     pub(super) epochs: BTreeMap<GroupName, (u64, usize)>,
 }
@@ -67,8 +70,8 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(22) {
-            20 | 21 => self.stick(node),
+        match chance.below(30) {
+            28 | 29 => self.stick(node),
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
             4 => self.stop_node(node),
@@ -89,6 +92,10 @@ impl World {
             15 => self.manager.is_stopped = self.manager.is_there(),
             16 => self.resume_manager(),
             17 => self.is_store_down = chance.percent(50),
+            20..=22 => self.fall_sick(node, &group),
+            // Wherever it goes.
+            23 => (0..self.nodes.len()).for_each(|node| self.fall_sick(node, &group)),
+            24..=26 => self.heal(Some(&group)),
             18 => self.loss_permille = [0, 0, 50, 300][chance.below(4) as usize],
             _ => self.ask(
                 &group,
@@ -108,6 +115,7 @@ impl World {
         self.is_store_down = false;
         self.fence_fails_percent = 0;
         self.unstick();
+        self.heal(None);
         self.resume_manager();
         self.start_manager();
         for node in 0..self.nodes.len() {
@@ -138,12 +146,17 @@ impl World {
                 steady_since_us = None;
             }
             assert!(self.now_us < end_us, "these groups do not come back: {missing:#?}");
-            let is_stuck = |state| matches!(state, GroupCondition::Failed | GroupCondition::Waiting);
+            // A final action may have stopped it.
+            let is_stuck = |state| {
+                matches!(state, GroupCondition::Failed | GroupCondition::Waiting | GroupCondition::Offline)
+            };
             for group in missing.iter().filter(|group| is_stuck(group.state)) {
                 self.ask(&group.group.0, GroupAct::Start { node: None });
             }
             // Many that fall at once are believed only on a person's word.
             self.confirm();
+            // Its service may have ended as a final action, begun before the faults ended.
+            self.handle(Event::StartNode { node: 0 });
             self.run_until_us(self.now_us + 100_000);
         }
     }

@@ -176,8 +176,8 @@ impl World {
                 self.step_fences(run, fence::Input::Fence { node, run: number });
             }
             PlannerOutput::Spare { node } => self.step_fences(run, fence::Input::Spare { node }),
-            PlannerOutput::Event { text, .. } => {
-                self.outcome.events += 1;
+            PlannerOutput::Event { kind, text, .. } => {
+                *self.outcome.events.entry(kind).or_default() += 1;
                 self.tell(|| text);
             }
             PlannerOutput::Answer { .. } => {}

@@ -5,6 +5,7 @@ use crate::fleet::Clock;
 use logic::group::{Resident, ResidentInput, ResidentOutput, Verb};
 use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
 use logic::machine::Machine;
+use logic::monitor::set::Monitors;
 use logic::time::Time;
 use wire::heartbeat::Datagram;
 use wire::id::{CellNumber, GroupName, ManagerNumber, NodeNumber};
@@ -14,9 +15,11 @@ const DIAL_PAUSE_US: u64 = 100_000;
 
 #[derive(Debug)]
 pub(super) struct NodeHost {
-    clock: Clock,
+    pub clock: Clock,
     /// None: its agent does not run.
     pub machines: Option<(Resident, Pulse)>,
+    pub monitors: Option<Monitors>,
+    pub monitors_wake_us: Option<u64>,
     /// Number of the agent's start.
     pub start: u64,
     incarnation: u64,
@@ -39,6 +42,8 @@ impl NodeHost {
         Self {
             clock,
             machines: None,
+            monitors: None,
+            monitors_wake_us: None,
             start: 0,
             incarnation: 0,
             link: None,
@@ -75,6 +80,8 @@ impl World {
         host.wakes_us = None;
         let resident = Resident::new(now, node_name(node), host.incarnation);
         host.machines = Some((resident, Pulse::new(settings, now)));
+        let incarnation = host.incarnation;
+        self.start_monitors(node, start, incarnation);
         self.tell(|| format!("{} starts", node_name(node)));
         self.plan_wake(node, start);
         self.after(0, Event::Dial { node });
@@ -85,6 +92,7 @@ impl World {
         self.tell(|| format!("the agent of {} is killed", node_name(node)));
         let host = &mut self.nodes[node];
         host.machines = None;
+        host.monitors = None;
         host.start = 0;
         host.is_stopped = false;
         host.held.clear();
@@ -262,7 +270,10 @@ impl World {
             ResidentOutput::End { group, run: _ } => self.end_guardians(node, Some(&group)),
             ResidentOutput::Report(report) => self.send_report(node, report),
             ResidentOutput::Refused { .. } => self.outcome.refused += 1,
-            ResidentOutput::Tell { .. } | ResidentOutput::Finished => {}
+            ResidentOutput::Activity(activity) => self.on_activity(node, start, activity),
+            ResidentOutput::EndService { .. } => self.outcome.ended += 1,
+            ResidentOutput::Finished => self.on_service_ended(node),
+            ResidentOutput::Tell { .. } => {}
         }
     }
 

@@ -7,7 +7,8 @@ use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::id::NodeName;
 use wire::monitor::{
-    Alert, Check, MonitorReport, MonitorSettings, MonitorState, MonitorsReport, Pace, Target,
+    Alert, Check, FinalAction, MonitorReport, MonitorSettings, MonitorState, MonitorsReport, Pace, Recovery,
+    RecoveryTarget, Target,
 };
 use wire::status::{MonitorAct, MonitorStatus, Severity};
 
@@ -17,6 +18,7 @@ fn monitor(name: &str, nodes: &[&str]) -> MonitorSettings {
         nodes: nodes.iter().map(|node| (*node).into()).collect(),
         check: Check::Tcp { target: Target { host: name.into(), port: 80 } },
         pace: Pace { interval_ms: 1_000, timeout_ms: 400, retries: 1, confirmations: 1, slow_percent: 0 },
+        recovery: None,
     }
 }
 
@@ -55,6 +57,7 @@ impl Told {
                 "normal" => (MonitorState::Normal, 9),
                 "warning" => (MonitorState::Warning, 9),
                 "paused" => (MonitorState::Paused, 9),
+                "idle" => (MonitorState::Idle, 9),
                 _ => (MonitorState::Error, 9),
             };
             MonitorReport {
@@ -248,4 +251,42 @@ fn messages_of_monitoring_commands_become_alerts_with_their_number() {
     assert!(told.step(0, alert("somebody", "hello")).is_empty());
     let long = told.step(0, alert("clp_smtpmon", &"x".repeat(5_000)));
     assert_eq!(long[0].len(), "Error clp-smtpmon 6 of a: ".len() + 600);
+}
+
+#[test]
+fn a_monitor_of_a_group_says_what_the_monitoring_commands_say_under_their_numbers() {
+    let recovery = Recovery {
+        target: RecoveryTarget::AllGroups,
+        is_while_active: true,
+        delay_ms: 0,
+        restarts_max: 0,
+        failovers_max: 0,
+        final_action: FinalAction::None,
+        final_command: Vec::new(),
+        before_restart: Vec::new(),
+        before_failover: Vec::new(),
+        before_final: Vec::new(),
+    };
+    let check = Check::Smtp { target: Target { host: "mail".into(), port: 25 }, tls: None };
+    let settings = MonitorSettings { recovery: Some(recovery), check, ..monitor("mail", &["a"]) };
+    let mut told = Told::new(&[settings]);
+    told.connect(10, "a");
+    assert!(told.report(20, "a", &["mail=idle"]).is_empty());
+    assert_eq!(
+        told.report(30, "a", &["mail=unasked"]),
+        ["Info monitor-starting 2 of a: monitor mail begins on a: its target is online there"]
+    );
+    assert_eq!(
+        told.report(40, "a", &["mail=normal"]),
+        ["Info monitor-started 1 of a: monitor mail watches on a: so it is"]
+    );
+    assert_eq!(
+        told.report(50, "a", &["mail=error"]),
+        ["Error monitor-error 6 of a: monitor mail on a: error: so it is"]
+    );
+    assert_eq!(
+        told.report(60, "a", &["mail=idle"]),
+        ["Info monitor-stopped 3 of a: monitor mail ends on a: so it is"]
+    );
+    assert!(told.report(70, "a", &["mail=idle"]).is_empty());
 }

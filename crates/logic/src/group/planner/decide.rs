@@ -2,6 +2,7 @@
 
 use super::super::plan::{against, choose, judge};
 use super::super::record::{Mark, Record};
+use super::recover::carried_out;
 use super::{Failure, Group, Output, Planner};
 use crate::limits::{GROUP_FAILBACK_AFTER_MS, GROUP_FAILOVER_WINDOW_MS, SETTLE_MS};
 use crate::time::Time;
@@ -19,6 +20,17 @@ pub(super) enum Decision {
         record: Record,
         event: String,
         is_recovery: bool,
+    },
+    /// The owner may do what it wishes.
+    Grant {
+        number: u64,
+        event: String,
+    },
+    /// It may not.
+    Refuse {
+        number: u64,
+        why: String,
+        objection: String,
     },
     /// Nothing of it is left, and nobody wants it.
     Forget,
@@ -42,11 +54,17 @@ impl Planner {
         match self.decide(now, group) {
             Decision::Stay { condition, reason } => self.say(now, name, condition, reason),
             Decision::Commit { record, event, is_recovery } => {
+                self.note_stop(name);
                 if is_recovery && let Some(group) = self.groups.get_mut(name) {
                     group.failovers.retain(|at| now.since_ms(*at) < GROUP_FAILOVER_WINDOW_MS);
                     group.failovers.push_back(now);
                 }
                 self.commit(name, Some(record), Some(event), None);
+            }
+            Decision::Grant { number, event } => self.grant_wish(name, number, event),
+            Decision::Refuse { number, why, objection } => {
+                self.refuse_wish(now, name, number, &why, &objection);
+                self.say(now, name, GroupCondition::Online, format!("{why}; {objection}, so that it stays"));
             }
             Decision::Forget => self.commit(name, None, None, None),
         }
@@ -105,7 +123,7 @@ impl Planner {
             return Decision::Commit { record, event, is_recovery: false };
         }
         if !group.shall_run() {
-            return stay(GroupCondition::Offline, "nobody wants it to run");
+            return stay(GroupCondition::Offline, group.recovering.why_stopped());
         }
         if group.record.is_frozen {
             return stay(GroupCondition::Waiting, "it is frozen");
@@ -133,7 +151,7 @@ impl Planner {
     }
 
     /// The node gets it, as the next epoch.
-    fn give(&self, group: &Group, node: &NodeName, cause: StartCause, why: &str) -> Decision {
+    pub(super) fn give(&self, group: &Group, node: &NodeName, cause: StartCause, why: &str) -> Decision {
         let old = &group.record;
         let mut record = Record {
             epoch: old.epoch + 1,
@@ -234,7 +252,10 @@ impl Planner {
         let is_stopped = self.is_stopped(now, group, owner);
         match report.state {
             GroupState::Failed if is_stopped => self.decide_failed(now, group, owner, report),
-            GroupState::Expired if is_stopped => self.decide_expired(group, owner, report),
+            // It was to leave, and before it had left it was to stay.
+            GroupState::Expired | GroupState::Stopped if is_stopped => {
+                self.decide_expired(group, owner, report)
+            }
             GroupState::Online => self.decide_online(now, group, owner, report),
             GroupState::Starting => stay(GroupCondition::Starting, report.reason.clone()),
             GroupState::Waiting => stay(GroupCondition::Waiting, report.reason.clone()),
@@ -246,12 +267,15 @@ impl Planner {
 
     fn decide_failed(&self, now: Time, group: &Group, owner: &NodeName, report: &GroupReport) -> Decision {
         let why = &report.reason;
+        if let Some(wish) = carried_out(report) {
+            return self.decide_recovered(group, owner, wish);
+        }
         if group.record.is_frozen {
             return stay(GroupCondition::Failed, format!("{why}; it is frozen"));
         }
         let whys = self.whys(group);
         if whys.iter().any(|it| it.node == *owner && it.is_able) {
-            return self.give(group, owner, StartCause::Start, why);
+            return self.give(group, owner, StartCause::Again, why);
         }
         if group.settings.failover == Attribute::Manual {
             let text = format!("{why}; it goes to another node by a person's word only");
@@ -283,7 +307,7 @@ impl Planner {
         }
         let whys = self.whys(group);
         if whys.iter().any(|why| why.node == *owner && why.is_able) {
-            return self.give(group, owner, StartCause::Start, &report.reason);
+            return self.give(group, owner, StartCause::Again, &report.reason);
         }
         match choose(&whys, Some(owner)) {
             Some(node) => self.give(group, node, StartCause::Failover, &report.reason),
@@ -304,7 +328,10 @@ impl Planner {
                 return Decision::Commit { record, event, is_recovery: false };
             }
         }
-        stay(GroupCondition::Online, report.reason.clone())
+        match &report.recovery.wish {
+            Some(wish) => self.decide_wish(now, group, owner, wish),
+            None => stay(GroupCondition::Online, report.reason.clone()),
+        }
     }
 
     pub(super) fn is_before(&self, group: &Group, one: &NodeName, other: &NodeName) -> bool {
@@ -328,7 +355,9 @@ impl Planner {
         let report = self.nodes.get(&owner).and_then(|node| node.report_of(group));
         let epoch = group.record.epoch;
         let is_failure = |report: &&GroupReport| report.state == GroupState::Failed && report.epoch == epoch;
-        let Some(why) = report.filter(is_failure).map(|report| report.reason.clone()) else { return };
+        let Some(report) = report.filter(is_failure) else { return };
+        let (why, restarts) = (report.reason.clone(), report.recovery.restarts);
+        let is_wished = carried_out(report).is_some();
         let Some(group) = self.groups.get_mut(name) else { return };
         let failure = group.failures.entry(owner.clone()).or_insert_with(|| Failure {
             count: 0,
@@ -342,11 +371,16 @@ impl Planner {
         if now.since_ms(failure.at) >= GROUP_FAILOVER_WINDOW_MS {
             failure.count = 0;
         }
-        failure.count += 1;
+        // Restarts in its place were tries too, and what left a node is not tried there again by itself for a while.
+        let least = if is_wished { group.settings.restarts_max } else { restarts };
+        failure.count = failure.count.max(least) + 1;
         failure.at = now;
         failure.epoch = epoch;
         failure.why.clone_from(&why);
         let text = format!("group {name} failed on node {owner}: {why}");
+        if is_wished {
+            return;
+        }
         self.outputs.push(Output::Event { severity: Severity::Error, kind: "group-failed", text });
     }
 

@@ -129,9 +129,11 @@ impl Planner {
         match node.report_of(group) {
             None => !is_told,
             Some(report) => match report.state {
-                GroupState::Waiting | GroupState::Stopped => !is_told,
+                GroupState::Waiting => !is_told,
                 // It runs no epoch twice.
-                GroupState::Failed | GroupState::Expired => !is_told || report.epoch >= group.record.epoch,
+                GroupState::Stopped | GroupState::Failed | GroupState::Expired => {
+                    !is_told || report.epoch >= group.record.epoch
+                }
                 GroupState::Starting | GroupState::Online | GroupState::Stopping => false,
             },
         }
@@ -162,6 +164,7 @@ impl Planner {
         });
         let failed = failed.map(|failure| (failure.count, failure.why.clone()));
         let apart_from = self.apart_from(group, name);
+        let ailment = self.ailment(group, name);
         let Some(node) = self.nodes.get(name) else {
             return Facts { is_owner, is_reachable: true, failed, apart_from, ..Facts::default() };
         };
@@ -175,6 +178,7 @@ impl Planner {
             lacks_lease: group.settings.is_leased() && !has_lease,
             failed,
             apart_from,
+            ailment,
         }
     }
 

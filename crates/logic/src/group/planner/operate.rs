@@ -83,6 +83,7 @@ impl Planner {
         if granted.confirms_off.is_some() {
             group.confirmed_off = granted.confirms_off;
         }
+        group.recovering.forget_stop();
         let text = format!("{who} asked for `{}` of group {name}", act.verb().name());
         match act {
             GroupAct::Start { .. } | GroupAct::Move { .. } | GroupAct::Failback => {

@@ -1,20 +1,27 @@
 //! One group on one node: the steps of its life, and what each of them waits for.
 
 use super::super::plan::environment;
+use super::recover::{Care, Next};
 use super::{Action, Around, Output, Verb};
+use crate::limits::RECOVERY_SCRIPT_MS;
+use crate::recovery::Ledger;
 use crate::time::Time;
 use wire::group::{GroupAssignment, GroupReport, GroupState, ResourceReport, ResourceState};
 
 /// How a group's stay ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+pub(super) enum Then {
     Stopped,
     Failed,
     Expired,
+    /// It does not: once the resources from this one on are stopped, they are started again.
+    Again {
+        from: usize,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing runs and nothing is held.
     Idle(GroupState),
     /// Resource `at` is being started; those before it run.
@@ -26,6 +33,13 @@ enum Phase {
     },
     Online {
         run: u64,
+    },
+    /// All of it runs, and a script is under way before something is done to it.
+    Before {
+        run: u64,
+        step: u64,
+        until: Time,
+        next: Next,
     },
     /// About to stop resource `at - 1` and those before it.
     Leaving {
@@ -51,18 +65,20 @@ enum Phase {
 #[derive(Debug, Clone)]
 pub(super) struct Local {
     /// What runs, or is to.
-    assignment: GroupAssignment,
+    pub assignment: GroupAssignment,
     /// What is to run once nothing of the present epoch is left.
     next: Option<GroupAssignment>,
     is_wanted: bool,
     /// This epoch and those below are not run (again).
     burnt: u64,
-    reason: String,
-    phase: Phase,
+    pub reason: String,
+    pub phase: Phase,
+    pub ledger: Ledger,
+    pub care: Care,
 }
 
 impl Local {
-    pub fn new(assignment: GroupAssignment) -> Self {
+    pub fn new(assignment: GroupAssignment, ledger: Ledger) -> Self {
         Self {
             assignment,
             next: None,
@@ -70,6 +86,8 @@ impl Local {
             burnt: 0,
             reason: "told to start".into(),
             phase: Phase::Idle(GroupState::Waiting),
+            ledger,
+            care: Care::default(),
         }
     }
 
@@ -82,6 +100,7 @@ impl Local {
             Phase::Idle(_) => None,
             Phase::Starting { run, .. }
             | Phase::Online { run }
+            | Phase::Before { run, .. }
             | Phase::Leaving { run, .. }
             | Phase::Stopping { run, .. }
             | Phase::Ending { run, .. } => Some(run),
@@ -104,6 +123,9 @@ impl Local {
         if assignment.epoch == self.assignment.epoch {
             // What runs is stopped as it was started; whether it needs a lease may change meanwhile.
             self.assignment.is_leased = assignment.is_leased;
+            self.assignment.is_frozen = assignment.is_frozen;
+            self.assignment.restarts_max = assignment.restarts_max;
+            self.assignment.granted = assignment.granted;
         } else {
             self.next = Some(assignment);
         }
@@ -142,6 +164,9 @@ impl Local {
             Phase::Stopping { run: own, at, step: waited, then, .. } if (own, waited) == (run, step) => {
                 self.stopped(run, at, then, result, outputs);
             }
+            Phase::Before { run: own, step: waited, next, .. } if (own, waited) == (run, step) => {
+                self.script_ended(run, next, result, outputs);
+            }
             _ => {}
         }
     }
@@ -150,7 +175,7 @@ impl Local {
         let name = &self.assignment.resources[at].name;
         match result {
             Ok(()) if at + 1 == self.assignment.resources.len() => {
-                self.reason = "all of it was started".into();
+                self.reason = self.care.how_it_came_online();
                 self.phase = Phase::Online { run };
             }
             Ok(()) => self.phase = Phase::Starting { run, at: at + 1, step: 0, until: Time(0) },
@@ -170,8 +195,14 @@ impl Local {
         result: Result<(), String>,
         outputs: &mut Vec<Output>,
     ) {
+        let mut then = then;
         if let Err(why) = result {
             let name = &self.assignment.resources[at].name;
+            if matches!(then, Then::Again { .. }) {
+                // What may still run must not be started a second time beside itself.
+                self.reason = format!("{name} could not be restarted in its place: to stop, it {why}");
+                then = Then::Failed;
+            }
             let text = format!("{name} was not stopped in good order and is killed: it {why}");
             let group = self.assignment.name.clone();
             outputs.push(Output::Tell { group, is_warning: true, text });
@@ -179,21 +210,34 @@ impl Local {
         self.phase = Phase::Leaving { run, at, then };
     }
 
-    fn tell(&self, is_warning: bool, outputs: &mut Vec<Output>) {
+    pub(super) fn tell(&self, is_warning: bool, outputs: &mut Vec<Output>) {
         let (group, text) = (self.assignment.name.clone(), self.reason.clone());
         outputs.push(Output::Tell { group, is_warning, text });
     }
 
-    pub fn lost(&mut self, run: u64, resource: usize, why: &str, outputs: &mut Vec<Output>) {
-        let at = match self.phase {
-            Phase::Online { run: own } if own == run => self.assignment.resources.len(),
-            Phase::Starting { run: own, at, .. } if own == run => at + 1,
-            _ => return,
+    pub fn lost(&mut self, now: Time, run: u64, resource: usize, why: &str, outputs: &mut Vec<Output>) {
+        let Some(lost) = self.assignment.resources.get(resource).filter(|_| self.run() == Some(run)) else {
+            return;
         };
-        let Some(lost) = self.assignment.resources.get(resource) else { return };
-        self.reason = format!("{} is lost: it {why}", lost.name);
-        self.tell(true, outputs);
-        self.phase = Phase::Leaving { run, at, then: Then::Failed };
+        let why = format!("{} is lost: it {why}", lost.name);
+        match &mut self.phase {
+            Phase::Online { .. } => self.restart_lost(now, run, resource, why, outputs),
+            Phase::Starting { at, .. } => {
+                let at = *at + 1;
+                self.reason = why;
+                self.tell(true, outputs);
+                self.phase = Phase::Leaving { run, at, then: Then::Failed };
+            }
+            // It is restarted with the rest.
+            Phase::Before { next: Next::Restart { from }, .. }
+            | Phase::Stopping { then: Then::Again { from }, .. }
+            | Phase::Leaving { then: Then::Again { from }, .. } => *from = (*from).min(resource),
+            Phase::Idle(_)
+            | Phase::Before { .. }
+            | Phase::Stopping { .. }
+            | Phase::Leaving { .. }
+            | Phase::Ending { .. } => {}
+        }
     }
 
     pub fn ended(&mut self, run: u64, why: &str, outputs: &mut Vec<Output>) {
@@ -205,6 +249,7 @@ impl Local {
             Phase::Idle(_)
             | Phase::Starting { .. }
             | Phase::Online { .. }
+            | Phase::Before { .. }
             | Phase::Leaving { .. }
             | Phase::Stopping { .. } => {
                 self.reason = format!("its guardian {why}");
@@ -215,7 +260,10 @@ impl Local {
         self.burnt = self.assignment.epoch;
         self.phase = Phase::Idle(match then {
             Then::Stopped => GroupState::Stopped,
-            Then::Failed => GroupState::Failed,
+            Then::Failed | Then::Again { .. } => {
+                self.note_failed();
+                GroupState::Failed
+            }
             Then::Expired => GroupState::Expired,
         });
     }
@@ -223,19 +271,16 @@ impl Local {
     /// Everything that needs no more news.
     pub fn go_on(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
         self.give_up_late(around.now, outputs);
-        let is_unwanted = !self.is_wanted || self.next.is_some() || around.is_ending;
+        let is_unwanted = self.is_unwanted(around);
         match self.phase {
             Phase::Idle(_) => self.begin(around, used, outputs),
             Phase::Online { run } if is_unwanted => {
-                self.reason = match around.is_ending {
-                    true => format!("the agent of node {} ends", around.node),
-                    false => "told to stop".into(),
-                };
-                let then = if around.is_ending { Then::Expired } else { Then::Stopped };
+                let then = self.end_unwanted(around);
                 self.phase = Phase::Leaving { run, at: self.assignment.resources.len(), then };
                 self.leave(around, used, outputs);
             }
-            Phase::Online { .. } | Phase::Ending { .. } | Phase::Stopping { .. } => {}
+            Phase::Online { run } => self.recover(run, around, used, outputs),
+            Phase::Before { .. } | Phase::Ending { .. } | Phase::Stopping { .. } => {}
             // A start that is under way comes to its end first: what it does cannot be undone halfway.
             Phase::Starting { run, at, step: 0, .. } if is_unwanted => {
                 let then = if around.is_ending { Then::Expired } else { Then::Stopped };
@@ -246,6 +291,18 @@ impl Local {
             Phase::Starting { .. } => {}
             Phase::Leaving { .. } => self.leave(around, used, outputs),
         }
+    }
+
+    fn is_unwanted(&self, around: &Around<'_>) -> bool {
+        !self.is_wanted || self.next.is_some() || around.is_ending
+    }
+
+    fn end_unwanted(&mut self, around: &Around<'_>) -> Then {
+        self.reason = match around.is_ending {
+            true => format!("the agent of node {} ends", around.node),
+            false => "told to stop".into(),
+        };
+        if around.is_ending { Then::Expired } else { Then::Stopped }
     }
 
     /// What takes too long counts as failed.
@@ -260,6 +317,10 @@ impl Local {
                 let wait_ms = self.assignment.resources[at].stop_timeout_ms;
                 let why = format!("did not come to an end within {} s", wait_ms as f64 / 1_000.0);
                 self.stopped(run, at, then, Err(why), outputs);
+            }
+            Phase::Before { run, until, next, .. } if until <= now => {
+                let why = format!("did not come to an end within {} s", RECOVERY_SCRIPT_MS / 1_000);
+                self.script_ended(run, next, Err(why), outputs);
             }
             _ => {}
         }
@@ -282,6 +343,8 @@ impl Local {
             return;
         }
         self.reason = "told to start".into();
+        self.ledger.begun(around.now, self.assignment.cause);
+        self.care = Care::default();
         *used += 1;
         let run = *used;
         let until = around.lease.filter(|_| self.assignment.is_leased);
@@ -295,12 +358,20 @@ impl Local {
         let step = *used;
         let until = around.now + self.assignment.resources[at].start_timeout_ms;
         self.phase = Phase::Starting { run, at, step, until };
+        self.care.started(at, step);
         outputs.push(self.action(run, step, at, Verb::Start, around));
     }
 
     /// Stops the next resource, the last first; or ends what is left.
-    fn leave(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
-        let Phase::Leaving { run, at, then } = self.phase else { return };
+    pub(super) fn leave(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
+        let Phase::Leaving { run, at, mut then } = self.phase else { return };
+        if let Then::Again { from } = then {
+            if self.is_unwanted(around) {
+                then = self.end_unwanted(around);
+            } else if at <= from {
+                return self.start(run, at, around, used, outputs);
+            }
+        }
         let Some(at) = at.checked_sub(1) else { return self.end(run, then, outputs) };
         *used += 1;
         let step = *used;
@@ -318,7 +389,10 @@ impl Local {
 
     pub fn wake_at(&self, lease: Option<Time>) -> Option<Time> {
         let step = match self.phase {
-            Phase::Starting { until, .. } | Phase::Stopping { until, .. } => Some(until),
+            Phase::Starting { until, .. } | Phase::Stopping { until, .. } | Phase::Before { until, .. } => {
+                Some(until)
+            }
+            Phase::Online { .. } if self.care.is_stuck() => self.ledger.expires_at(),
             Phase::Idle(_) | Phase::Online { .. } | Phase::Leaving { .. } | Phase::Ending { .. } => None,
         };
         let is_ending = matches!(self.phase, Phase::Ending { .. });
@@ -326,25 +400,26 @@ impl Local {
         step.into_iter().chain(lease).min()
     }
 
-    pub fn report(&self) -> GroupReport {
+    pub fn report(&self, now: Time) -> GroupReport {
         GroupReport {
             name: self.assignment.name.clone(),
             epoch: self.assignment.epoch,
             state: match self.phase {
                 Phase::Idle(state) => state,
                 Phase::Starting { .. } => GroupState::Starting,
-                Phase::Online { .. } => GroupState::Online,
+                Phase::Online { .. } | Phase::Before { .. } => GroupState::Online,
                 Phase::Leaving { .. } | Phase::Stopping { .. } | Phase::Ending { .. } => GroupState::Stopping,
             },
-            reason: self.reason.clone(),
+            reason: self.told_reason(),
             resources: self.resources(),
+            recovery: self.recovery_report(now),
         }
     }
 
-    fn resources(&self) -> Vec<ResourceReport> {
+    pub(super) fn resources(&self) -> Vec<ResourceReport> {
         let state = |index: usize| match self.phase {
             Phase::Idle(_) => ResourceState::Offline,
-            Phase::Online { .. } => ResourceState::Online,
+            Phase::Online { .. } | Phase::Before { .. } => ResourceState::Online,
             Phase::Starting { at, .. } | Phase::Stopping { at, .. } if index < at => ResourceState::Online,
             Phase::Starting { at, .. } if index == at => ResourceState::Starting,
             Phase::Stopping { at, .. } if index == at => ResourceState::Stopping,
@@ -367,7 +442,7 @@ impl Local {
                 assert!(at < count, "resource {at} of {count} is at work");
             }
             Phase::Leaving { .. } => panic!("a group waits for nothing"),
-            Phase::Idle(_) | Phase::Online { .. } | Phase::Ending { .. } => {}
+            Phase::Idle(_) | Phase::Online { .. } | Phase::Before { .. } | Phase::Ending { .. } => {}
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::monitor::Answer;
-use wire::monitor::{Check, MonitorState, MonitorWish, Pace, Target};
+use crate::recovery::Stays;
+use wire::monitor::{Check, FinalAction, MonitorState, MonitorWish, Pace, Recovery, RecoveryTarget, Target};
 
 fn assignment(name: &str) -> MonitorAssignment {
     MonitorAssignment {
@@ -10,6 +11,7 @@ fn assignment(name: &str) -> MonitorAssignment {
         check: Check::Tcp { target: Target { host: name.into(), port: 80 } },
         pace: Pace { interval_ms: 1_000, timeout_ms: 400, retries: 0, confirmations: 1, slow_percent: 0 },
         wish: MonitorWish::Run,
+        recovery: None,
     }
 }
 
@@ -25,6 +27,10 @@ fn step(monitors: &mut Monitors, now: u64, input: Input) -> Vec<String> {
         Output::Report(report) => {
             let told = report.monitors.iter().map(|monitor| format!(" {}={}", monitor.name, monitor.state));
             format!("report {}{}", report.sequence, told.collect::<String>())
+        }
+        Output::Verdicts(verdicts) => {
+            let told = verdicts.iter().map(|it| format!(" {}={}@{:?}", it.monitor, it.state, it.stay));
+            format!("verdicts{}", told.collect::<String>())
         }
         Output::Refused { generation, newest } => format!("refused {generation} after {newest}"),
     };
@@ -100,4 +106,54 @@ fn a_thousand_monitors_are_asked_once_a_second_each() {
     assert_eq!(asked, 10_000);
     let states: BTreeSet<MonitorState> = monitors.watches.values().map(Watch::state).collect();
     assert_eq!(states, BTreeSet::from([MonitorState::Normal]));
+}
+
+#[test]
+fn what_belongs_to_a_target_is_asked_while_that_is_online_and_begins_anew_with_each_stay() {
+    let recovery = Recovery {
+        target: RecoveryTarget::Group { group: "shop".into() },
+        is_while_active: true,
+        delay_ms: 2_000,
+        restarts_max: 3,
+        failovers_max: 1,
+        final_action: FinalAction::None,
+        final_command: Vec::new(),
+        before_restart: Vec::new(),
+        before_failover: Vec::new(),
+        before_final: Vec::new(),
+    };
+    let online = |stay: Option<u64>| {
+        let stays = Stays { group: stay, resources: BTreeMap::new() };
+        Input::Activity(Activity { groups: BTreeMap::from([("shop".into(), stays)]) })
+    };
+    let mut monitors = Monitors::new(Time(0), "a".into(), 1);
+    let assignment = MonitorAssignment { recovery: Some(recovery.clone()), ..assignment("web") };
+    let assigned = Input::Assign { generation: 1, monitors: vec![assignment.clone()] };
+    assert_eq!(step(&mut monitors, 0, assigned), ["report 1 web=idle", "verdicts web=idle@None"]);
+    assert_eq!(
+        step(&mut monitors, 100, online(Some(7))),
+        ["report 2 web=unknown", "verdicts web=unknown@Some(7)"]
+    );
+    assert!(step(&mut monitors, 2_099, Input::Tick).is_empty(), "it waits until the target may answer");
+    assert_eq!(step(&mut monitors, 2_100, Input::Tick), ["probe web 1"]);
+    let told = step(&mut monitors, 2_110, probed("web", 1, Answer::bad("no")));
+    assert_eq!(told, ["report 3 web=error", "verdicts web=error@Some(7)"]);
+    // What was said of an earlier stay says nothing of this one, also if it comes late.
+    assert_eq!(step(&mut monitors, 3_100, Input::Tick), ["probe web 2"]);
+    let told = step(&mut monitors, 3_110, online(Some(9)));
+    assert_eq!(told, ["report 4 web=unknown", "verdicts web=unknown@Some(9)"]);
+    assert!(step(&mut monitors, 3_120, probed("web", 2, Answer::bad("no"))).is_empty());
+    assert_eq!(step(&mut monitors, 3_130, online(None)), ["report 5 web=idle", "verdicts web=idle@None"]);
+    // Asked everywhere, it begins anew too, and goes on where its target is not.
+    let always = Recovery { is_while_active: false, ..recovery };
+    let assignment = MonitorAssignment { recovery: Some(always), ..assignment };
+    let assigned = Input::Assign { generation: 1, monitors: vec![assignment] };
+    assert_eq!(
+        step(&mut monitors, 4_000, assigned),
+        ["probe web 3", "report 6 web=unknown", "verdicts web=unknown@None"]
+    );
+    let told = step(&mut monitors, 4_010, probed("web", 3, Answer::bad("no")));
+    assert_eq!(told, ["report 7 web=error", "verdicts web=error@None"]);
+    let told = step(&mut monitors, 4_020, online(Some(11)));
+    assert_eq!(told, ["report 8 web=unknown", "verdicts web=unknown@Some(11)"]);
 }

@@ -11,6 +11,7 @@ fn assignment(retries: u32, confirmations: u32) -> MonitorAssignment {
         check: Check::Tcp { target: Target { host: "web".into(), port: 80 } },
         pace: Pace { interval_ms: 1_000, timeout_ms: 400, retries, confirmations, slow_percent: 50 },
         wish: MonitorWish::Run,
+        recovery: None,
     }
 }
 
@@ -21,6 +22,7 @@ fn letter(state: MonitorState) -> char {
         MonitorState::Warning => 'W',
         MonitorState::Error => 'E',
         MonitorState::Paused => 'P',
+        MonitorState::Idle => 'I',
     }
 }
 
@@ -80,7 +82,7 @@ fn answers_add_up() {
         // Three answers in a row end a warning, and an error needs no three.
         (0, 1, "wgggwbg", "WWWNWEN"),
     ] {
-        let watch = Watch::new(Time(0), assignment(retries, confirmations));
+        let watch = Watch::new(Time(0), assignment(retries, confirmations), None);
         assert_eq!(
             run(watch, answers).0,
             states,
@@ -91,7 +93,7 @@ fn answers_add_up() {
 
 #[test]
 fn failures_are_tried_again_an_interval_later_and_silence_in_doubt_at_once() {
-    let watch = Watch::new(Time(0), assignment(2, 1));
+    let watch = Watch::new(Time(0), assignment(2, 1), None);
     // The third silence ends at 2,400; the last probe has twice the time, and after it the interval counts again.
     let (states, sent, watch) = run(watch, "ssssb");
     assert_eq!((states.as_str(), sent), ("???EE", vec![0, 1_000, 2_000, 2_401, 3_401]));
@@ -100,7 +102,7 @@ fn failures_are_tried_again_an_interval_later_and_silence_in_doubt_at_once() {
 
 #[test]
 fn slow_answers_are_a_warning_until_three_are_in_time() {
-    let mut watch = Watch::new(Time(0), assignment(0, 1));
+    let mut watch = Watch::new(Time(0), assignment(0, 1), None);
     let mut states = String::new();
     for (number, took_ms) in [100, 201, 100, 100, 250, 100, 100, 100].into_iter().enumerate() {
         let now = watch.wake_at().expect("it is asked each second");
@@ -120,6 +122,7 @@ fn an_answer_that_takes_longer_than_the_interval_delays_the_next_probe_only_unti
             pace: Pace { interval_ms: 100, timeout_ms: 400, ..assignment(3, 1).pace },
             ..assignment(3, 1)
         },
+        None,
     );
     watch.ask(Time(0), ProbeNumber(1)).expect("the first is due at once");
     assert_eq!(watch.wake_at(), None);
@@ -129,7 +132,7 @@ fn an_answer_that_takes_longer_than_the_interval_delays_the_next_probe_only_unti
 
 #[test]
 fn a_paused_monitor_asks_nobody_and_begins_anew() {
-    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(0, 1)), "b");
+    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(0, 1), None), "b");
     let paused = MonitorAssignment { wish: MonitorWish::Pause, ..assignment(0, 1) };
     watch.ask(Time(1_000), ProbeNumber(7)).expect("it is due");
     watch.assign(Time(1_100), paused.clone());
@@ -143,7 +146,7 @@ fn a_paused_monitor_asks_nobody_and_begins_anew() {
 
 #[test]
 fn a_drill_fails_as_the_service_would_and_asks_nobody() {
-    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(1, 1)), "g");
+    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(1, 1), None), "g");
     watch.assign(Time(1_500), MonitorAssignment { wish: MonitorWish::Fail, ..assignment(1, 1) });
     let mut states = String::new();
     for now in [1_500, 2_500] {
@@ -160,7 +163,7 @@ fn a_drill_fails_as_the_service_would_and_asks_nobody() {
 
 #[test]
 fn what_is_asked_can_change_and_what_was_known_of_another_target_is_forgotten() {
-    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(0, 1)), "b");
+    let (_, _, mut watch) = run(Watch::new(Time(0), assignment(0, 1), None), "b");
     let pace = Pace { interval_ms: 5_000, ..assignment(0, 1).pace };
     watch.assign(Time(10), MonitorAssignment { pace, ..assignment(0, 1) });
     assert_eq!(letter(watch.state()), 'E');
@@ -171,7 +174,7 @@ fn what_is_asked_can_change_and_what_was_known_of_another_target_is_forgotten() 
 
 #[test]
 fn reasons_are_bounded_and_on_one_line() {
-    let mut watch = Watch::new(Time(0), assignment(0, 1));
+    let mut watch = Watch::new(Time(0), assignment(0, 1), None);
     watch.ask(Time(0), ProbeNumber(1)).expect("the first is due at once");
     watch.answer(Time(1), ProbeNumber(1), Answer::bad("no\r\n".to_owned() + &"x".repeat(5_000)));
     let reason = watch.news().1;
@@ -185,7 +188,7 @@ fn no_history_makes_an_error_too_early_or_too_late() {
         let mut seed = Chance::new(seed);
         let (retries, confirmations) = (seed.below(4), seed.below(3));
         let answers: String = (0..40).map(|_| ['g', 'b', 's', 'u', 's'][seed.below(5) as usize]).collect();
-        let states = run(Watch::new(Time(0), assignment(retries, confirmations)), &answers).0;
+        let states = run(Watch::new(Time(0), assignment(retries, confirmations), None), &answers).0;
         let (mut row, mut expected, mut silent_over) = (0, '?', 0);
         for (at, word) in answers.chars().enumerate() {
             match word {

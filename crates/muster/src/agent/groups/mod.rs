@@ -4,6 +4,7 @@
 //! time is that of leases, which counts while the machine sleeps. Files: `<state_dir>/agent/groups/NAME.lock`.
 
 mod guard;
+mod service;
 
 use super::guardian::record;
 use super::orphans::Children;
@@ -12,6 +13,7 @@ use crate::driver::INBOX_MAX;
 use guard::Command;
 use logic::group::{Resident, ResidentInput as Input, ResidentOutput as Output};
 use logic::machine::Machine;
+use logic::recovery::{Activity, Verdict};
 use logic::time::Time;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -46,6 +48,16 @@ pub struct Surroundings {
     pub inputs: mpsc::Sender<Input>,
     pub to_manager: mpsc::Sender<ToManager>,
     pub is_connected: Rc<Cell<bool>>,
+    /// What is online here, for the monitors.
+    pub activity: watch::Sender<Activity>,
+}
+
+/// What groups go by, beside their inbox; only the newest counts.
+#[derive(Debug)]
+pub struct Seen {
+    /// Until when the node may do what only one node may.
+    pub lease: watch::Receiver<Option<Time>>,
+    pub verdicts: watch::Receiver<Vec<Verdict>>,
 }
 
 /// The inbox of the groups of a node.
@@ -53,13 +65,9 @@ pub fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
     mpsc::channel(INBOX_MAX)
 }
 
-/// Runs the node's groups until it was told to stop and nothing of them is left. `lease`: until when the node may do what
-/// only one node may.
-pub async fn live(
-    around: Surroundings,
-    mut inbox: mpsc::Receiver<Input>,
-    mut lease: watch::Receiver<Option<Time>>,
-) {
+/// Runs the node's groups until it was told to stop, or they want to, and nothing of them is left.
+pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: Seen) {
+    let Seen { mut lease, mut verdicts } = seen;
     if let Err(error) = wait_for_guardians(&around.directory).await {
         // Nothing is reported, so nobody believes that this node has stopped anything.
         let path = around.directory.display();
@@ -68,7 +76,8 @@ pub async fn live(
     }
     let clock = around.clock;
     let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
-    let mut shell = Shell { around: Rc::new(around), guardians: BTreeMap::new(), tasks: JoinSet::new() };
+    let mut shell =
+        Shell { around: Rc::new(around), guardians: BTreeMap::new(), tasks: JoinSet::new(), service: None };
     loop {
         let due = machine.wake_at();
         // `recv` and `changed` lose nothing when another branch wins.
@@ -76,6 +85,7 @@ pub async fn live(
             biased;
             () = wait_until(&clock, due) => Input::Tick,
             Ok(()) = lease.changed() => Input::Lease { until: *lease.borrow_and_update() },
+            Ok(()) = verdicts.changed() => Input::Verdicts(verdicts.borrow_and_update().clone()),
             input = inbox.recv() => match input {
                 Some(input) => input,
                 None => break,
@@ -89,7 +99,11 @@ pub async fn live(
             break;
         }
     }
+    let service = shell.service.take();
     shell.end().await;
+    if let Some(service) = service {
+        service.end().await;
+    }
 }
 
 async fn wait_until(clock: &BootClock, due: Option<Time>) {
@@ -118,6 +132,8 @@ struct Shell {
     /// By group, with the run that they hold.
     guardians: BTreeMap<GroupName, (u64, mpsc::Sender<Command>)>,
     tasks: JoinSet<()>,
+    /// A final action: all that runs here is to end.
+    service: Option<service::Ending>,
 }
 
 impl Shell {
@@ -146,6 +162,8 @@ impl Shell {
             }
             Output::Tell { group, is_warning: false, text } => tracing::info!(%group, "{text}"),
             Output::Tell { group, is_warning: true, text } => tracing::warn!(%group, "{text}"),
+            Output::Activity(activity) => drop(self.around.activity.send_replace(activity)),
+            Output::EndService { command, why } => self.service = Some(service::Ending { command, why }),
             Output::Finished => {}
         }
     }

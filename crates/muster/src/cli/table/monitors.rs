@@ -28,7 +28,7 @@ fn row(monitor: &MonitorStatus, now_ms: u64) -> Vec<Cell> {
         MonitorState::Normal => Style::Good,
         MonitorState::Warning | MonitorState::Unknown => Style::Careful,
         MonitorState::Error => Style::Bad,
-        MonitorState::Paused => Style::Dim,
+        MonitorState::Paused | MonitorState::Idle => Style::Dim,
     };
     let took = monitor.took_ms.map_or("-".to_owned(), |took_ms| format!("{took_ms} ms"));
     // The last report may be older than the last probe.

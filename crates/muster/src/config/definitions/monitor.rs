@@ -18,7 +18,7 @@ pub const SECTION: Section = Section {
     repeats: Repeats::Named { most: MONITORS_MAX },
     doc: "A monitor uses a service and says how it is: `normal`, `warning`, `error`, or `unknown` while it is silent and \
           that is not confirmed. The agents of its nodes make the probes. See [monitors](../operate/monitors.md).",
-    keys: &[MONITOR, WHAT, TLS],
+    keys: &[MONITOR, WHAT, TLS, RECOVERY],
 };
 
 const MONITOR: &[Definition] = &[
@@ -26,7 +26,7 @@ const MONITOR: &[Definition] = &[
     key(
         "nodes",
         Kind::List { of: Form::Name, least: 1, most: super::NODES_MAX },
-        Preset::Else("all nodes"),
+        Preset::Else("all nodes; those of the group that is recovered"),
         "[\"local\"]",
         "The nodes whose agents ask, each for itself.",
     ),
@@ -188,3 +188,100 @@ const WHAT: &[Definition] = &[
 
 /// Those of members without the PROXY protocol.
 const TLS: &[Definition] = TRANSPORT.split_at(6).0;
+
+/// What follows from an error; see `recovery`.
+const RECOVERY: &[Definition] = &[
+    key(
+        "group",
+        Kind::Text(Form::Name),
+        Preset::Else("none: nothing follows from its errors"),
+        "\"mail\"",
+        "The failover group of which its errors are errors: the group is restarted where it is, then goes to another node, \
+         then the final action is taken. See [recovery](../operate/recovery.md).",
+    ),
+    key(
+        "resource",
+        Kind::Text(Form::Name),
+        Preset::Else("the whole group"),
+        "\"server\"",
+        "The resource of `group` that is restarted, with those that come after it.",
+    ),
+    key(
+        "all_groups",
+        Kind::Boolean,
+        Preset::Boolean(false),
+        "true",
+        "Instead of `group`: its errors are errors of all groups of the node.",
+    ),
+    key(
+        "when",
+        Kind::Choice(&["active", "always"]),
+        Preset::Else("`active` with `group`, `always` with `all_groups`"),
+        "\"always\"",
+        "`active`: it asks only on the node where its target is online. `always`: on all of its nodes, and a group does not \
+         go by itself to a node where it is in error if there is another.",
+    ),
+    integer(
+        "delay_ms",
+        0,
+        DAY_MS,
+        0,
+        "10000",
+        "From when its target is online, also after a restart, to the first probe: the time that it needs until it answers.",
+    ),
+    integer(
+        "restarts_max",
+        0,
+        1000,
+        3,
+        "0",
+        "Restarts of its target where it is, within an hour, before the group leaves the node.",
+    ),
+    integer(
+        "failovers_max",
+        0,
+        1000,
+        1,
+        "0",
+        "Times within an hour that the group leaves a node because of it, before the final action. The `failovers_max` of \
+         the group limits those for all reasons together.",
+    ),
+    key(
+        "final_action",
+        Kind::Choice(&["none", "stop-group", "stop-service", "shutdown", "reboot"]),
+        Preset::Text("none"),
+        "\"stop-group\"",
+        "What is done when restarts and failovers are used up. `stop-service` ends everything of Muster on the node, so that \
+         all of its groups go elsewhere; `shutdown` and `reboot` do so too and then run `final_command`. These three are \
+         taken only while another node can run the group.",
+    ),
+    key(
+        "final_command",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("`systemctl poweroff` or `systemctl reboot`"),
+        "[\"/sbin/reboot\", \"-f\"]",
+        "Of `shutdown` and `reboot`: program and arguments that do it, with the rights of `muster`.",
+    ),
+    key(
+        "before_restart",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/etc/shop/save-logs.sh\"]",
+        "Program and arguments that are run on the node before each restart. It may take 30 seconds; how it ends does not \
+         matter. It finds `MUSTER_WHY` beside the variables of [resources](#groupsnameresourcesname).",
+    ),
+    key(
+        "before_failover",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/etc/shop/save-logs.sh\"]",
+        "As `before_restart`, before the group leaves the node.",
+    ),
+    key(
+        "before_final",
+        Kind::List { of: Form::Word, least: 1, most: 1000 },
+        Preset::Else("none"),
+        "[\"/etc/shop/tell.sh\"]",
+        "As `before_restart`, before the final action.",
+    ),
+];

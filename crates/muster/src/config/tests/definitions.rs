@@ -104,6 +104,9 @@ resources.r = { type = "process", command = ["base"] }
 [groups.batch]
 nodes = ["other"]
 resources.r = { type = "process", command = ["base"] }
+[groups.mail]
+nodes = ["other", "local"]
+resources.server = { type = "process", command = ["base"] }
 [monitors.w]
 kind = "tcp"
 target = "base:1"
@@ -271,6 +274,8 @@ fn companions(section: &Section, key: &str) -> &'static str {
 /// What stands beside a key of a monitor, and what stands in its place where it is not looked at.
 fn monitor_company(key: &str) -> (&'static str, &'static str) {
     const HTTP: &str = "kind = \"http\"\ntarget = \"base:1\"\n";
+    const TCP: &str = "kind = \"tcp\"\ntarget = \"base:1\"\n";
+    const GROUP: &str = "kind = \"tcp\"\ntarget = \"base:1\"\ngroup = \"mail\"\n";
     const HTTPS: &str = "kind = \"http\"\ntarget = \"base:1\"\ntls = true\n";
     match key {
         "kind" => ("target = \"base:1\"\n", "kind = \"tcp\"\n"),
@@ -300,7 +305,13 @@ fn monitor_company(key: &str) -> (&'static str, &'static str) {
             "tls_key = \"/b\"\n",
         ),
         key if key.starts_with("tls_") => (HTTPS, ""),
-        _ => ("kind = \"tcp\"\ntarget = \"base:1\"\n", ""),
+        "final_command" => (
+            "kind = \"tcp\"\ntarget = \"base:1\"\nnodes = [\"other\"]\ngroup = \"mail\"\nfinal_action = \"reboot\"\n",
+            "",
+        ),
+        "resource" | "when" | "delay_ms" | "restarts_max" | "failovers_max" | "final_action"
+        | "before_restart" | "before_failover" | "before_final" => (GROUP, ""),
+        _ => (TCP, ""),
     }
 }
 
@@ -314,8 +325,17 @@ fn every_key_of_a_monitor_has_an_effect_on_its_kinds_and_on_no_other() {
         let line = format!("{} = {}\n", definition.name, definition.example);
         let changed = settings(&with(&format!("{beside}{line}")));
         assert_ne!(changed, settings(&with(&format!("{beside}{otherwise}"))), "{line} has no effect");
-        let is_of_all =
-            ["kind", "nodes", "interval_ms", "timeout_ms", "retries", "confirmations", "slow_percent"];
+        let is_of_all = [
+            "kind",
+            "nodes",
+            "interval_ms",
+            "timeout_ms",
+            "retries",
+            "confirmations",
+            "slow_percent",
+            "group",
+            "all_groups",
+        ];
         if is_of_all.contains(&definition.name) {
             continue;
         }

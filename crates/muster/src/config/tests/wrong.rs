@@ -1357,3 +1357,77 @@ fn resources_have_the_keys_of_their_type_and_no_others() {
         assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
     }
 }
+
+fn recovery_file(more: &str) -> String {
+    format!(
+        "[manager]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\naddress = \"127.0.0.1\"\n[nodes.b]\n\
+         address = \"127.0.0.2\"\n[nodes.c]\naddress = \"127.0.0.3\"\n[groups.g]\nnodes = [\"b\", \"c\"]\n\
+         [groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n[groups.one]\nnodes = [\"b\"]\n\
+         [groups.one.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n\
+         [monitors.m]\nkind = \"tcp\"\ntarget = \"x:1\"\n{more}"
+    )
+}
+
+#[test]
+fn r_02_restarts_that_would_be_forgotten_before_they_are_used_up_are_refused() {
+    // The presets of `clp_httpmon`: found after at most 250 s and a time-out twice as long; four times that is within the hour.
+    let like_clp = "group = \"g\"\ninterval_ms = 60000\ntimeout_ms = 10000\nretries = 3\n";
+    parse(&recovery_file(like_clp)).expect("it comes to its end");
+    let slow = "group = \"g\"\ninterval_ms = 60000\nretries = 19\nrestarts_max = 3\n";
+    let problems = parse(&recovery_file(slow)).expect_err("it would be restarted for ever");
+    let problem = &problems.list[0];
+    assert_eq!(problem.code.to_string(), "M1043", "{problem}");
+    assert!(
+        problem.to_string().contains("an error of monitor `m` takes up to 1203 s to be found"),
+        "{problem}"
+    );
+    assert!(problem.to_string().contains("at most 1, or a shorter `interval_ms`"), "{problem}");
+    parse(&recovery_file(&slow.replace("restarts_max = 3", "restarts_max = 1")))
+        .expect("as the message says");
+    parse(&recovery_file(&slow.replace("restarts_max = 3", "restarts_max = 0")))
+        .expect("there is nothing to forget");
+}
+
+#[test]
+fn recoveries_that_could_not_be_or_would_take_the_manager_away_are_refused() {
+    for (more, wanted) in [
+        ("group = \"h\"\n", "there is no group `h` in this file"),
+        ("group = \"g\"\nresource = \"s\"\n", "there is no resource `s` in this file"),
+        ("group = \"g\"\nall_groups = true\n", "either group `g` is recovered, or all groups of the node"),
+        ("all_groups = true\nresource = \"r\"\n", "`resource` has no effect on a monitor of all groups"),
+        ("restarts_max = 1\n", "`restarts_max` has no effect on a monitor from whose errors nothing follows"),
+        (
+            "group = \"g\"\nfinal_command = [\"x\"]\n",
+            "`final_command` has no effect with the final action `none`",
+        ),
+        (
+            "group = \"one\"\nfinal_action = \"stop-service\"\n",
+            "is taken only where a group can go to another node by itself, and none can",
+        ),
+        (
+            "all_groups = true\nnodes = [\"a\", \"b\"]\nfinal_action = \"reboot\"\n",
+            "would also stop the only manager, which is on node `a`",
+        ),
+    ] {
+        let problems = parse(&recovery_file(more)).expect_err(wanted).to_string();
+        assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn what_follows_from_errors_is_read_with_its_presets() {
+    let settings = parse(&recovery_file("group = \"g\"\n")).expect("it is right");
+    let monitor = &settings.monitors[0];
+    let nodes: Vec<&str> = monitor.nodes.iter().map(|node| node.0.as_str()).collect();
+    assert_eq!(nodes, ["b", "c"], "those of its group");
+    let recovery = monitor.recovery.as_ref().expect("it has a group");
+    assert!(recovery.is_while_active && recovery.final_command.is_empty());
+    assert_eq!((recovery.restarts_max, recovery.failovers_max, recovery.delay_ms), (3, 1, 0));
+    let more = "all_groups = true\nnodes = [\"b\", \"c\"]\nfinal_action = \"reboot\"\n";
+    let settings = parse(&recovery_file(more)).expect("it is right");
+    let recovery = settings.monitors[0].recovery.as_ref().expect("it has groups");
+    assert_eq!(
+        (recovery.is_while_active, recovery.final_command.join(" ").as_str()),
+        (false, "systemctl reboot")
+    );
+}

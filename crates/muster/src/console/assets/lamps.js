@@ -20,6 +20,7 @@ const MONITOR = {
   unknown: ["yellow", "unknown", "Unknown"],
   error: ["red", "down", "Error"],
   paused: ["gray", "pause", "Paused"],
+  idle: ["gray", "off", "Idle"],
 };
 const SERVER = {
   up: ["green", "up", "Up"],
