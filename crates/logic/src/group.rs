@@ -16,5 +16,5 @@ mod record;
 mod resident;
 
 pub use planner::{CommitEnd, Input as PlannerInput, Output as PlannerOutput, Planner};
-pub use record::PREFIX;
+pub use record::{PREFIX, is_record};
 pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, Resident, Verb};

@@ -80,6 +80,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::ActGroup { .. }
         | Call::ActMember { .. }
         | Call::ActMonitor { .. }
+        | Call::ActNode { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

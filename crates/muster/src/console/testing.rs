@@ -94,6 +94,11 @@ impl FakeManager {
                 world.asked.push(format!("{act:?} group {group} {who}{dry}"));
                 drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
             }
+            Request::ActNode { who, node, act, dry_run, reply } => {
+                let dry = if dry_run { " dry" } else { "" };
+                world.asked.push(format!("{act:?} node {node} {who}{dry}"));
+                drop(reply.send(Ok(format!("{} of {node} has begun.", act.name()))));
+            }
             Request::ActMonitor { who, monitor, act, reply } => {
                 world.asked.push(format!("{act:?} {monitor} {who}"));
                 drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));

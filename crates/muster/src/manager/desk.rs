@@ -416,6 +416,11 @@ impl Desk {
                 let input = self.groups.ask(who, group, act, dry_run, reply);
                 self.step_groups(now, input)
             }
+            Request::ActNode { who, node, act, dry_run, reply } => {
+                let members = self.cell.members_on(&node);
+                let input = self.groups.ask_of_node(who, node, (act, dry_run), members, reply);
+                self.step_groups(now, input)
+            }
             Request::ActMonitor { who, monitor, act, reply } => {
                 self.asks_count += 1;
                 let ask = self.asks_count;
@@ -453,8 +458,9 @@ impl Desk {
             text,
         }];
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
-        let groups = config.settings.groups.clone();
-        outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
+        for input in Groups::configuration(&config.settings) {
+            outputs.extend(self.step_groups(now, input));
+        }
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
         let routers = self.routers();

@@ -240,7 +240,10 @@ impl Shell {
                     drop(inbox.send(Input::Ask(request)).await);
                 });
             }
-            Request::Act { .. } | Request::ActGroup { .. } | Request::ActMonitor { .. } => {
+            Request::Act { .. }
+            | Request::ActGroup { .. }
+            | Request::ActNode { .. }
+            | Request::ActMonitor { .. } => {
                 unreachable!("the desk asks the cell")
             }
         }

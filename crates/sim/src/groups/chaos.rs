@@ -6,6 +6,7 @@ use logic::seed::Chance;
 use std::collections::BTreeMap;
 use wire::group::{GroupAct, GroupCondition};
 use wire::id::GroupName;
+use wire::node::NodeAct;
 
 /// After the last fault every group runs again within this time: a lost lease with the slowest profile (7.1 s), a node that
 /// relapsed and must stay for up to 40 s, scripts that hang for two seconds each, and a group that goes back by itself.
@@ -65,7 +66,7 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(20) {
+        match chance.below(22) {
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
             4 => self.stop_node(node),
@@ -87,6 +88,7 @@ impl World {
             16 => self.resume_manager(),
             17 => self.is_store_down = chance.percent(50),
             18 => self.loss_permille = [0, 0, 50, 300][chance.below(4) as usize],
+            19 | 20 => self.ask_of_node(node, NodeAct::ALL[chance.below(NodeAct::ALL.len() as u32) as usize]),
             _ => self.ask(
                 &group,
                 match chance.below(4) {
@@ -136,6 +138,11 @@ impl World {
             let is_stuck = |state| matches!(state, GroupCondition::Failed | GroupCondition::Waiting);
             for group in missing.iter().filter(|group| is_stuck(group.state)) {
                 self.ask(&group.group.0, GroupAct::Start { node: None });
+            }
+            // A wish that came while the store was away is refused: it is repeated.
+            for node in 0..self.nodes.len() {
+                self.ask_of_node(node, NodeAct::Undrain);
+                self.ask_of_node(node, NodeAct::MaintenanceOff);
             }
             // Many that fall at once are believed only on a person's word.
             self.confirm();

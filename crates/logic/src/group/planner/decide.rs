@@ -169,7 +169,9 @@ impl Planner {
             let is_off = group.confirmed_off.as_ref() == Some(owner);
             let not = Some(owner).filter(|_| is_off);
             let wanted = group.record.to.as_ref().filter(is_able);
-            if let Some(node) = wanted.or_else(|| choose(&whys, not)) {
+            // It leaves a drained node, and goes back there only before it goes nowhere.
+            let elsewhere = || choose(&whys, Some(owner)).filter(|_| self.wish_of(owner).is_drained());
+            if let Some(node) = wanted.or_else(elsewhere).or_else(|| choose(&whys, not)) {
                 let cause = if is_off { StartCause::Failover } else { StartCause::Start };
                 let why = if is_off { "a person says that the node is off" } else { "it is moved" };
                 return self.give(group, node, cause, why);
@@ -197,8 +199,11 @@ impl Planner {
     }
 
     fn decide_fenced(&self, group: &Group, owner: &NodeName) -> Decision {
-        if group.record.is_frozen {
-            return stay(GroupCondition::Waiting, format!("node {owner} is lost, and the group is frozen"));
+        if let Some(why) = self.held(group) {
+            return stay(
+                GroupCondition::Waiting,
+                format!("node {owner} is lost, and nothing follows: {why}"),
+            );
         }
         let whys = self.whys(group);
         match choose(&whys, Some(owner)) {
@@ -241,8 +246,8 @@ impl Planner {
 
     fn decide_failed(&self, now: Time, group: &Group, owner: &NodeName, report: &GroupReport) -> Decision {
         let why = &report.reason;
-        if group.record.is_frozen {
-            return stay(GroupCondition::Failed, format!("{why}; it is frozen"));
+        if let Some(held) = self.held(group) {
+            return stay(GroupCondition::Failed, format!("{why}; {held}"));
         }
         let whys = self.whys(group);
         if whys.iter().any(|it| it.node == *owner && it.is_able) {
@@ -280,6 +285,9 @@ impl Planner {
         if whys.iter().any(|why| why.node == *owner && why.is_able) {
             return self.give(group, owner, StartCause::Start, &report.reason);
         }
+        if let Some(held) = self.held(group) {
+            return stay(GroupCondition::Waiting, format!("{}; {held}", report.reason));
+        }
         match choose(&whys, Some(owner)) {
             Some(node) => self.give(group, node, StartCause::Failover, &report.reason),
             None => {
@@ -290,7 +298,19 @@ impl Planner {
     }
 
     fn decide_online(&self, now: Time, group: &Group, owner: &NodeName, report: &GroupReport) -> Decision {
-        if group.settings.failback == Attribute::Automatic && !group.record.is_frozen {
+        match self.leaves_for(group, owner) {
+            Some(Ok(node)) => {
+                let record = Record { to: Some(node.clone()), ..group.record.clone() };
+                let event = format!(
+                    "group {} leaves node {owner}, which is drained, for {node}",
+                    group.settings.name
+                );
+                return Decision::Commit { record, event, is_recovery: false };
+            }
+            Some(Err(why)) => return stay(GroupCondition::Online, why),
+            None => {}
+        }
+        if group.settings.failback == Attribute::Automatic && self.held(group).is_none() {
             let whys = self.whys(group);
             let better = choose(&whys, None).filter(|node| self.is_before(group, node, owner));
             if let Some(node) = better.filter(|node| self.is_steady(now, node)) {
