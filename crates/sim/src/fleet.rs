@@ -15,7 +15,7 @@ mod scenario;
 mod store;
 mod world;
 
-pub use case::{FleetFound, Leader, Push, run_fleet_case};
+pub use case::{FleetFound, Leader, Push, fleet_boot_ms, fleet_join_ms, run_fleet_case};
 pub use chaos::{FleetOutcome, run_fleet_seed};
 pub(crate) use clock::Clock;
 pub use day::{Day, DayOutcome};

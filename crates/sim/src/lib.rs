@@ -26,8 +26,8 @@ mod world;
 
 pub use chaos::{Kind, Outcome, run_seed};
 pub use fleet::{
-    Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, run_fleet_case, run_fleet_scenario,
-    run_fleet_seed,
+    Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, fleet_boot_ms, fleet_join_ms, run_fleet_case,
+    run_fleet_scenario, run_fleet_seed,
 };
 pub use groups::{GroupsOutcome, run_groups_seed};
 pub use plant::Plant;

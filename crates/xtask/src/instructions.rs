@@ -49,7 +49,7 @@ fn count(answers: usize) -> Outcome<Counted> {
     let config = scratch.0.join(bench::MUSTER_FILE);
     let text = bench::muster_config(&scratch.0, address, generator.addresses())?;
     fs::write(&config, text).doing(format_args!("write {}", config.display()))?;
-    let _manager = bench::start_manager(&scratch.0, &bench::BESIDE_ROUTER)?;
+    let _manager = bench::start_manager(&scratch.0, None, &bench::BESIDE_ROUTER)?;
     let counts = scratch.0.join("callgrind.out");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--quiet", "--fair-sched=yes"]);

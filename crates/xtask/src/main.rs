@@ -58,6 +58,8 @@ enum BenchPart {
     Balance(bench::BalanceArgs),
     /// Heartbeats that one core of a manager takes
     Heartbeats(bench::HeartbeatsArgs),
+    /// What a manager costs that looks after ten thousand members on a hundred machines, with routers that follow it
+    Members(bench::MembersArgs),
     /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
     Cell(bench::CellArgs),
 }
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
             BenchPart::Exits(args) => bench::exits(&args),
             BenchPart::Balance(args) => bench::balance(&args),
             BenchPart::Heartbeats(args) => bench::heartbeats(&args),
+            BenchPart::Members(args) => bench::members(&args),
             BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),

@@ -42,6 +42,10 @@ const RETRANSMIT_US: u64 = 200_000;
 /// UDP and IP.
 const HEADERS_BYTES: u64 = 28;
 const MANAGERS: usize = 3;
+/// How often a fleet that starts is looked at.
+const LOOK_EVERY_US: u64 = 10_000;
+/// How long it may take. 20 s: ten times what it takes.
+const BOOT_MAX_US: u64 = 20_000_000;
 
 /// Muster's share of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,6 +61,10 @@ pub struct FleetFound {
     /// From the fault to the last of these elections.
     pub led_ms: Option<u64>,
     pub alarms: u64,
+    /// Of all nodes to all managers.
+    pub heartbeats_per_second: f64,
+    /// From the fault until something may be taken over from the last faulty node, if it may from all of them.
+    pub taken_over_ms: Option<u64>,
     /// Writes to the store a second, verdicts aside.
     pub commits_per_second: f64,
     pub events: u64,
@@ -85,6 +93,8 @@ pub fn run_fleet_case(case: Case, leader: Leader, push: Push) -> FleetFound {
         elections: fleet.elections - elections,
         led_ms: fleet.led_at_us.checked_sub(at_us).map(|us| us / 1_000),
         alarms: fleet.alarms - alarms,
+        heartbeats_per_second: (fleet.heartbeats - heartbeats) as f64 / seconds,
+        taken_over_ms: fleet.taken_over_ms(&case),
         commits_per_second: (fleet.store.commits - commits) as f64 / seconds,
         events: fleet.events,
         ..FleetFound::default()
@@ -97,6 +107,33 @@ pub fn run_fleet_case(case: Case, leader: Leader, push: Push) -> FleetFound {
     (measured.found.sent, measured.found.received) = (Rate { mean, most }, Rate { mean, most });
     fleet.inform(&case, push, &mut measured);
     measured
+}
+
+/// So many nodes and the managers start at once: until one leads, all nodes are known to be there and have a lease. And how
+/// often anything was said of them meanwhile. What their machines need to start is not in it.
+pub fn fleet_boot_ms(nodes: usize, seed: u64) -> (u64, usize) {
+    let mut fleet = Fleet::new(MANAGERS, nodes, NORMAL, seed, false);
+    fleet.has_mischief = false;
+    while fleet.is_whole().is_err() {
+        fleet.run_until_us(fleet.now_us + LOOK_EVERY_US);
+        assert!(fleet.now_us < BOOT_MAX_US, "a fleet that starts does not become whole");
+    }
+    (fleet.now_us / 1_000, fleet.said.len())
+}
+
+/// So many of the nodes come into a fleet that runs: until all of them are known to be there.
+pub fn fleet_join_ms(nodes: usize, joining: usize, seed: u64) -> u64 {
+    let mut fleet = Fleet::new(MANAGERS, nodes, NORMAL, seed, false);
+    fleet.has_mischief = false;
+    (0..joining).for_each(|node| fleet.kill_node(node));
+    fleet.run_until_us(BOOT_MAX_US);
+    let began_us = fleet.now_us;
+    (0..joining).for_each(|node| fleet.start_node(node, true));
+    while fleet.is_whole().is_err() {
+        fleet.run_until_us(fleet.now_us + LOOK_EVERY_US);
+        assert!(fleet.now_us < 2 * BOOT_MAX_US, "nodes that come are not noticed");
+    }
+    (fleet.now_us - began_us) / 1_000
 }
 
 fn disturb_leader(fleet: &mut Fleet, leader: Leader) {
@@ -164,6 +201,12 @@ impl Fleet {
             self.resume_node(node)
         }
         1_000 * (1 + u64::from(self.chance.below(most_ms)))
+    }
+
+    fn taken_over_ms(&self, case: &Case) -> Option<u64> {
+        let taken = self.nodes.iter().take(case.faulty).map(|node| node.taken_at_us);
+        let last_us = taken.collect::<Option<Vec<u64>>>()?.into_iter().max()?;
+        Some(last_us.saturating_sub(case.at_s * 1_000_000) / 1_000)
     }
 
     fn found(&self, case: &Case) -> Found {

@@ -121,7 +121,7 @@ impl Candidate {
         let address = free_address()?;
         let mut command = prepare(kind, programs, &directory, address, back_ends, doors)?;
         let manager =
-            if kind.has_manager() { Some(start_manager(&directory, &BESIDE_ROUTER)?) } else { None };
+            if kind.has_manager() { Some(start_manager(&directory, None, &BESIDE_ROUTER)?) } else { None };
         write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
         meter::bind_to(meter::PROXY_CORE)?;
@@ -154,9 +154,12 @@ pub fn write_output_to(command: &mut Command, log: &Path) -> Outcome<()> {
 }
 
 /// Starts these roles of the cell that `muster_config` wrote to `directory`; they take routers when this returns.
-pub fn start_manager(directory: &Path, roles: &[&str]) -> Outcome<Owned> {
+pub fn start_manager(directory: &Path, node: Option<&str>, roles: &[&str]) -> Outcome<Owned> {
     let mut command = Command::new(muster()?);
     command.arg("run").arg("--config").arg(directory.join(MUSTER_FILE));
+    if let Some(node) = node {
+        command.args(["--node", node]);
+    }
     for role in roles {
         command.args(["--role", role]);
     }

@@ -1,4 +1,4 @@
-//! Asks a cell for its status, over one connection that is kept.
+//! Calls the API of a cell, over one connection that is kept.
 //!
 //! Only what Muster's console answers is understood: a head and a body of a known length. Not the stream of events:
 //! that one is paced for people, and what is measured here takes a few milliseconds.
@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use wire::enrol::IssuedToken;
+use wire::id::NodeName;
 use wire::status::CellStatus;
 
 /// Longest answer that is taken. 16 MiB: a status of tens of thousands of members.
@@ -22,7 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct CellClient {
     connection: BufReader<TcpStream>,
-    request: String,
+    /// The administrator's.
+    token: String,
 }
 
 impl CellClient {
@@ -46,15 +49,27 @@ impl CellClient {
     fn over(stream: TcpStream, token: &str) -> Outcome<Self> {
         stream.set_nodelay(true).doing("set up a connection to the console")?;
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).doing("set up a connection to the console")?;
-        let request =
-            format!("GET /api/v1/status HTTP/1.1\r\nHost: console\r\nAuthorization: Bearer {token}\r\n\r\n");
-        Ok(Self { connection: BufReader::new(stream), request })
+        Ok(Self { connection: BufReader::new(stream), token: token.to_owned() })
+    }
+
+    fn call(&mut self, method: &str, path: &str) -> Outcome<Vec<u8>> {
+        let token = &self.token;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: console\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.connection.get_mut().write_all(request.as_bytes()).doing("ask the console")?;
+        read_answer(&mut self.connection)
     }
 
     pub fn status(&mut self) -> Outcome<CellStatus> {
-        self.connection.get_mut().write_all(self.request.as_bytes()).doing("ask the console")?;
-        let body = read_answer(&mut self.connection)?;
+        let body = self.call("GET", "/api/v1/status")?;
         serde_json::from_slice(&body).doing("read the status of the cell")
+    }
+
+    /// A token with which a machine becomes this node.
+    pub fn node_token(&mut self, node: &NodeName) -> Outcome<IssuedToken> {
+        let body = self.call("POST", &format!("/api/v1/nodes/{node}/token"))?;
+        serde_json::from_slice(&body).doing("read a node's token")
     }
 }
 

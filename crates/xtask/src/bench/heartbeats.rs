@@ -93,7 +93,7 @@ pub fn measure(period: Duration) -> Outcome<Intake> {
         return Err(Failure(format!("muster init: {}", String::from_utf8_lossy(&made.stderr))));
     }
     // Without an agent: this is to be the node.
-    let manager = start_manager(&scratch.0, &["manager"])?;
+    let manager = start_manager(&scratch.0, None, &["manager"])?;
     Node::open(&scratch.0.join("state/cell"), heard_at)?.send_for(&manager, period)
 }
 
@@ -209,7 +209,7 @@ impl Node {
     }
 }
 
-fn from_hex(text: &str) -> Vec<u8> {
+pub fn from_hex(text: &str) -> Vec<u8> {
     let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     (0..text.len()).step_by(2).filter_map(digit).collect()
 }

@@ -84,6 +84,15 @@ pub fn memory_kb(pid: u32) -> u64 {
     process::family(pid).into_iter().filter_map(resident).sum()
 }
 
+/// The most that a process ever had resident, in kB.
+pub fn memory_peak_kb(pid: u32) -> Outcome<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).doing(format_args!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    peak.ok_or_else(|| Failure(format!("{path} tells no peak of memory")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

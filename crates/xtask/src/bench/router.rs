@@ -199,7 +199,7 @@ pub fn build() -> Outcome<()> {
 }
 
 /// Ten thousand connections need as many descriptors; proxies inherit the limit.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Where this is refused, opening connections fails with a message of its own.

@@ -115,7 +115,13 @@ fn run_lab(log: &Path) -> Outcome<String> {
 
 /// Each in a process of its own: that of the router binds itself to a core.
 fn benchmarks(log: &Path) -> Ended {
-    Ended::single(run_benchmark("router", log))
+    let all = || {
+        for part in ["router", "heartbeats"] {
+            run_benchmark(part, log)?;
+        }
+        run_benchmark("members", log)
+    };
+    Ended::single(all())
 }
 
 /// Simulated, so that it needs no quiet machine.
