@@ -2,6 +2,8 @@
 
 mod empty;
 
+pub use empty::{ask as ask_of_node, see_empty};
+
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::cluster::confirm;
 use super::status::told_if_stale;
