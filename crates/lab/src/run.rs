@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wire::id::TermNumber;
+use wire::status::CellStatus;
 
 /// The host of those who ask routers.
 const CLIENTS: &str = "clients";
@@ -173,6 +174,11 @@ impl Lab {
 
     pub fn hosts(&self) -> &Hosts {
         &self.hosts
+    }
+
+    /// What the cell says of itself.
+    pub fn status(&self) -> Outcome<CellStatus> {
+        self.cell.status(&self.hosts)
     }
 
     fn logs(&self) -> String {

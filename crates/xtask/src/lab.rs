@@ -101,7 +101,7 @@ fn binary(given: Option<&Path>) -> Outcome<PathBuf> {
 }
 
 /// A directory for one lab, which goes with it.
-fn directory(name: &str) -> Outcome<PathBuf> {
+pub fn directory(name: &str) -> Outcome<PathBuf> {
     let path = std::env::temp_dir().join(format!("muster-lab-{}-{name}", std::process::id()));
     fs::create_dir_all(&path).doing(format_args!("create {}", path.display()))?;
     Ok(path)

@@ -60,6 +60,8 @@ enum BenchPart {
     Heartbeats(bench::HeartbeatsArgs),
     /// What a manager costs that looks after ten thousand members on a hundred machines, with routers that follow it
     Members(bench::MembersArgs),
+    /// From a lost machine, an exit and a drain to the tables of all routers, in a lab of twenty machines
+    Crashes(bench::CrashesArgs),
     /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
     Cell(bench::CellArgs),
 }
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
             BenchPart::Balance(args) => bench::balance(&args),
             BenchPart::Heartbeats(args) => bench::heartbeats(&args),
             BenchPart::Members(args) => bench::members(&args),
+            BenchPart::Crashes(args) => bench::crashes(&args),
             BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),

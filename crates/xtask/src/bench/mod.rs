@@ -7,9 +7,9 @@
 mod balance;
 mod candidate;
 mod cell;
-
 mod cell_client;
 mod connection;
+mod crashes;
 mod exits;
 mod generator;
 mod heartbeats;
@@ -32,6 +32,7 @@ pub use candidate::{
 };
 
 pub use cell::{CellArgs, cell};
+pub use crashes::{CrashesArgs, crashes};
 pub use exits::{ExitsArgs, exits};
 pub use generator::Generator;
 pub use heartbeats::{HeartbeatsArgs, heartbeats};
