@@ -1,3 +1,5 @@
+//! A file with a bit of everything, its pieces, and odd files.
+
 use super::*;
 
 const SAMPLE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>

@@ -1,3 +1,5 @@
+//! What clpstat shows of a cell of two servers.
+
 use super::*;
 use wire::group::ResourceReport;
 
