@@ -46,6 +46,7 @@ use wire::error_code::ErrorCode;
 use wire::id::{ClusterName, MemberName, MonitorName, NodeName, NodeNumber, RouterName};
 use wire::link::Role;
 use wire::monitor::{Alert, MonitorAssignment, MonitorsReport};
+use wire::node::NodeWish;
 use wire::router::{RouterProgress, RouterReport, RouterSettings};
 use wire::settings::{CellSettings, RouterPlace};
 use wire::status::{Act, MonitorAct, Severity};
@@ -73,6 +74,11 @@ pub enum Input {
         is_mass: bool,
     },
     Restarted(Restart),
+    /// What operators want of the node, at start and after each change. It is kept elsewhere.
+    NodeWish {
+        node: NodeName,
+        wish: NodeWish,
+    },
     /// The node's machine is no longer of the cell. Also to be told to a new manager, for it is not remembered.
     NodeRemoved {
         node: NodeName,
@@ -199,6 +205,8 @@ pub struct Cell {
     numbered: BTreeMap<NodeNumber, NodeName>,
     routers: BTreeMap<RouterName, Router>,
     monitors: Monitors,
+    /// What is wanted of nodes, where it is anything.
+    wishes: BTreeMap<NodeName, NodeWish>,
     /// What an earlier manager remembered and no member has claimed yet.
     remembered: BTreeMap<String, String>,
     /// New members start above this instance, so that one which is removed and comes back is new to its agent.
@@ -235,6 +243,7 @@ impl Cell {
             numbered: BTreeMap::new(),
             routers: BTreeMap::new(),
             monitors: Monitors::default(),
+            wishes: BTreeMap::new(),
             remembered,
             instance_floor,
             node_floor,
@@ -273,6 +282,16 @@ impl Cell {
         self.routers.values().map(place).collect()
     }
 
+    /// The members of a node that stay in the configuration, as `cluster/member`.
+    pub fn members_on(&self, node: &NodeName) -> Vec<String> {
+        let clusters = self.clusters.iter().flat_map(|cluster| {
+            let here = cluster.members.iter();
+            let here = here.filter(|member| member.settings.node == *node && !member.is_leaving);
+            here.map(|member| format!("{}/{}", cluster.name, member.settings.name))
+        });
+        clusters.collect()
+    }
+
     /// Whether a role may join; the sentence says why not.
     pub fn admits(&self, role: &Role) -> Result<(), String> {
         match role {
@@ -298,6 +317,19 @@ impl Cell {
         self.unassigned.insert(node.clone());
     }
 
+    fn on_node_wish(&mut self, node: NodeName, wish: NodeWish) {
+        self.mark_node(&node);
+        self.tell_monitors_anew(&node);
+        match wish == NodeWish::default() {
+            true => self.wishes.remove(&node),
+            false => self.wishes.insert(node, wish),
+        };
+    }
+
+    fn wish_of(&self, node: &NodeName) -> NodeWish {
+        self.wishes.get(node).copied().unwrap_or_default()
+    }
+
     fn event(&mut self, severity: Severity, kind: &'static str, text: String) {
         self.outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
     }
@@ -317,6 +349,7 @@ impl Machine for Cell {
             Input::Beats { node } => self.on_beats(node),
             Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
             Input::Restarted(restart) => self.on_restarted(&restart),
+            Input::NodeWish { node, wish } => self.on_node_wish(node, wish),
             Input::NodeRemoved { node } => self.on_node_removed(&node),
             Input::RouterConnected { router } => self.on_router_connected(now, router),
             Input::RouterReport(report) => self.on_router_report(now, report),

@@ -10,6 +10,7 @@ pub mod balance;
 pub mod cell;
 pub mod certificate;
 pub mod client_hello;
+pub mod clp_conf;
 pub mod compress;
 pub mod delta;
 pub mod enrol;

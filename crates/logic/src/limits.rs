@@ -115,6 +115,13 @@ pub const TXN_PARTS_MAX: usize = 1 << 16;
 /// beyond that it is told everything, which costs little more.
 pub const TOMBSTONES_MAX: usize = 1000;
 
+// clp.conf.
+
+/// Objects at the top of a file. 10,000: thirty-two servers and some hundred groups are what there is.
+pub const CLP_CONF_OBJECTS_MAX: usize = 10_000;
+/// Notes told about one file. 1,000: more than anybody reads; the rest is counted.
+pub const CLP_CONF_NOTES_MAX: usize = 1_000;
+
 // plugin-cfg.xml.
 
 /// Largest file. 16 MiB: 10,000 servers with two transports and their keyrings take 8.

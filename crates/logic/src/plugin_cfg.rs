@@ -26,7 +26,7 @@ pub use model::{
     LoadBalance, Log, PortPreference, Problem, Property, RequestMetrics, Route, Server, ServerCluster,
     ServerName, Transport, TransportProtocol, TrustedProxy, Uri, UriGroup, VirtualHost, VirtualHostGroup,
 };
-pub use parse::ReadError;
+pub use parse::{ReadError, parse as read_xml};
 pub use read::{from_file, read};
 
 #[cfg(test)]

@@ -267,3 +267,39 @@ fn what_fails_is_started_again_there_then_elsewhere() {
     let since = Duration::from_millis(group.since_ms);
     assert!(since > Duration::ZERO, "{group:?}");
 }
+
+#[test]
+fn a_node_is_emptied_or_left_alone_as_people_ask() {
+    let scratch = Scratch::new();
+    let mut cell = Cell::start(&scratch, &beat_group());
+    let [first, other] = cell.wait_until_started("beat");
+    cell.wait_until_able("beat");
+    let said = cell.hosts.run("boss", &format!("muster node drain {first} --dry-run"));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.data.contains(&format!("beat goes to {other}")), "{said:?}");
+
+    let said = cell.hosts.run("boss", &format!("muster node drain {first} --yes"));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.data.contains(&format!("no group is on node {first}")), "{said:?}");
+    cell.wait_until_online("beat", other);
+    cell.wait_for_sign("beat", other);
+    let nodes = cell.try_status().expect("the manager answers").nodes;
+    assert!(nodes.iter().any(|node| node.node.0 == first && node.drained), "{nodes:?}");
+    let said = cell.hosts.run("boss", &format!("muster group move beat {first} --yes"));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("it is drained"), "{said:?}");
+    cell.hosts.must("boss", &format!("muster node undrain {first}"));
+    cell.wait_until_able("beat");
+
+    // Of a node in maintenance nothing is taken over, until that is over.
+    cell.hosts.must("boss", &format!("muster node maintenance {other} on"));
+    cell.of(other).signal(Signal::KILL);
+    wait_for("the group to be held", || {
+        let group = cell.group("beat")?;
+        if group.reason.contains("is in maintenance") { Ok(()) } else { Err(group.reason) }
+    });
+    cell.hosts.must("boss", &format!("muster node maintenance {other} off"));
+    cell.wait_until_online("beat", first);
+    cell.wait_for_sign("beat", first);
+    cell.check_that_one_ran_at_a_time();
+}

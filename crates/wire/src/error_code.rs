@@ -70,6 +70,7 @@ codes! {
     CONFIG_MOVED_ON "M2009" "The configuration is no longer the revision that was meant",
     NO_SUCH_MONITOR "M2010" "There is no such monitor",
     NO_SUCH_GROUP "M2011" "There is no such group",
+    IMPORT_FAILED "M2016" "A configuration of another product cannot be read",
     CHANGE_FROM_ELSEWHERE "M2020" "A change did not come from a page of this console",
     TOO_MANY_WRONG_TOKENS "M2021" "Too many wrong tokens came from one address",
     CALL_MALFORMED "M2022" "A call of the API was not understood",

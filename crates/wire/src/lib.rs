@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod id;
 pub mod link;
 pub mod monitor;
+pub mod node;
 pub mod router;
 pub mod settings;
 pub mod status;

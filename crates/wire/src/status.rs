@@ -180,6 +180,12 @@ pub struct NodeStatus {
     /// A machine that has shown a certificate of this node and was refused, in the last minute.
     #[serde(default)]
     pub refused: Option<NodeRefusal>,
+    /// Nothing new shall go there, and its groups shall leave it.
+    #[serde(default)]
+    pub drained: bool,
+    /// Its monitors pause, and nothing moves because of it by itself.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 /// That a machine was refused, and why.

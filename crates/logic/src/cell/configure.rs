@@ -136,7 +136,7 @@ impl Cell {
             }
         }
         // Said here so that what is only remembered is no event.
-        member.judge(now, AgentLink::NotHeard, None);
+        member.judge(now, AgentLink::NotHeard, None, false);
         member
     }
 

@@ -133,10 +133,13 @@ impl Member {
         true
     }
 
-    /// Judges it anew; whether its run state has changed.
-    pub fn judge(&mut self, now: Time, link: AgentLink, away: Option<Away>) -> bool {
+    /// Judges it anew; whether its run state has changed. `is_drained`: its node is.
+    pub fn judge(&mut self, now: Time, link: AgentLink, away: Option<Away>, is_drained: bool) -> bool {
         let facts = Facts {
-            wish: self.wish,
+            wish: match self.wish {
+                Wish::Run if is_drained => Wish::Drain,
+                wish @ (Wish::Run | Wish::Drain | Wish::Stop) => wish,
+            },
             task: match self.phase {
                 Phase::Steady | Phase::Returning { .. } => Task::None,
                 Phase::Draining { goal, .. } => Task::Draining(goal),

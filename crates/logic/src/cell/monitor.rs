@@ -54,12 +54,14 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    fn assignment(&self) -> MonitorAssignment {
+    /// For a node; `is_left_alone`: that is in maintenance.
+    fn assignment(&self, is_left_alone: bool) -> MonitorAssignment {
         MonitorAssignment {
             name: self.settings.name.clone(),
             check: self.settings.check.clone(),
             pace: self.settings.pace,
             wish: match self.wish {
+                Wish::Run | Wish::Fail { .. } if is_left_alone => MonitorWish::Pause,
                 Wish::Run => MonitorWish::Run,
                 Wish::Pause => MonitorWish::Pause,
                 Wish::Fail { .. } => MonitorWish::Fail,
@@ -243,7 +245,9 @@ impl Cell {
         }
         for node in std::mem::take(&mut self.monitors.untold) {
             if self.agents.get(&node).is_some_and(|agent| agent.is_connected) {
-                let monitors = self.monitors.of_node(&node).map(Monitor::assignment).collect();
+                let is_left_alone = self.wish_of(&node).is_in_maintenance;
+                let here = self.monitors.of_node(&node);
+                let monitors = here.map(|monitor| monitor.assignment(is_left_alone)).collect();
                 self.outputs.push(Output::Monitor { node, monitors });
             }
         }
@@ -269,7 +273,13 @@ impl Cell {
         let is_connected = agent.is_some_and(|agent| agent.is_connected);
         let told = monitor.told.get(node);
         let fresh = told.filter(|_| is_connected);
+        let is_left_alone = self.wish_of(node).is_in_maintenance;
         let (state, reason) = match (fresh, monitor.wish) {
+            (Some(told), Wish::Run | Wish::Fail { .. })
+                if is_left_alone && told.report.state == MonitorState::Paused =>
+            {
+                (MonitorState::Paused, "its node is in maintenance".to_owned())
+            }
             (Some(told), _) => (told.report.state, told.report.reason.clone()),
             (None, Wish::Pause) => (MonitorState::Paused, "paused by an operator".to_owned()),
             (None, Wish::Run | Wish::Fail { .. }) if is_connected => {

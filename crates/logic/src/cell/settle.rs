@@ -83,7 +83,8 @@ impl Cell {
         for member in &mut cluster.members {
             let link = self.link(&member.settings.node);
             let away = self.is_taken_along(member);
-            if !member.judge(now, link, away) {
+            let is_drained = self.wish_of(&member.settings.node).is_drained();
+            if !member.judge(now, link, away, is_drained) {
                 continue;
             }
             let (severity, kind) = change(member.state, &member.reason);

@@ -46,6 +46,8 @@ impl Cell {
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
             certificate_until_ms: agent.certificate_until_ms,
+            drained: self.wish_of(node).is_drained(),
+            maintenance: self.wish_of(node).is_in_maintenance,
             clock_ahead_ms: agent.clock.map(|(at, clock_ms)| clock_ms as i64 - unix_ms(at) as i64),
             // Of its connection the manager's shell knows.
             ..NodeStatus::default()

@@ -68,7 +68,7 @@ impl Moves {
     fn take(&mut self, now: Time, input: &Input, said: &mut Said) {
         match input {
             Input::Configure(_) => said.is_configured = true,
-            Input::Operator { .. } | Input::Tick => {}
+            Input::Nodes(_) | Input::Operator { .. } | Input::NodeOperator { .. } | Input::Tick => {}
             Input::NodeConnected { node } => {
                 self.seen.remove(node);
                 self.believe(node, Stage::Suspected);
@@ -167,7 +167,7 @@ impl Moves {
                 }
             }
             Output::Release { node } => self.believe(node, Stage::LeaseEnded),
-            Output::Fence { .. } | Output::Spare { .. } => {}
+            Output::Fence { .. } | Output::Spare { .. } | Output::NodeWish { .. } => {}
             Output::Event { .. } | Output::Answer { .. } => {}
         }
     }

@@ -20,6 +20,9 @@ pub struct Facts {
     pub lacks_lease: bool,
     /// Something of the group failed there, so many times, for the last time like this.
     pub failed: Option<(u32, String)>,
+    /// It is to be emptied, or left alone. One that is there may stay all the same.
+    pub is_drained: bool,
+    pub is_in_maintenance: bool,
     /// A group that it must be apart from is there.
     pub apart_from: Option<String>,
     /// A monitor of the group is in error there, which speaks against the node only while there are better ones.
@@ -36,6 +39,10 @@ pub fn judge(node: &NodeName, facts: &Facts) -> NodeWhy {
         Some("its heartbeats do not come".to_owned())
     } else if !facts.has_reported {
         Some("its agent has not said yet what runs there".to_owned())
+    } else if facts.is_drained && !facts.is_owner {
+        Some(format!("it is drained, until `muster node undrain {node}`"))
+    } else if facts.is_in_maintenance && !facts.is_owner {
+        Some(format!("it is in maintenance, until `muster node maintenance {node} off`"))
     } else if facts.lacks_lease {
         Some("it has no lease: its heartbeats are not answered by most managers".to_owned())
     } else if let Some((count, why)) = &facts.failed {
@@ -44,7 +51,11 @@ pub fn judge(node: &NodeName, facts: &Facts) -> NodeWhy {
     } else {
         facts.apart_from.as_ref().map(|group| format!("group {group} is there, from which it is kept apart"))
     };
-    let able = if facts.is_owner { "it is there, and can stay" } else { "it can run there" };
+    let able = match facts.is_owner {
+        true if facts.is_drained => "it is there, and leaves: the node is drained",
+        true => "it is there, and can stay",
+        false => "it can run there",
+    };
     let (is_able, why) = against.map_or((true, able.to_owned()), |against| (false, against));
     match &facts.ailment {
         Some(ailment) if is_able => {

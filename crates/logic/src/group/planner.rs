@@ -15,6 +15,7 @@ mod node;
 mod operate;
 mod recover;
 mod status;
+mod wish;
 
 use super::record::{self, Mark, Record, Wish};
 use crate::cell::Refusal;
@@ -28,10 +29,14 @@ use wire::group::{
     Attribute, GroupAct, GroupAssignment, GroupClass, GroupCondition, GroupSettings, GroupsReport,
 };
 use wire::id::{GroupName, NodeName};
+use wire::node::{NodeAct, NodeWish};
 use wire::status::Severity;
+use wish::Wished;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
+    /// The nodes of the configuration in force, before its groups.
+    Nodes(Vec<NodeName>),
     /// The groups of the configuration in force, at start and after each change.
     Configure(Vec<GroupSettings>),
     NodeConnected {
@@ -67,6 +72,14 @@ pub enum Input {
         who: String,
         group: GroupName,
         act: GroupAct,
+        dry_run: bool,
+    },
+    /// The same of a whole node.
+    NodeOperator {
+        ask: u64,
+        who: String,
+        node: NodeName,
+        act: NodeAct,
         dry_run: bool,
     },
     Tick,
@@ -111,6 +124,11 @@ pub enum Output {
         severity: Severity,
         kind: &'static str,
         text: String,
+    },
+    /// What is wanted of the node from now on.
+    NodeWish {
+        node: NodeName,
+        wish: NodeWish,
     },
     Answer {
         ask: u64,
@@ -225,6 +243,9 @@ pub struct Planner {
     /// Nodes that are to be switched off.
     fencing: BTreeMap<NodeName, Fencing>,
     runs: u64,
+    /// Those of the configuration.
+    known: BTreeSet<NodeName>,
+    wishes: BTreeMap<NodeName, Wished>,
     numbers: u64,
     attempts: u64,
     /// Of the latest step.
@@ -233,7 +254,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Of the leader of this generation. `records` are all that lie below `PREFIX`; `lease_wait_ms` is how long after its
+    /// Of the leader of this generation. `records` are all for which `is_record`; `lease_wait_ms` is how long after its
     /// start all that managers before it granted has run out.
     pub fn new(
         now: Time,
@@ -242,7 +263,12 @@ impl Planner {
         records: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let mut found = BTreeMap::new();
+        let mut wishes: BTreeMap<NodeName, Wished> = BTreeMap::new();
         for (key, text) in records {
+            let node = key.strip_prefix(record::NODE_PREFIX).map(NodeName::from);
+            if let (Some(node), Some(wish)) = (node, NodeWish::parse(&text)) {
+                wishes.insert(node, Wished::found(wish));
+            }
             let name = key.strip_prefix(record::PREFIX).map(GroupName::from);
             if let (Some(name), Some(record)) = (name, Record::parse(&text)) {
                 found.insert(name, record);
@@ -261,6 +287,8 @@ impl Planner {
             nodes,
             fencing: BTreeMap::new(),
             runs: 0,
+            known: BTreeSet::new(),
+            wishes,
             numbers: 0,
             attempts: 0,
             now,
@@ -305,6 +333,9 @@ impl Planner {
     }
 
     fn on_committed(&mut self, now: Time, attempt: u64, end: CommitEnd) {
+        if self.on_wish_committed(now, attempt, &end) {
+            return;
+        }
         let is_it = |group: &Group| group.pending.as_ref().is_some_and(|it| it.attempt == attempt);
         let Some((name, group)) = self.groups.iter_mut().find(|(_, group)| is_it(group)) else { return };
         let name = name.clone();
@@ -360,12 +391,17 @@ impl Planner {
 
     /// Everything that follows from what is known now.
     fn settle(&mut self, now: Time) {
+        self.settle_wishes(now);
         let names: Vec<GroupName> = self.groups.keys().cloned().collect();
         for name in &names {
             self.tell_recovery(name);
             self.count_failure(now, name);
             self.take_acts(now, name);
             self.settle_group(now, name);
+        }
+        // One that comes earlier may have waited for one that comes later.
+        if !self.wishes.is_empty() {
+            names.iter().for_each(|name| self.settle_group(now, name));
         }
         self.fence(now);
         self.release();
@@ -476,6 +512,7 @@ impl Machine for Planner {
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         self.now = now;
         match input {
+            Input::Nodes(nodes) => self.configure_nodes(nodes),
             Input::Configure(groups) => self.configure(now, groups),
             Input::NodeConnected { node } => self.node(node).connected(now),
             Input::NodeLost { node } => self.node(node).lost(),
@@ -493,6 +530,9 @@ impl Machine for Planner {
             Input::Operator { ask, who, group, act, dry_run } => {
                 self.queue(&group, Act { ask, who, act, dry_run });
             }
+            Input::NodeOperator { ask, who, node, act, dry_run } => {
+                self.queue_node(node, wish::Act { ask, who, act, dry_run });
+            }
             Input::Tick => {}
         }
         self.settle(now);
@@ -504,7 +544,8 @@ impl Machine for Planner {
     }
 
     fn wake_at(&self) -> Option<Time> {
-        self.groups.values().flat_map(|group| self.group_wakes(group)).min()
+        let groups = self.groups.values().flat_map(|group| self.group_wakes(group));
+        groups.chain(self.wishes_wake()).min()
     }
 
     fn check(&self) {

@@ -10,6 +10,18 @@ use wire::id::{GroupName, NodeName};
 /// Under which the records lie.
 pub const PREFIX: &str = "group/";
 
+/// Under which what is wanted of nodes lies.
+pub(super) const NODE_PREFIX: &str = "group-node/";
+
+/// Whether the planner wants it back at its start.
+pub fn is_record(key: &str) -> bool {
+    key.starts_with(PREFIX) || key.starts_with(NODE_PREFIX)
+}
+
+pub(super) fn node_key(node: &NodeName) -> String {
+    format!("{NODE_PREFIX}{node}")
+}
+
 pub(super) fn key(group: &GroupName) -> String {
     format!("{PREFIX}{group}")
 }

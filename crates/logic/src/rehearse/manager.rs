@@ -124,6 +124,8 @@ impl World {
         self.step_detector(manager, heartbeat::Input::Lead { away: Vec::new(), taken });
         let (groups, fences) = (self.groups.clone(), self.fences.clone());
         self.step_fences(manager, term, fence::Input::Configure(fences));
+        let nodes = self.names.clone();
+        self.step_planner(manager, term, PlannerInput::Nodes(nodes));
         self.step_planner(manager, term, PlannerInput::Configure(groups));
     }
 
@@ -234,7 +236,7 @@ impl World {
             }
             PlannerOutput::Spare { node } => self.step_fences(manager, term, fence::Input::Spare { node }),
             PlannerOutput::Event { text, .. } => self.told.push(text),
-            PlannerOutput::Answer { .. } => {}
+            PlannerOutput::Answer { .. } | PlannerOutput::NodeWish { .. } => {}
         }
     }
 

@@ -254,17 +254,17 @@ async fn follow_goal(
 }
 
 /// The line of progress on standard error: one that changes on a terminal, one for each change elsewhere.
-struct Line {
+pub struct Line {
     is_terminal: bool,
     shown: String,
 }
 
 impl Line {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { is_terminal: std::io::stderr().is_terminal(), shown: String::new() }
     }
 
-    fn show(&mut self, text: &str) {
+    pub fn show(&mut self, text: &str) {
         let text = plain(text);
         if text == self.shown {
             return;

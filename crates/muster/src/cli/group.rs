@@ -253,7 +253,7 @@ fn question(verb: GroupVerb, group: &GroupStatus, node: Option<&str>) -> Option<
 }
 
 /// Follows the cell until the group is as wanted (the sentence says how), or cannot be.
-async fn see_through(
+pub async fn see_through(
     api: &Api,
     verb: GroupVerb,
     before: &GroupStatus,

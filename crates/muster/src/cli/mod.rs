@@ -19,6 +19,7 @@ mod follow;
 mod generate;
 mod group;
 mod hidden;
+mod import;
 mod init;
 mod join;
 mod listed_token;
@@ -118,8 +119,12 @@ enum Command {
     Man(generate::ManArgs),
     /// A small application to try a cluster with
     SampleApp(crate::sample_app::Args),
-    /// The commands of ExpressCluster: clp_httpmon, clp_smtpmon
+    /// The commands of ExpressCluster: clp_httpmon, clpgrp, clpstat and others
     Clp(clp::Args),
+    /// Make a configuration from that of another product
+    Import(import::Args),
+    /// Make links by which scripts find the commands of ExpressCluster
+    InstallNames(clp::names::Args),
     /// Run a node's agent alone
     #[command(hide = true)]
     Agent(hidden::AgentArgs),
@@ -197,6 +202,8 @@ pub fn main() -> ExitCode {
         Command::Man(args) => generate::man(args),
         Command::SampleApp(args) => crate::sample_app::run(args),
         Command::Clp(args) => clp::run(args),
+        Command::Import(args) => import::run(&args),
+        Command::InstallNames(args) => clp::names::run(&args),
         Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::Guardian(args) => hidden::guardian(args),

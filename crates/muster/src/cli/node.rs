@@ -1,5 +1,9 @@
 //! `muster node`: the machines of the cell, whether they are heard, and who may become one.
 
+mod empty;
+
+pub use empty::{ask as ask_of_node, see_empty};
+
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::cluster::confirm;
 use super::status::told_if_stale;
@@ -16,6 +20,10 @@ Examples:
   muster node --json | jq '.[] | select((.connected | not) or .left_out)'
   muster node token web-2            what to type on the machine that shall be node web-2
   muster node token web-2 --valid 15m
+  muster node drain web-2 --dry-run  where its groups would go
+  muster node drain web-2            empty it, and see that through
+  muster node undrain web-2          it may be used again
+  muster node maintenance web-2 on   leave it alone while somebody works on it
   muster node remove web-2           its machine is cut off at once
 
 Exit codes:
@@ -41,6 +49,12 @@ pub struct Args {
 enum Act {
     /// Print a one-time token with which a machine becomes a node of the configuration
     Token(TokenArgs),
+    /// Empty a node: its groups go elsewhere, its members take no new conversations
+    Drain(empty::DrainArgs),
+    /// Use a drained node again
+    Undrain(empty::UndrainArgs),
+    /// Leave a node alone, or look after it again: its monitors pause, and nothing moves because of it
+    Maintenance(empty::MaintenanceArgs),
     /// Cut a node's machine off: its connections end and its certificate counts no longer
     Remove(RemoveArgs),
 }
@@ -78,6 +92,15 @@ pub fn run(args: Args) -> Exit {
         None => list(&args),
         Some(Act::Token(args)) => {
             run_until_done(token(&args)).unwrap_or_else(|error| fail(&error, args.json))
+        }
+        Some(Act::Drain(args)) => {
+            run_until_done(empty::drain(&args)).unwrap_or_else(|error| fail(&error, args.how.json))
+        }
+        Some(Act::Undrain(args)) => {
+            run_until_done(empty::undrain(&args)).unwrap_or_else(|error| fail(&error, args.how.json))
+        }
+        Some(Act::Maintenance(args)) => {
+            run_until_done(empty::maintain(&args)).unwrap_or_else(|error| fail(&error, args.how.json))
         }
         Some(Act::Remove(args)) => {
             run_until_done(remove(&args)).unwrap_or_else(|error| fail(&error, args.json))

@@ -246,6 +246,16 @@ fn troubles(status: &CellStatus, paint: Paint) -> String {
         .collect()
 }
 
+/// What operators want of it, where it is anything.
+fn wishes(node: &NodeStatus) -> &'static str {
+    match (node.drained, node.maintenance) {
+        (false, false) => "",
+        (true, false) => " (drained)",
+        (false, true) => " (maintenance)",
+        (true, true) => " (drained, maintenance)",
+    }
+}
+
 pub fn nodes(status: &CellStatus, paint: Paint) -> String {
     let heads = [
         ("NODE", Side::Left),
@@ -281,7 +291,7 @@ pub fn nodes(status: &CellStatus, paint: Paint) -> String {
             let or_none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
             let up = here().filter(|member| member.state == RunState::Up).count();
             vec![
-                cell(&node.node.0),
+                cell(format!("{}{}", node.node, wishes(node))),
                 agent,
                 cell(heard),
                 heartbeats(node, status.now_ms),

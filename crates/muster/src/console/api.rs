@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use wire::error_code;
 use wire::group::GroupVerb;
 use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
+use wire::node::NodeAct;
 use wire::status::{Act, Acted, ConfigText, ErrorBody, MonitorAct};
 
 /// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
@@ -80,6 +81,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::FenceTest { fence } => act_on_fence(shared, &proven, FenceWish::Test(fence)).await,
         Call::NodeOff { node } => act_on_fence(shared, &proven, FenceWish::Off(node)).await,
         Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
+        Call::ActNode { node, act } => act_on_node(shared, &proven, node, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
@@ -198,6 +200,16 @@ async fn group_moves(shared: &Shared, proven: &Proven, group: GroupName) -> Outc
     let moves = ask(shared, |reply| Ask::GroupMoves { group, reply }).await?;
     let moves = moves.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::OK, &moves))
+}
+
+async fn act_on_node(shared: &Shared, proven: &Proven, node: NodeName, act: NodeAct) -> Outcome {
+    let [dry_run] = query(proven, ["dry_run"])?;
+    let dry_run = is_true("dry_run", dry_run)?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActNode { who, node, act, dry_run, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(answer::json(status, &Acted { text }))
 }
 
 async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act: MonitorVerb) -> Outcome {

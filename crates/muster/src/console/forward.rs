@@ -83,6 +83,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::ActMonitor { .. }
         | Call::FenceTest { .. }
         | Call::NodeOff { .. }
+        | Call::ActNode { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

@@ -10,6 +10,7 @@ use wire::group::GroupVerb;
 use wire::id::{
     ClusterName, FenceName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
 };
+use wire::node::NodeAct;
 use wire::status::Act;
 
 /// What may be asked of a monitor; how long a drill lasts is in the query.
@@ -56,6 +57,10 @@ pub enum Call {
     },
     NodeOff {
         node: NodeName,
+    },
+    ActNode {
+        node: NodeName,
+        act: NodeAct,
     },
     NodeToken {
         node: NodeName,
@@ -228,6 +233,7 @@ pub const ROUTES: &[Route] = &[
         need: ADMIN,
         make: |names| Some(Call::NodeRemove { node: (*names.first()?).into() }),
     },
+    Route { method: Method::POST, path: "/api/v1/nodes/{node}/{act}", need: OPERATOR, make: act_node },
     Route { method: Method::GET, path: "/api/v1/config", need: OPERATOR, make: |_| Some(Call::Config) },
     Route { method: Method::POST, path: "/api/v1/config", need: ADMIN, make: |_| Some(Call::Apply) },
     Route {
@@ -361,6 +367,11 @@ fn act_group(names: &Names) -> Option<Call> {
     Some(Call::ActGroup { group: group.into(), verb: GroupVerb::named(act)? })
 }
 
+fn act_node(names: &Names) -> Option<Call> {
+    let [node, act] = names[..] else { return None };
+    Some(Call::ActNode { node: node.into(), act: NodeAct::named(act)? })
+}
+
 fn act_monitor(names: &Names) -> Option<Call> {
     let [monitor, act] = names[..] else { return None };
     let act = match act {
@@ -392,6 +403,7 @@ impl Call {
             Call::ActMonitor { monitor, act } => (monitor_act(*act), monitor.to_string()),
             Call::FenceTest { fence } => ("fence-test", fence.to_string()),
             Call::NodeOff { node } => ("node-off", node.to_string()),
+            Call::ActNode { node, act } => (node_act(*act), node.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
@@ -455,6 +467,16 @@ fn group_act(verb: GroupVerb) -> &'static str {
         GroupVerb::Freeze => "group-freeze",
         GroupVerb::Thaw => "group-thaw",
         GroupVerb::ConfirmOff => "group-confirm-off",
+    }
+}
+
+fn node_act(act: NodeAct) -> &'static str {
+    match act {
+        NodeAct::Drain => "node-drain",
+        NodeAct::DrainAtOnce => "node-drain-at-once",
+        NodeAct::Undrain => "node-undrain",
+        NodeAct::MaintenanceOn => "node-maintenance-on",
+        NodeAct::MaintenanceOff => "node-maintenance-off",
     }
 }
 

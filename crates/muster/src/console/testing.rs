@@ -90,10 +90,8 @@ impl FakeManager {
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
             }
-            Request::ActGroup { who, group, act, dry_run, reply } => {
-                let dry = if dry_run { " dry" } else { "" };
-                world.asked.push(format!("{act:?} group {group} {who}{dry}"));
-                drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
+            request @ (Request::ActGroup { .. } | Request::ActNode { .. }) => {
+                answer_of_groups(&mut world.asked, request);
             }
             Request::GroupMoves { group, reply } => drop(reply.send(Ok(vec![sample_move(group)]))),
             Request::ActMonitor { who, monitor, act, reply } => {
@@ -127,6 +125,22 @@ impl FakeManager {
                 drop(reply.send(Ok(PluginCfgText { text, notes: vec!["a note".into()] })));
             }
         }
+    }
+}
+
+/// Acts of groups and nodes.
+fn answer_of_groups(asked: &mut Vec<String>, request: Request) {
+    let dry = |dry_run| if dry_run { " dry" } else { "" };
+    match request {
+        Request::ActGroup { who, group, act, dry_run, reply } => {
+            asked.push(format!("{act:?} group {group} {who}{}", dry(dry_run)));
+            drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
+        }
+        Request::ActNode { who, node, act, dry_run, reply } => {
+            asked.push(format!("{act:?} node {node} {who}{}", dry(dry_run)));
+            drop(reply.send(Ok(format!("{} of {node} has begun.", act.name()))));
+        }
+        other => panic!("{other:?} is no act of a group or node"),
     }
 }
 

@@ -130,7 +130,7 @@ pub async fn begin(
     let nodes = snapshot.entries.iter().filter_map(|entry| enrol::read_record(&entry.key, &entry.value));
     let nodes = nodes.collect();
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
-    let is_group = |entry: &&Entry| entry.key.starts_with(logic::group::PREFIX);
+    let is_group = |entry: &&Entry| logic::group::is_record(&entry.key);
     let groups = snapshot.entries.iter().filter(is_group);
     let groups = groups.map(|it| (it.key.clone(), text(it.value.clone()), it.revision)).collect();
     let entries = snapshot.entries.into_iter();

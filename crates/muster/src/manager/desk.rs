@@ -441,9 +441,11 @@ impl Desk {
             text,
         }];
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
-        let (groups, fences) = (config.settings.groups.clone(), config.settings.fences.clone());
+        let fences = config.settings.fences.clone();
         outputs.extend(self.step_fences(now, fence::Input::Configure(fences)));
-        outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
+        for input in Groups::configuration(&config.settings) {
+            outputs.extend(self.step_groups(now, input));
+        }
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
         let routers = self.routers();

@@ -19,6 +19,7 @@ use wire::enrol::{IssuedToken, NodeRecord};
 use wire::group::GroupAct;
 use wire::group_move::GroupMove;
 use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
+use wire::node::NodeAct;
 use wire::status::{
     Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct,
     PluginCfgText,
@@ -94,6 +95,14 @@ pub enum Request {
         who: String,
         group: GroupName,
         act: GroupAct,
+        dry_run: bool,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// The same of a whole node.
+    ActNode {
+        who: String,
+        node: NodeName,
+        act: NodeAct,
         dry_run: bool,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },

@@ -258,6 +258,7 @@ impl Shell {
             }
             Request::Act { .. }
             | Request::ActGroup { .. }
+            | Request::ActNode { .. }
             | Request::ActMonitor { .. }
             | Request::ActFence { .. } => {
                 unreachable!("the desk asks the cell")

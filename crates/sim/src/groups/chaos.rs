@@ -6,6 +6,7 @@ use logic::seed::Chance;
 use std::collections::BTreeMap;
 use wire::group::{GroupAct, GroupCondition};
 use wire::id::GroupName;
+use wire::node::NodeAct;
 
 /// After the last fault every group runs again within this time: a lost lease with the slowest profile (7.1 s), a node that
 /// relapsed and must stay for up to 40 s, scripts that hang for two seconds each, and a group that goes back by itself.
@@ -70,7 +71,7 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(30) {
+        match chance.below(32) {
             28 | 29 => self.stick(node),
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
@@ -97,6 +98,7 @@ impl World {
             23 => (0..self.nodes.len()).for_each(|node| self.fall_sick(node, &group)),
             24..=26 => self.heal(Some(&group)),
             18 => self.loss_permille = [0, 0, 50, 300][chance.below(4) as usize],
+            30 | 31 => self.ask_of_node(node, NodeAct::ALL[chance.below(NodeAct::ALL.len() as u32) as usize]),
             _ => self.ask(
                 &group,
                 match chance.below(4) {
@@ -152,6 +154,11 @@ impl World {
             };
             for group in missing.iter().filter(|group| is_stuck(group.state)) {
                 self.ask(&group.group.0, GroupAct::Start { node: None });
+            }
+            // A wish that came while the store was away is refused: it is repeated.
+            for node in 0..self.nodes.len() {
+                self.ask_of_node(node, NodeAct::Undrain);
+                self.ask_of_node(node, NodeAct::MaintenanceOff);
             }
             // Many that fall at once are believed only on a person's word.
             self.confirm();

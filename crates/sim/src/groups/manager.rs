@@ -3,7 +3,7 @@
 use super::{Event, Said, World, node_name};
 use crate::fleet::Clock;
 use logic::fence::{self, Fences};
-use logic::group::{CommitEnd, PREFIX, Planner, PlannerInput, PlannerOutput};
+use logic::group::{CommitEnd, Planner, PlannerInput, PlannerOutput};
 use logic::heartbeat::{self, Detector, Heard, Output as Seen, Settings};
 use logic::machine::Machine;
 use logic::model::{Check, Read, Txn, Write};
@@ -59,7 +59,7 @@ impl World {
         let now = self.manager.clock.shows(self.now_us);
         let settings =
             Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: self.profile, run };
-        let found = self.store.read(&Read::Prefix(PREFIX.into())).entries;
+        let found = self.store.read(&Read::Prefix(String::new())).entries;
         let revisions = found.iter().map(|entry| (entry.key.clone(), entry.revision));
         self.manager.revisions = revisions.collect();
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -78,6 +78,8 @@ impl World {
         self.manager.fences = Fences::new();
         let fences = self.fences();
         self.step_fences(run, fence::Input::Configure(fences));
+        let nodes = (0..self.nodes.len()).map(node_name).collect();
+        self.step_planner(run, PlannerInput::Nodes(nodes));
         let groups = self.groups.clone();
         self.step_planner(run, PlannerInput::Configure(groups));
         self.after(0, Event::WakeManager { run });
@@ -180,7 +182,7 @@ impl World {
                 *self.outcome.events.entry(kind).or_default() += 1;
                 self.tell(|| text);
             }
-            PlannerOutput::Answer { .. } => {}
+            PlannerOutput::Answer { .. } | PlannerOutput::NodeWish { .. } => {}
         }
     }
 
@@ -297,5 +299,15 @@ impl World {
         let group = group.into();
         let who = "someone".to_owned();
         self.step_planner(run, PlannerInput::Operator { ask, who, group, act, dry_run: false });
+    }
+
+    pub(super) fn ask_of_node(&mut self, node: usize, act: wire::node::NodeAct) {
+        let run = self.manager.run;
+        if self.manager.is_stopped {
+            return;
+        }
+        let ask = self.fresh();
+        let (node, who) = (node_name(node), "someone".to_owned());
+        self.step_planner(run, PlannerInput::NodeOperator { ask, who, node, act, dry_run: false });
     }
 }

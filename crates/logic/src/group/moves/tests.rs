@@ -82,6 +82,7 @@ impl Play {
                 | Output::Answer { .. }
                 | Output::Fence { .. }
                 | Output::Spare { .. }
+                | Output::NodeWish { .. }
                 | Output::Release { .. } => {}
             }
         }

@@ -191,7 +191,9 @@ impl Planner {
             let is_off = group.confirmed_off.as_ref() == Some(owner);
             let not = Some(owner).filter(|_| is_off);
             let wanted = group.record.to.as_ref().filter(is_able);
-            if let Some(node) = wanted.or_else(|| choose(&whys, not)) {
+            // It leaves a drained node, and goes back there only before it goes nowhere.
+            let elsewhere = || choose(&whys, Some(owner)).filter(|_| self.wish_of(owner).is_drained());
+            if let Some(node) = wanted.or_else(elsewhere).or_else(|| choose(&whys, not)) {
                 let cause = if is_off { StartCause::Failover } else { StartCause::Start };
                 let why = if is_off { "a person says that the node is off" } else { "it is moved" };
                 return self.give(group, node, cause, why);
@@ -220,8 +222,11 @@ impl Planner {
     }
 
     fn decide_fenced(&self, group: &Group, owner: &NodeName) -> Decision {
-        if group.record.is_frozen {
-            return stay(GroupCondition::Waiting, format!("node {owner} is lost, and the group is frozen"));
+        if let Some(why) = self.held(group) {
+            return stay(
+                GroupCondition::Waiting,
+                format!("node {owner} is lost, and nothing follows: {why}"),
+            );
         }
         let whys = self.whys(group);
         match choose(&whys, Some(owner)) {
@@ -270,8 +275,8 @@ impl Planner {
         if let Some(wish) = carried_out(report) {
             return self.decide_recovered(group, owner, wish);
         }
-        if group.record.is_frozen {
-            return stay(GroupCondition::Failed, format!("{why}; it is frozen"));
+        if let Some(held) = self.held(group) {
+            return stay(GroupCondition::Failed, format!("{why}; {held}"));
         }
         let whys = self.whys(group);
         if whys.iter().any(|it| it.node == *owner && it.is_able) {
@@ -309,6 +314,9 @@ impl Planner {
         if whys.iter().any(|why| why.node == *owner && why.is_able) {
             return self.give(group, owner, StartCause::Again, &report.reason);
         }
+        if let Some(held) = self.held(group) {
+            return stay(GroupCondition::Waiting, format!("{}; {held}", report.reason));
+        }
         match choose(&whys, Some(owner)) {
             Some(node) => self.give(group, node, StartCause::Failover, &report.reason),
             None => {
@@ -319,7 +327,19 @@ impl Planner {
     }
 
     fn decide_online(&self, now: Time, group: &Group, owner: &NodeName, report: &GroupReport) -> Decision {
-        if group.settings.failback == Attribute::Automatic && !group.record.is_frozen {
+        match self.leaves_for(group, owner) {
+            Some(Ok(node)) => {
+                let record = Record { to: Some(node.clone()), ..group.record.clone() };
+                let event = format!(
+                    "group {} leaves node {owner}, which is drained, for {node}",
+                    group.settings.name
+                );
+                return Decision::Commit { record, event, is_recovery: false };
+            }
+            Some(Err(why)) => return stay(GroupCondition::Online, why),
+            None => {}
+        }
+        if group.settings.failback == Attribute::Automatic && self.held(group).is_none() {
             let whys = self.whys(group);
             let better = choose(&whys, None).filter(|node| self.is_before(group, node, owner));
             if let Some(node) = better.filter(|node| self.is_steady(now, node)) {

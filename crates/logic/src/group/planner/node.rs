@@ -165,8 +165,11 @@ impl Planner {
         let failed = failed.map(|failure| (failure.count, failure.why.clone()));
         let apart_from = self.apart_from(group, name);
         let ailment = self.ailment(group, name);
+        let wish = self.wish_of(name);
+        let (is_drained, is_in_maintenance) = (wish.is_drained(), wish.is_in_maintenance);
         let Some(node) = self.nodes.get(name) else {
-            return Facts { is_owner, is_reachable: true, failed, apart_from, ..Facts::default() };
+            let base = Facts { is_owner, is_drained, is_in_maintenance, ..Facts::default() };
+            return Facts { is_reachable: true, failed, apart_from, ailment, ..base };
         };
         let has_lease = node.report.as_ref().is_some_and(|report| report.has_lease);
         Facts {
@@ -177,6 +180,8 @@ impl Planner {
             is_taken: node.is_taken,
             lacks_lease: group.settings.is_leased() && !has_lease,
             failed,
+            is_drained,
+            is_in_maintenance,
             apart_from,
             ailment,
         }

@@ -34,6 +34,12 @@ pub(super) fn no_such_group<'a>(name: &GroupName, all: impl Iterator<Item = &'a 
     Refusal { code: NO_SUCH_GROUP, message, retry: false }
 }
 
+pub(super) fn no_such_node<'a>(name: &NodeName, all: impl Iterator<Item = &'a NodeName>) -> Refusal {
+    let names: Vec<&str> = all.take(GROUPS_NAMED_MAX).map(|name| name.0.as_str()).collect();
+    let message = format!("there is no node {name}; there is {}", names.join(", "));
+    Refusal { code: NO_SUCH_NODE, message, retry: false }
+}
+
 pub(super) fn too_many(name: &GroupName) -> Refusal {
     refuse_for_now(format!("too many wishes for group {name} wait already"))
 }
@@ -43,11 +49,11 @@ pub(super) fn not_kept(name: &GroupName) -> Refusal {
     Refusal { code: STORE_WRITE_FAILED, message, retry: true }
 }
 
-fn refuse(message: String) -> Refusal {
+pub(super) fn refuse(message: String) -> Refusal {
     Refusal { code: ACT_MAKES_NO_SENSE, message, retry: false }
 }
 
-fn refuse_for_now(message: String) -> Refusal {
+pub(super) fn refuse_for_now(message: String) -> Refusal {
     Refusal { code: ACT_MAKES_NO_SENSE, message, retry: true }
 }
 

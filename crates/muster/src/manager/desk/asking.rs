@@ -18,6 +18,11 @@ impl Desk {
                 let input = self.groups.ask(who, group, act, dry_run, reply);
                 self.step_groups(now, input)
             }
+            Request::ActNode { who, node, act, dry_run, reply } => {
+                let members = self.cell.members_on(&node);
+                let input = self.groups.ask_of_node(who, node, (act, dry_run), members, reply);
+                self.step_groups(now, input)
+            }
             Request::ActFence { who, wish, reply } => self.wish_of_fences(now, &who, wish, reply),
             Request::ActMonitor { who, monitor, act, reply } => {
                 self.asks_count += 1;

@@ -5,6 +5,7 @@ use logic::cell::{self, Cell};
 use logic::fence::{self, Fences};
 use logic::group::{Moves, Planner, PlannerInput, PlannerOutput};
 use logic::heartbeat::Reach;
+use logic::limits::GROUPS_NAMED_MAX;
 use logic::machine::Machine;
 use logic::time::Time;
 use std::collections::BTreeMap;
@@ -13,9 +14,18 @@ use wire::group::{GroupAct, GroupStatus};
 use wire::group_move::GroupMove;
 use wire::id::{GroupName, NodeName, NodeNumber};
 use wire::link::FromManager;
+use wire::node::NodeAct;
+use wire::settings::CellSettings;
 use wire::status::ErrorBody;
 
 type Reply = oneshot::Sender<Result<String, ErrorBody>>;
+
+#[derive(Debug)]
+struct Waiting {
+    reply: Reply,
+    /// What is said with a granted wish that the planner does not know.
+    besides: String,
+}
 
 #[derive(Debug)]
 pub struct Groups {
@@ -25,7 +35,7 @@ pub struct Groups {
     pub fences: Fences,
     asks_count: u64,
     /// Operators that wait for a decision to be written. Bounded by the planner, which refuses those that are too many.
-    waiting: BTreeMap<u64, Reply>,
+    waiting: BTreeMap<u64, Waiting>,
 }
 
 impl Groups {
@@ -69,7 +79,7 @@ impl Groups {
         reply: Reply,
     ) -> PlannerInput {
         self.asks_count += 1;
-        self.waiting.insert(self.asks_count, reply);
+        self.waiting.insert(self.asks_count, Waiting { reply, besides: String::new() });
         PlannerInput::Operator { ask: self.asks_count, who, group, act, dry_run }
     }
 
@@ -96,10 +106,29 @@ impl Groups {
         }
     }
 
+    pub(super) fn ask_of_node(
+        &mut self,
+        who: String,
+        node: NodeName,
+        (act, dry_run): (NodeAct, bool),
+        members: Vec<String>,
+        reply: Reply,
+    ) -> PlannerInput {
+        self.asks_count += 1;
+        let besides = besides(act, &members);
+        self.waiting.insert(self.asks_count, Waiting { reply, besides });
+        PlannerInput::NodeOperator { ask: self.asks_count, who, node, act, dry_run }
+    }
+
+    /// What the planner is to hear of a configuration.
+    pub(super) fn configuration(settings: &CellSettings) -> [PlannerInput; 2] {
+        [PlannerInput::Nodes(settings.nodes.clone()), PlannerInput::Configure(settings.groups.clone())]
+    }
+
     /// What the planner is to hear of something that the cell hears.
     pub(super) fn inputs_of(&self, cell: &Cell, input: &cell::Input) -> Vec<PlannerInput> {
         match input {
-            cell::Input::Configure(settings) => vec![PlannerInput::Configure(settings.groups.clone())],
+            cell::Input::Configure(settings) => Self::configuration(settings).to_vec(),
             cell::Input::Verdicts { verdicts, .. } => {
                 let reach = verdicts.iter().filter_map(|verdict| {
                     let place = cell.nodes().find(|place| place.number == verdict.node)?;
@@ -114,6 +143,7 @@ impl Groups {
             | cell::Input::AgentLost { .. }
             | cell::Input::Beats { .. }
             | cell::Input::Restarted(_)
+            | cell::Input::NodeWish { .. }
             | cell::Input::NodeRemoved { .. }
             | cell::Input::AgentMonitors(_)
             | cell::Input::Alert { .. }
@@ -141,6 +171,9 @@ impl Desk {
                 }
                 PlannerOutput::Spare { node } => {
                     outputs.extend(self.step_fences(now, fence::Input::Spare { node }));
+                }
+                PlannerOutput::NodeWish { node, wish } => {
+                    outputs.extend(self.step_cell(now, cell::Input::NodeWish { node, wish }));
                 }
                 output => outputs.extend(self.translate_group(output)),
             }
@@ -187,9 +220,35 @@ impl Desk {
             }
             PlannerOutput::Fence { .. } | PlannerOutput::Spare { .. } => unreachable!("fences hear of it"),
             PlannerOutput::Answer { ask, result } => {
-                let reply = self.groups.waiting.remove(&ask).expect("the planner answers each question once");
-                Output::Answer { reply, result: result.map_err(error_body) }
+                let waiting =
+                    self.groups.waiting.remove(&ask).expect("the planner answers each question once");
+                let Waiting { reply, besides } = waiting;
+                Output::Answer { reply, result: result.map(|text| text + &besides).map_err(error_body) }
             }
+            // The cell's part of it is done where these are sorted.
+            PlannerOutput::NodeWish { .. } => return None,
         })
+    }
+}
+
+/// What a wish for a node means for its members.
+fn besides(act: NodeAct, members: &[String]) -> String {
+    let some = members.iter().take(GROUPS_NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match members.len().saturating_sub(GROUPS_NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match act {
+        NodeAct::Drain | NodeAct::DrainAtOnce if !members.is_empty() => {
+            format!("; members that take no new conversations: {some}{more}")
+        }
+        NodeAct::Undrain if !members.is_empty() => {
+            format!("; members that take new conversations again: {some}{more}")
+        }
+        NodeAct::Drain
+        | NodeAct::DrainAtOnce
+        | NodeAct::Undrain
+        | NodeAct::MaintenanceOn
+        | NodeAct::MaintenanceOff => String::new(),
     }
 }
