@@ -84,6 +84,15 @@ pub struct ResourceKind {
     pub options: Map<String, Value>,
 }
 
+impl ResourceKind {
+    /// An `exec` that is nothing but its start.
+    pub fn script(start: &[String]) -> Self {
+        let options = [("start", start), ("stop", &[])];
+        let options = options.map(|(key, words)| (key.to_owned(), Value::from(words)));
+        Self { name: "exec".into(), options: options.into_iter().collect() }
+    }
+}
+
 impl TryFrom<Map<String, Value>> for ResourceKind {
     type Error = &'static str;
 

@@ -16,12 +16,11 @@ use wire::monitor::RecoveryTarget;
 const GENERATION: u64 = 3;
 
 fn resource(name: &str, is_process: bool) -> ResourceSettings {
-    let command = || vec![name.to_owned()];
     ResourceSettings {
         name: name.into(),
-        kind: match is_process {
-            true => ResourceKind::Process { command: command() },
-            false => ResourceKind::Exec { start: command(), stop: command() },
+        kind: ResourceKind {
+            name: if is_process { "process" } else { "exec" }.into(),
+            options: Default::default(),
         },
         start_timeout_ms: 1_000,
         stop_timeout_ms: 1_000,
@@ -39,6 +38,7 @@ fn group(name: &str) -> GroupSettings {
         startup: Attribute::Automatic,
         failover: Attribute::Automatic,
         failback: Attribute::Manual,
+        class: Default::default(),
         restarts_max: 1,
         failovers_max: 5,
         after: Vec::new(),
@@ -185,6 +185,7 @@ impl Story {
                 self.steps.push_back(Step::Planner(input));
             }
             PlannerOutput::Event { kind, text, .. } => self.said.push((kind, text)),
+            PlannerOutput::Fence { .. } | PlannerOutput::Spare { .. } | PlannerOutput::NodeWish { .. } => {}
             PlannerOutput::Release { .. } | PlannerOutput::Answer { .. } => {}
         }
     }

@@ -210,6 +210,8 @@ impl World {
                 self.after(MESSAGE_MS, Event::Guarded { node, serves: false, input });
             }
             ResidentOutput::Report(report) => self.send_report(node, report),
+            // Nothing is watched here, so that nothing is recovered.
+            ResidentOutput::Activity(_) | ResidentOutput::EndService { .. } => {}
             ResidentOutput::Refused { .. } | ResidentOutput::Tell { .. } | ResidentOutput::Finished => {}
         }
     }

@@ -114,6 +114,7 @@ impl Play {
                 resources: resources
                     .map(|(name, state)| ResourceReport { name: (*name).into(), state: *state })
                     .collect(),
+                recovery: Default::default(),
             };
             self.report(node, number, vec![report]);
         }
@@ -122,8 +123,16 @@ impl Play {
     fn report(&mut self, node: &NodeName, number: u64, groups: Vec<GroupReport>) {
         self.sequence += 1;
         let (node, sequence) = (node.clone(), self.sequence);
-        let report =
-            GroupsReport { node, incarnation: 1, sequence, generation: 1, number, has_lease: true, groups };
+        let report = GroupsReport {
+            node,
+            incarnation: 1,
+            sequence,
+            generation: 1,
+            number,
+            has_lease: true,
+            groups,
+            ailments: Vec::new(),
+        };
         self.hear(Input::Report(report));
     }
 

@@ -287,7 +287,7 @@ impl Local {
         let step = *used;
         let resource = ResourceSettings {
             name: name.into(),
-            kind: ResourceKind::Exec { start: script.to_vec(), stop: Vec::new() },
+            kind: ResourceKind::script(script),
             start_timeout_ms: RECOVERY_SCRIPT_MS,
             stop_timeout_ms: RECOVERY_SCRIPT_MS,
             environment: Default::default(),

@@ -147,6 +147,7 @@ fn monitor_state(state: MonitorState) -> &'static str {
         MonitorState::Error => "Error",
         MonitorState::Unknown => "Unknown",
         MonitorState::Paused => "Suspend",
+        MonitorState::Idle => "Offline",
     }
 }
 
@@ -162,7 +163,7 @@ fn beats_state(reach: NodeReach) -> &'static str {
 /// The worst of the same monitor on several servers.
 fn worst(states: impl Iterator<Item = MonitorState>) -> MonitorState {
     let rank = |state: &MonitorState| match state {
-        MonitorState::Paused => 0,
+        MonitorState::Idle | MonitorState::Paused => 0,
         MonitorState::Normal => 1,
         MonitorState::Unknown => 2,
         MonitorState::Warning => 3,

@@ -30,6 +30,7 @@ fn group(name: &str, nodes: &[&str]) -> GroupSettings {
         startup: Attribute::Automatic,
         failover: Attribute::Automatic,
         failback: Attribute::Manual,
+        class: Default::default(),
         restarts_max: 0,
         failovers_max: 3,
         after: Vec::new(),
@@ -109,6 +110,7 @@ impl World {
                 self.wishes.insert(node, wish);
                 None
             }
+            Output::Fence { .. } | Output::Spare { .. } => None,
             Output::Release { .. } | Output::Event { .. } => None,
         }
     }
@@ -122,6 +124,7 @@ impl World {
             state,
             reason: "as the test says".into(),
             resources: Vec::new(),
+            recovery: Default::default(),
         };
         let groups = groups.into_iter().map(report).collect();
         let (node, generation) = (node.clone(), self.planner.generation);
@@ -132,6 +135,7 @@ impl World {
             generation,
             number,
             has_lease: true,
+            ailments: Vec::new(),
             groups,
         }
     }

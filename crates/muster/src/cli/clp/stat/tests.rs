@@ -21,6 +21,7 @@ fn cell() -> CellStatus {
         nodes: vec!["one".into(), "two".into()],
         resources: vec![ResourceReport { name: "exec1".into(), state: ResourceState::Online }],
         why: Vec::new(),
+        last_move: None,
     };
     CellStatus {
         cell: "shop".into(),
@@ -42,6 +43,7 @@ fn cell() -> CellStatus {
         ],
         monitors: Vec::new(),
         other_cells: Vec::new(),
+        fences: Vec::new(),
         stale_since_ms: None,
     }
 }
