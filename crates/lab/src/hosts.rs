@@ -2,6 +2,7 @@
 
 use crate::host::{Host, Program, Said};
 use crate::janitor::{self, Janitor};
+use crate::lan;
 use crate::network::{self, Network};
 use crate::{Doing, Outcome, Problem};
 use std::fs::{self, Permissions};
@@ -107,6 +108,12 @@ impl Hosts {
     /// Starts a command line that goes on; its log is called `as_name`.
     pub fn start(&self, name: &str, as_name: &str, line: &str) -> Outcome<Program> {
         self.get(name)?.start(as_name, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Puts all hosts on one Ethernet beside their first network (see `lan`).
+    pub fn connect_by_lan(&self) -> Outcome<()> {
+        let namespaces: Vec<&str> = self.hosts.iter().map(|host| host.namespace.as_str()).collect();
+        lan::connect(self.network.prefix(), &namespaces)
     }
 
     /// Takes the power away, without a last word to anybody.

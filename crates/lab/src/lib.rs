@@ -12,6 +12,7 @@ mod delay;
 pub mod host;
 pub mod hosts;
 mod janitor;
+pub mod lan;
 pub mod load;
 mod network;
 pub mod run;

@@ -28,7 +28,7 @@ pub fn program(name: &str) -> Outcome<PathBuf> {
 }
 
 /// Runs a program of the system to its end with this input; it must end well.
-fn carry_out(name: &str, arguments: &[&str], input: &str) -> Outcome<()> {
+pub fn carry_out(name: &str, arguments: &[&str], input: &str) -> Outcome<()> {
     let mut command = Command::new(program(name)?);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().doing(format_args!("start {name}"))?;
@@ -82,6 +82,11 @@ impl Network {
             ip(&format!("netns exec {switch} sysctl -q -w net.ipv4.{setting}"))?;
         }
         Ok(network)
+    }
+
+    /// What the names of all namespaces of the lab begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn switch(&self) -> String {

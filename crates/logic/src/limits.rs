@@ -305,12 +305,23 @@ pub const GROUPS_NAMED_MAX: usize = 20;
 /// Pause before a decision about a group is written again after the store has failed. A third of a second: a server that
 /// was replaced is found within a few tries, and nothing else waits for it.
 pub const GROUP_RETRY_MS: u64 = 300;
+/// Pause before a node that could not be fenced is tried again, with all of its fences. Ten seconds: a power switch that was
+/// busy is not any more, and one that is broken is not worn out.
+pub const FENCE_AGAIN_MS: u64 = 10_000;
+/// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
+pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that
 /// comes and goes would take the group along each time.
 pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+/// Moves of groups that are kept with their stages, of all groups together. 64: a bad night of a cell of some groups.
+pub const GROUP_MOVES_MAX: usize = 64;
+/// Stages of one move. 64: a failover of a group of twenty resources has about fifty.
+pub const GROUP_STAGES_MAX: usize = 64;
+/// How many stages there may be before those of resources are no longer kept, so that there is room for how it ends.
+pub const GROUP_RESOURCE_STAGES_MAX: usize = 52;
 
 // Monitors.
 

@@ -20,6 +20,7 @@ mod monitor;
 mod placement;
 mod polite;
 mod readable;
+mod resource;
 mod role;
 mod roles;
 mod router;

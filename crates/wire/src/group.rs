@@ -3,9 +3,11 @@
 //! The leader of the managers decides where a group runs and commits that before anybody is told. A node runs a group
 //! only while the leader's word, and where it is `is_leased` the node's own lease, allow it.
 
+use crate::group_move::MoveSummary;
 use crate::id::{GroupName, NodeName, ResourceName};
 use crate::is_default;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -18,6 +20,8 @@ pub struct GroupSettings {
     pub startup: Attribute,
     pub failover: Attribute,
     pub failback: Attribute,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class: GroupClass,
     /// Starts on the same node after something of it failed there, before it goes to another one.
     pub restarts_max: u32,
     /// Times within an hour that it goes to another node because something of it failed.
@@ -35,6 +39,17 @@ impl GroupSettings {
     pub fn is_leased(&self) -> bool {
         self.nodes.len() > 1 && self.failover == Attribute::Automatic
     }
+}
+
+/// What has to be proven before another node may take a group over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupClass {
+    /// That its node's lease is over: processes and addresses end with it.
+    #[default]
+    Soft,
+    /// That its node is off, too: what it writes to may be shared, and what was written may still be on its way.
+    Hard,
 }
 
 /// Whether something happens by itself or by a person's word.
@@ -59,13 +74,32 @@ pub struct ResourceSettings {
     pub user: Option<String>,
 }
 
+/// What a resource is: the name of its type, and what the configuration says for that type. What the keys mean is the
+/// business of the type alone, so that a new one changes nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResourceKind {
-    /// A script that starts something, and one that stops it. Both end; their status counts.
-    Exec { start: Vec<String>, stop: Vec<String> },
-    /// A process that runs as long as the group does.
-    Process { command: Vec<String> },
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct ResourceKind {
+    pub name: String,
+    pub options: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for ResourceKind {
+    type Error = &'static str;
+
+    fn try_from(map: Map<String, Value>) -> Result<Self, Self::Error> {
+        const WRONG: &str = "a resource must have one type with its options";
+        let mut entries = map.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((name, Value::Object(options))), None) => Ok(Self { name, options }),
+            _ => Err(WRONG),
+        }
+    }
+}
+
+impl From<ResourceKind> for Map<String, Value> {
+    fn from(kind: ResourceKind) -> Self {
+        Map::from_iter([(kind.name, Value::Object(kind.options))])
+    }
 }
 
 /// A group that a node shall run. The whole list is sent each time; what is missing is stopped.
@@ -277,6 +311,9 @@ pub struct GroupStatus {
     pub resources: Vec<ResourceReport>,
     /// What the planner thinks of each node, in the order of the policy.
     pub why: Vec<NodeWhy>,
+    /// The newest start, stop or move that the manager that leads has seen.
+    #[serde(default)]
+    pub last_move: Option<MoveSummary>,
 }
 
 /// A group as people see it.

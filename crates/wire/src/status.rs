@@ -1,6 +1,7 @@
 //! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
 
 use crate::agent::ProcessState;
+use crate::fence::FenceStatus;
 use crate::group::GroupStatus;
 use crate::id::{ClusterName, Epoch, MemberName, MonitorName, NodeName, RouterName, TermNumber};
 use crate::monitor::{Figure, MonitorState};
@@ -33,6 +34,9 @@ pub struct CellStatus {
     pub groups: Vec<GroupStatus>,
     #[serde(default)]
     pub monitors: Vec<MonitorStatus>,
+    /// What could switch nodes off, for each fence and node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fences: Vec<FenceStatus>,
     /// The cells of the configuration of which this one hears.
     #[serde(default)]
     pub other_cells: Vec<OtherCellStatus>,

@@ -294,6 +294,7 @@ fn plan(id: &MemberId, around: &Surroundings, wish: &Wish, port: u16) -> message
         },
         log_size_max_bytes: launch.log.size_max_bytes,
         log_files_max: launch.log.files_max,
+        is_bare: false,
     }
 }
 

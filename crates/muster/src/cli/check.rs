@@ -89,6 +89,7 @@ fn examine(args: &Args) -> Findings {
         (None, _) => None,
     };
     notes.extend(config::unverified(&settings));
+    notes.extend(config::by_hand(&settings));
     let problems = match node {
         _ if args.file_only => Problems::default(),
         Some(node) if !settings.nodes.contains(&node) => config::no_such_node(&settings, &file, &node).into(),
@@ -99,9 +100,9 @@ fn examine(args: &Args) -> Findings {
             notes.extend(config::expiring(&settings, &node));
             let roles = Selection::of_node(&settings, &node);
             let mut problems = config::check_environment(&settings, &text, &file, &node, roles);
-            for problem in config::check_certificates(&settings, &text, &file, &node).list {
-                problems.push(problem);
-            }
+            let certificates = config::check_certificates(&settings, &text, &file, &node).list;
+            let resources = config::check_resources(&settings, &text, &file, &node).list;
+            certificates.into_iter().chain(resources).for_each(|problem| problems.push(problem));
             problems.sort();
             problems
         }

@@ -11,6 +11,7 @@ use wire::status::{
 use wire::view::{Policy, RunState};
 
 mod monitors;
+pub mod moves;
 
 pub use monitors::monitors;
 
@@ -92,7 +93,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// One line of plain text.
-pub(super) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -3,6 +3,7 @@
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
 mod cells;
+mod fences;
 mod groups;
 mod member;
 mod monitor;
@@ -14,6 +15,7 @@ use super::action_definitions;
 use super::choice_definitions::{AFFINITY, CLUSTER, HEALTH, ROUTE_TO};
 use super::definition::{Definition, Preset, Repeats, Section};
 use super::kind::{Form, Kind};
+pub use groups::SHARED;
 use logic::limits::CLUSTER_MEMBERS_MAX;
 use member::{LAUNCH, LOG, MEMBER, MEMBER_ALONE, RESTART};
 use plugin_cfg::PLUGIN_CFG;
@@ -249,6 +251,7 @@ pub const SECTIONS: &[Section] = &[
     },
     groups::GROUPS_SECTION,
     groups::RESOURCES_SECTION,
+    fences::SECTION,
     monitor::SECTION,
 ];
 

@@ -1,12 +1,15 @@
 //! Reads failover groups, and finds those that could not run or not be safe.
 
+use super::definitions;
 use super::document::{At, Table};
 use super::problem::KeyPath;
 use super::reader::Reader;
 use super::settings::{Builder, listed, named};
+use crate::resource::{self, TYPES};
+use serde_json::Map;
 use std::collections::BTreeMap;
 use wire::error_code;
-use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::id::{GroupName, NodeName, ResourceName};
 use wire::settings::CellSettings;
 
@@ -33,6 +36,10 @@ fn group(builder: &mut Builder<'_>, name: &str, table: &Table, names: &[String])
         startup: attribute(&reader, "startup"),
         failover: attribute(&reader, "failover"),
         failback: attribute(&reader, "failback"),
+        class: match reader.text("class").as_str() {
+            "hard" => GroupClass::Hard,
+            _ => GroupClass::Soft,
+        },
         restarts_max: reader.small_integer("restarts_max"),
         failovers_max: reader.small_integer("failovers_max"),
         after: others(builder, &path, &reader, "after", names),
@@ -88,29 +95,47 @@ fn others(
 fn resource(builder: &mut Builder<'_>, group: &str, name: &str, table: &Table) -> ResourceSettings {
     let path = KeyPath::of(&["groups", group, "resources", name]);
     let reader = Reader::new("groups.*.resources.*", vec![(path.clone(), Some(table))]);
-    let kind = reader.text_if_any("type").unwrap_or_default();
-    let (needed, useless): (&[&str], &[&str]) = match kind.as_str() {
-        "process" => (&["command"], &["start", "stop"]),
-        _ => (&["start", "stop"], &["command"]),
+    // One of `TYPES`, or refused already.
+    let kind = resource::find(&reader.text_if_any("type").unwrap_or_default()).unwrap_or(&TYPES[0]);
+    for key in kind.needed.iter().filter(|key| !reader.says(key)) {
+        let message = format!("`{key}` is missing, which a resource of the type `{}` needs", kind.name);
+        let allowed = format!("`{key} = {}`", reader.example(key));
+        builder.refuse(error_code::CONFIG_MISSING, &path.with(key), At::Key, message, &allowed);
+    }
+    let shared = definitions::SHARED.iter().filter(|definition| !kind.shared.contains(&definition.name));
+    let others = TYPES.iter().filter(|other| other.name != kind.name).flat_map(|other| other.keys);
+    for foreign in shared.chain(others).filter(|definition| reader.says(definition.name)) {
+        let message = format!("`{}` has no effect on a resource of the type `{}`", foreign.name, kind.name);
+        let own = kind.keys.iter().map(|own| own.name).chain(kind.shared.iter().copied());
+        builder.refuse(
+            error_code::CONFIG_CONTRADICTION,
+            &path.with(foreign.name),
+            At::Key,
+            message,
+            &listed(own),
+        );
+    }
+    let options = kind.keys.iter().filter_map(|own| Some((own.name.to_owned(), reader.json(own.name)?)));
+    let options = Map::from_iter(options);
+    for wrong in (kind.check)(&options) {
+        let at = if reader.says(wrong.key) { At::Value } else { At::Key };
+        builder.refuse(
+            error_code::CONFIG_CONTRADICTION,
+            &path.with(wrong.key),
+            at,
+            wrong.message,
+            wrong.allowed,
+        );
+    }
+    let timeout_ms = |key: &str| match kind.timeout_ms {
+        Some(own) if !reader.says(key) => own,
+        Some(_) | None => reader.integer(key),
     };
-    for key in needed.iter().filter(|key| !reader.says(key)) {
-        let message = format!("`{key}` is missing, which a resource of the type `{kind}` needs");
-        let allowed = "a list of program and arguments";
-        builder.refuse(error_code::CONFIG_MISSING, &path.with(key), At::Key, message, allowed);
-    }
-    for key in useless.iter().filter(|key| reader.says(key)) {
-        let message = format!("`{key}` has no effect on a resource of the type `{kind}`");
-        let allowed = listed(needed.iter().copied());
-        builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with(key), At::Key, message, &allowed);
-    }
     ResourceSettings {
         name: ResourceName::from(name),
-        kind: match kind.as_str() {
-            "process" => ResourceKind::Process { command: reader.list("command") },
-            _ => ResourceKind::Exec { start: reader.list("start"), stop: reader.list("stop") },
-        },
-        start_timeout_ms: reader.integer("start_timeout_ms"),
-        stop_timeout_ms: reader.integer("stop_timeout_ms"),
+        kind: ResourceKind { name: kind.name.to_owned(), options },
+        start_timeout_ms: timeout_ms("start_timeout_ms"),
+        stop_timeout_ms: timeout_ms("stop_timeout_ms"),
         environment: reader.variables("environment"),
         directory: reader.text_if_any("directory"),
         user: reader.text_if_any("user"),

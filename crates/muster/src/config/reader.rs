@@ -6,6 +6,7 @@ use super::definition::{Preset, Section};
 use super::definitions::SECTIONS;
 use super::document::{Data, Table, Value};
 use super::problem::KeyPath;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// A table, and the tables that stand in for keys that it lacks; the first that has a key wins.
@@ -141,5 +142,33 @@ impl<'a> Reader<'a> {
             }
         }
         all
+    }
+
+    /// As it is written, or its default if that is a value.
+    pub fn json(&self, key: &str) -> Option<Json> {
+        match (self.written(key), self.preset(key)) {
+            (Some(data), _) => json(data),
+            (None, Preset::Integer(number)) => Some(Json::from(number)),
+            (None, Preset::Boolean(flag)) => Some(Json::from(flag)),
+            (None, Preset::Text(text)) => Some(Json::from(text)),
+            (None, Preset::EmptyList) => Some(Json::Array(Vec::new())),
+            (None, Preset::Required | Preset::Else(_)) => None,
+        }
+    }
+}
+
+fn json(data: &Data) -> Option<Json> {
+    match data {
+        Data::Text(text) => Some(Json::from(text.as_str())),
+        Data::Integer(number) => Some(Json::from(*number)),
+        Data::Boolean(flag) => Some(Json::from(*flag)),
+        Data::List(items) => Some(items.iter().filter_map(|item| json(&item.data)).collect()),
+        Data::Table(table) => {
+            let entries = table.0.iter();
+            let entries = entries.filter_map(|entry| Some((entry.key.clone(), json(&entry.value.data)?)));
+            Some(Json::Object(entries.collect()))
+        }
+        // No key is of such a kind.
+        Data::Other(_) => None,
     }
 }

@@ -9,7 +9,9 @@
 //! (`resuming`).
 
 mod again;
+mod asking;
 mod errands;
+mod fences;
 mod groups;
 mod peer;
 mod resuming;
@@ -19,8 +21,10 @@ mod twins;
 use super::handle::Request;
 use super::heartbeats::{Keys, Sought};
 pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
+pub use fences::FenceWish;
 pub use groups::Groups;
 use logic::cell::{self, Cell, Refusal};
+use logic::fence;
 use logic::group::PlannerInput;
 use logic::heartbeat::Carriers;
 use logic::machine::Machine;
@@ -30,6 +34,7 @@ use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use twins::Twins;
+use wire::fence::FenceSettings;
 use wire::id::{ClusterName, ManagerNumber, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
@@ -99,6 +104,8 @@ pub enum Input {
     },
     /// A decision about a group was written, or not.
     Group(PlannerInput),
+    /// An agent of a fence has come to its end.
+    Fence(fence::Input),
     /// A new configuration is committed.
     Applied {
         config: Box<Config>,
@@ -169,6 +176,16 @@ pub enum Output {
         attempt: u64,
         key: String,
         value: Option<String>,
+    },
+    /// An agent of a fence is to be called.
+    CallFence {
+        job: u64,
+        fence: Box<FenceSettings>,
+        node: NodeName,
+        call: fence::Call,
+    },
+    KillFence {
+        job: u64,
     },
     /// The node may be granted leases again.
     Release {
@@ -408,39 +425,6 @@ impl Desk {
         }
     }
 
-    fn ask(&mut self, now: Time, request: Request) -> Vec<Output> {
-        match request {
-            Request::Act { who, cluster, member, act, reply } => {
-                self.asks_count += 1;
-                let ask = self.asks_count;
-                self.waiting.insert(ask, reply);
-                self.step_cell(now, cell::Input::Operator { ask, who, cluster, member, act })
-            }
-            Request::ActGroup { who, group, act, dry_run, reply } => {
-                let input = self.groups.ask(who, group, act, dry_run, reply);
-                self.step_groups(now, input)
-            }
-            Request::ActMonitor { who, monitor, act, reply } => {
-                self.asks_count += 1;
-                let ask = self.asks_count;
-                self.waiting.insert(ask, reply);
-                self.step_cell(now, cell::Input::MonitorOperator { ask, who, monitor, act })
-            }
-            request @ (Request::Status { .. }
-            | Request::Events { .. }
-            | Request::Apply { .. }
-            | Request::Rollback { .. }
-            | Request::Config { .. }
-            | Request::OldConfig { .. }
-            | Request::History { .. }
-            | Request::Explain { .. }
-            | Request::PluginCfg { .. }
-            | Request::Facts { .. }
-            | Request::NodeToken { .. }
-            | Request::NodeRemove { .. }) => vec![Output::Ask(request)],
-        }
-    }
-
     fn applied(
         &mut self,
         now: Time,
@@ -457,7 +441,8 @@ impl Desk {
             text,
         }];
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
-        let groups = config.settings.groups.clone();
+        let (groups, fences) = (config.settings.groups.clone(), config.settings.fences.clone());
+        outputs.extend(self.step_fences(now, fence::Input::Configure(fences)));
         outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
@@ -538,7 +523,10 @@ impl Machine for Desk {
         outputs.extend(match input {
             Input::Cell(input) => {
                 let groups = self.groups.inputs_of(&self.cell, &input);
+                self.groups.note_silence(now, &self.cell, &input);
+                let fences = Groups::fences_of(&input);
                 let mut outputs = self.step_cell(now, input);
+                fences.into_iter().for_each(|input| outputs.extend(self.step_fences(now, input)));
                 groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
                 outputs
             }
@@ -546,6 +534,7 @@ impl Machine for Desk {
             Input::Fellow { manager, is_there } => self.fellow(manager, is_there),
             Input::Search(sought) => self.search(now, &sought),
             Input::Group(input) => self.step_groups(now, input),
+            Input::Fence(input) => self.step_fences(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {
                 let mut outputs = self.said(now, &place, number, message);
@@ -577,12 +566,13 @@ impl Machine for Desk {
 
     fn wake_at(&self) -> Option<Time> {
         let line = self.line_wake_at();
-        self.cell.wake_at().into_iter().chain(self.groups.planner.wake_at()).chain(line).min()
+        self.cell.wake_at().into_iter().chain(self.groups.wake_at()).chain(line).min()
     }
 
     fn check(&self) {
         self.cell.check();
         self.groups.planner.check();
+        self.groups.fences.check();
         assert!(self.waiting.is_empty(), "an operator was not answered");
         self.check_readers();
     }

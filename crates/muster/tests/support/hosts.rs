@@ -82,6 +82,11 @@ impl Hosts {
         })
     }
 
+    /// Puts all hosts on one Ethernet beside their first network.
+    pub fn connect_by_lan(&self) {
+        must(self.0.connect_by_lan());
+    }
+
     /// Plugs a host's cable out.
     pub fn cut(&self, name: &str) {
         must(self.0.unplug(name));

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod certificates;
 pub mod clients;
 pub mod datagrams;
+pub mod groups;
 pub mod guide;
 pub mod hosts;
 pub mod http;

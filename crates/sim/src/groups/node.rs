@@ -6,7 +6,6 @@ use logic::group::{Resident, ResidentInput, ResidentOutput, Verb};
 use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
 use logic::machine::Machine;
 use logic::time::Time;
-use wire::group::ResourceKind;
 use wire::heartbeat::Datagram;
 use wire::id::{CellNumber, GroupName, ManagerNumber, NodeNumber};
 
@@ -30,6 +29,8 @@ pub(super) struct NodeHost {
     /// The wake that is on its way; others mean nothing.
     wakes_us: Option<u64>,
     pub is_stopped: bool,
+    /// A fence has switched it off.
+    pub is_off: bool,
     pub held: Vec<Event>,
 }
 
@@ -45,6 +46,7 @@ impl NodeHost {
             arrives_us: 0,
             wakes_us: None,
             is_stopped: false,
+            is_off: false,
             held: Vec::new(),
         }
     }
@@ -56,6 +58,7 @@ impl World {
         if self.held.values().flatten().any(|held| held.node == node) {
             return self.after(10_000, Event::StartNode { node });
         }
+        self.nodes[node].is_off = false;
         let start = self.fresh();
         let now = self.nodes[node].clock.shows(self.now_us);
         let settings = PulseSettings {
@@ -238,7 +241,7 @@ impl World {
         match output {
             ResidentOutput::Guard { group, run, until } => self.guard(node, start, &group, run, until),
             ResidentOutput::Do { group, run, step, action } => {
-                let is_process = matches!(action.resource.kind, ResourceKind::Process { .. });
+                let is_process = action.resource.kind.name == "process";
                 let is_bad = self.chance.percent(3);
                 let (pause_us, result) = match (action.verb, is_bad) {
                     // It hangs.
@@ -296,7 +299,7 @@ impl World {
         );
         self.outcome.epochs.insert(group.clone(), (epoch, node));
         let number = self.fresh();
-        let held = Held { number, node, run, start, deadline_us, is_ending: false };
+        let held = Held { number, node, run, start, deadline_us, is_ending: false, is_stuck: false };
         self.held.entry(group.clone()).or_default().push(held);
         self.outcome.starts += 1;
         self.tell(|| format!("group {group} begins on {} as epoch {epoch}", node_name(node)));
@@ -317,7 +320,10 @@ impl World {
         let mut ending = Vec::new();
         for (name, all) in &mut self.held {
             let is_meant = group.is_none_or(|group| group == name);
-            for held in all.iter_mut().filter(|held| held.node == node && is_meant && !held.is_ending) {
+            for held in all
+                .iter_mut()
+                .filter(|held| held.node == node && is_meant && !held.is_ending && !held.is_stuck)
+            {
                 held.is_ending = true;
                 ending.push((name.clone(), held.number));
             }

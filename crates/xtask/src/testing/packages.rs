@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 29] = [
+const PACKAGES: [Package; 33] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -29,6 +29,7 @@ const PACKAGES: [Package; 29] = [
     Package { name: "postfix", program: "postfix", reason: "a mail server that monitors use" },
     Package { name: "redis-server", program: "redis-server", reason: "a server that monitors use" },
     Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
+    Package { name: "fence-agents", program: "fence_dummy", reason: "agents that switch nodes off" },
     Package { name: "iproute2", program: "ip", reason: "hosts of tests are network namespaces" },
     Package { name: "nftables", program: "nft", reason: "packets vanish in the lab" },
     Package { name: "iputils-ping", program: "ping", reason: "tells which hosts of the lab hear each other" },
@@ -52,6 +53,9 @@ const PACKAGES: [Package; 29] = [
     Package { name: "postgresql-15", program: "postgres", reason: "a server of the store" },
     Package { name: "postgresql-client-15", program: "psql", reason: "reads the store as an operator does" },
     Package { name: "util-linux", program: "setpriv", reason: "PostgreSQL refuses to run as root" },
+    Package { name: "resource-agents", program: "ocf-tester", reason: "agents that groups run" },
+    Package { name: "kmod", program: "modprobe", reason: "an agent for file systems looks for it" },
+    Package { name: "libxml2-utils", program: "xmllint", reason: "what ocf-tester reads descriptions with" },
     Package { name: "etcd-server", program: "etcd", reason: "a server of the store" },
     Package { name: "etcd-client", program: "etcdctl", reason: "reads the store as an operator does" },
     Package { name: "chromium", program: "chromium", reason: "looks at the console as a person does" },

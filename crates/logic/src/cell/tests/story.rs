@@ -394,6 +394,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         .collect();
     CellSettings {
         groups: Vec::new(),
+        fences: Vec::new(),
         cells: Vec::new(),
         bridges: Vec::new(),
         monitors: Vec::new(),

@@ -5,8 +5,8 @@
 
 use super::Surroundings;
 use crate::agent::companion::{at, spawn};
-use crate::agent::guardian::message::{Hold, News, Order};
-use crate::agent::keeper::message::Start;
+use crate::agent::guardian::message::{self, Hold, News, Order, Task};
+use crate::agent::guardian::record;
 use crate::agent::keeper::{cgroup, signal};
 use crate::readable::{Lines, Readable};
 use logic::group::{Action, ResidentInput as Input, Verb};
@@ -20,7 +20,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use wire::group::ResourceKind;
 use wire::id::GroupName;
 
 /// How long a guardian may take to read an order, and to clear up. A working one needs milliseconds; 3 s tell a busy
@@ -114,8 +113,13 @@ impl<'a> Guard<'a> {
                     self.send(&Order::Until { since_boot_ms }).await;
                 }
                 Turn::Command(Some(Command::Do { step, action })) => {
-                    let order = self.order(step, &action);
-                    self.send(&order).await;
+                    let Action { verb, index, resource, environment } = *action;
+                    let verb = match verb {
+                        Verb::Start => message::Verb::Start,
+                        Verb::Stop => message::Verb::Stop,
+                    };
+                    let task = Task { step, verb, index, resource, environment };
+                    self.send(&Order::Do(Box::new(task))).await;
                 }
                 Turn::Command(None | Some(Command::End)) => {
                     has_orders = false;
@@ -125,36 +129,6 @@ impl<'a> Guard<'a> {
             }
         }
         self.end().await
-    }
-
-    fn order(&self, step: u64, action: &Action) -> Order {
-        let start = |command: &[String]| {
-            let configured = action.resource.environment.clone();
-            Box::new(Start {
-                command: command.to_vec(),
-                // What is configured wins.
-                environment: action.environment.clone().into_iter().chain(configured).collect(),
-                directory: action.resource.directory.clone().map(Into::into),
-                user: action.resource.user.clone(),
-                cgroup: None,
-                log: self.around.log_directory.clone(),
-                log_size_max_bytes: 0,
-                log_files_max: 0,
-            })
-        };
-        let index = action.index;
-        match (&action.resource.kind, action.verb) {
-            (ResourceKind::Exec { start: script, .. }, Verb::Start) => {
-                Order::Run { step, start: start(script) }
-            }
-            (ResourceKind::Exec { stop: script, .. }, Verb::Stop) => {
-                Order::Run { step, start: start(script) }
-            }
-            (ResourceKind::Process { command }, Verb::Start) => {
-                Order::Begin { step, index, start: start(command) }
-            }
-            (ResourceKind::Process { .. }, Verb::Stop) => Order::Terminate { step, index },
-        }
     }
 
     /// A guardian that does not read is of no use any more.
@@ -181,6 +155,7 @@ impl<'a> Guard<'a> {
                 Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
             }
             Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
+            Ok(News::Warning { text }) => return tracing::warn!(%group, "{text}"),
             // Only a guardian of another edition could say such a thing; its end will tell the rest.
             Err(error) => return tracing::error!(%group, %error, "its guardian is not understood"),
         };
@@ -203,6 +178,20 @@ impl<'a> Guard<'a> {
         if let Some(group) = &self.cgroup {
             cgroup::remove(group);
         }
+        self.undo().await;
         format!("was killed by signal {name}")
+    }
+
+    /// Takes away what is no process.
+    async fn undo(&self) {
+        let path = self.around.directory.join(format!("{}.lock", self.group));
+        // Off the event loop: a file system may take as long as its disk does.
+        let undone = tokio::task::spawn_blocking(move || record::lock(&path).map(|file| record::undo(&file)));
+        let group = self.group;
+        match undone.await {
+            Ok(Ok(troubles)) => troubles.iter().for_each(|text| tracing::warn!(%group, "{text}")),
+            Ok(Err(error)) => tracing::warn!(%group, %error, "cannot see what the group has left"),
+            Err(error) => tracing::error!(%group, %error, "taking away what the group has left has panicked"),
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod guard;
 
+use super::guardian::record;
 use super::orphans::Children;
 use crate::clock::BootClock;
 use crate::driver::INBOX_MAX;
@@ -14,7 +15,6 @@ use logic::machine::Machine;
 use logic::time::Time;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -99,17 +99,16 @@ async fn wait_until(clock: &BootClock, due: Option<Time>) {
     }
 }
 
-/// Until no guardian of an agent that was killed holds anything.
+/// Until no guardian of an agent that was killed holds anything, and what one has left that was killed too is gone.
 async fn wait_for_guardians(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         // Off the event loop: it may take as long as a process hangs in the kernel.
-        let locked = tokio::task::spawn_blocking(move || {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.lock()
-        });
-        locked.await.map_err(io::Error::other)??;
+        let locked = tokio::task::spawn_blocking(move || record::lock(&path).map(|file| record::undo(&file)));
+        for text in locked.await.map_err(io::Error::other)?? {
+            tracing::warn!("{text}");
+        }
     }
     Ok(())
 }

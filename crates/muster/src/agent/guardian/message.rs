@@ -1,29 +1,26 @@
 //! What an agent tells its guardians, and what it hears from them: JSON, one line each.
 
-use crate::agent::keeper::message::Start;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use wire::group::ResourceSettings;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// The first line, and only that.
     Hold(Hold),
-    /// Everything is killed once the machine's clock shows this; None: never by itself.
+    /// Everything is taken away once the machine's clock shows this; None: never by itself.
     Until { since_boot_ms: Option<u64> },
-    /// Run a script to its end. What the last `Run` has not ended is killed first.
-    Run { step: u64, start: Box<Start> },
-    /// Start a process that is to last, as this resource.
-    Begin { step: u64, index: usize, start: Box<Start> },
-    /// End the process of this resource: TERM, and it counts once it is gone.
-    Terminate { step: u64, index: usize },
-    /// Kill everything, and end.
+    /// Start or stop a resource. What the last action has not ended is killed first.
+    Do(Box<Task>),
+    /// Take everything away, and end.
     End,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Held until nothing of the group is left.
+    /// Held until nothing of the group is left; what was begun is noted in it.
     pub lock: PathBuf,
     /// Created by the guardian and removed after the last process; None or impossible: process groups only.
     pub cgroup: Option<PathBuf>,
@@ -32,11 +29,31 @@ pub struct Hold {
     pub log_files_max: u32,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    Start,
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub step: u64,
+    pub verb: Verb,
+    /// Its place in the group.
+    pub index: usize,
+    pub resource: ResourceSettings,
+    /// What its programs may know, beside what is configured.
+    pub environment: BTreeMap<String, String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum News {
     /// The step came to its end; the error completes "it ...".
     Done { step: u64, error: Option<String> },
-    /// The process of this resource, which was to last, has ended.
+    /// This resource, which was started, is not there any more.
     Lost { index: usize, why: String },
+    /// For the log.
+    Warning { text: String },
 }

@@ -1,31 +1,27 @@
 //! The guardian's life: hold the group until the deadline, the agent's word or its end, and leave nothing behind.
 
-use super::message::{Hold, News, Order};
+use super::message::{Hold, News, Order, Task, Verb};
+use super::record::{self, Record};
+use super::tools::{Programs, Tools, tell};
 use crate::agent::keeper::log::Log;
-use crate::agent::keeper::message::{LINE_MAX_BYTES, Start};
-use crate::agent::keeper::output::Output;
-use crate::agent::keeper::{account, cgroup, descendants, program, status_text};
+use crate::agent::keeper::message::LINE_MAX_BYTES;
+use crate::agent::keeper::{cgroup, descendants};
 use crate::cli::Exit;
 use crate::readable::{Lines, Readable};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, wait,
-};
+use crate::resource::{self, Doing, Resource};
+use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::task::Poll;
 use tokio::signal::unix::SignalKind;
-
-/// Read at once. 64 KiB: all that a pipe holds.
-const READ_BYTES: usize = 64 << 10;
-/// Reads of output in one turn, so that one that never stops talking delays nothing else.
-const READS_MAX: usize = 4;
-/// Longest reason of a failed start.
-const WHY_MAX_BYTES: usize = 4096;
 
 /// What ends a guardian before it holds anything. Nothing runs; a retry may help.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +38,7 @@ enum GuardianError {
 
 /// Holds one group from its start to the end of all that it started.
 pub fn guard() -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let guarded = match runtime {
         Ok(runtime) => runtime.block_on(live()),
         Err(error) => Err(GuardianError::Setup(error)),
@@ -71,16 +67,12 @@ async fn live() -> Result<(), GuardianError> {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(GuardianError::Stdin)?;
     let mut orders = Lines::new(stdin, LINE_MAX_BYTES).map_err(GuardianError::Stdin)?;
     let Some(Order::Hold(hold)) = next_order(&mut orders).await else { return Err(GuardianError::NoHold) };
-    let lock = lock(&hold).map_err(GuardianError::Lock)?;
+    // Waits for a guardian before us, of an agent that was killed: it is about to end.
+    let lock = record::lock(&hold.lock).map_err(GuardianError::Lock)?;
+    // What one has left that was killed beside its agent.
+    record::undo(&lock).into_iter().for_each(|text| tell(&News::Warning { text }));
     let guardian = Guardian::new(hold, lock).map_err(GuardianError::Setup)?;
     guardian.run(orders).await.map_err(GuardianError::Setup)
-}
-
-/// Waits for a guardian before us, of an agent that was killed: it is about to end.
-fn lock(hold: &Hold) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&hold.lock)?;
-    file.lock()?;
-    Ok(file)
 }
 
 /// The next order; None when the agent is gone or talks nonsense, which is as bad. May be cancelled.
@@ -88,28 +80,33 @@ async fn next_order(orders: &mut Lines) -> Option<Order> {
     serde_json::from_slice(&orders.next().await?).ok()
 }
 
-/// A process of ours that is told of.
-struct Held {
-    pid: Pid,
-    /// The step that waits for it; None: nobody does.
-    step: Option<u64>,
-    /// None: a script.
-    index: Option<usize>,
-    /// `member-exec` says here why the program could not be started; closed once it was.
-    way_back: Option<Readable>,
-    is_ending: bool,
+/// A resource that was begun, with its way to the guardian.
+struct Begun {
+    resource: Rc<dyn Resource>,
+    tools: Rc<Tools>,
+    /// By its own means, and in good order: nothing of it is left.
+    is_stopped: bool,
 }
 
 struct Guardian {
     hold: Hold,
-    _lock: File,
+    lock: File,
+    record: Record,
     has_cgroup: bool,
     deadline: Readable,
-    /// What all scripts and processes say, and the end that they get.
-    output: Output,
-    pipe: Readable,
-    pipe_end: OwnedFd,
-    held: Vec<Held>,
+    has_deadline: Rc<Cell<bool>>,
+    programs: Rc<Programs>,
+    begun: BTreeMap<usize, Begun>,
+    /// The action that is under way: its number, its resource, and whether it starts it.
+    action: Option<Doing<'static, Acted>>,
+    watches: BTreeMap<usize, Doing<'static, String>>,
+}
+
+struct Acted {
+    step: u64,
+    index: usize,
+    verb: Verb,
+    result: Result<(), String>,
 }
 
 enum Turn {
@@ -117,25 +114,28 @@ enum Turn {
     Order(Option<Order>),
     AgentGone,
     Children,
-    Begun(usize),
     Output,
+    Acted(Acted),
+    Lost(usize, String),
 }
 
 impl Guardian {
     fn new(hold: Hold, lock: File) -> io::Result<Self> {
-        let (pipe, pipe_end) = pipe_with(PipeFlags::CLOEXEC)?;
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let has_cgroup = hold.cgroup.as_deref().is_some_and(cgroup::create);
-        let output = Output::new(Log::new(hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max));
+        let log = Log::new(hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max);
+        let programs = Programs::new(hold.cgroup.clone().filter(|_| has_cgroup), log)?;
         Ok(Self {
             hold,
-            _lock: lock,
+            lock,
+            record: Record::default(),
             has_cgroup,
             deadline: Readable::watch(timer)?,
-            output,
-            pipe: Readable::new(pipe)?,
-            pipe_end,
-            held: Vec::new(),
+            has_deadline: Rc::default(),
+            programs: Rc::new(programs),
+            begun: BTreeMap::new(),
+            action: None,
+            watches: BTreeMap::new(),
         })
     }
 
@@ -145,44 +145,33 @@ impl Guardian {
         let agent = agent.and_then(Result::ok).map(Readable::watch).transpose()?;
         let mut children = tokio::signal::unix::signal(SignalKind::child())?;
         loop {
-            // All branches only wait for readiness, except `next_order` and `recv`, which lose nothing.
+            // All branches only wait for readiness, or lose nothing: `next_order`, `recv`, and what is kept in `self`.
             let turn = tokio::select! {
                 biased;
                 () = self.deadline.ready() => Turn::Deadline,
                 order = next_order(&mut orders) => Turn::Order(order),
                 () = ready(agent.as_ref()) => Turn::AgentGone,
                 _ = children.recv() => Turn::Children,
-                place = begun(&self.held) => Turn::Begun(place),
-                () = self.pipe.ready() => Turn::Output,
+                () = self.programs.have_said_something() => Turn::Output,
+                (index, why) = first_lost(&mut self.watches) => Turn::Lost(index, why),
+                acted = finished(&mut self.action) => Turn::Acted(acted),
             };
             match turn {
                 Turn::Deadline | Turn::AgentGone | Turn::Order(None | Some(Order::End)) => break,
                 // A second one is nonsense: nobody is in charge any more.
                 Turn::Order(Some(Order::Hold(_))) => break,
-                Turn::Order(Some(order)) => self.obey(order)?,
-                Turn::Children => self.reap(),
-                Turn::Begun(place) => self.hear_begun(place),
-                Turn::Output => self.take_output(),
+                Turn::Order(Some(Order::Until { since_boot_ms })) => self.set_deadline(since_boot_ms)?,
+                Turn::Order(Some(Order::Do(task))) => self.act(*task),
+                Turn::Children => self.programs.reap(),
+                Turn::Output => self.programs.take_output(),
+                Turn::Lost(index, why) => {
+                    self.watches.remove(&index);
+                    tell(&News::Lost { index, why });
+                }
+                Turn::Acted(acted) => self.conclude(acted),
             }
         }
         self.end();
-        Ok(())
-    }
-
-    fn obey(&mut self, order: Order) -> io::Result<()> {
-        match order {
-            Order::Until { since_boot_ms } => self.set_deadline(since_boot_ms)?,
-            Order::Run { step, start } => {
-                self.kill_unfinished();
-                self.begin(step, None, &start);
-            }
-            Order::Begin { step, index, start } => {
-                self.kill_unfinished();
-                self.begin(step, Some(index), &start);
-            }
-            Order::Terminate { step, index } => self.terminate(step, index),
-            Order::Hold(_) | Order::End => unreachable!("both end the guardian before"),
-        }
         Ok(())
     }
 
@@ -193,139 +182,69 @@ impl Guardian {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let spec = Itimerspec { it_interval: never, it_value: at };
         timerfd_settime(&self.deadline, TimerfdTimerFlags::ABSTIME, &spec)?;
+        self.has_deadline.set(since_boot_ms.is_some());
+        self.begun.values().for_each(|begun| begun.resource.renew(&begun.tools));
         Ok(())
     }
 
-    /// A script that has not ended, and for which nobody waits any more.
-    fn kill_unfinished(&mut self) {
-        for held in self.held.iter_mut().filter(|held| held.index.is_none()) {
-            held.step = None;
-            let _ = kill_process_group(held.pid, Signal::KILL);
+    /// Begins an action; what the last one has not ended is dropped first, with what it runs.
+    fn act(&mut self, task: Task) {
+        self.action = None;
+        let Task { step, index, verb, resource: settings, environment } = task;
+        self.watches.remove(&index);
+        if verb == Verb::Start || !self.begun.contains_key(&index) {
+            let noted = self.record.add(&self.lock, &settings);
+            let noted =
+                noted.map_err(|error| format!("cannot be noted in {}: {error}", self.hold.lock.display()));
+            let resource = match noted.and_then(|()| resource::make(&settings)) {
+                Ok(resource) => resource,
+                Err(why) => return tell(&News::Done { step, error: Some(why) }),
+            };
+            let tools = Tools::new(self.programs.clone(), settings, environment, self.has_deadline.clone());
+            self.begun.insert(index, Begun { resource, tools: Rc::new(tools), is_stopped: false });
         }
+        let Some(Begun { resource, tools, .. }) = self.begun.get(&index) else { return };
+        let (resource, tools) = (resource.clone(), tools.clone());
+        self.action = Some(Box::pin(async move {
+            let result = match verb {
+                Verb::Start => resource.start(&tools).await,
+                Verb::Stop => resource.stop(&tools).await,
+            };
+            Acted { step, index, verb, result }
+        }));
     }
 
-    fn begin(&mut self, step: u64, index: Option<usize>, start: &Start) {
-        match self.spawn(start) {
-            Ok((pid, way_back)) => {
-                let way_back = Some(way_back);
-                self.held.push(Held { pid, step: Some(step), index, way_back, is_ending: false });
+    fn conclude(&mut self, acted: Acted) {
+        let Acted { step, index, verb, result } = acted;
+        match (verb, &result, self.begun.get_mut(&index)) {
+            (Verb::Start, Ok(()), Some(begun)) => {
+                let (resource, tools) = (begun.resource.clone(), begun.tools.clone());
+                self.watches.insert(index, Box::pin(async move { resource.watch(&tools).await }));
             }
-            Err(why) => tell(&News::Done { step, error: Some(why) }),
+            (Verb::Stop, Ok(()), Some(begun)) => begun.is_stopped = true,
+            (Verb::Start | Verb::Stop, _, _) => {}
         }
+        tell(&News::Done { step, error: result.err() });
     }
 
-    /// An error completes "it ...".
-    fn spawn(&self, start: &Start) -> Result<(Pid, Readable), String> {
-        let account = start.user.as_deref().map(account::find).transpose();
-        let account = account.map_err(|error| format!("cannot be run: {error}"))?;
-        let mut command =
-            program(&Start { cgroup: self.hold.cgroup.clone(), ..start.clone() }, self.has_cgroup, account);
-        let spawned = || -> io::Result<(Pid, Readable)> {
-            let (way_back, way_back_end) = pipe_with(PipeFlags::CLOEXEC)?;
-            let way_back = Readable::new(way_back)?;
-            command.stdin(way_back_end);
-            command.stdout(self.pipe_end.try_clone()?).stderr(self.pipe_end.try_clone()?).process_group(0);
-            let child = command.spawn()?;
-            let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
-            Ok((pid, way_back))
-        }();
-        spawned.map_err(|error| format!("cannot be run: {error}"))
-    }
-
-    /// The program of a process runs, or could not be started: then its end tells the rest.
-    fn hear_begun(&mut self, place: usize) {
-        let held = &mut self.held[place];
-        let Some(way_back) = &held.way_back else { return };
-        let mut buffer = [0; 1];
-        if matches!(way_back.read(&mut buffer), Ok(0)) {
-            held.way_back = None;
-            if let Some(step) = held.step.take_if(|_| held.index.is_some()) {
-                tell(&News::Done { step, error: None });
-            }
-            return;
-        }
-        // It has a reason to tell, whose first byte is read: the whole of it is there now.
-        let mut why = buffer.to_vec();
-        let mut rest = [0; WHY_MAX_BYTES];
-        if let Ok(count) = way_back.read(&mut rest) {
-            why.extend_from_slice(&rest[..count]);
-        }
-        held.way_back = None;
-        if let Some(step) = held.step.take() {
-            let why = String::from_utf8_lossy(&why).into_owned();
-            tell(&News::Done { step, error: Some(format!("could not be run: {why}")) });
-        }
-        held.is_ending = true;
-    }
-
-    fn terminate(&mut self, step: u64, index: usize) {
-        let Some(held) = self.held.iter_mut().find(|held| held.index == Some(index)) else {
-            return tell(&News::Done { step, error: None });
-        };
-        held.step = Some(step);
-        held.is_ending = true;
-        let _ = kill_process_group(held.pid, Signal::TERM);
-        // A suspended process would sleep through it.
-        let _ = kill_process_group(held.pid, Signal::CONT);
-    }
-
-    /// Hears of all that has ended.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let Some(place) = self.held.iter().position(|held| held.pid == pid) else { continue };
-            // Its last words come before the news of its end.
-            self.take_output();
-            while self.held[place].way_back.is_some() && self.held[place].step.is_some() {
-                self.hear_begun(place);
-            }
-            let held = self.held.remove(place);
-            match (held.step, held.index) {
-                (Some(step), None) => tell(&News::Done { step, error: self.failure(status) }),
-                // It was asked to end; how does not matter.
-                (Some(step), Some(_)) if held.is_ending => tell(&News::Done { step, error: None }),
-                (Some(step), Some(_)) => {
-                    tell(&News::Done { step, error: Some(self.with_last_line(status)) });
-                }
-                (None, Some(index)) if !held.is_ending => {
-                    tell(&News::Lost { index, why: self.with_last_line(status) });
-                }
-                (None, _) => {}
-            }
-        }
-    }
-
-    /// None where the script was content.
-    fn failure(&self, status: WaitStatus) -> Option<String> {
-        (status.exit_status() != Some(0)).then(|| self.with_last_line(status))
-    }
-
-    fn with_last_line(&self, status: WaitStatus) -> String {
-        let status = status_text(status);
-        match self.output.last_line() {
-            Some(line) => format!("{status}; it said last: {line}"),
-            None => status,
-        }
-    }
-
-    /// Takes what is there; what never ends is taken in several turns.
-    fn take_output(&mut self) {
-        let mut buffer = vec![0; READ_BYTES];
-        for _ in 0..READS_MAX {
-            match self.pipe.read(&mut buffer) {
-                Ok(count) if count > 0 => self.output.take(&buffer[..count]),
-                // We hold an end of it ourselves, so it never ends.
-                Ok(_) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Kills everything, and goes when it is gone.
+    /// The kill path: takes everything away, and goes when it is gone.
     fn end(mut self) {
+        // First what other machines see of it, which takes microseconds.
+        for begun in self.begun.values().filter(|begun| !begun.is_stopped) {
+            report(begun, begun.resource.cut());
+        }
+        self.action = None;
+        self.watches.clear();
         if self.has_cgroup {
             self.hold.cgroup.as_deref().map(cgroup::kill);
         }
         descendants::kill_and_reap_all();
-        self.take_output();
+        self.programs.take_output();
+        for begun in self.begun.values().rev().filter(|begun| !begun.is_stopped) {
+            report(begun, begun.resource.release());
+        }
+        // A record that stays names what is not there any more, and taking that away again does nothing.
+        let _ = record::clear(&self.lock);
         if self.has_cgroup
             && let Some(group) = &self.hold.cgroup
         {
@@ -336,16 +255,31 @@ impl Guardian {
     }
 }
 
-/// Ends when some `member-exec` has something to say, or has become its program.
-async fn begun(held: &[Held]) -> usize {
-    let waiting = held.iter().enumerate().find(|(_, held)| held.way_back.is_some());
-    match waiting {
-        Some((place, Held { way_back: Some(way_back), .. })) => {
-            way_back.ready().await;
-            place
-        }
-        Some(_) | None => std::future::pending().await,
+fn report(begun: &Begun, taken: Result<(), String>) {
+    if let Err(why) = taken {
+        begun.tools.warn(format!("it {why}"));
     }
+}
+
+/// Ends when some resource is not there any more.
+async fn first_lost(watches: &mut BTreeMap<usize, Doing<'static, String>>) -> (usize, String) {
+    poll_fn(|context| {
+        for (index, watch) in watches.iter_mut() {
+            if let Poll::Ready(why) = watch.as_mut().poll(context) {
+                return Poll::Ready((*index, why));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Ends with the action that is under way.
+async fn finished(action: &mut Option<Doing<'static, Acted>>) -> Acted {
+    let Some(under_way) = action else { return std::future::pending().await };
+    let acted = under_way.await;
+    *action = None;
+    acted
 }
 
 async fn ready(file: Option<&Readable>) {
@@ -353,12 +287,4 @@ async fn ready(file: Option<&Readable>) {
         Some(file) => file.ready().await,
         None => std::future::pending().await,
     }
-}
-
-/// An agent that is gone hears nothing, and that is noticed elsewhere.
-fn tell(news: &News) {
-    let mut line = serde_json::to_vec(news).expect("plain texts and numbers always become JSON");
-    line.push(b'\n');
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
 }

@@ -25,6 +25,9 @@ pub struct Start {
     pub command: Vec<String>,
     /// Added to the agent's own environment.
     pub environment: BTreeMap<String, String>,
+    /// Nothing of the agent's own environment is kept.
+    #[serde(default)]
+    pub is_bare: bool,
     pub directory: Option<PathBuf>,
     pub user: Option<String>,
     /// Created by the keeper and removed after the last process; None or impossible: process groups only.

@@ -287,6 +287,9 @@ pub fn program(start: &Start, has_cgroup: bool, account: Option<Account>) -> Com
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("muster").args(["member-exec", "--keeper", &own.to_string()]);
+    if start.is_bare {
+        command.env_clear();
+    }
     if let (Some(group), true) = (&start.cgroup, has_cgroup) {
         command.arg("--cgroup").arg(group);
     }

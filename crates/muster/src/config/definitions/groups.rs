@@ -3,6 +3,7 @@
 use super::{DAY_MS, integer, key};
 use crate::config::definition::{Definition, Preset, Repeats, Section};
 use crate::config::kind::{Form, Kind};
+use crate::resource::TYPES;
 
 /// Groups of a cell. 200: what one node can run, after the loss of all others.
 const GROUPS_MAX: usize = 200;
@@ -27,7 +28,29 @@ pub const RESOURCES_SECTION: Section = Section {
           (`HOME` on the first node of the policy, else `OTHER`), `CLP_DISK`, `CLP_PRIORITY`, `CLP_GROUPNAME`, \
           `CLP_RESOURCENAME`, `CLP_SERVER_PREV`, `MUSTER_GROUP`, `MUSTER_RESOURCE`, `MUSTER_NODE` and `MUSTER_EPOCH` in \
           their environment; the last is a number that rises each time the group is started.",
-    keys: &[RESOURCE],
+    keys: &RESOURCE_KEYS,
+};
+
+/// What all types have, what several share, and then the own keys of each type.
+const RESOURCE_KEYS: [&[Definition]; TYPES.len() + 2] = {
+    let mut keys = [RESOURCE; TYPES.len() + 2];
+    keys[1] = SHARED;
+    let mut index = 0;
+    while index < TYPES.len() {
+        keys[index + 2] = TYPES[index].keys;
+        index += 1;
+    }
+    keys
+};
+
+const TYPE_NAMES: [&str; TYPES.len()] = {
+    let mut names = [""; TYPES.len()];
+    let mut index = 0;
+    while index < TYPES.len() {
+        names[index] = TYPES[index].name;
+        index += 1;
+    }
+    names
 };
 
 const ATTRIBUTE: Kind = Kind::Choice(&["automatic", "manual"]);
@@ -62,6 +85,15 @@ const GROUP: &[Definition] = &[
         Preset::Text("manual"),
         "\"automatic\"",
         "Whether it goes back to a node that stands before its present one, once that has been there for ten seconds.",
+    ),
+    key(
+        "class",
+        Kind::Choice(&["soft", "hard"]),
+        Preset::Text("soft"),
+        "\"hard\"",
+        "What must be proven before another node takes it over from one that is lost. `soft`: that the node's lease is over, \
+         which ends processes and addresses. `hard`: also that the node is off, as a fence or a person says; for everything \
+         that writes to what the nodes share.",
     ),
     integer(
         "restarts_max",
@@ -100,34 +132,12 @@ const GROUP: &[Definition] = &[
 const RESOURCE: &[Definition] = &[
     key(
         "type",
-        Kind::Choice(&["exec", "process"]),
+        Kind::Choice(&TYPE_NAMES),
         Preset::Required,
         "\"exec\"",
-        "`exec`: a script that starts something and one that stops it. `process`: a command that runs as long as the \
-         group does; when it ends by itself, it has failed.",
-    ),
-    key(
-        "start",
-        Kind::List { of: Form::Word, least: 1, most: 1000 },
-        Preset::Else("none"),
-        "[\"/etc/shop/start.sh\"]",
-        "Of `exec`: program and arguments that start it; no shell reads them. It must end, and 0 means that it was \
-         started. What it leaves running belongs to the group.",
-    ),
-    key(
-        "stop",
-        Kind::List { of: Form::Word, least: 1, most: 1000 },
-        Preset::Else("none"),
-        "[\"/etc/shop/stop.sh\"]",
-        "Of `exec`: program and arguments that stop it. What still runs when everything of the group was stopped is \
-         killed. It is not run when the node has to end the group at once.",
-    ),
-    key(
-        "command",
-        Kind::List { of: Form::Word, least: 1, most: 1000 },
-        Preset::Else("none"),
-        "[\"/usr/sbin/shopd\", \"--foreground\"]",
-        "Of `process`: program and arguments. It gets TERM when it is to end.",
+        "What it is. `exec`: a script that starts something and one that stops it. `process`: a command that runs as long \
+         as the group does; when it ends by itself, it has failed. `address`: an IPv4 or IPv6 address that clients reach \
+         the group at. `filesystem`: one that is mounted. `ocf`: a resource agent of the Open Cluster Framework.",
     ),
     integer(
         "start_timeout_ms",
@@ -135,28 +145,34 @@ const RESOURCE: &[Definition] = &[
         DAY_MS,
         60_000,
         "1800000",
-        "A start that has not come to its end after this has failed.",
+        "A start that has not come to its end after this has failed. Of `ocf`: as long as its agent says, if nothing is written \
+         here.",
     ),
     integer("stop_timeout_ms", 1, DAY_MS, 60_000, "1800000", "What has not stopped after this is killed."),
+];
+
+/// Of several types; each says which it heeds.
+pub const SHARED: &[Definition] = &[
     key(
         "environment",
         Kind::Environment,
         Preset::Else("none"),
         "{ MODE = \"production\" }",
-        "Variables added to the environment of `muster`.",
+        "Of `exec` and `process`: variables added to the environment of `muster`. Of `ocf`: variables of its agent, which \
+         gets nothing of that of `muster`.",
     ),
     key(
         "directory",
         Kind::Text(Form::AbsolutePath),
         Preset::Else("that of `muster`"),
         "\"/srv/shop\"",
-        "Working directory.",
+        "Of `exec` and `process`: working directory.",
     ),
     key(
         "user",
         Kind::Text(Form::UserName),
         Preset::Else("that of `muster`"),
         "\"www-data\"",
-        "The user as whom it runs; needs `muster` to run as root.",
+        "Of `exec` and `process`: the user as whom it runs; needs `muster` to run as root.",
     ),
 ];

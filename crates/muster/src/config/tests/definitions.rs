@@ -155,6 +155,37 @@ fn in_company(text: &str, section: &Section, key: &str) -> String {
             "type" => text.replacen("command = [\"base\"]\n", "start = [\"a\"]\nstop = [\"b\"]\n", 1),
             "start" => text.replacen(process, "type = \"exec\"\nstop = [\"b\"]\n", 1),
             "stop" => text.replacen(process, "type = \"exec\"\nstart = [\"a\"]\n", 1),
+            "asynchronous" => text.replacen(process, "type = \"exec\"\nstart = [\"a\"]\nstop = [\"b\"]\n", 1),
+            "must_last" => {
+                let exec = "type = \"exec\"\nstart = [\"a\"]\nstop = [\"b\"]\nasynchronous = true\n";
+                text.replacen(process, exec, 1)
+            }
+            "address" => text.replacen(process, "type = \"address\"\n", 1),
+            "interface" | "probe_ms" | "expires" => {
+                text.replacen(process, "type = \"address\"\naddress = \"10.0.0.9/24\"\n", 1)
+            }
+            "device" => {
+                let rest = "type = \"filesystem\"\nmount_point = \"/base\"\nfile_system = \"base\"\n";
+                text.replacen(process, rest, 1)
+            }
+            "mount_point" => text.replacen(
+                process,
+                "type = \"filesystem\"\ndevice = \"base\"\nfile_system = \"base\"\n",
+                1,
+            ),
+            "file_system" => text.replacen(
+                process,
+                "type = \"filesystem\"\ndevice = \"base\"\nmount_point = \"/base\"\n",
+                1,
+            ),
+            "mount_options" | "fsck" | "forced_unmount" => {
+                let all = "device = \"base\"\nmount_point = \"/base\"\nfile_system = \"base\"\n";
+                text.replacen(process, &format!("type = \"filesystem\"\n{all}"), 1)
+            }
+            "agent" => text.replacen(process, "type = \"ocf\"\n", 1),
+            "parameters" | "check_level" | "check_interval_ms" => {
+                text.replacen(process, "type = \"ocf\"\nagent = \"base:Base\"\n", 1)
+            }
             _ => text.to_owned(),
         };
     }

@@ -1320,3 +1320,40 @@ fn several_managers_refuse_groups_that_fail_over_by_themselves() {
         assert!(!problems.to_string().contains("group `g`"), "{problems}");
     }
 }
+
+#[test]
+fn resources_have_the_keys_of_their_type_and_no_others() {
+    let file = |resource: &str| {
+        format!(
+            "[nodes.a]\n[groups.g]\nnodes = [\"a\"]\n[groups.g.resources.r]\n{resource}[console]\nlisten = \"127.0.0.1:1\"\n"
+        )
+    };
+    let fs = "type = \"filesystem\"\ndevice = \"/dev/sdb\"\nfile_system = \"ext4\"\n";
+    for (resource, wanted) in [
+        ("type = \"address\"\n", "`address` is missing, which a resource of the type `address` needs"),
+        ("type = \"address\"\naddress = \"10.0.0.9\"\n", "`10.0.0.9` is no address with a prefix"),
+        (
+            "type = \"address\"\naddress = \"127.0.0.9/8\"\n",
+            "`127.0.0.9` cannot go from one machine to another",
+        ),
+        (
+            "type = \"address\"\naddress = \"10.0.0.9/24\"\nuser = \"www-data\"\n",
+            "`user` has no effect on a resource of the type `address`",
+        ),
+        (
+            "type = \"process\"\ncommand = [\"x\"]\nagent = \"a:b\"\n",
+            "`agent` has no effect on a resource of the type `process`",
+        ),
+        (
+            "type = \"exec\"\nstart = [\"x\"]\nstop = [\"x\"]\nmust_last = true\n",
+            "`must_last` without `asynchronous`: a start that is waited for has to end",
+        ),
+        ("type = \"ocf\"\nagent = \"IPaddr2\"\n", "`IPaddr2` names no agent"),
+        ("type = \"ocf\"\nagent = \"../x:y\"\n", "`../x:y` names no agent"),
+        (fs, "`mount_point` is missing, which a resource of the type `filesystem` needs"),
+        (&format!("{fs}mount_point = \"/\"\n"), "`/` cannot be mounted and unmounted"),
+    ] {
+        let problems = parse(&file(resource)).expect_err(wanted).to_string();
+        assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
+    }
+}

@@ -1,0 +1,36 @@
+//! A second network of a lab: a switch of Ethernet, on which hosts see each other's links, as on one shelf of a rack.
+//!
+//! For what the first network has not: questions of ARP, addresses that move from one host to another. It needs bridges of
+//! the kernel.
+
+use crate::Outcome;
+use crate::network::{carry_out, ip};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The interface of each host on it.
+pub const INTERFACE: &str = "lan0";
+
+/// What the host with this number, from 1, has there.
+pub fn addresses(number: u8) -> (Ipv4Addr, Ipv6Addr) {
+    (Ipv4Addr::new(10, 1, 0, number), Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, u16::from(number)))
+}
+
+/// Puts hosts, by the names of their namespaces, on a switch of their own.
+pub fn connect(prefix: &str, namespaces: &[&str]) -> Outcome<()> {
+    let switch = format!("{prefix}-lan");
+    ip(&format!("netns add {switch}"))?;
+    carry_out("ip", &["-n", &switch, "-batch", "-"], "link add lan type bridge\nlink set lan up\n")?;
+    for (number, namespace) in (1..).zip(namespaces) {
+        let cable = format!("{prefix}l{number}");
+        ip(&format!("link add {cable} netns {switch} type veth peer name {INTERFACE} netns {namespace}"))?;
+        let plug = format!("link set {cable} master lan\nlink set {cable} up\n");
+        carry_out("ip", &["-n", &switch, "-batch", "-"], &plug)?;
+        let (v4, v6) = addresses(number);
+        let own = format!(
+            "link set {INTERFACE} up\naddress add {v4}/24 dev {INTERFACE}\n\
+             address add {v6}/64 dev {INTERFACE} nodad\n"
+        );
+        carry_out("ip", &["-n", namespace, "-batch", "-"], &own)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The type `filesystem`: a file system that is mounted where the group is.
+//!
+//! Before it is mounted, it is made sure that nobody on this machine has its device, and it may be repaired. It is unmounted
+//! after all who use it are gone; whoever is left is killed. As the last resort it is detached, which is told: then data may
+//! still be written. Programs do what may hang (mount, fsck, umount), so that the guardian never waits for a disk before its
+//! deadline. Not here: whether the machine before this one still writes; only a fence proves that.
+
+mod mounts;
+mod users;
+
+use super::{Doing, Resource, Type, Wrong, options};
+use crate::agent::guardian::Tools;
+use crate::agent::keeper::message::Start;
+use crate::config::definition::{Definition, Preset};
+use crate::config::definitions::key;
+use crate::config::kind::{Form, Kind};
+use mounts::Mount;
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::sleep;
+use wire::group::ResourceSettings;
+
+pub const TYPE: Type = Type {
+    name: "filesystem",
+    keys: KEYS,
+    needed: &["device", "mount_point", "file_system"],
+    shared: &[],
+    timeout_ms: None,
+    check,
+    look,
+    make,
+};
+
+const KEYS: &[Definition] = &[
+    key(
+        "device",
+        Kind::Text(Form::Word),
+        Preset::Else("none"),
+        "\"/dev/disk/by-id/scsi-360a98000\"",
+        "Of `filesystem`: what is mounted, as `mount` takes it: a device, an image file with the option `loop`, or a place \
+         on a server.",
+    ),
+    key(
+        "mount_point",
+        Kind::Text(Form::AbsolutePath),
+        Preset::Else("none"),
+        "\"/srv/spool\"",
+        "Of `filesystem`: the directory where it is mounted; it must be there on each node.",
+    ),
+    key(
+        "file_system",
+        Kind::Text(Form::Name),
+        Preset::Else("none"),
+        "\"ext4\"",
+        "Of `filesystem`: its kind, as `mount` takes it.",
+    ),
+    key(
+        "mount_options",
+        Kind::List { of: Form::Word, least: 0, most: 100 },
+        Preset::EmptyList,
+        "[\"noatime\"]",
+        "Of `filesystem`: options of `mount`.",
+    ),
+    key(
+        "fsck",
+        Kind::Choice(&["never", "auto", "always"]),
+        Preset::Text("auto"),
+        "\"always\"",
+        "Of `filesystem`: whether `fsck` is run before it is mounted. `auto`: as at the start of a machine, so that it looks \
+         only where that is due. `always`: it looks at everything, and repairs what it can without asking.",
+    ),
+    key(
+        "forced_unmount",
+        Kind::Boolean,
+        Preset::Boolean(true),
+        "false",
+        "Of `filesystem`: processes that use it when it is to be unmounted get TERM, after a second KILL; if that does not \
+         help it is detached, and the log says so. With `false` its stop fails instead. When the node has to end the group \
+         at once it is unmounted by force in any case.",
+    ),
+];
+
+/// Between TERM and KILL for those who use a file system that is to be unmounted.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often an unmount is tried after a KILL, and the pause between: killed processes let go within milliseconds.
+const TRIES: u32 = 100;
+const TRY_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is looked whether it is still mounted and can be written: the system tells nobody when a bad disk makes it
+/// read-only.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The kernel of Linux answers so for what is not mounted.
+const NOT_MOUNTED: [Errno; 2] = [Errno::INVAL, Errno::NOENT];
+
+#[derive(Debug, Deserialize)]
+struct Options {
+    device: String,
+    mount_point: PathBuf,
+    file_system: String,
+    #[serde(default)]
+    mount_options: Vec<String>,
+    fsck: String,
+    forced_unmount: bool,
+}
+
+struct Filesystem {
+    options: Options,
+    /// Somebody else has mounted something there, who keeps it.
+    is_foreign: Cell<bool>,
+}
+
+fn check(options: &Map<String, Value>) -> Vec<Wrong> {
+    let mount_point = options.get("mount_point").and_then(Value::as_str);
+    let is_root = mount_point.is_some_and(|path| Path::new(path).parent().is_none());
+    if is_root {
+        let message = "`/` cannot be mounted and unmounted".to_owned();
+        return vec![Wrong { key: "mount_point", message, allowed: "a directory of its own" }];
+    }
+    Vec::new()
+}
+
+fn look(settings: &ResourceSettings) -> Vec<String> {
+    let Ok(Options { device, mount_point, .. }) = options(settings) else { return Vec::new() };
+    let mut missing = Vec::new();
+    if !mount_point.is_dir() {
+        missing.push(format!("there is no directory {}", mount_point.display()));
+    }
+    // Labels and places on servers are found by `mount` alone.
+    if device.starts_with('/') && !Path::new(&device).exists() {
+        missing.push(format!("there is no device {device}"));
+    }
+    missing
+}
+
+fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
+    Ok(Rc::new(Filesystem { options: options(settings)?, is_foreign: Cell::default() }))
+}
+
+impl Filesystem {
+    fn mount_point(&self) -> String {
+        self.options.mount_point.display().to_string()
+    }
+
+    /// As it is mounted there now, if anything is.
+    fn mounted(&self) -> Result<Option<Mount>, String> {
+        mounts::at(&self.options.mount_point)
+    }
+
+    /// What has to be taken away again.
+    fn own_mount(&self) -> Result<Option<Mount>, String> {
+        if self.is_foreign.get() { Ok(None) } else { self.mounted() }
+    }
+
+    /// Programs for disks are out of the path of ordinary users.
+    fn program(&self, tools: &Tools, command: &[String]) -> Start {
+        let mut start = tools.start(command);
+        let path = std::env::var("PATH").unwrap_or_default();
+        start.environment.insert("PATH".to_owned(), format!("{path}:/usr/sbin:/usr/bin:/sbin:/bin"));
+        start
+    }
+
+    async fn mount(&self, tools: &Tools) -> Result<(), String> {
+        let Options { device, file_system, mount_options, .. } = &self.options;
+        let mount_point = self.mount_point();
+        if let Some(mount) = self.mounted()? {
+            self.is_foreign.set(true);
+            return Err(format!(
+                "is not mounted: {} is mounted on {mount_point} already, and not by Muster",
+                mount.source
+            ));
+        }
+        if let Some(holder) = mounts::holder(Path::new(device))? {
+            return Err(format!("is not mounted: {device} is in use on this machine: {holder}"));
+        }
+        self.repair(tools).await?;
+        let mut command = vec!["mount".to_owned(), "-t".to_owned(), file_system.clone()];
+        if !mount_options.is_empty() {
+            command.extend(["-o".to_owned(), mount_options.join(",")]);
+        }
+        command.extend([device.clone(), mount_point.clone()]);
+        tools.run(&self.program(tools, &command)).await?.good()?;
+        match self.mounted()? {
+            Some(_) => Ok(()),
+            None => Err(format!("is not on {mount_point}, although `mount` was content")),
+        }
+    }
+
+    async fn repair(&self, tools: &Tools) -> Result<(), String> {
+        let how: &[&str] = match self.options.fsck.as_str() {
+            "never" => return Ok(()),
+            "always" => &["-f", "-y"],
+            _ => &["-p"],
+        };
+        let program = format!("fsck.{}", self.options.file_system);
+        let mut command: Vec<String> = vec![program.clone()];
+        command.extend(how.iter().map(|word| (*word).to_owned()));
+        command.push(self.options.device.clone());
+        let ended = match tools.run(&self.program(tools, &command)).await {
+            Ok(ended) => ended,
+            // Not every kind has one: then there is nothing to repair.
+            Err(why) if why.contains("there is no command") => return Ok(()),
+            Err(why) => return Err(format!("{why} ({program})")),
+        };
+        match ended.code {
+            Some(0) => Ok(()),
+            Some(1) => {
+                tools.warn(format!("{program} has repaired {}", self.options.device));
+                Ok(())
+            }
+            Some(_) | None => Err(format!("is not mounted: {program} {}", ended.how)),
+        }
+    }
+
+    async fn unmount(&self, tools: &Tools) -> Result<(), String> {
+        let Some(mount) = self.own_mount()? else { return Ok(()) };
+        let command = ["umount".to_owned(), self.mount_point()];
+        let Err(why) = tools.run(&self.program(tools, &command)).await?.good() else { return Ok(()) };
+        if self.mounted()?.is_none() {
+            return Ok(());
+        }
+        if !self.options.forced_unmount {
+            return Err(format!("could not be unmounted: umount {why}"));
+        }
+        let users = users::ask_to_leave(mount.device);
+        if !users.is_empty() {
+            tools.warn(format!("still used, so these are ended: {}", users.join(", ")));
+            sleep(GRACE).await;
+        }
+        for _ in 0..TRIES {
+            users::kill(mount.device);
+            if tools.run(&self.program(tools, &command)).await?.good().is_ok() || self.mounted()?.is_none() {
+                return Ok(());
+            }
+            sleep(TRY_PAUSE).await;
+        }
+        self.detach()
+    }
+
+    /// The last resort. An error also where it worked: people must know.
+    fn detach(&self) -> Result<(), String> {
+        let mount_point = self.mount_point();
+        match unmount(&self.options.mount_point, UnmountFlags::DETACH) {
+            Ok(()) => Err(format!(
+                "was only detached from {mount_point}: something still uses it, and may write to {}",
+                self.options.device
+            )),
+            Err(error) if NOT_MOUNTED.contains(&error) => Ok(()),
+            Err(error) => Err(format!("is still mounted on {mount_point}: {error}")),
+        }
+    }
+}
+
+impl Resource for Filesystem {
+    fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.mount(tools))
+    }
+
+    fn stop<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.unmount(tools))
+    }
+
+    fn watch<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, String> {
+        Box::pin(async {
+            let was_written = matches!(self.mounted(), Ok(Some(mount)) if !mount.is_read_only);
+            loop {
+                sleep(LOOK_EVERY).await;
+                match self.mounted() {
+                    Ok(Some(mount)) if mount.is_read_only && was_written => {
+                        return "cannot be written any more: the system has made it read-only".into();
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return format!("was unmounted from {} by somebody", self.mount_point()),
+                    Err(why) => return why,
+                }
+            }
+        })
+    }
+
+    fn release(&self) -> Result<(), String> {
+        let Some(mount) = self.own_mount()? else { return Ok(()) };
+        for _ in 0..TRIES {
+            match unmount(&self.options.mount_point, UnmountFlags::empty()) {
+                Ok(()) => return Ok(()),
+                Err(error) if NOT_MOUNTED.contains(&error) => return Ok(()),
+                Err(_) => users::kill(mount.device),
+            }
+            std::thread::sleep(TRY_PAUSE);
+        }
+        self.detach()
+    }
+}

@@ -1,0 +1,116 @@
+//! What is mounted on this machine, and who has a device.
+
+use rustix::fs::{Dev, FileType, Mode, OFlags, makedev, open, stat};
+use rustix::io::Errno;
+use std::path::Path;
+
+/// One line of the kernel's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What all files on it say.
+    pub device: Dev,
+    pub source: String,
+    pub is_read_only: bool,
+}
+
+/// What is mounted there, the topmost if there are several.
+pub fn at(mount_point: &Path) -> Result<Option<Mount>, String> {
+    // As the kernel writes it, without links.
+    let path = mount_point.canonicalize().unwrap_or_else(|_| mount_point.to_path_buf());
+    let list = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| format!("cannot see what is mounted: {error}"))?;
+    let path = path.to_string_lossy();
+    Ok(list.lines().filter_map(|line| parse(line, &path)).next_back())
+}
+
+/// `36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda rw`
+fn parse(line: &str, mount_point: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let mut left = left.split(' ').skip(2);
+    let (device, point, options) = (left.next()?, left.nth(1)?, left.next()?);
+    if decoded(point) != mount_point {
+        return None;
+    }
+    let (major, minor) = device.split_once(':')?;
+    let mut right = right.split(' ').skip(1);
+    let (source, super_options) = (right.next()?, right.next()?);
+    let is_read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(Mount {
+        device: makedev(major.parse().ok()?, minor.parse().ok()?),
+        source: decoded(source),
+        is_read_only: is_read_only(options) || is_read_only(super_options),
+    })
+}
+
+/// Without the escapes that stand for blanks and the like: a backslash and three octal digits.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        let code = others.get(..3).filter(|_| *first == b'\\');
+        let code = code.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &others[3..] } else { others };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Who on this machine has the device, whatever it sees of the machine's files; None: nobody.
+pub fn holder(device: &Path) -> Result<Option<String>, String> {
+    let Ok(found) = stat(device) else { return Ok(None) };
+    match FileType::from_raw_mode(found.st_mode) {
+        // The system lets nobody else open a device like this while it is mounted or part of another one.
+        FileType::BlockDevice => {
+            let opened = open(device, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty());
+            match opened {
+                Ok(_) => Ok(None),
+                Err(Errno::BUSY) => Ok(Some("it is mounted, or part of another device".to_owned())),
+                Err(error) => Err(format!("is not mounted: {} cannot be opened: {error}", device.display())),
+            }
+        }
+        FileType::RegularFile => Ok(loop_device_of(device)),
+        _ => Ok(None),
+    }
+}
+
+/// The loop device that has an image.
+fn loop_device_of(image: &Path) -> Option<String> {
+    let image = image.canonicalize().ok()?;
+    let devices = std::fs::read_dir("/sys/block").ok()?.flatten();
+    let holder = devices.filter_map(|entry| {
+        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+        (Path::new(backing.trim_end()) == image).then(|| entry.file_name().to_string_lossy().into_owned())
+    });
+    holder.map(|name| format!("/dev/{name} has it")).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernel_is_read() {
+        let line =
+            r"36 35 98:1 / /srv/the\040spool rw,noatime shared:1 master:2 - ext4 /dev/sd\040a ro,errors=x";
+        let mount = Mount { device: makedev(98, 1), source: "/dev/sd a".into(), is_read_only: true };
+        assert_eq!(parse(line, "/srv/the spool"), Some(mount));
+        assert_eq!(parse(line, "/srv"), None);
+        assert_eq!(parse("36 35 98:1 / /srv", "/srv"), None);
+        let line = "36 35 98:1 / /srv rw - ext4 /dev/sda rw";
+        assert!(parse(line, "/srv").is_some_and(|mount| !mount.is_read_only));
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        assert_eq!(decoded(r"a\040b\0\9"), r"a b\0\9");
+    }
+
+    #[test]
+    fn the_mounted_proc_is_seen_and_a_plain_directory_is_not() {
+        assert_eq!(
+            at(Path::new("/proc")).map(|mount| mount.map(|mount| mount.is_read_only)),
+            Ok(Some(false))
+        );
+        assert_eq!(at(Path::new(env!("CARGO_MANIFEST_DIR"))), Ok(None));
+    }
+}

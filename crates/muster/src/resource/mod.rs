@@ -1,0 +1,116 @@
+//! Types of resources of failover groups: a file for each, and what each of them must say.
+//!
+//! A type says which keys it has, how it is started, stopped and watched, and how it is taken away when the group has to end
+//! at once. A new one is a file here and its line in `TYPES`: configuration, checks, schema, reference and guardian follow.
+//! All that is not a check of the configuration happens in the group's guardian, which has one thread: nothing here may
+//! block, but for `cut` and `release`. Not here: when something is started or stopped (see `logic::group`).
+
+mod address;
+mod exec;
+mod filesystem;
+mod ocf;
+mod process;
+
+use crate::agent::guardian::Tools;
+use crate::config::definition::Definition;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use wire::group::ResourceSettings;
+
+/// What a type says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Type {
+    pub name: &'static str,
+    /// Keys that no other type has.
+    pub keys: &'static [Definition],
+    /// Of these, those that must be written.
+    pub needed: &'static [&'static str],
+    /// Of the keys that types share, those that it heeds.
+    pub shared: &'static [&'static str],
+    /// How long a start and a stop may take where the configuration does not say; None: as long as usual.
+    pub timeout_ms: Option<u64>,
+    /// What is wrong with values that are right one by one.
+    pub check: fn(&Map<String, Value>) -> Vec<Wrong>,
+    /// What this machine lacks to run it. May read files and call programs that change nothing.
+    pub look: fn(&ResourceSettings) -> Vec<String>,
+    pub make: fn(&ResourceSettings) -> Result<Rc<dyn Resource>, String>,
+}
+
+/// Something that must not be in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    pub key: &'static str,
+    pub message: String,
+    pub allowed: &'static str,
+}
+
+/// All types, in the order of the reference.
+pub const TYPES: [Type; 5] = [exec::TYPE, process::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
+
+/// Keys of programs that a type runs.
+const OF_PROGRAMS: &[&str] = &["environment", "directory", "user"];
+
+pub fn find(name: &str) -> Option<&'static Type> {
+    TYPES.iter().find(|known| known.name == name)
+}
+
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// A resource of a group that runs here, in its guardian. Errors complete "it ...".
+///
+/// At most one of `start` and `stop` is under way, and no `watch` beside them. All three may be dropped at any point, because
+/// they take too long or because the group ends; what a dropped `start` has done is undone by `stop`, `cut` or `release`.
+pub trait Resource {
+    /// Ends when it is there for whatever is started after it.
+    fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>>;
+
+    /// Ends when nothing of it is there. Fine for what was never started.
+    fn stop<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>>;
+
+    /// From a good start on: ends when it is not there any more, and says why.
+    fn watch<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, String> {
+        Box::pin(std::future::pending())
+    }
+
+    /// The node may go on for a while: called whenever the deadline moves.
+    fn renew(&self, _tools: &Tools) {}
+
+    /// The first part of the kill path: what other machines see of it ends now. Also called by an agent whose guardian was
+    /// killed, so it must look at the machine and need no memory. What was there before a start is not ours to take away.
+    fn cut(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The second part, after all processes of the group are gone.
+    fn release(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Makes what the settings describe.
+pub fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
+    let name = &settings.kind.name;
+    let known =
+        find(name).ok_or_else(|| format!("is of the type {name}, which this edition does not know"))?;
+    (known.make)(settings)
+}
+
+/// What the configuration says for a type, as the type wants it.
+fn options<T: DeserializeOwned>(settings: &ResourceSettings) -> Result<T, String> {
+    let options = Value::Object(settings.kind.options.clone());
+    // Only another edition could have written such a thing: the configuration was checked.
+    serde_json::from_value(options).map_err(|error| format!("is not understood: {error}"))
+}
+
+/// For types whose values need no more than their definitions.
+fn nothing_wrong(_options: &Map<String, Value>) -> Vec<Wrong> {
+    Vec::new()
+}
+
+/// For types that need nothing of a machine that could be looked at.
+fn nothing_missing(_settings: &ResourceSettings) -> Vec<String> {
+    Vec::new()
+}

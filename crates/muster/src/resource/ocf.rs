@@ -1,0 +1,393 @@
+//! The type `ocf`: any resource agent of the Open Cluster Framework, of version 1.0 or 1.1.
+//!
+//! An agent is a program with actions. It is called as clusters do that agents were written for: a clean environment with the
+//! parameters, one action at a time, the reason of a failure taken from what it says. Before a start it is asked what runs
+//! already; from then on its monitors are called, each at its interval. Daemons that it starts are in the group's control
+//! group. What it sets up that is not a process only itself can take away: where the group must end at once, its `stop` is
+//! called after all processes are gone. Facts: failover 5.2 to 5.4. Not here: what it says (see `logic::ocf`).
+
+use super::{Doing, Resource, Type, Wrong, options};
+use crate::agent::guardian::Tools;
+use crate::agent::keeper::message::Start;
+use crate::config::definition::{Definition, Preset};
+use crate::config::definitions::{integer, key};
+use crate::config::kind::{Form, Kind};
+use logic::ocf::{Action, Description, meaning};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+use wire::group::ResourceSettings;
+
+pub const TYPE: Type = Type {
+    name: "ocf",
+    keys: KEYS,
+    needed: &["agent"],
+    shared: &["environment"],
+    // The agent says how long each of its actions may take.
+    timeout_ms: Some(AGENTS_TIMEOUT_MS),
+    check,
+    look,
+    make,
+};
+
+/// Longer than any agent asks for; it stands for "as the agent says".
+const AGENTS_TIMEOUT_MS: u64 = 3 * 3_600_000;
+/// How long an agent may take for its `stop` when the group must end at once. Ten seconds: others may begin meanwhile, and
+/// what hangs for longer will not end.
+const LAST_STOP: Duration = Duration::from_secs(10);
+const LAST_STOP_LOOK: Duration = Duration::from_millis(5);
+/// How long an agent may take to describe itself.
+const DESCRIBE: Duration = Duration::from_secs(20);
+
+const KEYS: &[Definition] = &[
+    key(
+        "agent",
+        Kind::Text(Form::Word),
+        Preset::Else("none"),
+        "\"heartbeat:IPaddr2\"",
+        "Of `ocf`: provider and name of the agent, which is looked for in `/usr/lib/ocf/resource.d`, or where `OCF_ROOT` \
+         in `environment` says.",
+    ),
+    key(
+        "parameters",
+        Kind::Environment,
+        Preset::Else("none"),
+        "{ ip = \"10.0.0.100\" }",
+        "Of `ocf`: parameters of the agent. They are compared with its description when it is started.",
+    ),
+    integer(
+        "check_level",
+        0,
+        100,
+        0,
+        "10",
+        "Of `ocf`: how thorough the monitors of the agent are that are called; all that it has up to this depth, each at \
+         the interval that it names.",
+    ),
+    integer(
+        "check_interval_ms",
+        0,
+        24 * 3_600_000,
+        0,
+        "5000",
+        "Of `ocf`: how often the agent's monitors are called; 0: as often as it says.",
+    ),
+];
+
+#[derive(Debug, Deserialize)]
+struct Options {
+    agent: String,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
+    check_level: u32,
+    check_interval_ms: u64,
+}
+
+/// Provider and name, both fit to be parts of a path.
+fn split(agent: &str) -> Option<(&str, &str)> {
+    let (provider, name) = agent.strip_prefix("ocf:").unwrap_or(agent).split_once(':')?;
+    let is_fit = |part: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(is_plain)
+    };
+    (is_fit(provider) && is_fit(name)).then_some((provider, name))
+}
+
+fn check(options: &Map<String, Value>) -> Vec<Wrong> {
+    let Some(agent) = options.get("agent").and_then(Value::as_str) else { return Vec::new() };
+    match split(agent) {
+        Some(_) => Vec::new(),
+        None => {
+            let message = format!("`{agent}` names no agent");
+            vec![Wrong { key: "agent", message, allowed: "`PROVIDER:NAME`, such as `heartbeat:IPaddr2`" }]
+        }
+    }
+}
+
+/// Whether the agent is here, and takes the parameters.
+fn look(settings: &ResourceSettings) -> Vec<String> {
+    let Ok(ocf) = Ocf::of(settings) else { return Vec::new() };
+    if !ocf.program.is_file() {
+        return vec![format!("there is no agent {}", ocf.program.display())];
+    }
+    let mut command = Command::new(&ocf.program);
+    let call = ocf.once("meta-data", DESCRIBE);
+    command.arg(call.action).env_clear().envs(ocf.environment(&call)).current_dir("/");
+    let answer = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let answer =
+        answer.map_err(|error| format!("the agent {} cannot be run: {error}", ocf.program.display()));
+    let described = answer.and_then(|answer| {
+        let description = Description::parse(&String::from_utf8_lossy(&answer.stdout));
+        description.map_err(|error| format!("the agent {} cannot be used: {error}", ocf.program.display()))
+    });
+    described.map_or_else(|why| vec![why], |description| description.wrong(&ocf.options.parameters))
+}
+
+struct Ocf {
+    settings: ResourceSettings,
+    options: Options,
+    provider: String,
+    kind: String,
+    program: PathBuf,
+    root: String,
+    /// From the agent, once it was asked.
+    description: RefCell<Option<Rc<Description>>>,
+}
+
+/// One call of the agent.
+struct Call<'a> {
+    action: &'a str,
+    timeout: Duration,
+    interval: Duration,
+    level: u32,
+}
+
+fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
+    Ok(Rc::new(Ocf::of(settings)?))
+}
+
+impl Ocf {
+    fn of(settings: &ResourceSettings) -> Result<Self, String> {
+        let options: Options = options(settings)?;
+        let (provider, kind) =
+            split(&options.agent).ok_or_else(|| format!("has no agent: {}", options.agent))?;
+        let root = settings.environment.get("OCF_ROOT").map_or("/usr/lib/ocf", String::as_str).to_owned();
+        let program = Path::new(&root).join("resource.d").join(provider).join(kind);
+        let (provider, kind) = (provider.to_owned(), kind.to_owned());
+        let (settings, description) = (settings.clone(), RefCell::default());
+        Ok(Self { settings, options, provider, kind, program, root, description })
+    }
+
+    fn once<'a>(&self, action: &'a str, timeout: Duration) -> Call<'a> {
+        Call { action, timeout, interval: Duration::ZERO, level: 0 }
+    }
+
+    /// What agents look at, and nothing else.
+    fn environment(&self, call: &Call<'_>) -> BTreeMap<String, String> {
+        let name = &self.settings.name.0;
+        let mut all = BTreeMap::from([
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("LANG", "C".to_owned()),
+            ("LC_ALL", "C".to_owned()),
+            ("OCF_ROOT", self.root.clone()),
+            ("OCF_RA_VERSION_MAJOR", "1".to_owned()),
+            ("OCF_RA_VERSION_MINOR", "1".to_owned()),
+            ("OCF_RESOURCE_INSTANCE", name.clone()),
+            ("OCF_RESOURCE_TYPE", self.kind.clone()),
+            ("OCF_RESOURCE_PROVIDER", self.provider.clone()),
+            ("OCF_CHECK_LEVEL", call.level.to_string()),
+            ("OCF_EXIT_REASON_PREFIX", reason_prefix(name)),
+            ("OCF_RESKEY_CRM_meta_name", call.action.to_owned()),
+            // Without it, and with 0, a monitor is a look at what runs already, and agents answer leniently.
+            ("OCF_RESKEY_CRM_meta_interval", call.interval.as_millis().to_string()),
+            ("OCF_RESKEY_CRM_meta_timeout", call.timeout.as_millis().to_string()),
+            ("OCF_RESKEY_CRM_meta_on_node", host_name()),
+        ]);
+        if call.action == "validate-all" {
+            all.insert("OCF_OUTPUT_FORMAT", "text".to_owned());
+        }
+        let mut all: BTreeMap<String, String> =
+            all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let parameters = self.options.parameters.iter();
+        all.extend(parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone())));
+        all.extend(self.settings.environment.clone());
+        all
+    }
+
+    fn start_of(&self, tools: &Tools, call: &Call<'_>) -> Start {
+        let command = [self.program.display().to_string(), call.action.to_owned()];
+        let start = tools.start(&command);
+        let facts = start.environment.clone();
+        let environment = facts.into_iter().chain(self.environment(call)).collect();
+        Start { environment, is_bare: true, directory: Some("/".into()), ..start }
+    }
+
+    /// The status of an action. None: it took too long.
+    async fn call(&self, tools: &Tools, call: &Call<'_>) -> Result<Option<i32>, String> {
+        let start = self.start_of(tools, call);
+        match timeout(call.timeout, tools.run(&start)).await {
+            Ok(Ok(ended)) => Ok(Some(ended.code.unwrap_or(1))),
+            Ok(Err(why)) => Err(format!("{why} (action {})", call.action)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// An action that must end with one of these.
+    async fn demand(&self, tools: &Tools, call: &Call<'_>, fine: &[i32]) -> Result<i32, String> {
+        match self.call(tools, call).await? {
+            Some(code) if fine.contains(&code) => Ok(code),
+            Some(code) => Err(self.explain(tools, call.action, code)),
+            None => Err(format!("did not come to the end of its {} within {:?}", call.action, call.timeout)),
+        }
+    }
+
+    /// Completes "it ...".
+    fn explain(&self, tools: &Tools, action: &str, code: i32) -> String {
+        let meaning = meaning(code);
+        match tools.last_line_after(&reason_prefix(tools.name())) {
+            Some(reason) => format!("{meaning} (action {action}, status {code}): {reason}"),
+            None => format!("{meaning} (action {action}, status {code})"),
+        }
+    }
+
+    async fn describe(&self, tools: &Tools) -> Result<Rc<Description>, String> {
+        let known = self.description.borrow().clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let start = self.start_of(tools, &self.once("meta-data", DESCRIBE));
+        let read = timeout(DESCRIBE, tools.read(&start)).await;
+        let (ended, answer) = read.map_err(|_| format!("did not describe itself within {DESCRIBE:?}"))??;
+        ended.good()?;
+        let description = Description::parse(&String::from_utf8_lossy(&answer));
+        let description = Rc::new(description.map_err(|error| format!("cannot be used: {error}"))?);
+        self.description.replace(Some(description.clone()));
+        Ok(description)
+    }
+
+    /// As it is configured, or as the agent says.
+    fn patience(&self, description: &Description, action: &str, configured_ms: u64) -> Duration {
+        match configured_ms {
+            AGENTS_TIMEOUT_MS => Duration::from_millis(description.timeout_ms(action)),
+            configured_ms => Duration::from_millis(configured_ms),
+        }
+    }
+
+    async fn begin(&self, tools: &Tools) -> Result<(), String> {
+        // Empty after each start of the machine; agents keep marks there.
+        let _ = std::fs::create_dir_all("/run/resource-agents");
+        let description = self.describe(tools).await?;
+        if let Some(wrong) = description.wrong(&self.options.parameters).first() {
+            return Err(format!("was not tried: {wrong}"));
+        }
+        if description.action("validate-all").is_some() {
+            let patience = Duration::from_millis(description.timeout_ms("validate-all"));
+            // Some describe it and do not have it.
+            self.demand(tools, &self.once("validate-all", patience), &[0, 3]).await?;
+        }
+        let patience = Duration::from_millis(description.timeout_ms("monitor"));
+        let found = self.call(tools, &self.once("monitor", patience)).await?;
+        if !matches!(found, Some(0 | 7)) {
+            // What is neither there nor gone is cleared away first.
+            self.end(tools).await?;
+        }
+        let patience = self.patience(&description, "start", self.settings.start_timeout_ms);
+        self.demand(tools, &self.once("start", patience), &[0]).await?;
+        Ok(())
+    }
+
+    async fn end(&self, tools: &Tools) -> Result<(), String> {
+        let description = self.describe(tools).await?;
+        let patience = self.patience(&description, "stop", self.settings.stop_timeout_ms);
+        self.demand(tools, &self.once("stop", patience), &[0]).await?;
+        Ok(())
+    }
+
+    /// Calls the monitors, one after the other, until one says that it does not run.
+    async fn look_after(&self, tools: &Tools) -> String {
+        let description = match self.describe(tools).await {
+            Ok(description) => description,
+            Err(why) => return why,
+        };
+        let mut due: Vec<(Instant, Action)> = Vec::new();
+        for mut monitor in description.monitors(self.options.check_level) {
+            if self.options.check_interval_ms > 0 {
+                monitor.interval_ms = self.options.check_interval_ms;
+            }
+            due.push((Instant::now() + Duration::from_millis(monitor.interval_ms), monitor));
+        }
+        let mut is_degraded = false;
+        loop {
+            let Some((at, monitor)) = due.iter_mut().min_by_key(|(at, _)| *at) else {
+                return std::future::pending().await;
+            };
+            sleep_until(*at).await;
+            match self.look(tools, monitor).await {
+                Ok(code) => {
+                    let is_bad = matches!(code, 190 | 191);
+                    if is_bad && !is_degraded {
+                        tools.warn(format!("it {}", self.explain(tools, "monitor", code)));
+                    }
+                    is_degraded = is_bad;
+                }
+                Err(why) => return why,
+            }
+            // From the end of the last one: two never overlap.
+            *at = Instant::now() + Duration::from_millis(monitor.interval_ms);
+        }
+    }
+
+    /// One that takes too long says nothing; it is asked once more before that counts.
+    async fn look(&self, tools: &Tools, monitor: &Action) -> Result<i32, String> {
+        let timeout = Duration::from_millis(monitor.timeout_ms);
+        let interval = Duration::from_millis(monitor.interval_ms);
+        let call = Call { action: "monitor", timeout, interval, level: monitor.depth };
+        if let Some(code) = self.call(tools, &call).await? {
+            return if matches!(code, 0 | 190) {
+                Ok(code)
+            } else {
+                Err(self.explain(tools, "monitor", code))
+            };
+        }
+        tools.warn(format!("its monitor did not come to an end within {timeout:?}, and is asked again"));
+        self.demand(tools, &call, &[0, 190]).await
+    }
+}
+
+impl Resource for Ocf {
+    fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.begin(tools))
+    }
+
+    fn stop<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.end(tools))
+    }
+
+    fn watch<'a>(&'a self, tools: &'a Tools) -> Doing<'a, String> {
+        Box::pin(self.look_after(tools))
+    }
+
+    fn release(&self) -> Result<(), String> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("stop")
+            .env_clear()
+            .envs(self.environment(&self.once("stop", LAST_STOP)))
+            .current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let could_not = |error| format!("could not be stopped: {error}");
+        let mut child = command.spawn().map_err(could_not)?;
+        let late = std::time::Instant::now() + LAST_STOP;
+        loop {
+            match child.try_wait().map_err(could_not)? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("may not be stopped: its stop ended with {status}")),
+                None if std::time::Instant::now() >= late => {
+                    if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+                        let _ = kill_process_group(group, Signal::KILL);
+                    }
+                    let _ = child.wait();
+                    return Err(format!("may not be stopped: its stop did not end within {LAST_STOP:?}"));
+                }
+                None => std::thread::sleep(LAST_STOP_LOOK),
+            }
+        }
+    }
+}
+
+/// What reasons of a failure begin with; the name tells those of several agents apart.
+fn reason_prefix(name: &str) -> String {
+    format!("ocf-exit-reason:{name}:")
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
