@@ -232,6 +232,13 @@ struct Told {
 }
 
 impl Told {
+    /// Those for which there is no room are asked for again soon.
+    fn carry(&self, errands: Vec<Errand>) {
+        if self.errands.try_send(errands).is_err() {
+            tracing::debug!("questions to other nodes are not carried: too many at once");
+        }
+    }
+
     /// Another agent has spoken in this node's name, under numbers up to `above`. Those of this one go on above it, and the
     /// next start's above that.
     fn rise_above(&mut self, above: u64) {
@@ -275,10 +282,7 @@ async fn listen(
                 continue;
             }
             LinkEvent::Message(FromManager::Carry { errands }) => {
-                // They are asked for again soon.
-                if told.errands.try_send(errands).is_err() {
-                    tracing::debug!("questions to other nodes are not carried: too many at once");
-                }
+                told.carry(errands);
                 continue;
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {
