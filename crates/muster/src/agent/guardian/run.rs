@@ -279,6 +279,11 @@ impl Guardian {
                 self.hear_begun(place);
             }
             let held = self.held.remove(place);
+            if held.index.is_some() {
+                // It may be started again at once: what it has left behind must not stand in its way. Its number is that of its
+                // process group, and has just become free: nobody else has it yet.
+                let _ = kill_process_group(held.pid, Signal::KILL);
+            }
             match (held.step, held.index) {
                 (Some(step), None) => tell(&News::Done { step, error: self.failure(status) }),
                 // It was asked to end; how does not matter.
