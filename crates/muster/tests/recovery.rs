@@ -5,11 +5,10 @@
 
 mod support;
 
-use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::hosts::Hosts;
-use support::{Running, Scratch, family, send, wait_for};
+use support::{Running, Scratch, wait_for};
 use wire::group::{GroupCondition, GroupStatus};
 use wire::monitor::MonitorState;
 use wire::status::{CellStatus, Event};
@@ -118,10 +117,11 @@ fn running(file: &Path) -> u32 {
     pid(file).unwrap_or_else(|| panic!("{}: a server is there", file.display()))
 }
 
-/// A server with all of its processes. The first one first: it may be about to start another.
-fn signal_family(pid: u32, signal: Signal) {
-    send(pid, signal);
-    family(pid).into_iter().for_each(|pid| send(pid, signal));
+/// Signals a server with all of its processes, by the numbers that its host knows.
+fn signal_family(cell: &Cell, node: &str, pid: u32, signal: &str) {
+    let text = format!("kill -{signal} {pid} $(cat /proc/{pid}/task/{pid}/children)");
+    let said = cell.hosts.shell(node, &text);
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 /// The server of a node is another process than before.
@@ -174,13 +174,10 @@ impl Web {
     }
 }
 
-#[test]
-fn a_web_server_that_hangs_answers_wrongly_or_dies_is_restarted_then_moved_then_stopped() {
-    let scratch = Scratch::new();
-    let web = Web::new(&scratch);
-    let notes = scratch.write("notes", "");
+/// The group of the web servers with a monitor that notes what it does.
+fn watched(web: &Web, notes: &Path) -> String {
     let note = |what: &str| format!("[\"sh\", \"-c\", \"echo {what} $MUSTER_NODE >> {}\"]", notes.display());
-    let tables = format!(
+    format!(
         "{}\n[monitors.web]\nkind = \"http\"\ntarget = \"127.0.0.1:8080\"\n{PACE}group = \"site\"\n\
          restarts_max = 2\nfailovers_max = 1\nfinal_action = \"stop-group\"\nbefore_restart = {}\n\
          before_failover = {}\nbefore_final = {}\n",
@@ -188,8 +185,14 @@ fn a_web_server_that_hangs_answers_wrongly_or_dies_is_restarted_then_moved_then_
         note("restart"),
         note("failover"),
         note("final"),
-    );
-    let cell = Cell::start(&scratch, &tables);
+    )
+}
+
+#[test]
+fn a_web_server_that_hangs_or_dies_is_restarted_in_its_place() {
+    let scratch = Scratch::new();
+    let web = Web::new(&scratch);
+    let cell = Cell::start(&scratch, &watched(&web, &scratch.write("notes", "")));
     cell.begin("site");
     cell.wait_for_monitor("web", "one", MonitorState::Normal);
     cell.wait_for_monitor("web", "two", MonitorState::Idle);
@@ -197,7 +200,7 @@ fn a_web_server_that_hangs_answers_wrongly_or_dies_is_restarted_then_moved_then_
 
     // Hung: nobody would see that by looking at processes.
     let first = running(&web.pid_file("one"));
-    signal_family(first, Signal::STOP);
+    signal_family(&cell, "one", first, "STOP");
     let second = wait_for_another(&web.pid_file("one"), first);
     cell.wait_for_monitor("web", "one", MonitorState::Normal);
     let group = cell.wait_until_on("site", "one");
@@ -210,17 +213,27 @@ fn a_web_server_that_hangs_answers_wrongly_or_dies_is_restarted_then_moved_then_
     assert_eq!(cell.ids("one"), [2, 1, 6, 3, 2, 1]);
 
     // Killed: the group's own count, and at once.
-    signal_family(second, Signal::KILL);
+    // Its workers, which would hold the port, are not killed here.
+    cell.hosts.shell("one", &format!("kill -KILL {second}"));
     wait_for_another(&web.pid_file("one"), second);
     cell.wait_for_monitor("web", "one", MonitorState::Normal);
     let group = cell.wait_until_on("site", "one");
     assert_eq!(group.epoch, 1);
     assert!(group.reason.contains("server is lost: it was killed by signal KILL"), "{}", group.reason);
+}
 
-    // Wrong answers, which a restart does not mend: the second restart, and then it goes.
+#[test]
+fn a_web_server_that_answers_wrongly_is_restarted_then_moved_then_stopped() {
+    let scratch = Scratch::new();
+    let web = Web::new(&scratch);
+    let notes = scratch.write("notes", "");
+    let cell = Cell::start(&scratch, &watched(&web, &notes));
+    cell.begin("site");
+    cell.wait_for_monitor("web", "one", MonitorState::Normal);
+
+    // Which a restart does not mend: two of them, and then it goes.
     web.answers("one", 500);
-    let third = running(&web.pid_file("one"));
-    send(third, Signal::HUP);
+    signal_family(&cell, "one", running(&web.pid_file("one")), "HUP");
     cell.wait_until_on("site", "two");
     cell.wait_for_monitor("web", "two", MonitorState::Normal);
     cell.wait_for_monitor("web", "one", MonitorState::Idle);
@@ -230,8 +243,7 @@ fn a_web_server_that_hangs_answers_wrongly_or_dies_is_restarted_then_moved_then_
 
     // The same there: two restarts, and back; there again, and then a final end.
     web.answers("two", 500);
-    let fourth = running(&web.pid_file("two"));
-    send(fourth, Signal::HUP);
+    signal_family(&cell, "two", running(&web.pid_file("two")), "HUP");
     let end = cell.wait_for_group("the final action", "site", |group| {
         group.state == GroupCondition::Offline && group.reason.starts_with("stopped by a final action")
     });
@@ -350,11 +362,11 @@ fn a_mail_server_that_hangs_is_restarted_and_then_moved() {
     cell.wait_for_monitor("mail", "one", MonitorState::Normal);
     let pid_file = directory.join("one/queue/pid/master.pid");
     let first = running(&pid_file);
-    signal_family(first, Signal::STOP);
+    signal_family(&cell, "one", first, "STOP");
     let second = wait_for_another(&pid_file, first);
     cell.wait_for_monitor("mail", "one", MonitorState::Normal);
     assert_eq!(cell.ids("one"), [2, 1, 6, 3, 2, 1]);
-    signal_family(second, Signal::STOP);
+    signal_family(&cell, "one", second, "STOP");
     cell.wait_until_on("mail", "two");
     cell.wait_for_monitor("mail", "two", MonitorState::Normal);
     assert_eq!(cell.ids("two"), [2, 1]);

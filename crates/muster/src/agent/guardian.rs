@@ -14,4 +14,4 @@ mod run;
 mod tools;
 
 pub use run::guard;
-pub use tools::{Process, Tools};
+pub use tools::{Process, Rest, Tools};

@@ -32,7 +32,6 @@ use disk::Remembered;
 use heartbeats::Heartbeats;
 use logic::agent::{Agent, Input, Output, Severity};
 use logic::group::ResidentInput as GroupInput;
-use logic::recovery::Activity;
 use members::{Members, Surroundings};
 use monitors::MonitorsHandle;
 use orphans::Children;
@@ -145,13 +144,11 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
 
     let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
-    let (activity, activity_seen) = watch::channel(Activity::default());
-    let (verdicts, verdicts_seen) = watch::channel(Vec::new());
-    let side = monitors::GroupsSide { activity: activity_seen, verdicts };
+    let (lease, lease_seen) = watch::channel(None);
+    let (seen, side) = groups::beside_monitors(lease_seen);
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone(), side);
     helpers.spawn_local(alerts::listen(alert_socket, way.clone()));
     let boot_clock = BootClock::start();
-    let (lease, lease_seen) = watch::channel(None);
     let (group_inputs, group_inbox) = groups::inbox();
     let errands = errands::start(&mut helpers, boot_clock, way);
     let told = Told {
@@ -176,9 +173,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         inputs: group_inputs,
         to_manager: link.to_manager.clone(),
         is_connected: is_connected.clone(),
-        activity,
     };
-    let seen = groups::Seen { lease: lease_seen, verdicts: verdicts_seen };
     let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, seen));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 

@@ -4,7 +4,7 @@
 //! runs. What scripts leave running is in the group's control group and goes with it.
 
 use super::{Doing, OF_PROGRAMS, Resource, Type, Wrong, nothing_missing, options};
-use crate::agent::guardian::{Process, Tools};
+use crate::agent::guardian::{Process, Rest, Tools};
 use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::key;
 use crate::config::kind::{Form, Kind};
@@ -94,7 +94,7 @@ impl Resource for Exec {
             if !self.options.asynchronous {
                 return tools.run(&tools.start(&self.options.start)).await?.good();
             }
-            let process = tools.begin(&tools.start(&self.options.start)).await?;
+            let process = tools.begin(&tools.start(&self.options.start), Rest::Stays).await?;
             self.going_on.replace(Some(Rc::new(process)));
             Ok(())
         })

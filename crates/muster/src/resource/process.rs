@@ -1,7 +1,7 @@
 //! The type `process`: a command that runs as long as the group does.
 
 use super::{Doing, OF_PROGRAMS, Resource, Type, nothing_missing, nothing_wrong, options};
-use crate::agent::guardian::{Process as Running, Tools};
+use crate::agent::guardian::{Process as Running, Rest, Tools};
 use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::key;
 use crate::config::kind::{Form, Kind};
@@ -52,7 +52,7 @@ impl Process {
 impl Resource for Process {
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(async {
-            let running = tools.begin(&tools.start(&self.options.command)).await?;
+            let running = tools.begin(&tools.start(&self.options.command), Rest::IsKilled).await?;
             self.running.replace(Some(Rc::new(running)));
             Ok(())
         })

@@ -7,6 +7,7 @@ mod guard;
 mod service;
 
 use super::guardian::record;
+use super::monitors::GroupsSide;
 use super::orphans::Children;
 use crate::clock::BootClock;
 use crate::driver::INBOX_MAX;
@@ -48,16 +49,23 @@ pub struct Surroundings {
     pub inputs: mpsc::Sender<Input>,
     pub to_manager: mpsc::Sender<ToManager>,
     pub is_connected: Rc<Cell<bool>>,
-    /// What is online here, for the monitors.
-    pub activity: watch::Sender<Activity>,
 }
 
-/// What groups go by, beside their inbox; only the newest counts.
+/// What groups go by beside their inbox, and say to monitors; only the newest counts.
 #[derive(Debug)]
 pub struct Seen {
     /// Until when the node may do what only one node may.
-    pub lease: watch::Receiver<Option<Time>>,
-    pub verdicts: watch::Receiver<Vec<Verdict>>,
+    lease: watch::Receiver<Option<Time>>,
+    verdicts: watch::Receiver<Vec<Verdict>>,
+    /// What is online here, for the monitors.
+    activity: watch::Sender<Activity>,
+}
+
+/// How groups and monitors of a node hear of each other.
+pub fn beside_monitors(lease: watch::Receiver<Option<Time>>) -> (Seen, GroupsSide) {
+    let (activity, activity_seen) = watch::channel(Activity::default());
+    let (to_groups, verdicts) = watch::channel(Vec::new());
+    (Seen { lease, verdicts, activity }, GroupsSide { activity: activity_seen, verdicts: to_groups })
 }
 
 /// The inbox of the groups of a node.
@@ -67,7 +75,7 @@ pub fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
 
 /// Runs the node's groups until it was told to stop, or they want to, and nothing of them is left.
 pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: Seen) {
-    let Seen { mut lease, mut verdicts } = seen;
+    let Seen { mut lease, mut verdicts, activity } = seen;
     if let Err(error) = wait_for_guardians(&around.directory).await {
         // Nothing is reported, so nobody believes that this node has stopped anything.
         let path = around.directory.display();
@@ -76,8 +84,13 @@ pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: 
     }
     let clock = around.clock;
     let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
-    let mut shell =
-        Shell { around: Rc::new(around), guardians: BTreeMap::new(), tasks: JoinSet::new(), service: None };
+    let mut shell = Shell {
+        around: Rc::new(around),
+        guardians: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        activity,
+        service: None,
+    };
     loop {
         let due = machine.wake_at();
         // `recv` and `changed` lose nothing when another branch wins.
@@ -132,6 +145,7 @@ struct Shell {
     /// By group, with the run that they hold.
     guardians: BTreeMap<GroupName, (u64, mpsc::Sender<Command>)>,
     tasks: JoinSet<()>,
+    activity: watch::Sender<Activity>,
     /// A final action: all that runs here is to end.
     service: Option<service::Ending>,
 }
@@ -162,7 +176,7 @@ impl Shell {
             }
             Output::Tell { group, is_warning: false, text } => tracing::info!(%group, "{text}"),
             Output::Tell { group, is_warning: true, text } => tracing::warn!(%group, "{text}"),
-            Output::Activity(activity) => drop(self.around.activity.send_replace(activity)),
+            Output::Activity(activity) => drop(self.activity.send_replace(activity)),
             Output::EndService { command, why } => self.service = Some(service::Ending { command, why }),
             Output::Finished => {}
         }

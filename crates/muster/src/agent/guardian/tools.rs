@@ -73,6 +73,21 @@ impl Process {
     }
 }
 
+/// What becomes of the processes that a program leaves behind when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    Stays,
+    /// It may be started again at once, and they would stand in its way.
+    IsKilled,
+}
+
+/// A program that has not ended.
+#[derive(Debug)]
+struct Told {
+    end: watch::Sender<Option<Ended>>,
+    rest: Rest,
+}
+
 /// Kills a script that nobody waits for any more.
 struct Script(Process);
 
@@ -102,7 +117,7 @@ pub struct Programs {
     pipe: Readable,
     /// What programs write to.
     pipe_end: OwnedFd,
-    running: RefCell<HashMap<Pid, watch::Sender<Option<Ended>>>>,
+    running: RefCell<HashMap<Pid, Told>>,
 }
 
 impl Programs {
@@ -145,7 +160,11 @@ impl Programs {
             let Some(told) = self.running.borrow_mut().remove(&pid) else { continue };
             // Its last words come before the news of its end.
             self.take_output();
-            told.send_replace(Some(self.judge(status)));
+            if told.rest == Rest::IsKilled {
+                // Its number is that of its process group, and has just become free: nobody else has it yet.
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            told.end.send_replace(Some(self.judge(status)));
         }
     }
 
@@ -159,7 +178,12 @@ impl Programs {
     }
 
     /// An error completes "it ...". `output`: where its standard output goes, if not with that of all.
-    fn spawn(&self, start: &Start, output: Option<OwnedFd>) -> Result<(Process, Readable), String> {
+    fn spawn(
+        &self,
+        start: &Start,
+        output: Option<OwnedFd>,
+        rest: Rest,
+    ) -> Result<(Process, Readable), String> {
         let account = start.user.as_deref().map(account::find).transpose();
         let account = account.map_err(|error| format!("cannot be run: {error}"))?;
         let start = Start { cgroup: self.cgroup.clone(), ..start.clone() };
@@ -172,7 +196,7 @@ impl Programs {
             let child = command.spawn()?;
             let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
             let (told, end) = watch::channel(None);
-            self.running.borrow_mut().insert(pid, told);
+            self.running.borrow_mut().insert(pid, Told { end: told, rest });
             Ok((Process { pid, end }, way_back))
         }();
         spawned.map_err(|error| format!("cannot be run: {error}"))
@@ -241,7 +265,7 @@ impl Tools {
 
     /// Runs a script to its end.
     pub async fn run(&self, start: &Start) -> Result<Ended, String> {
-        let (process, way_back) = self.programs.spawn(start, None)?;
+        let (process, way_back) = self.programs.spawn(start, None, Rest::Stays)?;
         let script = Script(process);
         begun(&way_back).await?;
         Ok(ended(&script.0.end).await)
@@ -252,7 +276,7 @@ impl Tools {
         let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let piped = pipe.and_then(|(output, end)| Ok((Readable::new(output)?, end)));
         let (output, end) = piped.map_err(|error| format!("cannot be run: {error}"))?;
-        let (process, way_back) = self.programs.spawn(start, Some(end))?;
+        let (process, way_back) = self.programs.spawn(start, Some(end), Rest::Stays)?;
         let script = Script(process);
         begun(&way_back).await?;
         let mut answer = Vec::new();
@@ -271,8 +295,8 @@ impl Tools {
     }
 
     /// Starts a program that goes on; it is there once it runs.
-    pub async fn begin(&self, start: &Start) -> Result<Process, String> {
-        let (process, way_back) = self.programs.spawn(start, None)?;
+    pub async fn begin(&self, start: &Start, rest: Rest) -> Result<Process, String> {
+        let (process, way_back) = self.programs.spawn(start, None, rest)?;
         begun(&way_back).await?;
         Ok(process)
     }

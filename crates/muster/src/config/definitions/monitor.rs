@@ -268,7 +268,7 @@ const RECOVERY: &[Definition] = &[
         Preset::Else("none"),
         "[\"/etc/shop/save-logs.sh\"]",
         "Program and arguments that are run on the node before each restart. It may take 30 seconds; how it ends does not \
-         matter. It finds `MUSTER_WHY` beside the variables of [resources](#groupsnameresourcesname).",
+         matter. It finds `MUSTER_WHY` beside the variables of resources.",
     ),
     key(
         "before_failover",
