@@ -160,6 +160,8 @@ struct Check {
 pub struct Fences {
     settings: Vec<FenceSettings>,
     works: BTreeMap<NodeName, Work>,
+    /// Nodes that have to be off and that no fence covers, each with its run.
+    bare: BTreeMap<NodeName, u64>,
     checks: BTreeMap<(FenceName, NodeName), Check>,
     /// Persons that wait for checks: how many are missing, and what failed.
     tests: BTreeMap<u64, (FenceName, Vec<NodeName>, Vec<String>)>,
@@ -178,6 +180,7 @@ impl Fences {
         Self {
             settings: Vec::new(),
             works: BTreeMap::new(),
+            bare: BTreeMap::new(),
             checks: BTreeMap::new(),
             tests: BTreeMap::new(),
             jobs: 0,
@@ -238,6 +241,10 @@ impl Fences {
             self.tested(&check.asks, &node, Some(why));
         }
         self.settings = settings;
+        // A fence may have been added for those that had none.
+        for (node, run) in std::mem::take(&mut self.bare) {
+            self.begin(now, node, Some(run), None);
+        }
     }
 
     fn job(&mut self) -> u64 {
@@ -250,7 +257,10 @@ impl Fences {
         if fences.is_empty() {
             let why = format!("no fence covers node {node}");
             self.outputs.extend(ask.map(|ask| Output::Answer { ask, result: Err(why.clone()) }));
-            self.outputs.extend(run.map(|run| Output::Fenced { node, run, result: Err(why) }));
+            if let Some(run) = run {
+                self.bare.insert(node.clone(), run);
+                self.outputs.push(Output::Fenced { node, run, result: Err(why) });
+            }
             return;
         }
         if let Some(work) = self.works.get_mut(&node) {
@@ -328,6 +338,7 @@ impl Fences {
     }
 
     fn spare(&mut self, node: &NodeName) {
+        self.bare.remove(node);
         let Some(work) = self.works.get_mut(node) else { return };
         if !work.spare() {
             return;

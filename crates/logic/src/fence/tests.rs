@@ -167,3 +167,12 @@ fn what_failed_is_tried_again_after_a_pause_and_asked_for_from_time_to_time() {
     let again = run(&machine.step(now, Input::Tick));
     assert_eq!(again.map(|(_, call)| call), Some(Call::Status));
 }
+
+#[test]
+fn a_fence_that_is_added_later_is_used_for_who_waits() {
+    let inputs = vec![
+        Input::Fence { node: "c".into(), run: 3 },
+        Input::Configure(vec![FenceSettings { nodes: vec!["c".into()], ..fence("pdu", FenceAction::Off) }]),
+    ];
+    check(one(), inputs, "2", expect![[""]]);
+}

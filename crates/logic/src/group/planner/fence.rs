@@ -52,7 +52,9 @@ impl Planner {
             Mark::Asked if group.proven == Some(group.record.epoch) => {
                 commit(Mark::Off, format!("node {owner} is proven to be off"))
             }
-            _ if group.record.is_frozen || !group.may_stay(owner) => None,
+            // Nobody waits for it, or a person has looked. One that was about to be moved is wanted elsewhere all the more.
+            _ if group.record.is_frozen || !group.shall_run() => None,
+            _ if group.confirmed_off.as_ref() == Some(owner) => None,
             Mark::Asked => {
                 let trouble = self.fencing.get(owner).and_then(|fencing| fencing.trouble.as_deref());
                 let reason = match trouble {

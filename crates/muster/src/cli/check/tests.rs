@@ -103,3 +103,43 @@ fn this_machine_is_looked_at_for_the_node_that_it_is() {
     assert!(without_node.problems.is_empty());
     assert!(without_node.notes[0].contains("--node NAME"), "{:?}", without_node.notes);
 }
+
+const BY_HAND: &str = r#"
+    [cell]
+    name = "shop"
+    state_dir = "/tmp"
+    [manager]
+    listen = "0.0.0.0:29001"
+    [nodes.a]
+    address = "10.0.0.1"
+    [nodes.b]
+    address = "10.0.0.2"
+    [groups.data]
+    nodes = ["a", "b"]
+    class = "hard"
+    [groups.data.resources.server]
+    type = "process"
+    command = ["/bin/data"]
+    [fences.board-a]
+    agent = "/usr/sbin/fence_ipmilan"
+    nodes = ["a"]
+    parameters = { ip = "10.0.9.1", plug = "{node}" }
+    secret_files = { password = "/etc/muster/fence-password" }
+"#;
+
+#[test]
+fn what_is_only_safe_by_hand_is_noted() {
+    let file = File::new(BY_HAND);
+    let findings = file.examine(file.args());
+    assert!(findings.problems.is_empty(), "{}", findings.problems);
+    expect![[""]].assert_eq(&findings.notes.join("\n"));
+}
+
+#[test]
+fn a_fence_keeps_its_secrets_out_of_the_file() {
+    let wrong = BY_HAND.replace("ip = \"10.0.9.1\"", "password = \"hunter2\", action = \"on\"");
+    let wrong = wrong.replace("\"/etc/muster/fence-password\"", "\"fence-password\"");
+    let file = File::new(&wrong);
+    let findings = file.examine(file.args());
+    expect![[""]].assert_eq(&findings.problems.to_string().replace(&file.0.display().to_string(), "FILE"));
+}

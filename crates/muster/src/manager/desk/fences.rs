@@ -94,3 +94,6 @@ impl Desk {
         outputs
     }
 }
+
+#[cfg(test)]
+mod tests;
