@@ -5,7 +5,6 @@
 //!
 //! Not here: keys and signatures (see `identity` in the binary).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -20,11 +19,8 @@ pub const FINGERPRINT_BYTES: usize = 32;
 pub const TOKENS_MAX: usize = 1000;
 /// How long a token that is used or has expired is remembered, so that who shows it is told so. A week.
 pub const TOKEN_MEMORY_MS: u64 = 7 * 24 * 3_600_000;
-/// Wrong secrets from one address in a minute before it is refused unheard. Ten: nobody types them.
-const GUESSES_MAX: u32 = 10;
-const GUESSES_WINDOW_MS: u64 = 60_000;
-/// Addresses that are counted; the one that began longest ago makes room. 1,024: some 100 kB.
-const GUESSERS_MAX: usize = 1024;
+/// Different wrong secrets from one address before it is refused unheard for a while. Ten: nobody types them.
+pub const WRONG_SECRETS_MAX: u32 = 10;
 /// What every token begins with; the number is the version of its form.
 const TOKEN_START: &str = "mj1";
 
@@ -229,39 +225,6 @@ pub fn bearer(uris: &[String], serial: &[u8]) -> Option<Bearer> {
 /// The serial number of a certificate: when it was made, and chance, so that no two are alike.
 pub fn serial_of(issued_us: u64, chance: u64) -> [u8; 16] {
     (u128::from(issued_us) << 64 | u128::from(chance)).to_be_bytes()
-}
-
-/// Counts wrong secrets by address.
-#[derive(Debug, Default)]
-pub struct Guesses {
-    by_address: BTreeMap<IpAddr, (u64, u32)>,
-}
-
-impl Guesses {
-    /// Whether somebody there may try again now; else after how many milliseconds.
-    pub fn may_try(&self, from: IpAddr, now_ms: u64) -> Result<(), u64> {
-        match self.by_address.get(&guesser(from)) {
-            Some((began_ms, count)) if *count >= GUESSES_MAX => {
-                let ends_ms = began_ms + GUESSES_WINDOW_MS;
-                if now_ms < ends_ms { Err(ends_ms - now_ms) } else { Ok(()) }
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    pub fn was_wrong(&mut self, from: IpAddr, now_ms: u64) {
-        let from = guesser(from);
-        if !self.by_address.contains_key(&from) && self.by_address.len() >= GUESSERS_MAX {
-            let oldest = self.by_address.iter().min_by_key(|(_, (began_ms, _))| *began_ms);
-            let oldest = oldest.map(|(address, _)| *address);
-            oldest.and_then(|address| self.by_address.remove(&address));
-        }
-        let (began_ms, count) = self.by_address.entry(from).or_insert((now_ms, 0));
-        if now_ms >= *began_ms + GUESSES_WINDOW_MS {
-            (*began_ms, *count) = (now_ms, 0);
-        }
-        *count += 1;
-    }
 }
 
 /// One host has as many IPv6 addresses as it likes, so it counts by its /64.

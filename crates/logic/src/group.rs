@@ -10,11 +10,13 @@
 //!
 //! Not here: processes, sockets, the store; heartbeats and leases (`heartbeat`, `lease`).
 
+mod moves;
 mod plan;
 mod planner;
 mod record;
 mod resident;
 
+pub use moves::Moves;
 pub use planner::{CommitEnd, Input as PlannerInput, Output as PlannerOutput, Planner};
 pub use record::PREFIX;
 pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, Resident, Verb};

@@ -5,6 +5,8 @@
 //! - `Detector` is a manager's side. Taking a heartbeat is `Detector::hear`: constant time, no allocation, before any
 //!   queue. Everything else is a look at all nodes every 25 ms.
 //!
+//! - `Carriers` and `Courier` are the two sides of questions that other nodes carry to one that is not heard: who is sent,
+//!   and what is carried.
 //! - `Fellows` are the other managers of a manager: which of their datagrams count, and who is there.
 //!
 //! Two severities: *route around* is said fast, may be wrong and is taken back; *take over* only when a majority of
@@ -13,16 +15,20 @@
 //! Not here: sockets, codes, the exchange between managers, and what follows from a verdict.
 
 pub mod admit;
+mod carriers;
 mod case;
+mod courier;
 mod detector;
 mod fellows;
 mod message;
 mod pulse;
 
+pub use carriers::Carriers;
+pub use courier::Courier;
 pub use detector::Detector;
 pub use fellows::{Fellows, Presence, Word};
 pub use message::{
-    Alarm, Glance, Heard, Input, Opinion, Output, Question, Reach, Restart, Settings, Verdict,
+    Alarm, Glance, Heard, Input, Opinion, Output, Question, Reach, Restart, Search, Settings, Verdict,
 };
 pub use pulse::{Pulse, PulseInput, PulseOutput, PulseSettings};
 

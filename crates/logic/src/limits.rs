@@ -198,6 +198,22 @@ pub const ASK_INTERVAL_MS: u64 = 100;
 pub const ASK_SLOWLY_INTERVAL_MS: u64 = 1_000;
 /// An opinion older than that is none. 250: two questions may be lost.
 pub const OPINION_AGE_MAX_MS: u64 = 250;
+/// Nodes that are sent to ask after one that is not heard. Three: one may be cut off with it, and one may have lost the
+/// datagram (cell 2.2).
+pub const CARRIERS_MAX: usize = 3;
+/// Pause between these questions about one node. 150: three fit between the first and a verdict.
+pub const CARRY_INTERVAL_MS: u64 = 150;
+/// A reply to a question older than that is none. 500: two rounds may be lost, with time for the way over two links.
+pub const REPLY_AGE_MAX_MS: u64 = 500;
+/// Nodes that are asked after in this way within one interval. 256: a fallen rack is a mass, of which nobody is taken over
+/// from; some thousand small messages a second cost a manager a few percent of a core.
+pub const CARRIED_NODES_MAX: usize = 256;
+/// Questions that one node carries within one interval. 16: a hundred datagrams a second are no burden.
+pub const ERRANDS_MAX: usize = 16;
+/// Carriers that are passed over at most while one is looked for. 64: most nodes are there.
+pub const CARRIERS_PASSED_OVER_MAX: usize = 64;
+/// Questions that a node replies to between two of its heartbeats. 16: five managers with three carriers each.
+pub const REPLIES_PER_BEAT_MAX: u32 = 16;
 /// Nodes of one question. 1,024: with ten bytes each it is no burden; the rest follows in the next.
 pub const QUESTION_NODES_MAX: usize = 1_024;
 /// Of a hundred nodes, so many may fall within the window below and still be taken over from. 20: beyond, a fault of the
@@ -286,12 +302,23 @@ pub const GROUPS_NAMED_MAX: usize = 20;
 /// Pause before a decision about a group is written again after the store has failed. A third of a second: a server that
 /// was replaced is found within a few tries, and nothing else waits for it.
 pub const GROUP_RETRY_MS: u64 = 300;
+/// Pause before a node that could not be fenced is tried again, with all of its fences. Ten seconds: a power switch that was
+/// busy is not any more, and one that is broken is not worn out.
+pub const FENCE_AGAIN_MS: u64 = 10_000;
+/// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
+pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that
 /// comes and goes would take the group along each time.
 pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+/// Moves of groups that are kept with their stages, of all groups together. 64: a bad night of a cell of some groups.
+pub const GROUP_MOVES_MAX: usize = 64;
+/// Stages of one move. 64: a failover of a group of twenty resources has about fifty.
+pub const GROUP_STAGES_MAX: usize = 64;
+/// How many stages there may be before those of resources are no longer kept, so that there is room for how it ends.
+pub const GROUP_RESOURCE_STAGES_MAX: usize = 52;
 
 // Monitors.
 

@@ -13,7 +13,6 @@
 //! Not here: what a leader does. Two keys lie below `PREFIX`: the record, and the fence that only a new term writes.
 
 mod message;
-mod obedience;
 mod record;
 
 use crate::lease::{Holding, Profile, Waiting};
@@ -22,7 +21,6 @@ use crate::machine::Machine;
 use crate::model::{Changes, Check, Revision, Snapshot, Txn, Write};
 use crate::time::Time;
 pub use message::{Input, News, Outcome, Output, StopReason};
-pub use obedience::Obedience;
 pub use record::{Candidate, Record, State};
 use record::{FENCE_KEY, Found, RECORD_KEY};
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@
 
 use crate::readable::Readable;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -61,20 +61,36 @@ impl Drop for Script {
 
 /// Safe to cancel: it is killed then.
 pub async fn run(command: Command, streams: Streams, limit: Duration) -> Result<Ended, Unfinished> {
-    let (mut script, said) = start(command, streams).map_err(Unfinished::Start)?;
+    end(start(command, streams, Stdio::null()).map_err(Unfinished::Start)?, limit).await
+}
+
+/// The same with something to read, which must fit into a pipe: 64 KiB.
+pub async fn run_fed(command: Command, input: &[u8], limit: Duration) -> Result<Ended, Unfinished> {
+    let fed = feed(input).map_err(Unfinished::Start)?;
+    end(start(command, Streams::Both, fed.into()).map_err(Unfinished::Start)?, limit).await
+}
+
+/// A pipe with all of it in it.
+fn feed(input: &[u8]) -> io::Result<io::PipeReader> {
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(input)?;
+    Ok(reader)
+}
+
+async fn end((mut script, said): (Script, Readable), limit: Duration) -> Result<Ended, Unfinished> {
     let ended = tokio::time::timeout(limit, wait(&mut script, &said)).await;
     let (status, output) = ended.map_err(|_| Unfinished::Late)?.map_err(Unfinished::Wait)?;
     Ok(Ended { status, output })
 }
 
-fn start(mut command: Command, streams: Streams) -> io::Result<(Script, Readable)> {
+fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(Script, Readable)> {
     let (reader, writer) = io::pipe()?;
     match streams {
         Streams::Both => command.stderr(writer.try_clone()?),
         Streams::Output => command.stderr(Stdio::null()),
     };
     // A group of its own, so that what it starts ends with it.
-    command.stdin(Stdio::null()).stdout(writer).process_group(0);
+    command.stdin(input).stdout(writer).process_group(0);
     let child = command.spawn()?;
     let group = Pid::from_child(&child);
     let script = Script { child, group, has_ended: false };

@@ -2,6 +2,10 @@
 //!
 //! A browser that is missing fails these tests. Screenshots are left in `target/tmp` to be looked at.
 
+#[path = "browser/failover.rs"]
+mod failover;
+#[path = "browser/groups.rs"]
+mod groups;
 #[path = "browser/webdriver.rs"]
 mod webdriver;
 

@@ -50,6 +50,7 @@ scenarios! {
     a_machine_loses_its_power = "host-off",
     one_direction_is_lost = "one-way",
     one_direction_to_the_leader_is_lost = "heard-elsewhere",
+    only_other_machines_hear_one = "heard-by-peers",
     a_manager_that_follows_is_killed = "manager-down",
     a_rack_loses_its_power = "rack-off",
     a_bad_network = "bad-network",

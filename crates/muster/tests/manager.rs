@@ -101,6 +101,7 @@ impl Manager {
             muster: String::new(),
             generation: 0,
             resumes: false,
+            carries: false,
         });
         peer
     }
@@ -387,7 +388,14 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
     assert_eq!(refusal(stranger), "node elsewhere is not in the configuration");
     let mut newer = Peer::dial(&manager);
     let role = Role::Agent { node: "local".into() };
-    newer.say(&ToManager::Hello { version: 99, role, muster: "9.9.9".into(), generation: 0, resumes: false });
+    newer.say(&ToManager::Hello {
+        version: 99,
+        role,
+        muster: "9.9.9".into(),
+        generation: 0,
+        resumes: false,
+        carries: false,
+    });
     assert!(refusal(newer).contains("version 99"));
     let mut rude = Peer::dial(&manager);
     rude.say(&ToManager::KeepAlive);

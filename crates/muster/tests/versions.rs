@@ -190,7 +190,10 @@ fn older(way: Way, mut message: Value) -> Vec<Value> {
     if way == Way::ToManager {
         match name_of(&message).as_str() {
             "have" => return Vec::new(),
-            "hello" => drop(message["hello"].as_object_mut().expect("fields").remove("resumes")),
+            "hello" => {
+                let hello = message["hello"].as_object_mut().expect("fields");
+                hello.retain(|field, _| !["resumes", "carries"].contains(&field.as_str()));
+            }
             "router" => drop(message["router"].as_object_mut().expect("fields").remove("takes_changes")),
             _ => {}
         }

@@ -8,6 +8,7 @@ mod case;
 mod chaos;
 mod clock;
 mod day;
+mod errands;
 mod forger;
 mod manager;
 mod node;

@@ -7,10 +7,12 @@
 //! that was stopped. Checked from outside, in true time: no group is held by two guardians at any instant.
 
 mod chaos;
+mod fence;
 mod manager;
 mod node;
 
 use crate::fleet::Clock;
+use logic::fence::Call;
 use logic::group::{PlannerInput, ResidentInput};
 use logic::lease::Profile;
 use logic::model::{Model, Txn};
@@ -18,7 +20,7 @@ use logic::seed::Chance;
 use manager::ManagerHost;
 use node::NodeHost;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::heartbeat::Datagram;
 use wire::id::{GroupName, NodeName};
 
@@ -82,6 +84,13 @@ enum Event {
         group: GroupName,
         held: u64,
     },
+    /// An agent of a fence does what it was called for. It does so also if who called it is gone.
+    Call {
+        run: u64,
+        job: u64,
+        node: usize,
+        call: Call,
+    },
     /// Everything that a guardian held is gone.
     Gone {
         node: usize,
@@ -107,6 +116,8 @@ struct Held {
     start: u64,
     deadline_us: Option<u64>,
     is_ending: bool,
+    /// It does not end whatever it is told: its processes hang in the kernel, or it is dead itself. Only a power switch helps.
+    is_stuck: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +136,8 @@ struct World {
     /// Nodes that neither reach the manager nor are reached.
     cut: BTreeSet<usize>,
     loss_permille: u32,
+    /// How often an agent of a fence fails.
+    fence_fails_percent: u32,
     numbers: u64,
     held: BTreeMap<GroupName, Vec<Held>>,
     /// Guardians that ever were: by node, start of its agent, and run.
@@ -155,6 +168,7 @@ fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSetti
         startup: Attribute::Automatic,
         failover: Attribute::Automatic,
         failback,
+        class: if chance.percent(30) { GroupClass::Hard } else { GroupClass::Soft },
         restarts_max: chance.below(3),
         failovers_max: 1_000,
         after: Vec::new(),
@@ -194,6 +208,7 @@ impl World {
             generation: 0,
             cut: BTreeSet::new(),
             loss_permille: 0,
+            fence_fails_percent: 30,
             numbers: 0,
             held: BTreeMap::new(),
             begun: BTreeSet::new(),
@@ -276,6 +291,7 @@ impl World {
                 }
             }
             Event::Dial { node } => self.dial(node),
+            Event::Call { run, job, node, call } => self.on_call(run, job, node, call),
             Event::Deadline { node, group, held } => self.on_deadline(node, &group, held),
             Event::Gone { node, group, held } => self.on_gone(node, &group, held),
         }

@@ -118,6 +118,7 @@ impl World {
             }
             ToManager::Monitors(_)
             | ToManager::Alert(_)
+            | ToManager::Carried { .. }
             | ToManager::Groups(_)
             | ToManager::Hello { .. }
             | ToManager::Have(_)

@@ -134,6 +134,7 @@ impl World {
             | FromManager::Clusters { .. }
             | FromManager::Monitors { .. }
             | FromManager::Placed(_)
+            | FromManager::Carry { .. }
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),
         }
     }

@@ -91,6 +91,7 @@ impl Plant {
         let routers = (1..=self.routers).map(|number| router_place(number, self.nodes));
         CellSettings {
             groups: Vec::new(),
+            fences: Vec::new(),
             cells: Vec::new(),
             bridges: Vec::new(),
             monitors: Vec::new(),

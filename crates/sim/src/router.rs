@@ -133,6 +133,7 @@ impl World {
             | FromManager::Assignments { .. }
             | FromManager::Monitors { .. }
             | FromManager::Placed(_)
+            | FromManager::Carry { .. }
             | FromManager::KeepAlive => {
                 unreachable!("not for routers")
             }

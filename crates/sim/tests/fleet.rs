@@ -38,6 +38,11 @@ fn one_way_loss() {
 }
 
 #[test]
+fn heard_by_other_nodes_only() {
+    check("nearby");
+}
+
+#[test]
 fn rack_gone() {
     check("rack");
 }

@@ -23,10 +23,15 @@ fn histories(first: u64) {
     };
     let sum = |count: fn(&GroupsOutcome) -> u64| outcomes.iter().map(count).sum::<u64>();
     let (starts, taken, refused) = (sum(|it| it.starts), sum(|it| it.taken), sum(|it| it.refused));
-    println!("{} histories: {starts} starts, {taken} leases taken, {refused} refused", outcomes.len());
+    let fenced = sum(|it| it.fenced);
+    println!(
+        "{} histories: {starts} starts, {taken} leases taken, {refused} refused, {fenced} nodes switched off",
+        outcomes.len()
+    );
     // Histories in which nothing happens would prove nothing.
     assert!(starts >= 3 * outcomes.len() as u64, "{starts} starts");
     assert!(taken > 0 || outcomes.len() < 10, "no lease was ever taken");
+    assert!(fenced > 0 || outcomes.len() < 10, "no node was ever switched off");
 }
 
 #[test]

@@ -77,6 +77,8 @@ codes! {
     MANAGER_UNAVAILABLE "M2025" "The manager does not answer",
     TOO_MANY_STREAMS "M2026" "Too many streams of events are open",
     CONSOLE_FAILED "M2027" "The console failed at its own work",
+    NO_SUCH_FENCE "M2028" "There is no such fence",
+    NOT_FENCED "M2029" "The node cannot be switched off by a fence",
     IN_NO_CELL "M2040" "This machine is in no cell",
     IN_A_CELL_ALREADY "M2041" "This machine is in a cell already",
     TOKEN_MALFORMED "M2042" "A join token is malformed",

@@ -3,6 +3,7 @@
 //! The leader of the managers decides where a group runs and commits that before anybody is told. A node runs a group
 //! only while the leader's word, and where it is `is_leased` the node's own lease, allow it.
 
+use crate::group_move::MoveSummary;
 use crate::id::{GroupName, NodeName, ResourceName};
 use crate::is_default;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub struct GroupSettings {
     pub startup: Attribute,
     pub failover: Attribute,
     pub failback: Attribute,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class: GroupClass,
     /// Starts on the same node after something of it failed there, before it goes to another one.
     pub restarts_max: u32,
     /// Times within an hour that it goes to another node because something of it failed.
@@ -36,6 +39,17 @@ impl GroupSettings {
     pub fn is_leased(&self) -> bool {
         self.nodes.len() > 1 && self.failover == Attribute::Automatic
     }
+}
+
+/// What has to be proven before another node may take a group over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupClass {
+    /// That its node's lease is over: processes and addresses end with it.
+    #[default]
+    Soft,
+    /// That its node is off, too: what it writes to may be shared, and what was written may still be on its way.
+    Hard,
 }
 
 /// Whether something happens by itself or by a person's word.
@@ -297,6 +311,9 @@ pub struct GroupStatus {
     pub resources: Vec<ResourceReport>,
     /// What the planner thinks of each node, in the order of the policy.
     pub why: Vec<NodeWhy>,
+    /// The newest start, stop or move that the manager that leads has seen.
+    #[serde(default)]
+    pub last_move: Option<MoveSummary>,
 }
 
 /// A group as people see it.

@@ -1,10 +1,11 @@
-//! The datagrams between nodes and managers: a heartbeat, and its answer. One fixed layout for both, big endian.
+//! The datagrams between nodes and managers: a heartbeat and its answer, and a question that other nodes carry and its
+//! reply. One fixed layout for all, big endian.
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 0-3 | `MuHb` |
 //! | 4 | version, 1 |
-//! | 5 | 1: heartbeat, 2: answer |
+//! | 5 | 1: heartbeat, 2: answer, 3: question, 4: reply |
 //! | 6 | bit 0: the node hears no answers (heartbeat), the lease is granted (answer) |
 //! | 7 | 0 |
 //! | 8-15 | cell |
@@ -12,11 +13,11 @@
 //! | 20-21 | manager that it goes to or comes from |
 //! | 22-23 | milliseconds to the next heartbeat: as the node does, or as the manager wants |
 //! | 24-31 | incarnation: a later start of the node's agent has a higher one |
-//! | 32-39 | sequence: rises with each heartbeat of an incarnation; an answer repeats that of its heartbeat |
+//! | 32-39 | sequence: rises with each heartbeat of an incarnation; an answer repeats that of its heartbeat. Of a question: when it was asked, by the manager's clock; its reply repeats it |
 //! | 40-47 | highest term that the sender knows |
 //! | 48-55 | digest of the epochs that the sender has; where the two differ, the node fetches |
 //! | 56-63 | boot: drawn anew when the machine starts |
-//! | 64-71 | run of the manager: drawn when it starts; a heartbeat repeats that of the last answer, so that an old one is told from a new one by a manager that remembers nothing |
+//! | 64-71 | run of the manager: drawn when it starts; a heartbeat repeats that of the last answer, so that an old one is told from a new one by a manager that remembers nothing; a reply repeats that of its question |
 //! | last 16 | code that proves the sender, over everything before it |
 //!
 //! A later Muster may put more between byte 72 and the code; who does not know it leaves it alone. Bits and bytes that
@@ -53,6 +54,10 @@ pub enum Kind {
         /// The node may act by its lease since it sent this heartbeat.
         is_granted: bool,
     },
+    /// A manager that does not hear the node wants to know whether it is there; another node has brought it.
+    Question,
+    /// The node is there. It grants nothing and is granted nothing.
+    Reply,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +104,19 @@ impl fmt::Debug for HeartbeatKey {
     }
 }
 
+/// A datagram of which whoever carries it knows no more than how long it is: hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(pub String);
+
+/// A question that a node shall bring to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errand {
+    /// From where heartbeats of the other have come.
+    pub to: SocketAddr,
+    pub question: Sealed,
+}
+
 /// What arrived, before anybody knows whether it is genuine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parsed<'a> {
@@ -124,6 +142,8 @@ impl Datagram {
         let (kind, flag) = match self.kind {
             Kind::Heartbeat { is_deaf } => (1, is_deaf),
             Kind::Answer { is_granted } => (2, is_granted),
+            Kind::Question => (3, false),
+            Kind::Reply => (4, false),
         };
         let mut bytes = [0; BODY_SIZE_BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
@@ -167,6 +187,8 @@ impl<'a> Parsed<'a> {
         let kind = match signed[5] {
             1 => Kind::Heartbeat { is_deaf: flag },
             2 => Kind::Answer { is_granted: flag },
+            3 => Kind::Question,
+            4 => Kind::Reply,
             other => return Err(Malformed::Kind(other)),
         };
         let datagram = Datagram {

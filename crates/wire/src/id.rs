@@ -56,6 +56,10 @@ name_type!(
     GroupName
 );
 name_type!(
+    /// A way to switch nodes off.
+    FenceName
+);
+name_type!(
     /// One thing of a group that is started and stopped, unique within it.
     ResourceName
 );

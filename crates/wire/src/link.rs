@@ -6,7 +6,7 @@
 
 use crate::agent::{Assignment, Report};
 use crate::group::{GroupAssignment, GroupsReport};
-use crate::heartbeat::HeartbeatSettings;
+use crate::heartbeat::{Errand, HeartbeatSettings, Sealed};
 use crate::id::{ClusterName, Epoch, NodeName, RouterName};
 use crate::is_default;
 use crate::monitor::{Alert, MonitorAssignment, MonitorsReport};
@@ -40,6 +40,9 @@ pub enum ToManager {
         /// `Have` follows the welcome: nothing but keep-alives needs to be sent before.
         #[serde(default, skip_serializing_if = "is_default")]
         resumes: bool,
+        /// The agent knows what `FromManager::Carry` means.
+        #[serde(default, skip_serializing_if = "is_default")]
+        carries: bool,
     },
     /// What a router has when it comes, so that it need only be sent the rest.
     Have(Have),
@@ -49,6 +52,10 @@ pub enum ToManager {
     Monitors(MonitorsReport),
     /// A monitoring command on the agent's machine said this.
     Alert(Alert),
+    /// What came back of the questions that the agent has carried.
+    Carried {
+        replies: Vec<Sealed>,
+    },
     /// Between two reports of a router with very many members.
     Progress(RouterProgress),
     KeepAlive,
@@ -114,6 +121,10 @@ pub enum FromManager {
     },
     /// To agents of machines that have joined: what the configuration places on their node.
     Placed(Placed),
+    /// To agents that say that they carry: bring each of these where it shall go, and bring back what comes.
+    Carry {
+        errands: Vec<Errand>,
+    },
     /// To routers. Boxed: it is eight times as large as the rest, and the rest waits in queues.
     Settings {
         generation: u64,
@@ -182,8 +193,18 @@ pub trait Known {
 }
 
 impl Known for ToManager {
-    const NAMES: &[&str] =
-        &["hello", "have", "agent", "groups", "router", "monitors", "alert", "progress", "keep-alive"];
+    const NAMES: &[&str] = &[
+        "hello",
+        "have",
+        "agent",
+        "groups",
+        "router",
+        "monitors",
+        "alert",
+        "carried",
+        "progress",
+        "keep-alive",
+    ];
 }
 
 impl Known for FromManager {
@@ -195,6 +216,7 @@ impl Known for FromManager {
         "groups",
         "monitors",
         "placed",
+        "carry",
         "settings",
         "views",
         "changes",

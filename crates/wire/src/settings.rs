@@ -1,6 +1,7 @@
 //! The checked configuration of a cell. `muster::config` makes it from a file; everything behind trusts it.
 
 use crate::agent::{ProbeSettings, Run};
+use crate::fence::FenceSettings;
 use crate::group::GroupSettings;
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::is_default;
@@ -38,6 +39,9 @@ pub struct CellSettings {
     /// Failover groups, in the order of the file.
     #[serde(default, skip_serializing_if = "is_default")]
     pub groups: Vec<GroupSettings>,
+    /// In the order of the file, in which they are tried.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fences: Vec<FenceSettings>,
     /// In the order of the file.
     #[serde(default, skip_serializing_if = "is_default")]
     pub monitors: Vec<MonitorSettings>,

@@ -1,6 +1,7 @@
 //! What the API, the console and `muster status --json` show of a cell. Times are Unix milliseconds.
 
 use crate::agent::ProcessState;
+use crate::fence::FenceStatus;
 use crate::group::GroupStatus;
 use crate::id::{ClusterName, Epoch, MemberName, MonitorName, NodeName, RouterName, TermNumber};
 use crate::monitor::{Figure, MonitorState};
@@ -33,6 +34,9 @@ pub struct CellStatus {
     pub groups: Vec<GroupStatus>,
     #[serde(default)]
     pub monitors: Vec<MonitorStatus>,
+    /// What could switch nodes off, for each fence and node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fences: Vec<FenceStatus>,
     /// The cells of the configuration of which this one hears.
     #[serde(default)]
     pub other_cells: Vec<OtherCellStatus>,
@@ -154,6 +158,9 @@ pub struct NodeStatus {
     /// Whether its machine can be reached, as its heartbeats tell.
     #[serde(default)]
     pub reach: NodeReach,
+    /// Who hears it while the leader does not: another manager, or a node that was sent to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_by: Option<NodeName>,
     /// Since when that is so; None if it has always been.
     #[serde(default)]
     pub reach_since_ms: Option<u64>,
@@ -190,7 +197,7 @@ pub enum NodeReach {
     #[default]
     Unknown,
     Reachable,
-    /// One direction is broken, or some managers hear it and the leader does not.
+    /// One direction is broken, or other managers or nodes hear it and the leader does not.
     Degraded,
     Unreachable,
 }

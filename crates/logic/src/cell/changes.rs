@@ -57,6 +57,7 @@ pub fn changes(old: &CellSettings, new: &CellSettings) -> Vec<String> {
         }
     }
     groups(old, new, &mut told);
+    fences(old, new, &mut told);
     let order = |settings: &CellSettings| {
         settings.clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>()
     };
@@ -96,6 +97,19 @@ fn groups(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
     }
     for group in old.groups.iter().filter(|old| !new.groups.iter().any(|kept| kept.name == old.name)) {
         told.push(format!("group {} is removed and stopped", group.name));
+    }
+}
+
+fn fences(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
+    for fence in &new.fences {
+        match old.fences.iter().find(|known| known.name == fence.name) {
+            None => told.push(format!("fence {} is added", fence.name)),
+            Some(known) if known == fence => {}
+            Some(_) => told.push(format!("fence {} changes", fence.name)),
+        }
+    }
+    for fence in old.fences.iter().filter(|old| !new.fences.iter().any(|kept| kept.name == old.name)) {
+        told.push(format!("fence {} is removed", fence.name));
     }
 }
 

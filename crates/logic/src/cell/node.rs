@@ -13,7 +13,7 @@ use crate::heartbeat::{Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
 use crate::run_state::Away;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use wire::agent::{Assignment, Report, Run};
 use wire::id::{NodeName, NodeNumber};
@@ -95,6 +95,8 @@ pub(super) struct Agent {
     link_since: Time,
     /// As its heartbeats tell.
     pub reach: Reach,
+    /// Who hears it where the leader does not.
+    pub heard_by: Option<NodeName>,
     /// None: it has always been so.
     pub reach_since: Option<Time>,
     /// What its clock showed when it last said so, in Unix milliseconds.
@@ -129,6 +131,7 @@ impl Agent {
             address: None,
             link_since: Time(0),
             reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
+            heard_by: None,
             reach_since: None,
             clock: None,
             certificate_until_ms: None,
@@ -145,7 +148,7 @@ impl Agent {
 
     fn away(&self) -> Option<Away> {
         let is_doubted = match self.reach {
-            Reach::Reachable | Reach::Elsewhere => false,
+            Reach::Reachable | Reach::Elsewhere | Reach::Nearby => false,
             Reach::Degraded => self.is_given_up,
             Reach::Unreachable => true,
         };
@@ -177,6 +180,16 @@ impl Agent {
     }
 }
 
+/// Nodes by what is news of them.
+#[derive(Debug, Default)]
+struct Said {
+    there: Vec<NodeName>,
+    degraded: Vec<NodeName>,
+    away: Vec<NodeName>,
+    elsewhere: Vec<NodeName>,
+    nearby: Vec<NodeName>,
+}
+
 impl Cell {
     /// The nodes of the configuration that have a place.
     pub fn nodes(&self) -> impl Iterator<Item = NodePlace> {
@@ -185,6 +198,14 @@ impl Cell {
             let Record { number, beats, .. } = agent.record;
             NodePlace { node: node.clone(), number, beats }
         })
+    }
+
+    pub fn number_of(&self, node: &NodeName) -> Option<NodeNumber> {
+        Some(self.agents.get(node)?.record.number)
+    }
+
+    pub fn node_of(&self, number: NodeNumber) -> Option<&NodeName> {
+        self.numbered.get(&number)
     }
 
     /// Those of them that cannot simply be reached, as was last said.
@@ -353,13 +374,16 @@ impl Cell {
 
     /// All that heartbeats tell at once: one epoch of each cluster.
     pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
-        let mut said: [Vec<NodeName>; 4] = Default::default();
-        let mut silence_ms = 0;
+        let mut said = Said::default();
+        let (mut silence_ms, mut hearers) = (0, BTreeSet::new());
         for verdict in verdicts {
+            let heard_by = verdict.heard_by.and_then(|by| self.numbered.get(&by)).cloned();
             let Some(node) = self.numbered.get(&verdict.node).cloned() else { continue };
             let found = self.agents.get_mut(&node);
             let Some(agent) = found.filter(|agent| agent.reach != verdict.reach) else { continue };
             agent.reach = verdict.reach;
+            hearers.extend(heard_by.clone().filter(|_| verdict.reach == Reach::Nearby));
+            agent.heard_by = heard_by;
             let was_away = agent.record.was_away;
             agent.record.was_away = verdict.reach == Reach::Unreachable;
             let is_news = was_away != agent.record.was_away;
@@ -377,16 +401,23 @@ impl Cell {
             match verdict.reach {
                 // Nobody asks any more.
                 _ if is_removed => {}
-                Reach::Reachable => said[0].push(node),
-                Reach::Degraded => said[1].push(node),
+                Reach::Reachable => said.there.push(node),
+                Reach::Degraded => said.degraded.push(node),
                 Reach::Unreachable => {
                     silence_ms = silence_ms.max(verdict.silence_ms);
-                    said[2].push(node);
+                    said.away.push(node);
                 }
-                Reach::Elsewhere => said[3].push(node),
+                Reach::Elsewhere => said.elsewhere.push(node),
+                Reach::Nearby => said.nearby.push(node),
             }
         }
-        let [there, degraded, away, elsewhere] = said;
+        let hearers: Vec<NodeName> = hearers.into_iter().collect();
+        self.tell_reach(said, &hearers, silence_ms, is_mass);
+    }
+
+    /// An event for each kind of news. `hearers`: who was sent to nodes that no manager hears, and was answered.
+    fn tell_reach(&mut self, said: Said, hearers: &[NodeName], silence_ms: u64, is_mass: bool) {
+        let Said { there, degraded, away, elsewhere, nearby } = said;
         if !away.is_empty() {
             let mass = if is_mass { "; so many at once are suspicious" } else { "" };
             let seconds = silence_ms as f64 / 1_000.0;
@@ -408,6 +439,15 @@ impl Cell {
                 "{} and this manager do not hear each other, but other managers do: something is wrong with the network \
                  in between, and its members are used",
                 name_nodes(&elsewhere)
+            );
+            self.event(Severity::Warning, "node-degraded", text);
+        }
+        if !nearby.is_empty() {
+            let text = format!(
+                "no manager hears {}, but questions that {} carried there were answered: something is wrong with the \
+                 network in between. Members there are used; groups are not run there, for nobody grants a lease",
+                name_nodes(&nearby),
+                name_nodes(hearers)
             );
             self.event(Severity::Warning, "node-degraded", text);
         }

@@ -39,9 +39,10 @@ impl Cell {
             reach: match agent.reach() {
                 None => NodeReach::Unknown,
                 Some(Reach::Reachable) => NodeReach::Reachable,
-                Some(Reach::Degraded | Reach::Elsewhere) => NodeReach::Degraded,
+                Some(Reach::Degraded | Reach::Elsewhere | Reach::Nearby) => NodeReach::Degraded,
                 Some(Reach::Unreachable) => NodeReach::Unreachable,
             },
+            heard_by: agent.heard_by.clone().filter(|_| agent.reach().is_some()),
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
             certificate_until_ms: agent.certificate_until_ms,

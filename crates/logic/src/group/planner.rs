@@ -10,18 +10,22 @@
 //! after its connection ended is dropped. Not here: what a node does (`resident`), who is silent (`heartbeat`).
 
 mod decide;
+mod fence;
 mod node;
 mod operate;
 mod status;
 
-use super::record::{self, Record, Wish};
+use super::record::{self, Mark, Record, Wish};
 use crate::cell::Refusal;
 use crate::limits::{GROUP_ACTS_MAX, GROUP_RETRY_MS};
 use crate::machine::Machine;
 use crate::time::Time;
+use fence::Fencing;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use wire::group::{Attribute, GroupAct, GroupAssignment, GroupCondition, GroupSettings, GroupsReport};
+use wire::group::{
+    Attribute, GroupAct, GroupAssignment, GroupClass, GroupCondition, GroupSettings, GroupsReport,
+};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
 
@@ -49,6 +53,12 @@ pub enum Input {
     Committed {
         attempt: u64,
         end: CommitEnd,
+    },
+    /// What came of `Output::Fence`: the node is proven to be off, or could not be switched off for now, and why.
+    Fenced {
+        node: NodeName,
+        run: u64,
+        result: Result<(), String>,
     },
     /// `ask` comes back in the answer.
     Operator {
@@ -85,6 +95,15 @@ pub enum Output {
     },
     /// The node may be granted leases again.
     Release {
+        node: NodeName,
+    },
+    /// The node has to be off. Only who leads may act on it, and the wish is committed.
+    Fence {
+        node: NodeName,
+        run: u64,
+    },
+    /// It need not be off any more.
+    Spare {
         node: NodeName,
     },
     Event {
@@ -134,6 +153,8 @@ struct Group {
     failovers: VecDeque<Time>,
     /// The owner is off: a person has said so.
     confirmed_off: Option<NodeName>,
+    /// The owner is proven to be off, as far as it ran this epoch.
+    proven: Option<u64>,
     /// As people are told.
     condition: GroupCondition,
     reason: String,
@@ -161,6 +182,7 @@ impl Group {
             failures: BTreeMap::new(),
             failovers: VecDeque::new(),
             confirmed_off: None,
+            proven: None,
             condition: GroupCondition::Offline,
             reason: "it is not started yet".into(),
             since: now,
@@ -197,6 +219,9 @@ pub struct Planner {
     /// Of groups that are not configured yet, or not any more and have an owner.
     found: BTreeMap<GroupName, Record>,
     nodes: BTreeMap<NodeName, Node>,
+    /// Nodes that are to be switched off.
+    fencing: BTreeMap<NodeName, Fencing>,
+    runs: u64,
     numbers: u64,
     attempts: u64,
     /// Of the latest step.
@@ -231,6 +256,8 @@ impl Planner {
             groups: BTreeMap::new(),
             found,
             nodes,
+            fencing: BTreeMap::new(),
+            runs: 0,
             numbers: 0,
             attempts: 0,
             now,
@@ -241,6 +268,11 @@ impl Planner {
     /// Nodes from which something was taken, and that have not come back since.
     pub fn taken(&self) -> impl Iterator<Item = &NodeName> {
         self.nodes.iter().filter(|(_, node)| node.is_taken).map(|(name, _)| name)
+    }
+
+    /// What is committed of a group.
+    pub(super) fn record(&self, name: &GroupName) -> Option<&Record> {
+        self.groups.get(name).map(|group| &group.record)
     }
 
     fn configure(&mut self, now: Time, all: Vec<GroupSettings>) {
@@ -288,6 +320,9 @@ impl Planner {
                         if record.owner != group.record.owner {
                             group.confirmed_off = None;
                         }
+                        if record.mark == Mark::No {
+                            group.proven = None;
+                        }
                         group.record = record;
                     }
                     None => drop(self.groups.remove(&name)),
@@ -328,6 +363,7 @@ impl Planner {
             self.take_acts(now, name);
             self.settle_group(now, name);
         }
+        self.fence(now);
         self.release();
         self.assign();
     }
@@ -357,7 +393,8 @@ impl Planner {
                     .as_ref()
                     .is_some_and(|next| (&next.owner, next.epoch) == (&record.owner, record.epoch))
             });
-            record.owner.as_ref() == Some(node) && group.may_stay(node) && is_certain
+            let is_kept = record.owner.as_ref() == Some(node) && record.mark == Mark::No;
+            is_kept && group.may_stay(node) && is_certain
         };
         let groups = self.groups.values().filter(told);
         groups
@@ -416,6 +453,7 @@ fn removed(name: &GroupName, record: &Record) -> GroupSettings {
         startup: Attribute::Manual,
         failover: Attribute::Manual,
         failback: Attribute::Manual,
+        class: GroupClass::Soft,
         restarts_max: 0,
         failovers_max: 0,
         after: Vec::new(),
@@ -444,6 +482,7 @@ impl Machine for Planner {
                 (node.is_taken, node.is_taken_here) = (true, true);
             }
             Input::Committed { attempt, end } => self.on_committed(now, attempt, end),
+            Input::Fenced { node, run, result } => self.on_fenced(&node, run, result),
             Input::Operator { ask, who, group, act, dry_run } => {
                 self.queue(&group, Act { ask, who, act, dry_run });
             }

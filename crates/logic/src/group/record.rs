@@ -1,6 +1,6 @@
 //! What the store keeps of a group: who may run it, and what people want. One line of text, under one key for each.
 //!
-//! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes taken=b`: an operator can read it.
+//! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes taken=b mark=-`: an operator can read it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +21,17 @@ pub(super) enum Wish {
     Stop,
 }
 
+/// How far the fencing of its owner has come, for groups that need it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    #[default]
+    No,
+    /// It may be under way, or have been done without anybody having noted it.
+    Asked,
+    /// It is proven to be off.
+    Off,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// Of the newest owner; 0: it never had one.
@@ -39,6 +50,7 @@ pub(super) struct Record {
     pub is_leased: bool,
     /// Nodes that it was taken from by their leases, and that have not come back since.
     pub taken: BTreeSet<NodeName>,
+    pub mark: Mark,
 }
 
 impl Default for Record {
@@ -53,6 +65,7 @@ impl Default for Record {
             is_frozen: false,
             is_leased: false,
             taken: BTreeSet::new(),
+            mark: Mark::No,
         }
     }
 }
@@ -88,6 +101,13 @@ impl Record {
             is_frozen: word("frozen")? == "yes",
             is_leased: word("leased")? == "yes",
             taken: taken.split(',').filter(|node| *node != NOBODY).map(NodeName::from).collect(),
+            // A Muster that knew no fences has not written it.
+            mark: match word("mark").unwrap_or(NOBODY) {
+                "asked" => Mark::Asked,
+                "off" => Mark::Off,
+                NOBODY => Mark::No,
+                _ => return None,
+            },
         })
     }
 }
@@ -106,6 +126,11 @@ impl fmt::Display for Record {
             Some(Wish::Stop) => "stop",
             None => NOBODY,
         };
+        let mark = match self.mark {
+            Mark::No => NOBODY,
+            Mark::Asked => "asked",
+            Mark::Off => "off",
+        };
         let yes_or_no = |is: bool| if is { "yes" } else { "no" };
         let (frozen, leased) = (yes_or_no(self.is_frozen), yes_or_no(self.is_leased));
         let taken: Vec<&str> = self.taken.iter().map(|node| node.0.as_str()).collect();
@@ -115,7 +140,7 @@ impl fmt::Display for Record {
         write!(
             out,
             "epoch={} owner={owner} cause={cause} previous={previous} wish={wish} to={to} frozen={frozen} leased={leased} \
-             taken={taken}",
+             taken={taken} mark={mark}",
             self.epoch
         )
     }
@@ -138,7 +163,12 @@ mod tests {
         record.is_frozen = true;
         record.is_leased = true;
         record.taken = BTreeSet::from(["b.x".into(), "d".into()]);
-        assert_eq!(Record::parse(&record.to_string()), Some(record));
+        for mark in [Mark::No, Mark::Asked, Mark::Off] {
+            record.mark = mark;
+            assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
+        }
+        let older = record.to_string().replace(" mark=off", "");
+        assert_eq!(Record::parse(&older).map(|record| record.mark), Some(Mark::No));
         assert_eq!(Record::parse("epoch=seven"), None);
     }
 }

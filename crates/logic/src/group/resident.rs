@@ -150,6 +150,11 @@ impl Resident {
         running.map(|(name, local)| (name, local.epoch()))
     }
 
+    /// The guardian that holds a group, by its number; None: nothing of the group may run.
+    pub fn run_of(&self, group: &GroupName) -> Option<u64> {
+        self.groups.get(group)?.run()
+    }
+
     fn assign(
         &mut self,
         generation: u64,

@@ -10,8 +10,19 @@ use wire::id::{CellNumber, ManagerNumber, NodeNumber};
 /// Who looks at a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receiver {
-    Manager { cell: CellNumber, manager: ManagerNumber },
-    Node { cell: CellNumber, node: NodeNumber },
+    Manager {
+        cell: CellNumber,
+        manager: ManagerNumber,
+    },
+    Node {
+        cell: CellNumber,
+        node: NodeNumber,
+    },
+    /// A manager that looks at what another node has brought back.
+    Asker {
+        cell: CellNumber,
+        manager: ManagerNumber,
+    },
 }
 
 /// Why a datagram counts for nothing; to be counted, and logged once in a while.
@@ -32,12 +43,14 @@ impl Receiver {
     pub fn admit(&self, parsed: &Parsed, code: impl FnOnce() -> Option<Code>) -> Result<Datagram, Refusal> {
         let datagram = &parsed.datagram;
         let (cell, is_ours) = match (self, datagram.kind) {
-            (Receiver::Manager { cell, manager }, Kind::Heartbeat { .. }) => {
-                (cell, *manager == datagram.manager)
+            (Receiver::Manager { cell, manager }, Kind::Heartbeat { .. })
+            | (Receiver::Asker { cell, manager }, Kind::Reply) => (cell, *manager == datagram.manager),
+            (Receiver::Node { cell, node }, Kind::Answer { .. } | Kind::Question) => {
+                (cell, *node == datagram.node)
             }
-            (Receiver::Node { cell, node }, Kind::Answer { .. }) => (cell, *node == datagram.node),
-            (Receiver::Manager { cell, .. }, Kind::Answer { .. })
-            | (Receiver::Node { cell, .. }, Kind::Heartbeat { .. }) => (cell, false),
+            (Receiver::Manager { cell, .. }, Kind::Answer { .. } | Kind::Question | Kind::Reply)
+            | (Receiver::Asker { cell, .. }, Kind::Heartbeat { .. } | Kind::Answer { .. } | Kind::Question)
+            | (Receiver::Node { cell, .. }, Kind::Heartbeat { .. } | Kind::Reply) => (cell, false),
         };
         if *cell != datagram.cell {
             return Err(Refusal::ForeignCell);

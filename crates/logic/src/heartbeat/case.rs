@@ -4,11 +4,12 @@
 
 use super::message::{Opinion, Reach};
 use crate::limits::{
-    ASK_AFTER_BEATS, ASK_INTERVAL_MS, ASK_SLOWLY_INTERVAL_MS, DEGRADED_AFTER_BEATS, HEARTBEAT_SLACK_MS,
-    MANAGERS_MAX, OPINION_AGE_MAX_MS, OPINION_SILENT_AFTER_BEATS, RETURN_AFTER_BEATS,
-    UNREACHABLE_AFTER_BEATS, UNREACHABLE_ALONE_AFTER_BEATS,
+    ASK_AFTER_BEATS, ASK_INTERVAL_MS, ASK_SLOWLY_INTERVAL_MS, CARRY_INTERVAL_MS, DEGRADED_AFTER_BEATS,
+    HEARTBEAT_SLACK_MS, MANAGERS_MAX, OPINION_AGE_MAX_MS, OPINION_SILENT_AFTER_BEATS, REPLY_AGE_MAX_MS,
+    RETURN_AFTER_BEATS, UNREACHABLE_AFTER_BEATS, UNREACHABLE_ALONE_AFTER_BEATS,
 };
 use crate::time::Time;
+use wire::id::NodeNumber;
 
 /// Milliseconds of silence with which so many heartbeats are missing.
 pub(super) fn missing_ms(beats: u64, interval_ms: u16) -> u64 {
@@ -54,6 +55,9 @@ pub(super) struct Case {
     pub next: Option<Reach>,
     told: [Option<Told>; MANAGERS_MAX],
     pub asked_at: Option<Time>,
+    /// Who has brought the newest of its replies, and when that was asked for.
+    replied: Option<(Time, NodeNumber)>,
+    pub searched_at: Option<Time>,
     /// Since when it is heard again without a gap.
     steady_since: Option<Time>,
     /// Since when others hear it without a gap, while it is silent here.
@@ -62,6 +66,8 @@ pub(super) struct Case {
     deaf_since: Option<Time>,
     /// Since when, and when last, another manager heard it and was heard by it.
     both_ways: Option<(Time, Time)>,
+    /// The same of other nodes.
+    nearby: Option<(Time, Time)>,
     /// It was found unreachable since it was last simply there.
     pub was_unreachable: bool,
     /// When it was first found unreachable, this time.
@@ -79,10 +85,13 @@ impl Case {
             next: None,
             told: [None; MANAGERS_MAX],
             asked_at: None,
+            replied: None,
+            searched_at: None,
             steady_since: None,
             heard_elsewhere_since: None,
             deaf_since: None,
             both_ways: None,
+            nearby: None,
             was_unreachable: said == Reach::Unreachable,
             fell_at: None,
             is_mass: false,
@@ -101,29 +110,84 @@ impl Case {
         self.told.iter().flatten().filter(move |told| now.since_ms(told.asked_at) <= age_max_ms)
     }
 
-    /// Notes how it stands with the other managers. What was said is taken back only when nobody has spoken for it for as
-    /// long as it took to say it.
-    fn note_both_ways(&mut self, now: Time, signs: &Signs) {
+    pub fn reply(&mut self, asked_at: Time, by: NodeNumber) {
+        if self.replied.is_none_or(|(known, _)| known < asked_at) {
+            self.replied = Some((asked_at, by));
+        }
+    }
+
+    /// How old what is known of it may be beyond what it may be while it matters.
+    fn slack_ms(&self) -> u64 {
+        match self.said {
+            Reach::Reachable | Reach::Elsewhere | Reach::Nearby | Reach::Degraded => 0,
+            // Asked less often by now.
+            Reach::Unreachable => ASK_SLOWLY_INTERVAL_MS,
+        }
+    }
+
+    /// It has replied to another node just now.
+    fn is_nearby(&self, now: Time) -> bool {
+        let age_max_ms = REPLY_AGE_MAX_MS + self.slack_ms();
+        self.replied.is_some_and(|(asked_at, _)| now.since_ms(asked_at) <= age_max_ms)
+    }
+
+    /// Who of other nodes was answered last.
+    pub fn nearest(&self) -> Option<NodeNumber> {
+        self.replied.map(|(_, by)| by)
+    }
+
+    /// The other manager that hears it and is heard by it, by its place.
+    fn both_ways_with(&self, now: Time, signs: &Signs) -> Option<usize> {
         let silent_ms = missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
-        let is_both = |told: &Told| !told.opinion.is_deaf && told.opinion.silent_ms < silent_ms;
+        let is_both = |told: &Told| {
+            !told.opinion.is_deaf
+                && told.opinion.silent_ms < silent_ms
+                && now.since_ms(told.asked_at) <= OPINION_AGE_MAX_MS
+        };
+        self.told.iter().position(|told| told.as_ref().is_some_and(is_both))
+    }
+
+    /// Notes how it stands with the other managers, and with other nodes. What was said is taken back only when nobody has
+    /// spoken for it for as long as it took to say it.
+    fn note_both_ways(&mut self, now: Time, signs: &Signs) {
         let is_doubted = signs.is_silent() || signs.is_deaf;
-        let is_known = is_doubted && self.opinions(now, OPINION_AGE_MAX_MS).any(is_both);
-        let is_said = is_doubted && self.said == Reach::Elsewhere;
-        self.both_ways = match (self.both_ways, is_known) {
+        let is_known = is_doubted && self.both_ways_with(now, signs).is_some();
+        let note = |before: Option<(Time, Time)>, is_known: bool, is_said: bool| match (before, is_known) {
             (Some((since, _)), true) => Some((since, now)),
             (None, true) => Some((now, now)),
-            (known @ Some((_, last)), false) if is_said && now.since_ms(last) < signs.steady_ms() => known,
+            (known @ Some((_, last)), false)
+                if is_doubted && is_said && now.since_ms(last) < signs.steady_ms() =>
+            {
+                known
+            }
             (_, false) => None,
         };
+        self.both_ways = note(self.both_ways, is_known, self.said == Reach::Elsewhere);
+        let is_near = is_doubted && self.is_nearby(now);
+        self.nearby = note(self.nearby, is_near, self.said == Reach::Nearby);
     }
 
     /// One direction is broken, as far as this manager can tell. None: it waits for what others say.
     fn judge_direction(&self, now: Time, signs: &Signs) -> Option<Reach> {
-        match (self.both_ways, self.said) {
-            (Some(_), Reach::Elsewhere) => Some(Reach::Elsewhere),
-            (Some((since, _)), _) if now.since_ms(since) >= signs.steady_ms() => Some(Reach::Elsewhere),
-            (Some(_), Reach::Reachable) => None,
-            (_, _) => Some(Reach::Degraded),
+        let holds = |known: Option<(Time, Time)>, reach| {
+            known.is_some_and(|(since, _)| self.said == reach || now.since_ms(since) >= signs.steady_ms())
+        };
+        if holds(self.both_ways, Reach::Elsewhere) {
+            return Some(Reach::Elsewhere);
+        }
+        if holds(self.nearby, Reach::Nearby) {
+            return Some(Reach::Nearby);
+        }
+        let is_unsure = self.both_ways.is_some() || self.nearby.is_some();
+        (!is_unsure || self.said != Reach::Reachable).then_some(Reach::Degraded)
+    }
+
+    /// Who hears it, where that is what is said of it: a manager by its place, or another node.
+    pub fn heard_by(&self, now: Time, signs: &Signs, reach: Reach) -> (Option<usize>, Option<NodeNumber>) {
+        match reach {
+            Reach::Elsewhere => (self.both_ways_with(now, signs), None),
+            Reach::Nearby => (None, self.nearest()),
+            Reach::Reachable | Reach::Degraded | Reach::Unreachable => (None, None),
         }
     }
 
@@ -140,7 +204,8 @@ impl Case {
             None
         };
         self.next = wanted.filter(|wanted| *wanted != self.said);
-        if self.next != Some(Reach::Unreachable) && self.said != Reach::Unreachable {
+        let has_fallen = |reach: Reach| !reach.may_hold_lease();
+        if !self.next.is_some_and(has_fallen) && !has_fallen(self.said) {
             self.fell_at = None;
             self.is_mass = false;
         } else if self.fell_at.is_none() {
@@ -154,12 +219,9 @@ impl Case {
             return None;
         }
         let silent_ms = missing_ms(OPINION_SILENT_AFTER_BEATS, signs.interval_ms);
-        let (mut silent, mut hearing) = (1, 0);
-        let age_max_ms = match self.said {
-            Reach::Reachable | Reach::Elsewhere | Reach::Degraded => OPINION_AGE_MAX_MS,
-            // Asked less often by now.
-            Reach::Unreachable => ASK_SLOWLY_INTERVAL_MS + OPINION_AGE_MAX_MS,
-        };
+        // That other nodes bring no reply says nothing: a firewall may be in their way.
+        let (mut silent, mut hearing) = (1, usize::from(self.is_nearby(now)));
+        let age_max_ms = OPINION_AGE_MAX_MS + self.slack_ms();
         for told in self.opinions(now, age_max_ms) {
             if told.opinion.silent_ms >= silent_ms { silent += 1 } else { hearing += 1 }
         }
@@ -168,7 +230,7 @@ impl Case {
             // One that loses most of what it sends is heard somewhere now and then: each time it falls again, it must be
             // heard for longer.
             let steady_ms = match self.said {
-                Reach::Reachable | Reach::Elsewhere | Reach::Degraded => 0,
+                Reach::Reachable | Reach::Elsewhere | Reach::Nearby | Reach::Degraded => 0,
                 Reach::Unreachable => missing_ms(DEGRADED_AFTER_BEATS << signs.relapses, signs.interval_ms),
             };
             let is_degraded = missing(DEGRADED_AFTER_BEATS) && now.since_ms(since) >= steady_ms;
@@ -209,6 +271,15 @@ impl Case {
         let pause_ms = if is_urgent { ASK_INTERVAL_MS } else { ASK_SLOWLY_INTERVAL_MS };
         (signs.is_silent() || signs.is_deaf)
             && self.asked_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
+    }
+
+    /// Whether other nodes should be sent to it now. Nobody needs them as long as another manager hears it and is heard by it
+    /// and that is no news; once it is what was said, they take over from that manager without a gap.
+    pub fn should_search(&self, now: Time, signs: &Signs) -> bool {
+        let pause_ms = CARRY_INTERVAL_MS + self.slack_ms();
+        (signs.is_silent() || signs.is_deaf)
+            && (self.said == Reach::Elsewhere || self.both_ways_with(now, signs).is_none())
+            && self.searched_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
     }
 
     /// Other managers that promised to grant it nothing more, and when the oldest of these promises was asked for.

@@ -1,6 +1,7 @@
 //! A manager's side: notices silence, asks others, and says what it knows in batches.
 //!
-//! Every manager hears every node and answers questions; only the leader asks, judges and says verdicts. Promises:
+//! Every manager hears every node and answers questions; only the leader asks, judges and says verdicts. It asks other
+//! managers, and has other nodes ask the silent one (see `Carriers` and `Courier`). Promises:
 //! - A verdict against a node needs its silence here, and most managers' silence or the lack of anyone who hears it.
 //! - What falls together is said together: a failed rack is one batch.
 //! - `Output::TakeOver` needs promises of a majority, after all their grants have run out.
@@ -9,6 +10,7 @@
 //! The shell reads all that lies in the socket before it calls `step`, so that no heartbeat waits behind a look.
 
 mod promises;
+mod searches;
 
 use super::case::{Case, Signs, missing_ms};
 use super::message::{Alarm, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
@@ -228,7 +230,7 @@ impl Detector {
             if self.is_member(node) && reach != Reach::Reachable {
                 let mut case = Case::new(reach);
                 // It fell before this manager led, and alone as far as anybody knows.
-                case.fell_at = (reach == Reach::Unreachable).then_some(Time(0));
+                case.fell_at = (!reach.may_hold_lease()).then_some(Time(0));
                 self.facts[node.0 as usize].has_case = true;
                 self.cases.insert(node, case);
             }
@@ -332,6 +334,7 @@ impl Detector {
             self.look(now, outputs);
             self.drop_promises(now, outputs);
             self.ask(now, outputs);
+            self.search(now, outputs);
             self.take_over(now, outputs);
         }
     }
@@ -415,15 +418,17 @@ impl Detector {
             case.fell_at.is_some_and(|fell| fell.0 > 0 && now.since_ms(fell) <= MASS_SILENCE_WINDOW_MS)
         };
         let fallen = self.cases.values_mut().filter(is_falling).count();
-        let falls_now = self.cases.values().any(|case| case.next == Some(Reach::Unreachable));
+        let falls_now = self.cases.values().any(|case| case.next.is_some_and(|next| !next.may_hold_lease()));
         let is_mass = falls_now && fallen > (self.members * MASS_SILENCE_PERCENT / 100).max(1);
         if is_mass {
             self.cases.values_mut().filter(is_falling).for_each(|case| case.is_mass = true);
             outputs.push(Output::Alarm(Alarm::MassSilence { fallen, nodes: self.members }));
         }
         let mut verdicts = Vec::new();
-        for (node, case) in &mut self.cases {
+        let mut cases = std::mem::take(&mut self.cases);
+        for (node, case) in &mut cases {
             let Some(reach) = case.next.take() else { continue };
+            let heard_by = self.heard_by(now, *node, case, reach);
             let facts = &mut self.facts[node.0 as usize];
             let falls_again = reach == Reach::Unreachable && case.was_unreachable;
             if case.said == Reach::Reachable || falls_again {
@@ -441,8 +446,9 @@ impl Detector {
             case.was_unreachable |= reach == Reach::Unreachable;
             case.said = reach;
             let silence_ms = now.since_ms(facts.last_heard.max(self.listening_since));
-            verdicts.push(Verdict { node: *node, reach, silence_ms });
+            verdicts.push(Verdict { node: *node, reach, silence_ms, heard_by });
         }
+        self.cases = cases;
         outputs.push(Output::Verdicts { verdicts, is_mass });
     }
 
@@ -471,6 +477,7 @@ impl Machine for Detector {
             Input::Told { by, asked_at, opinions } => {
                 outputs.extend(self.on_told(by, asked_at, &opinions));
             }
+            Input::Carried { by, reply } => self.on_carried(now, by, &reply),
             Input::Withhold { node } => self.withhold(node),
             Input::Release { node } => {
                 self.release(node);

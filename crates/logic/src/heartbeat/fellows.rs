@@ -51,6 +51,8 @@ struct Fellow {
     earlier_runs: VecDeque<u64>,
     /// Since when it is there, and when it was heard last.
     heard: Option<(Time, Time)>,
+    /// What people were told last.
+    is_told_down: bool,
 }
 
 /// What a genuine datagram is worth.
@@ -102,6 +104,7 @@ impl Fellows {
             proven: None,
             earlier_runs: VecDeque::new(),
             heard: None,
+            is_told_down: false,
         };
         let (fellows, highest) = (others.map(fellow).collect(), TermNumber(0));
         Self { cell, me, run, started_at: now, sequence: 0, fellows, highest }
@@ -198,6 +201,27 @@ impl Fellows {
     ) -> Option<Head> {
         let run = self.fellows[self.place_of(to)?].proven?.run;
         Some(Head { asked_at: asked_at.map(|at| at.0), ..self.head(topic, (to, run), leads, term) })
+    }
+
+    /// From now on people are told of all that are down; nobody knows what they were told before.
+    pub fn tell_anew(&mut self) {
+        self.fellows.iter_mut().for_each(|fellow| fellow.is_told_down = false);
+    }
+
+    /// Who is down since this was asked last, false, and who is back, true.
+    pub fn news(&mut self, now: Time) -> Vec<(ManagerNumber, bool)> {
+        let presence: Vec<(ManagerNumber, Presence)> = self.presence(now).collect();
+        let known = self.fellows.iter_mut().zip(presence);
+        let news = known.filter_map(|(fellow, (manager, presence))| {
+            let is_down = match presence {
+                Presence::Unknown => return None,
+                Presence::There { .. } => false,
+                Presence::Down { .. } => true,
+            };
+            let was_down = std::mem::replace(&mut fellow.is_told_down, is_down);
+            (was_down != is_down).then_some((manager, !is_down))
+        });
+        news.collect()
     }
 
     pub fn presence(&self, now: Time) -> impl Iterator<Item = (ManagerNumber, Presence)> {

@@ -4,6 +4,7 @@
 
 use crate::lease::Profile;
 use crate::time::Time;
+use wire::heartbeat::Datagram;
 use wire::id::{ManagerNumber, NodeNumber};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,23 @@ pub enum Reach {
     Reachable,
     /// Between it and the leader something is broken, but another manager hears it and is heard by it.
     Elsewhere,
+    /// No manager hears it and is heard by it, but another node has asked it and was answered. Use it; it is granted
+    /// nothing, so what only one node may do is taken over as from one that cannot be reached.
+    Nearby,
     /// One direction is broken: it hears no manager, though some hear it.
     Degraded,
     /// Route around it. Nothing may be taken over yet.
     Unreachable,
+}
+
+impl Reach {
+    /// Somebody grants it leases, as far as the leader knows.
+    pub fn may_hold_lease(self) -> bool {
+        match self {
+            Reach::Reachable | Reach::Elsewhere | Reach::Degraded => true,
+            Reach::Nearby | Reach::Unreachable => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +48,8 @@ pub struct Verdict {
     pub reach: Reach,
     /// How long it had been silent here.
     pub silence_ms: u64,
+    /// Who hears it, where the leader does not: a manager, which has its node's number, or another node.
+    pub heard_by: Option<NodeNumber>,
 }
 
 /// A node as people are shown it.
@@ -80,6 +96,14 @@ pub struct Opinion {
     pub is_over: bool,
 }
 
+/// A node that others shall be sent to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Search {
+    pub node: NodeNumber,
+    /// Who has been answered last.
+    pub preferred: Option<NodeNumber>,
+}
+
 /// A node's agent started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
@@ -115,6 +139,11 @@ pub enum Input {
         asked_at: Option<Time>,
         opinions: Vec<Opinion>,
     },
+    /// Another node has brought this reply, which `admit` let through.
+    Carried {
+        by: NodeNumber,
+        reply: Datagram,
+    },
     /// A committed plan takes something over from it: nothing may be granted to it. Every manager that starts must be
     /// told of all such nodes within its first lease, because its promises died with its memory.
     Withhold {
@@ -140,6 +169,11 @@ pub enum Output {
     Ask {
         asked_at: Time,
         questions: Vec<Question>,
+    },
+    /// Other nodes shall ask these whether they are there (`Detector::question`).
+    Search {
+        asked_at: Time,
+        searches: Vec<Search>,
     },
     /// None: to all other managers, unasked.
     Tell {

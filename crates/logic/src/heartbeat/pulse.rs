@@ -6,7 +6,7 @@
 use crate::lease::Profile;
 use crate::limits::{
     HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MS, HEARTBEAT_SLACK_MS,
-    HEARTBEATS_REMEMBERED_MAX, MANAGERS_MAX, UNREACHABLE_AFTER_BEATS,
+    HEARTBEATS_REMEMBERED_MAX, MANAGERS_MAX, REPLIES_PER_BEAT_MAX, UNREACHABLE_AFTER_BEATS,
 };
 use crate::machine::Machine;
 use crate::time::Time;
@@ -30,7 +30,7 @@ pub struct PulseSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PulseInput {
     Tick,
-    /// An answer that `admit` let through.
+    /// An answer that `admit` let through, or a question.
     Answer(Datagram),
     /// What this node has by now: the highest term and the digest of its epochs.
     Knows {
@@ -45,6 +45,8 @@ pub enum PulseOutput {
     Send(Datagram),
     /// A manager has other epochs than this node, or knows a higher term: fetch.
     Behind { manager: ManagerNumber },
+    /// To whoever has brought the question.
+    Reply(Datagram),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct Pulse {
     sent: [Time; HEARTBEATS_REMEMBERED_MAX],
     next_at: Time,
     started_at: Time,
+    /// Since the last heartbeat.
+    replies: u32,
     term: TermNumber,
     epochs: u64,
 }
@@ -93,6 +97,7 @@ impl Pulse {
             sent: [Time(0); HEARTBEATS_REMEMBERED_MAX],
             next_at: now,
             started_at: now,
+            replies: 0,
             term: TermNumber(0),
             epochs: 0,
         }
@@ -131,6 +136,7 @@ impl Pulse {
 
     fn beat(&mut self, now: Time) -> Vec<PulseOutput> {
         self.sequence += 1;
+        self.replies = 0;
         self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX] = now;
         let interval_ms = self.interval_ms();
         self.next_at = now + u64::from(interval_ms);
@@ -154,8 +160,29 @@ impl Pulse {
         self.peers.iter().map(send).collect()
     }
 
+    /// Says that this node is there, and nothing of what it may do: its lease is a matter of heartbeats alone. A question
+    /// that somebody sends again costs a datagram of its own length, a bounded number of times.
+    fn reply(&mut self, question: &Datagram) -> Vec<PulseOutput> {
+        let is_ours = question.kind == Kind::Question
+            && question.node == self.settings.node
+            && self.settings.managers.contains(&question.manager);
+        if !is_ours || self.replies >= REPLIES_PER_BEAT_MAX {
+            return Vec::new();
+        }
+        self.replies += 1;
+        vec![PulseOutput::Reply(Datagram {
+            kind: Kind::Reply,
+            interval_ms: self.interval_ms(),
+            incarnation: self.settings.incarnation,
+            term: self.term,
+            epochs: self.epochs,
+            boot: self.settings.boot,
+            ..*question
+        })]
+    }
+
     fn on_answer(&mut self, now: Time, answer: &Datagram) -> Vec<PulseOutput> {
-        let Kind::Answer { is_granted } = answer.kind else { return Vec::new() };
+        let Kind::Answer { is_granted } = answer.kind else { return self.reply(answer) };
         let oldest = self.sequence.saturating_sub(HEARTBEATS_REMEMBERED_MAX as u64 - 1).max(1);
         let is_ours = answer.incarnation == self.settings.incarnation
             && answer.node == self.settings.node

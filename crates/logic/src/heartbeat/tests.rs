@@ -11,6 +11,8 @@ use std::fmt::Write as _;
 use wire::heartbeat::{Code, Datagram, Kind, Parsed};
 use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 
+mod nearby;
+
 const CELL: CellNumber = CellNumber(1);
 
 fn beat(node: u32, incarnation: u64, sequence: u64) -> Datagram {
@@ -41,6 +43,9 @@ struct Stage {
     opinions: Vec<Option<(u64, bool)>>,
     /// Nodes that hear none of the others.
     deaf_elsewhere: Vec<u32>,
+    /// Nodes that reply to others, and to whom.
+    nearby: Vec<(u32, u32)>,
+    searched: usize,
     said: String,
     asked: usize,
 }
@@ -61,6 +66,8 @@ impl Stage {
             incarnations: vec![1; nodes as usize],
             opinions: vec![None; usize::from(managers) - 1],
             deaf_elsewhere: Vec::new(),
+            nearby: Vec::new(),
+            searched: 0,
             said: String::new(),
             asked: 0,
         }
@@ -73,6 +80,11 @@ impl Stage {
             if let Output::Ask { asked_at, questions } = output {
                 self.asked += questions.len();
                 self.answer(asked_at, &questions);
+                continue;
+            }
+            if let Output::Search { asked_at, searches } = output {
+                self.searched += searches.len();
+                self.carry(asked_at, &searches);
                 continue;
             }
             writeln!(self.said, "{} {output:?}", self.now).expect("a String takes any text");
@@ -91,6 +103,16 @@ impl Stage {
             let opinions = questions.iter().map(opinion).collect();
             let by = ManagerNumber(index as u16 + 1);
             self.give(Input::Told { by, asked_at: Some(asked_at), opinions });
+        }
+    }
+
+    fn carry(&mut self, asked_at: Time, searches: &[Search]) {
+        for Search { node, .. } in searches {
+            let Some((_, by)) = self.nearby.iter().find(|(nearby, _)| *nearby == node.0) else { continue };
+            let by = NodeNumber(*by);
+            let question = self.detector.question(CELL, *node, asked_at, TermNumber(0));
+            let reply = question.map(|question| Datagram { kind: Kind::Reply, ..question });
+            self.give(Input::Carried { by, reply: reply.expect("it was heard before") });
         }
     }
 
@@ -142,7 +164,7 @@ fn who_did_not_run_believes_nobody_to_be_deaf() {
     stage.silenced.clear();
     stage.run_until(8_500);
     stage.said(expect![[r#"
-        7.655s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Elsewhere, silence_ms: 140 }], is_mass: false }
+        7.655s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Elsewhere, silence_ms: 140, heard_by: Some(NodeNumber(1)) }], is_mass: false }
     "#]]);
 }
 
@@ -160,7 +182,7 @@ fn a_node_whose_last_word_was_that_it_hears_nobody_is_missed_too() {
     stage.run_until(6_000);
     stage.said(expect![[r#"
         3.005s Alarm(Lagged { lag_ms: 980 })
-        3.830s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815 }], is_mass: false }
+        3.830s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -177,12 +199,12 @@ fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
         stage.run_until(7_000 + turn * 6_000);
     }
     stage.said(expect![[r#"
-        1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815 }], is_mass: false }
+        1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
         1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_deaf: false, is_over: true }] }
-        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 3390 }], is_mass: false }
-        7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140 }], is_mass: false }
-        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 10590 }], is_mass: false }
-        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140 }], is_mass: false }
+        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 3390, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140, heard_by: None }], is_mass: false }
+        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 10590, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -202,7 +224,7 @@ fn a_silent_node_is_unreachable_when_a_majority_misses_it() {
     stage.opinions = vec![Some((700, false)), None];
     stage.run_until(6_000);
     stage.said(expect![[r#"
-        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805 }], is_mass: false }
+        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -213,7 +235,7 @@ fn alone_it_takes_one_heartbeat_more() {
     stage.silenced.push(4);
     stage.run_until(6_000);
     stage.said(expect![[r#"
-        3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955 }], is_mass: false }
+        3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None }], is_mass: false }
         4.425s TakeOver { node: NodeNumber(4), until: Time(5625) }
     "#]]);
 }
@@ -228,8 +250,8 @@ fn a_node_that_another_manager_hears_is_degraded_and_never_taken_over_from() {
     stage.silenced.clear();
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780 }], is_mass: false }
-        9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -246,7 +268,7 @@ fn a_node_is_taken_over_from_by_a_majority_of_promises_and_granted_nothing_until
     let again = beat(4, 1, 9_000_001);
     assert_eq!(stage.detector.hear(stage.now, &again), Heard::Fresh { is_granted: true });
     stage.said(expect![[r#"
-        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805 }], is_mass: false }
+        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
         4.450s TakeOver { node: NodeNumber(4), until: Time(5625) }
         6.000s Release { node: NodeNumber(4) }
     "#]]);
@@ -266,7 +288,7 @@ fn without_a_majority_nothing_is_taken_over() {
     stage.run_until(63_000);
     stage.said(expect![[r#"
         60.250s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(4), silent_ms: 80, is_deaf: false, is_over: true }] }
-        60.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+        60.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
         60.325s Release { node: NodeNumber(4) }
     "#]]);
 }
@@ -326,7 +348,7 @@ fn who_hears_nobody_but_its_own_machine_says_nothing_either() {
     stage.silenced.push(2);
     stage.run_until(14_000);
     stage.said(expect![[r#"
-        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965 }], is_mass: false }
+        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965, heard_by: None }], is_mass: false }
         13.425s TakeOver { node: NodeNumber(2), until: Time(14625) }
     "#]]);
 }
@@ -344,7 +366,7 @@ fn what_the_kernel_dropped_is_held_against_nobody() {
     stage.said(expect![[""]]);
     stage.run_until(9_000);
     stage.said(expect![[r#"
-        6.450s Verdicts { verdicts: [Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950 }], is_mass: false }
+        6.450s Verdicts { verdicts: [Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
         7.050s TakeOver { node: NodeNumber(1), until: Time(8250) }
     "#]]);
 }
@@ -408,7 +430,7 @@ fn a_manager_that_was_not_running_listens_anew() {
     stage.run_until(13_000);
     stage.said(expect![[r#"
         9.300s Alarm(Lagged { lag_ms: 5975 })
-        10.250s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950 }], is_mass: false }
+        10.250s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
         10.850s TakeOver { node: NodeNumber(4), until: Time(12050) }
     "#]]);
 }
@@ -498,9 +520,9 @@ fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
     stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105 }], is_mass: false }
-        7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430 }], is_mass: false }
-        9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180 }], is_mass: false }
+        3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105, heard_by: None }], is_mass: false }
+        7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -514,8 +536,8 @@ fn who_is_not_heard_by_a_node_asks_whom_it_hears() {
     stage.deaf.clear();
     stage.run_until(9_000);
     stage.said(expect![[r#"
-        4.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80 }], is_mass: false }
-        6.025s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5 }], is_mass: false }
+        4.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        6.025s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -528,8 +550,8 @@ fn a_deaf_node_is_degraded() {
     stage.deaf.clear();
     stage.run_until(5_000);
     stage.said(expect![[r#"
-        3.025s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Degraded, silence_ms: 15 }], is_mass: false }
-        4.075s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Reachable, silence_ms: 15 }], is_mass: false }
+        3.025s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Degraded, silence_ms: 15, heard_by: None }], is_mass: false }
+        4.075s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Reachable, silence_ms: 15, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -672,6 +694,7 @@ fn a_node_says_to_whom_it_is_deaf_and_slows_down_for_whoever_asks() {
         sequence += 1;
         let is_deaf = |output: &PulseOutput| match output {
             PulseOutput::Send(datagram) => datagram.kind == Kind::Heartbeat { is_deaf: true },
+            PulseOutput::Reply(_) => panic!("nobody has asked"),
             PulseOutput::Behind { .. } => false,
         };
         assert!(!is_deaf(&sent[0]));
@@ -696,7 +719,7 @@ fn a_node_that_hears_of_other_managers_goes_on_counting() {
     let sent = pulse.step(Time(1_150), PulseInput::Tick);
     let of = |output: &PulseOutput| match output {
         PulseOutput::Send(datagram) => (datagram.manager.0, datagram.sequence),
-        PulseOutput::Behind { .. } => panic!("nobody said so"),
+        PulseOutput::Behind { .. } | PulseOutput::Reply(_) => panic!("nobody said so"),
     };
     assert_eq!(sent.iter().map(of).collect::<Vec<_>>(), [(0, 2), (1, 2)]);
     pulse.step(Time(1_151), PulseInput::Answer(answer(1, 2)));

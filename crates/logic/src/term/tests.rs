@@ -419,17 +419,6 @@ fn a_fence_fails_once_another_term_has_begun() {
 }
 
 #[test]
-fn nodes_obey_one_manager_of_the_newest_term() {
-    let mut obedience = Obedience::default();
-    assert!(obedience.obeys(TermNumber(2), 7));
-    assert!(!obedience.obeys(TermNumber(2), 8));
-    assert!(!obedience.obeys(TermNumber(1), 7));
-    assert!(obedience.obeys(TermNumber(2), 7));
-    assert!(obedience.obeys(TermNumber(3), 8));
-    assert_eq!(obedience.newest(), TermNumber(3));
-}
-
-#[test]
 fn records_are_read_as_they_were_written() {
     for state in [State::Held, State::Released] {
         let holder = Candidate { manager: "m-1".into(), run: u64::MAX };

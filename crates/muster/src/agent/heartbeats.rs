@@ -129,7 +129,7 @@ async fn send_for_ever(
             () = wait_until(&clock, due) => {
                 if let Some(sender) = &mut sender {
                     let outputs = sender.pulse.step(clock.now(), PulseInput::Tick);
-                    sender.carry_out(outputs);
+                    sender.carry_out(outputs, None);
                 }
             }
             () = readable(sender.as_ref()) => {
@@ -208,8 +208,8 @@ impl Sender {
             // Bounded, so that a flood delays no heartbeat: some of ours are among the first.
             for _ in 0..ANSWERS_AT_ONCE_MAX {
                 let Some(socket) = &self.sockets[place] else { break };
-                match socket.try_recv(&mut buffer) {
-                    Ok(length) => self.take_answer(clock, &buffer[..length]),
+                match socket.try_recv_from(&mut buffer) {
+                    Ok((length, from)) => self.take_answer(clock, &buffer[..length], (place, from)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // That a manager's port is closed, or that there is no way: it does not answer, which says as much.
                     Err(_) => {}
@@ -218,18 +218,24 @@ impl Sender {
         }
     }
 
-    fn take_answer(&mut self, clock: &BootClock, bytes: &[u8]) {
+    /// An answer of a manager, or its question that another node has brought.
+    fn take_answer(&mut self, clock: &BootClock, bytes: &[u8], asker: (usize, SocketAddr)) {
         let Ok(parsed) = Parsed::parse(bytes) else { return };
         let receiver = Receiver::Node { cell: self.settings.cell, node: self.settings.node };
         let Ok(answer) = receiver.admit(&parsed, || Some(code(&self.key, parsed.signed))) else { return };
         let outputs = self.pulse.step(clock.now(), PulseInput::Answer(answer));
-        self.carry_out(outputs);
+        self.carry_out(outputs, Some(asker));
     }
 
-    fn carry_out(&mut self, outputs: Vec<PulseOutput>) {
+    /// `asker`: the socket by which it came, and from where.
+    fn carry_out(&mut self, outputs: Vec<PulseOutput>, asker: Option<(usize, SocketAddr)>) {
         for output in outputs {
             match output {
                 PulseOutput::Send(datagram) => self.send(&datagram),
+                PulseOutput::Reply(datagram) => {
+                    let Some((place, to)) = asker else { continue };
+                    self.send_to(&self.sockets[place], &datagram, to);
+                }
                 // Managers tell all that is new over links.
                 PulseOutput::Behind { .. } => {}
             }
@@ -240,9 +246,13 @@ impl Sender {
         let manager = self.settings.managers.iter().find(|manager| manager.number == datagram.manager);
         let Some(manager) = manager else { return };
         let socket = &self.sockets[usize::from(manager.address.is_ipv6())];
+        self.send_to(socket, datagram, manager.address);
+    }
+
+    fn send_to(&self, socket: &Option<UdpSocket>, datagram: &Datagram, to: SocketAddr) {
         let bytes = datagram.bytes(|signed| code(&self.key, signed));
         // One that cannot be sent is one that is lost; the next follows soon.
-        if let Some(Err(error)) = socket.as_ref().map(|socket| socket.try_send_to(&bytes, manager.address)) {
+        if let Some(Err(error)) = socket.as_ref().map(|socket| socket.try_send_to(&bytes, to)) {
             tracing::trace!(%error, "a heartbeat could not be sent");
         }
     }

@@ -8,6 +8,7 @@ mod alerts;
 mod certificate;
 mod companion;
 mod disk;
+mod errands;
 mod groups;
 pub mod guardian;
 mod heartbeats;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet, LocalSet};
 use wire::agent::Report;
+use wire::heartbeat::Errand;
 use wire::id::{MemberId, NodeName};
 use wire::link::{FromManager, Placed, Role, ToManager};
 
@@ -143,15 +145,17 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone());
-    helpers.spawn_local(alerts::listen(alert_socket, way));
+    helpers.spawn_local(alerts::listen(alert_socket, way.clone()));
     let boot_clock = BootClock::start();
     let (lease, lease_seen) = watch::channel(None);
     let (group_inputs, group_inbox) = groups::inbox();
+    let errands = errands::start(&mut helpers, boot_clock, way);
     let told = Told {
         placed: start.options.placed,
         heartbeats: Heartbeats::new(start.incarnation, boot_clock, lease),
         groups: group_inputs.clone(),
         monitors,
+        errands,
         directory: start.directory.clone(),
     };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
@@ -217,6 +221,7 @@ struct Told {
     heartbeats: Heartbeats,
     groups: mpsc::Sender<GroupInput>,
     monitors: MonitorsHandle,
+    errands: mpsc::Sender<Vec<Errand>>,
     directory: PathBuf,
 }
 
@@ -261,6 +266,13 @@ async fn listen(
             }
             LinkEvent::Message(FromManager::Monitors { generation, monitors }) => {
                 told.monitors.assign(generation, monitors).await;
+                continue;
+            }
+            LinkEvent::Message(FromManager::Carry { errands }) => {
+                // They are asked for again soon.
+                if told.errands.try_send(errands).is_err() {
+                    tracing::debug!("questions to other nodes are not carried: too many at once");
+                }
                 continue;
             }
             LinkEvent::Message(FromManager::Assignments { generation, assignments }) => {

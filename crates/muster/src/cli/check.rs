@@ -89,6 +89,7 @@ fn examine(args: &Args) -> Findings {
         (None, _) => None,
     };
     notes.extend(config::unverified(&settings));
+    notes.extend(config::by_hand(&settings));
     let problems = match node {
         _ if args.file_only => Problems::default(),
         Some(node) if !settings.nodes.contains(&node) => config::no_such_node(&settings, &file, &node).into(),

@@ -12,10 +12,13 @@ use wire::group::{GroupCondition, GroupStatus, GroupVerb};
 use wire::id::is_valid_name;
 use wire::status::{Acted, CellStatus, ErrorBody};
 
+mod history;
+
 const EXAMPLES: &str = "\
 Examples:
   muster group status                     where each group runs
   muster group why db                     what speaks for and against each node
+  muster group history db                 its last moves, stage by stage, with milliseconds
   muster group move db --dry-run          where it would go
   muster group move db db-2 --yes         in a script
   muster group stop db
@@ -42,6 +45,8 @@ enum ActArgs {
     Status(Look),
     /// Say why a group is where it is, and what speaks for and against each node
     Why(Why),
+    /// Show what a group went through: its starts, stops and moves, stage by stage
+    History(Past),
     /// Start a group, on this node or where its policy says
     Start(OnNode),
     /// Stop a group; it stays stopped
@@ -73,6 +78,19 @@ struct Look {
 struct Why {
     group: String,
     /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+struct Past {
+    group: String,
+    /// How many moves to show, the newest last
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    last: u64,
+    /// Print JSON, the newest first
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -130,8 +148,9 @@ struct How {
 
 pub fn run(args: Args) -> Exit {
     let (verb, group, node, how) = match args.act {
-        ActArgs::Status(look) => return show(&look.target, look.json, look.group.as_deref(), false),
-        ActArgs::Why(why) => return show(&why.target, why.json, Some(&why.group), true),
+        ActArgs::Status(look) => return show(&look),
+        ActArgs::Why(why) => return history::why(&why.target, &why.group, why.json),
+        ActArgs::History(past) => return history::show(&past.target, &past.group, past.last, past.json),
         ActArgs::Start(what) => (GroupVerb::Start, what.group, what.node, what.how),
         ActArgs::Move(what) => (GroupVerb::Move, what.group, what.node, what.how),
         ActArgs::Stop(what) => (GroupVerb::Stop, what.group, None, what.how),
@@ -144,35 +163,23 @@ pub fn run(args: Args) -> Exit {
     done.unwrap_or_else(|error| fail(&error, how.json))
 }
 
-fn show(target: &Target, json: bool, group: Option<&str>, why: bool) -> Exit {
+fn show(look: &Look) -> Exit {
     let work = async {
-        let status: CellStatus = Api::find(target)?.get("/api/v1/status").await?;
-        if let Some(name) = group {
+        let status: CellStatus = Api::find(&look.target)?.get("/api/v1/status").await?;
+        if let Some(name) = &look.group {
             let group = find(&status, name)?;
-            let text = if why { explain(group) } else { table::groups(&[group], Paint::of_stdout()) };
-            return Ok(print(if json { to_json(group) } else { text }.as_bytes()));
+            let text = if look.json { to_json(group) } else { table::groups(&[group], Paint::of_stdout()) };
+            return Ok(print(text.as_bytes()));
         }
         let groups: Vec<&GroupStatus> = status.groups.iter().collect();
-        let text = if json { to_json(&groups) } else { table::groups(&groups, Paint::of_stdout()) };
+        let text = if look.json { to_json(&groups) } else { table::groups(&groups, Paint::of_stdout()) };
         Ok(print(text.as_bytes()))
     };
-    run_until_done(work).unwrap_or_else(|error| fail(&error, json))
+    run_until_done(work).unwrap_or_else(|error| fail(&error, look.json))
 }
 
 fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).expect("a status has only names as keys") + "\n"
-}
-
-/// One sentence for the group, and one for each node of its policy.
-fn explain(group: &GroupStatus) -> String {
-    let place = group.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
-    let frozen = if group.is_frozen { ", frozen" } else { "" };
-    let mut text = format!("group {} is {}{place}{frozen}: {}\n", group.group, group.state, group.reason);
-    for why in &group.why {
-        let able = if why.is_able { "yes" } else { "no" };
-        text.push_str(&format!("  {}: {able}, {}\n", why.node, why.why));
-    }
-    plain(&text)
 }
 
 fn find<'a>(status: &'a CellStatus, name: &str) -> Result<&'a GroupStatus, ClientError> {

@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 mod demo;
 mod explain;
+mod fence;
 mod follow;
 mod generate;
 mod group;
@@ -24,6 +25,7 @@ mod listed_token;
 mod monitor;
 mod node;
 mod plugin_cfg;
+mod rehearse;
 mod router;
 mod run;
 mod secret;
@@ -69,6 +71,8 @@ enum Command {
     Join(join::Args),
     /// Say whether a configuration file is right, and what is wrong with it
     Check(check::Args),
+    /// Say what the loss of each node, link, manager and member would do
+    Rehearse(rehearse::Args),
     /// Change a running cell to a new configuration, in place
     Apply(apply::Args),
     /// Show the history of the configuration, compare, and go back
@@ -83,6 +87,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Show failover groups and say why they are where they are; start, stop and move them
     Group(group::Args),
+    /// Show what could switch nodes off, try it, and do it
+    Fence(fence::Args),
     /// Show how monitored services are; pause monitors, or let one fail as a drill
     Monitor(monitor::Args),
     /// Show the nodes of the cell, let machines in and cut them off
@@ -167,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Join(args) => join::run(args),
         Command::Check(args) => check::run(args),
+        Command::Rehearse(args) => rehearse::run(args),
         Command::Apply(args) => apply::run(args),
         Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),
@@ -174,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Group(args) => group::run(args),
+        Command::Fence(args) => fence::run(args),
         Command::Monitor(args) => monitor::run(args),
         Command::Node(args) => node::run(args),
         Command::User(args) => user::run(args),

@@ -11,6 +11,7 @@ use wire::status::{
 use wire::view::{Policy, RunState};
 
 mod monitors;
+pub mod moves;
 
 pub use monitors::monitors;
 
@@ -92,7 +93,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// One line of plain text.
-pub(super) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -352,6 +353,8 @@ fn heartbeats(node: &NodeStatus, now_ms: u64) -> Cell {
         (NodeReach::Reachable, Some(heartbeat)) => cell(format!("{} ms ago", heartbeat.ago_ms)),
         (NodeReach::Degraded | NodeReach::Unreachable, _) => {
             let used = if node.left_out { "" } else { ", still used" };
+            let by = node.heard_by.as_ref().map(|by| format!(", heard by {}", plain(&by.0)));
+            let used = format!("{}{used}", by.unwrap_or_default());
             styled(format!("{}{}{used}", node.reach, since()), Style::Bad)
         }
     }

@@ -91,6 +91,7 @@ impl Section {
                 "clients" => "CLIENT",
                 "cells" => "CELL",
                 "bridges" => "BRIDGE",
+                "fences" => "FENCE",
                 "groups" => "GROUP",
                 "resources" => "RESOURCE",
                 "monitors" => "MONITOR",

@@ -3,6 +3,7 @@
 //! Durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Each range has its reason where it is not evident.
 
 mod cells;
+mod fences;
 mod groups;
 mod member;
 mod monitor;
@@ -250,6 +251,7 @@ pub const SECTIONS: &[Section] = &[
     },
     groups::GROUPS_SECTION,
     groups::RESOURCES_SECTION,
+    fences::SECTION,
     monitor::SECTION,
 ];
 

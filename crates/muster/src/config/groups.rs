@@ -9,7 +9,7 @@ use crate::resource::{self, TYPES};
 use serde_json::Map;
 use std::collections::BTreeMap;
 use wire::error_code;
-use wire::group::{Attribute, GroupSettings, ResourceKind, ResourceSettings};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::id::{GroupName, NodeName, ResourceName};
 use wire::settings::CellSettings;
 
@@ -36,6 +36,10 @@ fn group(builder: &mut Builder<'_>, name: &str, table: &Table, names: &[String])
         startup: attribute(&reader, "startup"),
         failover: attribute(&reader, "failover"),
         failback: attribute(&reader, "failback"),
+        class: match reader.text("class").as_str() {
+            "hard" => GroupClass::Hard,
+            _ => GroupClass::Soft,
+        },
         restarts_max: reader.small_integer("restarts_max"),
         failovers_max: reader.small_integer("failovers_max"),
         after: others(builder, &path, &reader, "after", names),

@@ -17,6 +17,7 @@ pub mod definition;
 pub mod definitions;
 mod document;
 mod environment;
+mod fences;
 mod groups;
 pub mod kind;
 mod listeners;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
+pub use fences::by_hand;
 pub use problem::Problems;
 pub use resources::check as check_resources;
 

@@ -11,7 +11,7 @@ use super::document::{At, Data, Document, Table};
 use super::problem::{KeyPath, Problems};
 use super::reader::Reader;
 use super::suggest;
-use super::{cells, clients, groups, listeners, members, monitors, stores};
+use super::{cells, clients, fences, groups, listeners, members, monitors, stores};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
@@ -100,6 +100,7 @@ impl<'a> Builder<'a> {
         self.elsewhere = names.collect();
         let bridges = cells::read_bridges(self);
         let groups = groups::read(self);
+        let fences = fences::read(self);
         self.demand_tables("clusters", "a cluster has the members: [clusters.NAME.members.NAME]");
         let routers =
             named(root, "routers").into_iter().map(|(name, table)| self.router(name, table)).collect();
@@ -118,6 +119,7 @@ impl<'a> Builder<'a> {
             bridges,
             clusters,
             groups,
+            fences,
             monitors: monitors::read(self),
         }
     }

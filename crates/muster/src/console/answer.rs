@@ -126,6 +126,7 @@ pub fn refuse_as_manager(error: &ErrorBody) -> Answer {
     let missing = [
         error_code::NO_SUCH_CLUSTER,
         error_code::NO_SUCH_GROUP,
+        error_code::NO_SUCH_FENCE,
         error_code::NO_SUCH_MEMBER,
         error_code::NO_SUCH_NODE,
         error_code::NO_SUCH_ACCOUNT,

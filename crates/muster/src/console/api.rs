@@ -8,6 +8,7 @@ use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
 use super::{forward, metrics, page, people};
 use crate::config;
+use crate::manager::FenceWish;
 use crate::manager::handle::Request as Ask;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -71,10 +72,13 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::Events => events(shared, &proven).await,
         Call::Stream => stream(shared, proven),
         Call::ActGroup { group, verb } => act_on_group(shared, &proven, group, verb).await,
+        Call::GroupMoves { group } => group_moves(shared, &proven, group).await,
         Call::ActCluster { cluster, act } => carry_out_act(shared, &proven, cluster, None, act).await,
         Call::ActMember { cluster, member, act } => {
             carry_out_act(shared, &proven, cluster, Some(member), act).await
         }
+        Call::FenceTest { fence } => act_on_fence(shared, &proven, FenceWish::Test(fence)).await,
+        Call::NodeOff { node } => act_on_fence(shared, &proven, FenceWish::Off(node)).await,
         Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
@@ -189,6 +193,13 @@ async fn act_on_group(shared: &Shared, proven: &Proven, group: GroupName, verb: 
     Ok(answer::json(status, &Acted { text }))
 }
 
+async fn group_moves(shared: &Shared, proven: &Proven, group: GroupName) -> Outcome {
+    let [] = query(proven, [])?;
+    let moves = ask(shared, |reply| Ask::GroupMoves { group, reply }).await?;
+    let moves = moves.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::OK, &moves))
+}
+
 async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act: MonitorVerb) -> Outcome {
     let act = match act {
         MonitorVerb::Pause | MonitorVerb::Resume => {
@@ -203,6 +214,14 @@ async fn act_monitor(shared: &Shared, proven: &Proven, monitor: MonitorName, act
     };
     let who = who(proven);
     let done = ask(shared, |reply| Ask::ActMonitor { who, monitor, act, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn act_on_fence(shared: &Shared, proven: &Proven, wish: FenceWish) -> Outcome {
+    let [] = query(proven, [])?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ActFence { who, wish, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }

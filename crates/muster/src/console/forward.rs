@@ -78,8 +78,11 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::Stream
         | Call::ActCluster { .. }
         | Call::ActGroup { .. }
+        | Call::GroupMoves { .. }
         | Call::ActMember { .. }
         | Call::ActMonitor { .. }
+        | Call::FenceTest { .. }
+        | Call::NodeOff { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

@@ -55,6 +55,13 @@ impl Noting {
         })
     }
 
+    /// It only asks what would follow, which is no change; such calls are written down all the same.
+    pub fn is_dry_run(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.on.push_str(" (dry run)");
+        }
+    }
+
     /// It has become known who calls.
     pub fn is_by(&mut self, principal: &Principal) {
         self.is_known = true;

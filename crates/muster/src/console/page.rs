@@ -48,7 +48,7 @@ fn fill(template: &str, parts: &[(&str, String)]) -> String {
     page + rest
 }
 
-/// For readers without script: what is known now, as a plain table.
+/// For readers without script: what is known now of members and groups, as a plain table.
 fn members_table(status: &CellStatus) -> String {
     let mut rows = String::new();
     for cluster in &status.clusters {
@@ -63,6 +63,18 @@ fn members_table(status: &CellStatus) -> String {
             let cells = cells.map(|cell| format!("<td>{}</td>", escape(&cell)));
             writeln!(rows, "<tr>{}</tr>", cells.concat()).expect("a string takes any text");
         }
+    }
+    for group in &status.groups {
+        let place = group.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+        let cells = [
+            format!("group {}{place}", group.group),
+            group.state.to_string(),
+            "–".to_owned(),
+            "–".to_owned(),
+            group.reason.clone(),
+        ];
+        let cells = cells.map(|cell| format!("<td>{}</td>", escape(&cell)));
+        writeln!(rows, "<tr>{}</tr>", cells.concat()).expect("a string takes any text");
     }
     rows
 }

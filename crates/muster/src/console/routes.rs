@@ -8,7 +8,7 @@ use hyper::Method;
 use wire::account::Role;
 use wire::group::GroupVerb;
 use wire::id::{
-    ClusterName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
+    ClusterName, FenceName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
 };
 use wire::status::Act;
 
@@ -44,9 +44,18 @@ pub enum Call {
         group: GroupName,
         verb: GroupVerb,
     },
+    GroupMoves {
+        group: GroupName,
+    },
     ActMonitor {
         monitor: MonitorName,
         act: MonitorVerb,
+    },
+    FenceTest {
+        fence: FenceName,
+    },
+    NodeOff {
+        node: NodeName,
     },
     NodeToken {
         node: NodeName,
@@ -136,7 +145,20 @@ pub const ASSETS: &[Asset] = &[
         text: include_str!("assets/cards.css"),
     },
     Asset { path: "/assets/console.js", content_type: SCRIPT, text: include_str!("assets/console.js") },
-    Asset { path: "/assets/monitors.js", content_type: SCRIPT, text: include_str!("assets/monitors.js") },
+    Asset {
+        path: "/assets/failover.css",
+        content_type: "text/css; charset=utf-8",
+        text: include_str!("assets/failover.css"),
+    },
+    Asset { path: "/assets/acts.js", content_type: SCRIPT, text: include_str!("assets/acts.js") },
+    Asset { path: "/assets/alerts.js", content_type: SCRIPT, text: include_str!("assets/alerts.js") },
+    Asset { path: "/assets/groups.js", content_type: SCRIPT, text: include_str!("assets/groups.js") },
+    Asset { path: "/assets/lamps.js", content_type: SCRIPT, text: include_str!("assets/lamps.js") },
+    Asset { path: "/assets/menu.js", content_type: SCRIPT, text: include_str!("assets/menu.js") },
+    Asset { path: "/assets/tables.js", content_type: SCRIPT, text: include_str!("assets/tables.js") },
+    Asset { path: "/assets/talk.js", content_type: SCRIPT, text: include_str!("assets/talk.js") },
+    Asset { path: "/assets/timeline.js", content_type: SCRIPT, text: include_str!("assets/timeline.js") },
+    Asset { path: "/assets/tree.js", content_type: SCRIPT, text: include_str!("assets/tree.js") },
     Asset { path: "/assets/picture.js", content_type: SCRIPT, text: include_str!("assets/picture.js") },
     Asset { path: "/assets/cards.js", content_type: SCRIPT, text: include_str!("assets/cards.js") },
     Asset { path: "/assets/words.js", content_type: SCRIPT, text: include_str!("assets/words.js") },
@@ -171,10 +193,28 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: Method::POST, path: "/api/v1/groups/{group}/{act}", need: OPERATOR, make: act_group },
     Route {
+        method: Method::GET,
+        path: "/api/v1/groups/{group}/moves",
+        need: VIEWER,
+        make: |names| Some(Call::GroupMoves { group: (*names.first()?).into() }),
+    },
+    Route {
         method: Method::POST,
         path: "/api/v1/monitors/{monitor}/{act}",
         need: OPERATOR,
         make: act_monitor,
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/fences/{fence}/test",
+        need: OPERATOR,
+        make: |names| Some(Call::FenceTest { fence: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/off",
+        need: ADMIN,
+        make: |names| Some(Call::NodeOff { node: (*names.first()?).into() }),
     },
     Route {
         method: Method::POST,
@@ -350,6 +390,8 @@ impl Call {
             Call::ActMember { cluster, member, act } => (member_act(*act), format!("{cluster}/{member}")),
             Call::ActGroup { group, verb } => (group_act(*verb), group.to_string()),
             Call::ActMonitor { monitor, act } => (monitor_act(*act), monitor.to_string()),
+            Call::FenceTest { fence } => ("fence-test", fence.to_string()),
+            Call::NodeOff { node } => ("node-off", node.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),
@@ -369,6 +411,7 @@ impl Call {
             | Call::Status
             | Call::Events
             | Call::Stream
+            | Call::GroupMoves { .. }
             | Call::Config
             | Call::History
             | Call::OldConfig { .. }

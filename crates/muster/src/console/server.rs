@@ -295,7 +295,12 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
     };
     let is_for_another = caller.way == Way::Manager;
     let refusal = refuse(shared, &caller, need, &request);
-    let noting = Noting::begin(shared, &call, &peer, Some(&caller));
+    let mut noting = Noting::begin(shared, &call, &peer, Some(&caller));
+    if let (Some(noting), Call::ActGroup { .. }) = (&mut noting, &call)
+        && is_dry_run(&request)
+    {
+        noting.is_dry_run();
+    }
     let answer = match refusal {
         Some(refusal) => refusal,
         None => {
@@ -309,6 +314,12 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
     }
     // Each call for another has a connection of its own, at whose beginning it is looked at who is a manager.
     if is_for_another { closing(answer) } else { answer }
+}
+
+/// Whether a call that could change something is only to tell what would follow.
+fn is_dry_run(request: &Request<Incoming>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "dry_run=true")
 }
 
 /// Why somebody who is known may not do this, if so.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::enrol::IssuedToken;
-use wire::id::Epoch;
+use wire::group_move::{GroupMove, MoveKind, MoveOutcome, MoveStage, Stage};
+use wire::id::{Epoch, GroupName};
 use wire::monitor::{Figure, MonitorState};
 use wire::router::{Totals, TrafficCounts};
 use wire::status::{
@@ -94,10 +95,12 @@ impl FakeManager {
                 world.asked.push(format!("{act:?} group {group} {who}{dry}"));
                 drop(reply.send(Ok(format!("{} of {group} has begun.", act.verb().name()))));
             }
+            Request::GroupMoves { group, reply } => drop(reply.send(Ok(vec![sample_move(group)]))),
             Request::ActMonitor { who, monitor, act, reply } => {
                 world.asked.push(format!("{act:?} {monitor} {who}"));
                 drop(reply.send(Ok(format!("{act:?} of {monitor} has begun."))));
             }
+            Request::ActFence { wish, reply, .. } => drop(reply.send(Ok(format!("{wish:?} has begun.")))),
             request @ (Request::Apply { .. }
             | Request::Config { .. }
             | Request::OldConfig { .. }
@@ -218,6 +221,7 @@ pub fn sample_status() -> CellStatus {
         stale_since_ms: None,
         config_revision: 3,
         groups: Vec::new(),
+        fences: Vec::new(),
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {
             node: "one".into(),
@@ -307,6 +311,29 @@ fn sample_route() -> RouteStatus {
         requests_per_second: 120.5,
         counts,
         ..RouteStatus::default()
+    }
+}
+
+pub fn sample_move(group: GroupName) -> GroupMove {
+    GroupMove {
+        number: 3,
+        group,
+        kind: MoveKind::Failover,
+        from: Some("one".into()),
+        to: Some("two".into()),
+        epoch: 4,
+        reason: "node one is lost".into(),
+        began_ms: 1_700_000_000_000,
+        ended_ms: None,
+        outcome: MoveOutcome::Going,
+        stages: vec![MoveStage {
+            stage: Stage::Confirmed,
+            at_ms: 1_700_000_000_600,
+            node: Some("one".into()),
+            resource: None,
+            text: "its heartbeats do not come".into(),
+        }],
+        left_out: 0,
     }
 }
 

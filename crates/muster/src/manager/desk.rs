@@ -9,17 +9,24 @@
 //! (`resuming`).
 
 mod again;
+mod asking;
+mod errands;
+mod fences;
 mod groups;
 mod peer;
 mod resuming;
+mod shown;
 mod twins;
 
 use super::handle::Request;
-use super::heartbeats::Keys;
+use super::heartbeats::{Keys, Sought};
 pub use again::{Again, GENERATION_HEARD_MAX, Suspects};
+pub use fences::FenceWish;
 pub use groups::Groups;
 use logic::cell::{self, Cell, Refusal};
+use logic::fence;
 use logic::group::PlannerInput;
+use logic::heartbeat::Carriers;
 use logic::machine::Machine;
 use logic::time::Time;
 pub use peer::{Outlet, Peer, Place};
@@ -27,10 +34,11 @@ use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use twins::Twins;
-use wire::id::{ClusterName, MemberName, NodeName, NodeNumber, RouterName};
+use wire::fence::FenceSettings;
+use wire::id::{ClusterName, ManagerNumber, MemberName, NodeName, NodeNumber, RouterName};
 use wire::link::{CellSecrets, FromManager, Have, LINK_VERSION, ManagerPlace, Placed, Role, ToManager};
 use wire::settings::CellSettings;
-use wire::status::{Applied, ConfigRevision, ErrorBody, NodeStatus, Severity};
+use wire::status::{Applied, ConfigRevision, ErrorBody, Severity};
 
 /// Roles that are remembered as welcomed before those that are configured no longer are forgotten. 100,000: ten times the
 /// largest cell, some 6 MB.
@@ -44,6 +52,8 @@ struct Linked {
     since: Time,
     /// What it was told, if it is a router.
     reader: Reader,
+    /// Its node, if it carries questions to others.
+    carrier: Option<NodeNumber>,
     /// When it last reported.
     heard: Time,
 }
@@ -85,8 +95,17 @@ pub enum Input {
     Taken {
         node: NodeNumber,
     },
+    /// Other nodes shall carry these questions.
+    Search(Vec<Sought>),
+    /// Another manager is not heard any more, or heard again.
+    Fellow {
+        manager: ManagerNumber,
+        is_there: bool,
+    },
     /// A decision about a group was written, or not.
     Group(PlannerInput),
+    /// An agent of a fence has come to its end.
+    Fence(fence::Input),
     /// A new configuration is committed.
     Applied {
         config: Box<Config>,
@@ -158,9 +177,24 @@ pub enum Output {
         key: String,
         value: Option<String>,
     },
+    /// An agent of a fence is to be called.
+    CallFence {
+        job: u64,
+        fence: Box<FenceSettings>,
+        node: NodeName,
+        call: fence::Call,
+    },
+    KillFence {
+        job: u64,
+    },
     /// The node may be granted leases again.
     Release {
         node: NodeNumber,
+    },
+    /// A node has brought this back from another one.
+    Carried {
+        by: NodeNumber,
+        reply: Vec<u8>,
     },
     /// Something that people are shown has changed.
     Changed,
@@ -190,6 +224,7 @@ pub struct Desk {
     /// Keys of cookies are put into the settings of every router; all of it goes to nodes with a manager.
     secrets: CellSecrets,
     telling: Telling,
+    carriers: Carriers,
     /// For nodes' heartbeats; None where nobody hears any.
     keys: Option<Keys>,
 }
@@ -218,6 +253,7 @@ impl Desk {
             node,
             secrets,
             telling: Telling::default(),
+            carriers: Carriers::default(),
             keys,
         }
     }
@@ -268,7 +304,8 @@ impl Desk {
         let number = self.links_count;
         let (is_elsewhere, joined_us) = (peer.bearer.is_some(), peer.joined_us);
         let reader = Reader::new(peer.resumes);
-        let linked = Linked { number, outlet, peer, since: now, heard: now, reader };
+        let carrier = self.carrier(&place, &peer);
+        let linked = Linked { number, outlet, peer, since: now, heard: now, reader, carrier };
         if let Some(old) = self.links.insert(place.clone(), linked) {
             self.telling.left(old.number);
             old.outlet.end();
@@ -325,25 +362,6 @@ impl Desk {
         outputs
     }
 
-    /// Adds what is known from their connections to what the cell knows of nodes.
-    pub fn describe(&self, nodes: &mut [NodeStatus], unix_ms: &dyn Fn(Time) -> u64) {
-        for status in nodes {
-            if self.node == status.node {
-                status.roles.push("manager".into());
-                status.version = env!("CARGO_PKG_VERSION").to_owned();
-            }
-            if let Some(linked) = self.links.get(&Place::Agent(status.node.clone())) {
-                status.roles.push("agent".into());
-                status.since_ms = Some(unix_ms(linked.since));
-                status.address = linked.peer.from.map(|from| from.ip().to_canonical());
-                status.version.clone_from(&linked.peer.muster);
-            }
-            let here = self.config.settings.routers.iter().filter(|router| router.node == status.node);
-            let linked = here.filter(|router| self.links.contains_key(&Place::Router(router.name.clone())));
-            status.roles.extend(linked.map(|router| format!("router {}", router.name)));
-        }
-    }
-
     fn said(&mut self, now: Time, place: &Place, number: u64, message: ToManager) -> Vec<Output> {
         match self.links.get_mut(place) {
             Some(linked) if linked.number == number => linked.heard = now,
@@ -373,6 +391,7 @@ impl Desk {
             (Place::Agent(node), ToManager::Monitors(report)) if report.node == *node => {
                 self.step_cell(now, cell::Input::AgentMonitors(report))
             }
+            (Place::Agent(_), ToManager::Carried { replies }) => self.carried(place, replies),
             (Place::Agent(node), ToManager::Alert(alert)) => {
                 self.step_cell(now, cell::Input::Alert { node: node.clone(), alert })
             }
@@ -386,6 +405,7 @@ impl Desk {
                 | ToManager::Have(_)
                 | ToManager::Monitors(_)
                 | ToManager::Alert(_)
+                | ToManager::Carried { .. }
                 | ToManager::Hello { .. },
             ) => vec![Output::Cut(place.clone())],
             (_, ToManager::KeepAlive) => Vec::new(),
@@ -396,44 +416,12 @@ impl Desk {
         if self.links.get(&place).is_none_or(|linked| linked.number != number) {
             return Vec::new();
         }
-        self.links.remove(&place);
+        let gone = self.links.remove(&place);
+        gone.and_then(|gone| gone.carrier).into_iter().for_each(|node| self.carriers.left(node));
         self.telling.left(number);
         match place {
             Place::Agent(node) => self.agent_lost(now, node),
             Place::Router(router) => self.step_cell(now, cell::Input::RouterLost { router }),
-        }
-    }
-
-    fn ask(&mut self, now: Time, request: Request) -> Vec<Output> {
-        match request {
-            Request::Act { who, cluster, member, act, reply } => {
-                self.asks_count += 1;
-                let ask = self.asks_count;
-                self.waiting.insert(ask, reply);
-                self.step_cell(now, cell::Input::Operator { ask, who, cluster, member, act })
-            }
-            Request::ActGroup { who, group, act, dry_run, reply } => {
-                let input = self.groups.ask(who, group, act, dry_run, reply);
-                self.step_groups(now, input)
-            }
-            Request::ActMonitor { who, monitor, act, reply } => {
-                self.asks_count += 1;
-                let ask = self.asks_count;
-                self.waiting.insert(ask, reply);
-                self.step_cell(now, cell::Input::MonitorOperator { ask, who, monitor, act })
-            }
-            request @ (Request::Status { .. }
-            | Request::Events { .. }
-            | Request::Apply { .. }
-            | Request::Rollback { .. }
-            | Request::Config { .. }
-            | Request::OldConfig { .. }
-            | Request::History { .. }
-            | Request::Explain { .. }
-            | Request::PluginCfg { .. }
-            | Request::Facts { .. }
-            | Request::NodeToken { .. }
-            | Request::NodeRemove { .. }) => vec![Output::Ask(request)],
         }
     }
 
@@ -453,7 +441,8 @@ impl Desk {
             text,
         }];
         outputs.extend(self.step_cell(now, cell::Input::Configure(Box::new(config.settings.clone()))));
-        let groups = config.settings.groups.clone();
+        let (groups, fences) = (config.settings.groups.clone(), config.settings.fences.clone());
+        outputs.extend(self.step_fences(now, fence::Input::Configure(fences)));
         outputs.extend(self.step_groups(now, PlannerInput::Configure(groups)));
         self.config = config;
         // A router that is no longer configured is told so when it comes back.
@@ -534,12 +523,18 @@ impl Machine for Desk {
         outputs.extend(match input {
             Input::Cell(input) => {
                 let groups = self.groups.inputs_of(&self.cell, &input);
+                self.groups.note_silence(now, &self.cell, &input);
+                let fences = Groups::fences_of(&input);
                 let mut outputs = self.step_cell(now, input);
+                fences.into_iter().for_each(|input| outputs.extend(self.step_fences(now, input)));
                 groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
                 outputs
             }
             Input::Taken { node } => self.taken(now, node),
+            Input::Fellow { manager, is_there } => self.fellow(manager, is_there),
+            Input::Search(sought) => self.search(now, &sought),
             Input::Group(input) => self.step_groups(now, input),
+            Input::Fence(input) => self.step_fences(now, input),
             Input::Join { role, outlet, peer, reply } => self.join(now, &role, (outlet, peer), reply),
             Input::Said { place, number, message } => {
                 let mut outputs = self.said(now, &place, number, message);
@@ -571,12 +566,13 @@ impl Machine for Desk {
 
     fn wake_at(&self) -> Option<Time> {
         let line = self.line_wake_at();
-        self.cell.wake_at().into_iter().chain(self.groups.planner.wake_at()).chain(line).min()
+        self.cell.wake_at().into_iter().chain(self.groups.wake_at()).chain(line).min()
     }
 
     fn check(&self) {
         self.cell.check();
         self.groups.planner.check();
+        self.groups.fences.check();
         assert!(self.waiting.is_empty(), "an operator was not answered");
         self.check_readers();
     }

@@ -16,9 +16,10 @@ use crate::identity::authority::{Point, Subject};
 use crate::identity::{now_us, proof};
 use logic::account::NOBODY;
 use logic::enrol::{
-    Bearer, BridgeToken, Guesses, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, from_hex, is_forgotten,
-    issue_time_us, redeem, to_hex,
+    Bearer, BridgeToken, JoinToken, SECRET_BYTES, TOKENS_MAX, Unusable, WRONG_SECRETS_MAX, from_hex, guesser,
+    is_forgotten, issue_time_us, redeem, to_hex,
 };
+use logic::lockout::Lockout;
 use logic::model::{Check, Read, Refused, Txn, Write};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ pub struct Office {
     /// The configuration in force: who may be a node, and where the managers are.
     settings: RefCell<CellSettings>,
     pub told: Told,
-    guesses: RefCell<Guesses>,
+    guesses: RefCell<Lockout<IpAddr>>,
     /// Why machines with a certificate of a node were refused last.
     refused: RefCell<BTreeMap<NodeName, NodeRefusal>>,
     /// Tokens that were refused in this term: an event each, however often one is shown.
@@ -152,7 +153,7 @@ impl Office {
             front,
             settings: RefCell::new(settings),
             told,
-            guesses: RefCell::default(),
+            guesses: RefCell::new(Lockout::new(WRONG_SECRETS_MAX)),
             refused: RefCell::default(),
             told_tokens: RefCell::default(),
         }
@@ -366,17 +367,24 @@ impl Office {
         from: IpAddr,
     ) -> Answer<Grant> {
         let now_ms = now_ms();
-        if let Err(wait_ms) = self.guesses.borrow().may_try(from, now_ms) {
+        let place = guesser(from);
+        let locked_ms = self.guesses.borrow().locked_for_ms(now_ms, &place);
+        if let Some(wait_ms) = locked_ms {
             let text = format!("too many wrong tokens came from {from}; wait {} s", wait_ms.div_ceil(1_000));
             return Err((error_code::TOO_MANY_WRONG_TOKENS, text));
         }
         let point = proven(key, challenge)?;
         let secret = from_hex(secret).unwrap_or_default();
         let key = token_key(&secret);
+        // Many at once count as many; who tries the same again guesses nothing.
+        self.guesses.borrow_mut().guess(now_ms, &place, guess_of(&key));
         let found = self.store.read(Read::Keys(vec![key.clone()])).await;
         let found = found.map_err(|error| store_failed(&error))?.entries.into_iter().next();
         let record = found.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        let used = redeem(record.as_ref(), now_ms, from).map_err(|why| self.unusable(why, from, now_ms));
+        if record.is_some() {
+            self.guesses.borrow_mut().forgive(&place);
+        }
+        let used = redeem(record.as_ref(), now_ms, from).map_err(unusable);
         let used = used.inspect_err(|(_, why)| {
             if let Some(TokenRecord { node, .. }) = &record {
                 self.tell_refused(&key, node, from, why);
@@ -401,7 +409,7 @@ impl Office {
         match self.store.commit(Txn { checks, writes }).await {
             Ok(_) => {}
             Err(StoreError::Refused(Refused::CheckFailed { key: failed })) if failed == checked => {
-                return Err(self.unusable(Unusable::Used { ago_ms: 0, from }, from, now_ms));
+                return Err(unusable(Unusable::Used { ago_ms: 0, from }));
             }
             Err(error) => return Err(store_failed(&error)),
         }
@@ -414,20 +422,6 @@ impl Office {
         };
         self.tell(severity, "node-joined", format!("the machine at {at} has joined as node {node}{place}"));
         Ok(grant)
-    }
-
-    fn unusable(&self, why: Unusable, from: IpAddr, now_ms: u64) -> (ErrorCode, String) {
-        let text = match why {
-            Unusable::Unknown => {
-                self.guesses.borrow_mut().was_wrong(from, now_ms);
-                "the manager does not know this token".to_owned()
-            }
-            Unusable::Expired { ago_ms } => format!("the token expired {}", ago(ago_ms)),
-            Unusable::Used { ago_ms, from } => {
-                format!("the token was used {} from {}", ago(ago_ms), from.to_canonical())
-            }
-        };
-        (error_code::TOKEN_NOT_USABLE, text)
     }
 
     fn renew(&self, bearer: &Bearer, key: &PublicKey, challenge: &proof::Challenge) -> Answer<Grant> {
@@ -517,4 +511,21 @@ fn printable(text: &str) -> String {
 
 fn error_body((code, message): (ErrorCode, String)) -> ErrorBody {
     ErrorBody { code: code.to_string(), message, retry: RETRY_CODES.contains(&code) }
+}
+
+fn unusable(why: Unusable) -> (ErrorCode, String) {
+    let text = match why {
+        Unusable::Unknown => "the manager does not know this token".to_owned(),
+        Unusable::Expired { ago_ms } => format!("the token expired {}", ago(ago_ms)),
+        Unusable::Used { ago_ms, from } => {
+            format!("the token was used {} from {}", ago(ago_ms), from.to_canonical())
+        }
+    };
+    (error_code::TOKEN_NOT_USABLE, text)
+}
+
+/// Tells one guess from another: the beginning of the hash that names it.
+fn guess_of(key: &str) -> u64 {
+    let digits = key.strip_prefix(TOKEN_PREFIX).and_then(|hash| hash.get(..16));
+    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }

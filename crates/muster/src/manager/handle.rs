@@ -3,6 +3,7 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 pub use super::archive::LeaderRecord;
+use super::desk::FenceWish;
 use crate::accounts::AccountsHandle;
 use crate::role::RoleHandle;
 use logic::enrol::Bearer;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use wire::enrol::{IssuedToken, NodeRecord};
 use wire::group::GroupAct;
+use wire::group_move::GroupMove;
 use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
 use wire::status::{
     Act, Applied, CellStatus, ConfigRevision, ConfigText, ErrorBody, Event, Explanation, MonitorAct,
@@ -101,6 +103,12 @@ pub enum Request {
         act: MonitorAct,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
+    /// Something of fences is to be begun.
+    ActFence {
+        who: String,
+        wish: FenceWish,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
     /// A new configuration as text; with `dry_run` only the differences are told.
     Apply {
         who: String,
@@ -152,6 +160,11 @@ pub enum Request {
     Facts {
         clusters: Vec<ClusterName>,
         reply: oneshot::Sender<Vec<(ClusterName, Facts)>>,
+    },
+    /// What a group went through under this leader, the newest first.
+    GroupMoves {
+        group: GroupName,
+        reply: oneshot::Sender<Result<Vec<GroupMove>, ErrorBody>>,
     },
     /// The cell as a plugin-cfg.xml, with the routes of one router or of all.
     PluginCfg {

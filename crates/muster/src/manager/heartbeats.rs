@@ -21,7 +21,7 @@ use crate::heartbeat::{CellSecret, come_first};
 use crate::identity::Place;
 use ears::Ears;
 use logic::cell::NodePlace;
-use logic::heartbeat::{Glance, Presence, Reach};
+use logic::heartbeat::{Glance, Presence, Reach, Search};
 use logic::lease::{NORMAL, Profile};
 use logic::time::Time;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use wire::heartbeat::{HeartbeatKey, HeartbeatSettings, ManagerAddress};
+use wire::heartbeat::{Errand, HeartbeatKey, HeartbeatSettings, ManagerAddress};
 use wire::id::{CellNumber, ManagerNumber, NodeName, NodeNumber};
 use wire::settings::CellSettings;
 
@@ -39,6 +39,10 @@ use super::desk::Input;
 /// What the kernel keeps of datagrams that were not read yet. 4 MiB: 5,000, which is 50 ms of the most that a manager
 /// wants to hear.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+
+/// Replies that other nodes have brought and that wait for the thread. 1,000: more than are asked for in a second; what is lost
+/// is asked for again.
+const REPLIES_MAX: usize = 1_000;
 
 /// Nodes that may be released before the thread looks: every node of a cell at once.
 const RELEASES_MAX: usize = 1_000;
@@ -145,6 +149,16 @@ pub struct Glances {
     pub managers: Vec<(ManagerNumber, Presence)>,
 }
 
+/// A node that others shall be sent to, and what they shall carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    pub search: Search,
+    pub errand: Errand,
+}
+
+/// What comes to the thread from the manager: orders, nodes that are released, and what other nodes have brought.
+type Inlets = (watch::Receiver<Orders>, mpsc::Receiver<NodeNumber>, mpsc::Receiver<(NodeNumber, Vec<u8>)>);
+
 /// What a manager that leads has the thread do for it.
 #[derive(Debug, Clone)]
 pub struct Lead {
@@ -203,6 +217,7 @@ pub struct Heartbeats {
     orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
     releases: mpsc::Sender<NodeNumber>,
+    replies: mpsc::Sender<(NodeNumber, Vec<u8>)>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -219,15 +234,16 @@ impl Heartbeats {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, given) = watch::channel(Orders::default());
         let (releases, released) = mpsc::channel(RELEASES_MAX);
+        let (replies, carried) = mpsc::channel(REPLIES_MAX);
         let (glances_in, glances) = watch::channel(Glances::default());
         let thread = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             runtime.block_on(async {
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
-                Ears::hear_for_ever(socket, start, (given, released), glances_in).await;
+                Ears::hear_for_ever(socket, start, (given, released, carried), glances_in).await;
             });
         })?;
-        Ok(Self { keys, terms, clock, orders, glances, releases, thread: Some(thread) })
+        Ok(Self { keys, terms, clock, orders, glances, releases, replies, thread: Some(thread) })
     }
 
     /// Whose heartbeats count from now on: those of nodes whose machines have joined. `own`: this manager's node.
@@ -263,6 +279,13 @@ impl Heartbeats {
     pub fn release(&self, node: NodeNumber) {
         if self.releases.try_send(node).is_err() {
             tracing::error!(%node, "this node gets no leases until another manager leads: the thread does not listen");
+        }
+    }
+
+    /// A node has brought this from another one.
+    pub fn carried(&self, by: NodeNumber, reply: Vec<u8>) {
+        if self.replies.try_send((by, reply)).is_err() {
+            tracing::debug!(%by, "a reply that a node has carried is lost");
         }
     }
 

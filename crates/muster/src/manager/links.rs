@@ -168,9 +168,9 @@ async fn hello(
     let reading = read_bounded_frame(stream, length_max_bytes);
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
-        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation, resumes })) => {
+        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation, resumes, carries })) => {
             peer.generation = generation;
-            peer.resumes = resumes;
+            (peer.resumes, peer.carries) = (resumes, carries);
             peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
@@ -189,6 +189,7 @@ async fn hello(
             | ToManager::Progress(_)
             | ToManager::Monitors(_)
             | ToManager::Alert(_)
+            | ToManager::Carried { .. }
             | ToManager::KeepAlive,
         )) => {
             return Err("it did not say hello".into());

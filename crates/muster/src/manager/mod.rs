@@ -12,6 +12,7 @@ mod desk;
 mod election;
 mod enrol;
 mod fenced;
+mod fences;
 mod front;
 mod group_records;
 pub mod handle;
@@ -200,6 +201,7 @@ impl ManagerError {
     }
 }
 
+pub use desk::FenceWish;
 pub use storage::read_password as read_store_password;
 
 /// Where the keys of cookies are kept.

@@ -7,6 +7,7 @@ use super::desk::{Again, Config, Desk, Input, Output};
 use super::election::Lease;
 use super::enrol::Office;
 use super::fenced::FencedStore;
+use super::fences::FenceCalls;
 use super::group_records::GroupRecords;
 use super::handle::Request;
 use super::heartbeats::{Heartbeats, Lead, manager_number};
@@ -50,6 +51,8 @@ pub struct Shell {
     pub inbox: mpsc::Sender<Input>,
     /// What is being committed.
     pub commits: JoinSet<()>,
+    /// Agents of fences that run, by their jobs; killed with the term.
+    pub fence_calls: FenceCalls,
     /// The configuration in force, for those who follow it.
     pub settings: watch::Sender<Arc<CellSettings>>,
     /// There where other machines are listened to.
@@ -125,9 +128,18 @@ impl Shell {
                 let (records, store) = (self.group_records.clone(), self.store.clone());
                 self.commits.spawn_local(records.commit(store, self.inbox.clone(), attempt, key, value));
             }
+            Output::CallFence { job, fence, node, call } => {
+                self.fence_calls.begin(&self.inbox, job, fence, node, call)
+            }
+            Output::KillFence { job } => self.fence_calls.kill(job),
             Output::Release { node } => {
                 if let Some(heartbeats) = &self.heartbeats {
                     heartbeats.release(node);
+                }
+            }
+            Output::Carried { by, reply } => {
+                if let Some(heartbeats) = &self.heartbeats {
+                    heartbeats.carried(by, reply);
                 }
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
@@ -209,6 +221,10 @@ impl Shell {
                 drop(reply.send(known.collect()));
             }
             Request::PluginCfg { router, reply } => drop(reply.send(plugin_cfg(desk, router.as_ref()))),
+            Request::GroupMoves { group, reply } => {
+                let moves = desk.groups.moves_of(&group, &|time| self.clock.unix_ms(time));
+                drop(reply.send(moves));
+            }
             Request::NodeToken { node, valid_ms, reply } => {
                 let Some(office) = self.office.clone() else { return drop(reply.send(Err(one_machine()))) };
                 while self.commits.try_join_next().is_some() {}
@@ -240,7 +256,10 @@ impl Shell {
                     drop(inbox.send(Input::Ask(request)).await);
                 });
             }
-            Request::Act { .. } | Request::ActGroup { .. } | Request::ActMonitor { .. } => {
+            Request::Act { .. }
+            | Request::ActGroup { .. }
+            | Request::ActMonitor { .. }
+            | Request::ActFence { .. } => {
                 unreachable!("the desk asks the cell")
             }
         }
@@ -294,8 +313,9 @@ impl Shell {
             nodes: summary.nodes,
             routers: summary.routers,
             clusters: summary.clusters,
-            groups: desk.groups.planner.status(&unix_ms),
+            groups: desk.groups.status(&unix_ms),
             monitors: summary.monitors,
+            fences: desk.groups.fences.status(&unix_ms),
             other_cells,
             stale_since_ms: None,
         }

@@ -9,6 +9,7 @@ use super::desk::{Again, Config, Desk, Groups, Input};
 use super::election::Lease;
 use super::enrol::{Office, Told};
 use super::fenced::FencedStore;
+use super::fences::FenceCalls;
 use super::group_records::GroupRecords;
 use super::handle::Request;
 use super::links::{self, Reception};
@@ -146,6 +147,7 @@ pub async fn lead(
         changed: base.changed.clone(),
         inbox: inputs.clone(),
         commits: JoinSet::new(),
+        fence_calls: FenceCalls::default(),
         office: office.clone(),
         heartbeats: base.heartbeats.clone(),
         node: base.own.node.clone(),
@@ -185,6 +187,7 @@ async fn end(mut tasks: JoinSet<()>, mut shell: Shell, writer: JoinHandle<()>, i
     // Roles see their connections end; what is left to be written is written, if this manager still may.
     tasks.shutdown().await;
     shell.commits.shutdown().await;
+    shell.fence_calls.shutdown().await;
     let (archive, again) = (shell.archive.clone(), shell.again.take());
     drop(shell);
     close(archive, writer, is_over).await;

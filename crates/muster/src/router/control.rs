@@ -303,6 +303,7 @@ impl Control {
                 | FromManager::Groups { .. }
                 | FromManager::Monitors { .. }
                 | FromManager::Placed(_)
+                | FromManager::Carry { .. }
                 | FromManager::KeepAlive,
             ) => false,
         };

@@ -7,6 +7,7 @@ use crate::support::{Running, Scratch, family, free_address, program, send, wait
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 /// Without these a browser without a screen draws nothing, or talks to the world.
@@ -33,13 +34,18 @@ pub struct Browser {
 impl Browser {
     /// A browser with an empty profile and a window of that many pixels.
     pub fn start(scratch: &Scratch, width: u32, height: u32) -> Self {
+        Self::start_in(scratch.path(), width, height)
+    }
+
+    /// The same with its files in this directory.
+    pub fn start_in(directory: &Path, width: u32, height: u32) -> Self {
         let address = free_address();
         let mut command = Command::new(program("chromedriver"));
         command.arg(format!("--port={}", address.port()));
-        let mut driver = Running::start("chromedriver", &mut command, &scratch.join("chromedriver.log"));
+        let mut driver = Running::start("chromedriver", &mut command, &directory.join("chromedriver.log"));
         wait_until_listening(address, &mut driver);
         let mut browser = Self { driver, address, session: String::new() };
-        let profile = format!("--user-data-dir={}", scratch.join("profile").display());
+        let profile = format!("--user-data-dir={}", directory.join("profile").display());
         let size = format!("--window-size={width},{height}");
         let arguments: Vec<&str> = FLAGS.iter().copied().chain([profile.as_str(), size.as_str()]).collect();
         let options = json!({ "binary": program("chromium"), "args": arguments });
@@ -124,6 +130,60 @@ impl Browser {
             "/actions",
             &json!({ "actions": [{ "type": "key", "id": "k", "actions": keys }] }),
         );
+    }
+
+    /// Presses a key while another one is held.
+    pub fn press_with(&self, held: &str, key: &str) {
+        let down = |value: &str| json!({ "type": "keyDown", "value": value });
+        let up = |value: &str| json!({ "type": "keyUp", "value": value });
+        let keys = json!([down(held), down(key), up(key), up(held)]);
+        self.act("key", &json!({}), &keys);
+    }
+
+    /// Types a text wherever the focus is.
+    pub fn type_text(&self, text: &str) {
+        for letter in text.chars() {
+            self.press(&letter.to_string());
+        }
+    }
+
+    /// Clicks with the right button in the middle of an element.
+    pub fn click_right(&self, selector: &str) {
+        let there = self.reach(selector);
+        let actions = json!([
+            { "type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": there },
+            { "type": "pointerDown", "button": 2 },
+            { "type": "pointerUp", "button": 2 },
+        ]);
+        self.act("pointer", &json!({ "pointerType": "mouse" }), &actions);
+    }
+
+    /// Holds a finger on an element for so long.
+    pub fn hold(&self, selector: &str, for_ms: u64) {
+        let there = self.reach(selector);
+        let actions = json!([
+            { "type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": there },
+            { "type": "pointerDown", "button": 0 },
+            { "type": "pause", "duration": for_ms },
+            { "type": "pointerUp", "button": 0 },
+        ]);
+        self.act("pointer", &json!({ "pointerType": "touch" }), &actions);
+    }
+
+    fn act(&self, kind: &str, parameters: &Value, actions: &Value) {
+        let source = json!({ "type": kind, "id": format!("{kind} {parameters}"), "parameters": parameters, "actions": actions });
+        self.in_session("POST", "/actions", &json!({ "actions": [source] }));
+    }
+
+    /// An element in sight, as WebDriver names it.
+    fn reach(&self, selector: &str) -> Value {
+        let script =
+            format!("document.querySelector({})?.scrollIntoView({{ block: 'center' }})", json!(selector));
+        self.script(&script);
+        wait_for(&format!("{selector} to be reached"), || {
+            let body = json!({ "using": "css selector", "value": selector });
+            self.try_call("POST", &format!("/session/{}/element", self.session), &body)
+        })
     }
 
     /// A command of the browser's own protocol.

@@ -154,7 +154,7 @@ fn disturb_leader(fleet: &mut Fleet, leader: Leader) {
 /// Whether routers stop using a node of which that was said.
 fn is_away(reach: Reach) -> bool {
     match reach {
-        Reach::Reachable | Reach::Elsewhere => false,
+        Reach::Reachable | Reach::Elsewhere | Reach::Nearby => false,
         Reach::Degraded | Reach::Unreachable => true,
     }
 }
@@ -170,11 +170,11 @@ impl Fleet {
                 Fault::DeafOnAndOff => {
                     let place = Place::Node(node);
                     let is_cut = self.cuts.contains(&(Place::Manager(0), place));
-                    for manager in (0..MANAGERS).map(Place::Manager) {
+                    for other in self.places() {
                         if is_cut {
-                            self.cuts.remove(&(manager, place));
+                            self.cuts.remove(&(other, place));
                         } else {
-                            self.cut(manager, place);
+                            self.cut(other, place);
                         }
                     }
                     *turn_us = now_us + 20_000_000;

@@ -1,5 +1,6 @@
 //! Random histories of a fleet: faults by chance, and what must be true when they have ended.
 
+use super::node::Manner;
 use super::world::{Event, Fleet, Place};
 use logic::lease::PROFILES;
 use logic::seed::Chance;
@@ -85,7 +86,7 @@ impl Fleet {
     fn disturb(&mut self, chance: &mut Chance) {
         let manager = chance.below(self.managers.len() as u32) as usize;
         let node = chance.below(self.nodes.len() as u32) as usize;
-        match chance.below(22) {
+        match chance.below(23) {
             0 => self.fault("kill", Place::Manager(manager), |fleet| fleet.kill_manager(manager)),
             1 | 2 => self.fault("start", Place::Manager(manager), |fleet| fleet.start_manager(manager)),
             3 => self.fault("stop", Place::Manager(manager), |fleet| fleet.stop_manager(manager)),
@@ -108,6 +109,10 @@ impl Fleet {
             }
             19 => self.loss_permille = [0, 0, 10, 50, 300][chance.below(5) as usize],
             20 => self.restore(chance),
+            21 => {
+                let manners = [Manner::Honest, Manner::Idle, Manner::Lying];
+                self.nodes[node].manner = manners[chance.below(3) as usize];
+            }
             _ => self.fault("resign", Place::Manager(manager), |fleet| {
                 let run = fleet.managers[manager].run;
                 if !fleet.managers[manager].is_stopped {

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::store::Asked;
 use super::world::{CELL, Event, Fleet, Place, Said};
 use logic::heartbeat::admit::Receiver;
-use logic::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
+use logic::heartbeat::{self, Carriers, Detector, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
 use logic::term::{self, Elector, Output as Elected};
 use logic::time::Time;
@@ -14,6 +14,7 @@ use wire::id::{ManagerName, ManagerNumber, NodeNumber, TermNumber};
 #[derive(Debug)]
 pub(super) struct ManagerHost {
     pub clock: Clock,
+    pub carriers: Carriers,
     /// None: it does not run.
     pub machines: Option<(Elector, Detector)>,
     /// Number of the start; 0: none. Events of an earlier one mean nothing.
@@ -66,6 +67,8 @@ impl Fleet {
             detector.step(now, heartbeat::Input::Withhold { node: NodeNumber(node as u32) });
         }
         host.machines = Some((Elector::new(name, run, self.profile), detector));
+        host.carriers = Carriers::default();
+        (0..self.nodes.len() as u32).for_each(|node| host.carriers.came(NodeNumber(node)));
         host.run = run;
         host.is_stopped = false;
         host.held.clear();
@@ -274,6 +277,7 @@ impl Fleet {
             Seen::Ask { asked_at, questions } => {
                 self.send_to_others(manager, &heartbeat::Input::Asked { by, asked_at, questions });
             }
+            Seen::Search { asked_at, searches } => self.search(manager, now, asked_at, &searches),
             Seen::Tell { to: Some(to), asked_at, opinions } => {
                 let input = heartbeat::Input::Told { by, asked_at, opinions };
                 self.send_to_manager(manager, usize::from(to.0), input);
@@ -312,7 +316,7 @@ impl Fleet {
         self.batches += 1;
         let told = verdicts.iter().map(|verdict| (verdict.node.0 as usize, verdict.reach)).collect();
         self.said.push(Said { at_us: self.now_us, verdicts: told });
-        let mut said = [const { Vec::new() }; 4];
+        let mut said = [const { Vec::new() }; 5];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;
             let place = match verdict.reach {
@@ -334,10 +338,14 @@ impl Fleet {
                     self.published.insert(node, Reach::Elsewhere);
                     3
                 }
+                Reach::Nearby => {
+                    self.published.insert(node, Reach::Nearby);
+                    4
+                }
             };
             said[place].push(format!("node-{}", node + 1));
         }
-        let words = ["reachable", "degraded", "unreachable", "heard elsewhere"];
+        let words = ["reachable", "degraded", "unreachable", "heard elsewhere", "heard by other nodes"];
         let parts = said.iter().zip(words).filter(|(nodes, _)| !nodes.is_empty());
         let parts: Vec<String> = parts.map(|(nodes, word)| format!("{} {word}", shorten(nodes))).collect();
         let mass = if is_mass { ", too many at once" } else { "" };

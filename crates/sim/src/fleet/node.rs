@@ -2,10 +2,21 @@
 
 use super::clock::Clock;
 use super::world::{CELL, Event, Fleet, Place};
-use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
+use logic::heartbeat::{Courier, Pulse, PulseInput, PulseOutput, PulseSettings};
 use logic::machine::Machine;
 use wire::heartbeat::Datagram;
 use wire::id::NodeNumber;
+
+/// What a node does with questions that it shall carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    #[default]
+    Honest,
+    /// It brings none.
+    Idle,
+    /// It makes up replies, and brings old ones again.
+    Lying,
+}
 
 #[derive(Debug)]
 pub(super) struct NodeHost {
@@ -21,6 +32,8 @@ pub(super) struct NodeHost {
     pub wall_ms: i64,
     pub is_stopped: bool,
     pub held: Vec<Datagram>,
+    pub courier: Courier,
+    pub manner: Manner,
     /// Since when something is taken over from it.
     pub taken_at_us: Option<u64>,
 }
@@ -45,6 +58,7 @@ impl Fleet {
         (host.start, host.boot, host.incarnation) = (start, boot, incarnation);
         host.is_stopped = false;
         host.held.clear();
+        host.courier = Courier::default();
         host.pulse = Some(pulse);
         // Nodes do not all speak at once.
         let pause_us = self.some(0, 150_000);
@@ -98,6 +112,7 @@ impl Fleet {
         for output in outputs {
             match output {
                 PulseOutput::Send(datagram) => self.send_heartbeat(node, datagram),
+                PulseOutput::Reply(_) => unreachable!("questions are not given here"),
                 PulseOutput::Behind { .. } => {
                     let term = self.newest_term;
                     self.nodes[node].pulse.iter_mut().for_each(|pulse| {

@@ -3,6 +3,7 @@
 //! One statement a line; `#` begins a comment. First the fleet: `seed 1`, `managers 3`, `nodes 8`, `profile fast`. Then
 //! `at SECONDS ACTION` in order of time; `act` below lists the actions. Nodes and managers count from 1.
 
+use super::node::Manner;
 use super::world::{Event, Fleet, Place};
 use logic::heartbeat;
 use logic::lease::{NORMAL, Profile};
@@ -149,6 +150,9 @@ impl Fleet {
             ("start", []) => self.start_node(node, true),
             ("stop", []) => self.stop_node(node),
             ("resume", []) => self.resume_node(node),
+            ("honest", []) => self.nodes[node].manner = Manner::Honest,
+            ("idle", []) => self.nodes[node].manner = Manner::Idle,
+            ("lie", []) => self.nodes[node].manner = Manner::Lying,
             // Off, and on again after so many milliseconds.
             ("reboot" | "restart", [ms]) => {
                 self.kill_node(node);

@@ -2,16 +2,16 @@
 
 use super::clock::Clock;
 use super::manager::ManagerHost;
-use super::node::NodeHost;
+use super::node::{Manner, NodeHost};
 use super::store::{Asked, Store};
-use logic::heartbeat::Reach;
+use logic::heartbeat::{Carriers, Courier, Reach};
 use logic::lease::Profile;
 use logic::seed::Chance;
 use logic::{heartbeat, term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use wire::heartbeat::Datagram;
-use wire::id::{CellNumber, ManagerNumber, TermNumber};
+use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 
 pub(super) const CELL: CellNumber = CellNumber(0xce11);
 
@@ -55,6 +55,27 @@ pub(super) enum Event {
     Answer {
         node: usize,
         datagram: Datagram,
+    },
+    /// A node is to bring a question to another one, has brought it, is told the reply, and brings that back.
+    Carry {
+        carrier: usize,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Question {
+        carrier: usize,
+        node: usize,
+        bytes: Vec<u8>,
+    },
+    Reply {
+        carrier: usize,
+        node: usize,
+        bytes: Vec<u8>,
+    },
+    Carried {
+        manager: usize,
+        carrier: usize,
+        bytes: Vec<u8>,
     },
     WakeNode {
         node: usize,
@@ -101,6 +122,8 @@ pub(super) struct Fleet {
     pub has_mischief: bool,
     /// What somebody has overheard who listens; None: nobody does.
     pub overheard: Option<Vec<Datagram>>,
+    /// Replies that nodes have given: their number, and the run and the time of the question.
+    pub replies: BTreeSet<(NodeNumber, u64, u64)>,
     numbers: u64,
     pub terms: BTreeMap<TermNumber, u64>,
     pub newest_term: TermNumber,
@@ -127,6 +150,7 @@ impl Fleet {
         let mut chance = Chance::new(seed);
         let manager = |chance: &mut Chance| ManagerHost {
             clock: Clock::new(chance),
+            carriers: Carriers::default(),
             machines: None,
             run: 0,
             is_stopped: false,
@@ -144,6 +168,8 @@ impl Fleet {
             wall_ms: 0,
             is_stopped: false,
             held: Vec::new(),
+            courier: Courier::default(),
+            manner: Manner::default(),
             taken_at_us: None,
         };
         let mut fleet = Self {
@@ -160,6 +186,7 @@ impl Fleet {
             node_losses: BTreeMap::new(),
             has_mischief: true,
             overheard: None,
+            replies: BTreeSet::new(),
             numbers: 0,
             terms: BTreeMap::new(),
             newest_term: TermNumber(0),
@@ -242,8 +269,12 @@ impl Fleet {
             | Event::WakeDetector { manager, .. }
             | Event::ToElector { manager, .. }
             | Event::ToDetector { manager, .. }
+            | Event::Carried { manager, .. }
             | Event::Heartbeat { manager, .. } => Some(*manager),
             Event::ToStore { .. }
+            | Event::Carry { .. }
+            | Event::Question { .. }
+            | Event::Reply { .. }
             | Event::Answer { .. }
             | Event::WakeNode { .. }
             | Event::StartNode { .. }
@@ -261,6 +292,10 @@ impl Fleet {
             Event::ToStore { manager, run, asked } => self.on_store(manager, run, asked),
             Event::Heartbeat { manager, datagram } => self.on_heartbeat(manager, datagram),
             Event::Answer { node, datagram } => self.on_answer(node, datagram),
+            Event::Carry { carrier, to, bytes } => self.on_carry(carrier, to, bytes),
+            Event::Question { carrier, node, bytes } => self.on_question(carrier, node, &bytes),
+            Event::Reply { carrier, node, bytes } => self.on_reply(carrier, node, bytes),
+            Event::Carried { manager, carrier, bytes } => self.on_carried(manager, carrier, &bytes),
             Event::WakeNode { node, start } => self.wake_node(node, start),
             Event::StartNode { node, is_reboot } => {
                 if self.nodes[node].pulse.is_none() {

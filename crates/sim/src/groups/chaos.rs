@@ -20,6 +20,8 @@ pub struct GroupsOutcome {
     pub taken: u64,
     /// Assignments that were refused as old.
     pub refused: u64,
+    /// Nodes that were switched off.
+    pub fenced: u64,
     pub events: u64,
     /// The newest epoch of each group that ran, and where.
     pub(super) epochs: BTreeMap<GroupName, (u64, usize)>,
@@ -65,7 +67,8 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(20) {
+        match chance.below(22) {
+            20 | 21 => self.stick(node),
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
             4 => self.stop_node(node),
@@ -103,6 +106,8 @@ impl World {
         self.cut.clear();
         self.loss_permille = 0;
         self.is_store_down = false;
+        self.fence_fails_percent = 0;
+        self.unstick();
         self.resume_manager();
         self.start_manager();
         for node in 0..self.nodes.len() {

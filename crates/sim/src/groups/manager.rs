@@ -2,8 +2,9 @@
 
 use super::{Event, Said, World, node_name};
 use crate::fleet::Clock;
+use logic::fence::{self, Fences};
 use logic::group::{CommitEnd, PREFIX, Planner, PlannerInput, PlannerOutput};
-use logic::heartbeat::{self, Detector, Heard, Output as Seen, Reach, Settings};
+use logic::heartbeat::{self, Detector, Heard, Output as Seen, Settings};
 use logic::machine::Machine;
 use logic::model::{Check, Read, Txn, Write};
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub(super) struct ManagerHost {
     clock: Clock,
     /// None: it does not run.
     machines: Option<(Planner, Detector)>,
+    pub(super) fences: Fences,
     pub run: u64,
     pub is_stopped: bool,
     pub held: Vec<Event>,
@@ -33,6 +35,7 @@ impl ManagerHost {
         Self {
             clock,
             machines: None,
+            fences: Fences::new(),
             run: 0,
             is_stopped: false,
             held: Vec::new(),
@@ -72,6 +75,9 @@ impl World {
         self.manager.run = run;
         self.manager.links.clear();
         self.tell(|| "manager starts".into());
+        self.manager.fences = Fences::new();
+        let fences = self.fences();
+        self.step_fences(run, fence::Input::Configure(fences));
         let groups = self.groups.clone();
         self.step_planner(run, PlannerInput::Configure(groups));
         self.after(0, Event::WakeManager { run });
@@ -103,8 +109,10 @@ impl World {
         }
         self.step_detector(heartbeat::Input::Tick);
         self.step_planner(run, PlannerInput::Tick);
+        self.step_fences(run, fence::Input::Tick);
+        let fences_due = self.manager.fences.wake_at();
         let Some((planner, detector)) = &self.manager.machines else { return };
-        let due = detector.wake_at().into_iter().chain(planner.wake_at()).min();
+        let due = detector.wake_at().into_iter().chain(planner.wake_at()).chain(fences_due).min();
         let due = due.expect("a detector looks at its nodes for ever");
         let at_us = self.manager.clock.reaches(due).max(self.now_us + 1);
         self.at(at_us, Event::WakeManager { run });
@@ -119,6 +127,18 @@ impl World {
         planner.check();
         for output in outputs {
             self.on_planned(run, output);
+        }
+    }
+
+    pub(super) fn step_fences(&mut self, run: u64, input: fence::Input) {
+        if self.manager.run != run || !self.manager.is_there() {
+            return;
+        }
+        let now = self.manager.clock.shows(self.now_us);
+        let outputs = self.manager.fences.step(now, input);
+        self.manager.fences.check();
+        for output in outputs {
+            self.on_fences(run, output);
         }
     }
 
@@ -152,6 +172,10 @@ impl World {
                 let node = NodeNumber(index.expect("only nodes of the world are taken") as u32);
                 self.step_detector(heartbeat::Input::Release { node });
             }
+            PlannerOutput::Fence { node, run: number } => {
+                self.step_fences(run, fence::Input::Fence { node, run: number });
+            }
+            PlannerOutput::Spare { node } => self.step_fences(run, fence::Input::Spare { node }),
             PlannerOutput::Event { text, .. } => {
                 self.outcome.events += 1;
                 self.tell(|| text);
@@ -233,7 +257,7 @@ impl World {
                 Seen::Verdicts { verdicts, .. } => {
                     for verdict in verdicts {
                         let node = node_name(verdict.node.0 as usize);
-                        let is_reachable = verdict.reach != Reach::Unreachable;
+                        let is_reachable = verdict.reach.may_hold_lease();
                         self.step_planner(run, PlannerInput::Reach { node, is_reachable });
                     }
                 }
@@ -244,6 +268,7 @@ impl World {
                     self.step_planner(run, PlannerInput::Taken { node });
                 }
                 Seen::Ask { .. }
+                | Seen::Search { .. }
                 | Seen::Tell { .. }
                 | Seen::Release { .. }
                 | Seen::Restarted(_)

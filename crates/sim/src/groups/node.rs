@@ -29,6 +29,8 @@ pub(super) struct NodeHost {
     /// The wake that is on its way; others mean nothing.
     wakes_us: Option<u64>,
     pub is_stopped: bool,
+    /// A fence has switched it off.
+    pub is_off: bool,
     pub held: Vec<Event>,
 }
 
@@ -44,6 +46,7 @@ impl NodeHost {
             arrives_us: 0,
             wakes_us: None,
             is_stopped: false,
+            is_off: false,
             held: Vec::new(),
         }
     }
@@ -55,6 +58,7 @@ impl World {
         if self.held.values().flatten().any(|held| held.node == node) {
             return self.after(10_000, Event::StartNode { node });
         }
+        self.nodes[node].is_off = false;
         let start = self.fresh();
         let now = self.nodes[node].clock.shows(self.now_us);
         let settings = PulseSettings {
@@ -295,7 +299,7 @@ impl World {
         );
         self.outcome.epochs.insert(group.clone(), (epoch, node));
         let number = self.fresh();
-        let held = Held { number, node, run, start, deadline_us, is_ending: false };
+        let held = Held { number, node, run, start, deadline_us, is_ending: false, is_stuck: false };
         self.held.entry(group.clone()).or_default().push(held);
         self.outcome.starts += 1;
         self.tell(|| format!("group {group} begins on {} as epoch {epoch}", node_name(node)));
@@ -316,7 +320,10 @@ impl World {
         let mut ending = Vec::new();
         for (name, all) in &mut self.held {
             let is_meant = group.is_none_or(|group| group == name);
-            for held in all.iter_mut().filter(|held| held.node == node && is_meant && !held.is_ending) {
+            for held in all
+                .iter_mut()
+                .filter(|held| held.node == node && is_meant && !held.is_ending && !held.is_stuck)
+            {
                 held.is_ending = true;
                 ending.push((name.clone(), held.number));
             }

@@ -37,6 +37,8 @@ fn the_layout_is_the_one_in_the_table() {
     assert_eq!(bytes.len(), 88);
     let answer = datagram(Kind::Answer { is_granted: false }).bytes(code);
     assert_eq!(&answer[..8], b"MuHb\x01\x02\x00\x00");
+    assert_eq!(&datagram(Kind::Question).bytes(code)[..8], b"MuHb\x01\x03\x00\x00");
+    assert_eq!(&datagram(Kind::Reply).bytes(code)[..8], b"MuHb\x01\x04\x00\x00");
 }
 
 #[test]
@@ -46,6 +48,8 @@ fn what_is_sent_arrives() {
         Kind::Heartbeat { is_deaf: true },
         Kind::Answer { is_granted: false },
         Kind::Answer { is_granted: true },
+        Kind::Question,
+        Kind::Reply,
     ] {
         let sent = datagram(kind);
         let bytes = sent.bytes(code);
@@ -84,7 +88,7 @@ fn anything_else_is_refused_and_nothing_panics() {
     };
     assert_eq!(changed(3, b'B'), Err(Malformed::NotOurs));
     assert_eq!(changed(4, 2), Err(Malformed::Version(2)));
-    assert_eq!(changed(5, 3), Err(Malformed::Kind(3)));
+    assert_eq!(changed(5, 5), Err(Malformed::Kind(5)));
     assert_eq!(changed(7, 9), Ok(datagram(Kind::Heartbeat { is_deaf: false })));
     // Every other byte either makes no datagram or leaves one whose code no longer fits.
     for at in 0..SIZE_BYTES {

@@ -116,10 +116,10 @@ fn run_lab(log: &Path) -> Outcome<String> {
 /// Each in a process of its own: that of the router binds itself to a core.
 fn benchmarks(log: &Path) -> Ended {
     let all = || {
-        for part in ["router", "heartbeats"] {
+        for part in ["router", "heartbeats", "members"] {
             run_benchmark(part, log)?;
         }
-        run_benchmark("members", log)
+        run_benchmark("crashes", log)
     };
     Ended::single(all())
 }

@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 32] = [
+const PACKAGES: [Package; 33] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -29,6 +29,7 @@ const PACKAGES: [Package; 32] = [
     Package { name: "postfix", program: "postfix", reason: "a mail server that monitors use" },
     Package { name: "redis-server", program: "redis-server", reason: "a server that monitors use" },
     Package { name: "apache2-bin", program: "apache2", reason: "a member behind the router" },
+    Package { name: "fence-agents", program: "fence_dummy", reason: "agents that switch nodes off" },
     Package { name: "iproute2", program: "ip", reason: "hosts of tests are network namespaces" },
     Package { name: "nftables", program: "nft", reason: "packets vanish in the lab" },
     Package { name: "iputils-ping", program: "ping", reason: "tells which hosts of the lab hear each other" },

@@ -54,6 +54,33 @@ fn members_of_a_lost_machine_leave_in_one_epoch_and_come_back_in_one() {
 }
 
 #[test]
+fn members_of_a_machine_that_only_other_machines_hear_stay_in_use() {
+    check_two(
+        "
+        2000 reach b=nearby-by-a
+        10000 lost b
+        12000 reach b=away
+        20000 agent b
+        20050 reach b=there
+        ",
+        expect![[r#"
+            2000 event warning node-degraded: no manager hears node b, but node a was sent there and was answered: something is wrong with the network in between, and its members are used; groups are not, for it is granted nothing
+            10000 event warning node-lost: the agent of node b is not connected; its members keep their last state
+            12000 event error node-unreachable: node b cannot be reached, no heartbeat for 0.9 s: requests go around
+            12000 event warning member-down: shop/s2 is down: its node cannot be reached: its heartbeats have stopped
+            12000 event warning member-down: shop/s3 is down: its node cannot be reached: its heartbeats have stopped
+            12000 view shop 7.2: s1 up, s2 down!, s3 down!, x up
+            20000 event info node-connected: the agent of node b is connected
+            20000 assign b: s2 running 1, s3 running 1, x running 1
+            20050 event info node-reachable: node b can be reached
+            20050 event info member-up: shop/s2 is up: passes its probe
+            20050 event info member-up: shop/s3 is up: passes its probe
+            20050 view shop 7.3: s1 up, s2 up, s3 up, x up
+        "#]],
+    );
+}
+
+#[test]
 fn members_of_a_machine_that_was_removed_stay_out_until_another_has_joined() {
     check_two(
         "

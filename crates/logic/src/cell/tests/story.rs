@@ -228,15 +228,20 @@ impl Story {
         let is_mass = words.contains(&"mass");
         let verdicts = words.iter().filter(|word| **word != "mass").map(|word| {
             let (node, reach) = word.split_once('=').expect("node=reach");
+            let (reach, heard_by) = match reach.split_once("-by-") {
+                Some((reach, by)) => (reach, Some(self.number(by))),
+                None => (reach, None),
+            };
             let reach = match reach {
                 "there" => Reach::Reachable,
                 "elsewhere" => Reach::Elsewhere,
+                "nearby" => Reach::Nearby,
                 "degraded" => Reach::Degraded,
                 "away" => Reach::Unreachable,
                 reach => panic!("no story knows the reach {reach}"),
             };
             let silence_ms = if reach == Reach::Unreachable { 950 } else { 0 };
-            Verdict { node: self.number(node), reach, silence_ms }
+            Verdict { node: self.number(node), reach, silence_ms, heard_by }
         });
         Input::Verdicts { verdicts: verdicts.collect(), is_mass }
     }
@@ -389,6 +394,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         .collect();
     CellSettings {
         groups: Vec::new(),
+        fences: Vec::new(),
         cells: Vec::new(),
         bridges: Vec::new(),
         monitors: Vec::new(),

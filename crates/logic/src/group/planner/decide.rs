@@ -1,16 +1,16 @@
 //! What happens to a group next: stay as it is, with a reason, or a record that is to be committed.
 
 use super::super::plan::{against, choose, judge};
-use super::super::record::Record;
+use super::super::record::{Mark, Record};
 use super::{Failure, Group, Output, Planner};
 use crate::limits::{GROUP_FAILBACK_AFTER_MS, GROUP_FAILOVER_WINDOW_MS, SETTLE_MS};
 use crate::time::Time;
-use wire::group::{Attribute, GroupCondition, GroupReport, GroupState, NodeWhy, StartCause};
+use wire::group::{Attribute, GroupClass, GroupCondition, GroupReport, GroupState, NodeWhy, StartCause};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
 
 /// What a look at a group comes to.
-enum Decision {
+pub(super) enum Decision {
     Stay {
         condition: GroupCondition,
         reason: String,
@@ -24,7 +24,7 @@ enum Decision {
     Forget,
 }
 
-fn stay(condition: GroupCondition, reason: impl Into<String>) -> Decision {
+pub(super) fn stay(condition: GroupCondition, reason: impl Into<String>) -> Decision {
     Decision::Stay { condition, reason: reason.into() }
 }
 
@@ -58,6 +58,9 @@ impl Planner {
         if let Some(record) = self.come_back(group).or_else(|| self.lease_news(group, &owner)) {
             let event = format!("group {}: {}", group.settings.name, what_changed(&group.record, &record));
             return Decision::Commit { record, event, is_recovery: false };
+        }
+        if let Some(decision) = self.decide_fence(now, group, &owner) {
+            return decision;
         }
         let stay_there = group.may_stay(&owner);
         if !stay_there {
@@ -138,6 +141,7 @@ impl Planner {
             cause,
             to: None,
             is_leased: group.settings.is_leased(),
+            mark: Mark::No,
             ..old.clone()
         };
         let from = match &old.owner {
@@ -177,6 +181,7 @@ impl Planner {
         }
         let mut record = group.record.clone();
         record.previous = record.owner.take();
+        record.mark = Mark::No;
         if self.nodes.get(owner).is_some_and(|node| node.is_taken) {
             record.taken.insert(owner.clone());
         }
@@ -186,11 +191,11 @@ impl Planner {
 
     /// Why nobody else may have it.
     fn unproven(&self, group: &Group, owner: &NodeName) -> String {
-        if group.record.is_leased {
+        if group.record.is_leased && group.settings.class == GroupClass::Soft {
             return format!("node {owner} may still run it until its lease has run out");
         }
         format!(
-            "node {owner} may still run it, and it needs no lease: once that node is off, say so with \
+            "node {owner} may still run it, and no lease ends that: once that node is off, say so with \
              `muster group confirm-off {} {owner}`",
             group.settings.name
         )

@@ -1,10 +1,11 @@
 //! A node as the planner of groups knows it.
 
 use super::super::plan::Facts;
+use super::super::record::Mark;
 use super::{Group, Planner};
 use crate::limits::GROUP_FAILOVER_WINDOW_MS;
 use crate::time::Time;
-use wire::group::{GroupAssignment, GroupReport, GroupState, GroupsReport};
+use wire::group::{GroupAssignment, GroupClass, GroupReport, GroupState, GroupsReport};
 use wire::id::NodeName;
 
 #[derive(Debug, Clone)]
@@ -136,8 +137,18 @@ impl Planner {
         }
     }
 
-    /// Whether the node's lease was taken from it, which ends what it needs one for.
+    /// Whether the node has ended the group for certain, though it does not say so: its lease was taken from it, and where
+    /// that is not enough it is off as well.
     pub(super) fn is_fenced(&self, now: Time, group: &Group, name: &NodeName) -> bool {
+        let is_proven = match group.settings.class {
+            GroupClass::Soft => true,
+            GroupClass::Hard => group.record.owner.as_ref() == Some(name) && group.record.mark == Mark::Off,
+        };
+        is_proven && self.is_lease_over(now, group, name)
+    }
+
+    /// Whether the node's lease was taken from it, which ends what it needs one for.
+    pub(super) fn is_lease_over(&self, now: Time, group: &Group, name: &NodeName) -> bool {
         let is_sure = |node: &super::Node| node.is_taken && (node.is_taken_here || now >= self.trust_at);
         group.record.is_leased && self.nodes.get(name).is_some_and(is_sure)
     }

@@ -52,6 +52,11 @@ fn refuse_for_now(message: String) -> Refusal {
 }
 
 impl Planner {
+    /// Refuses for a group that there is not, as a wish would be.
+    pub fn must_have(&self, name: &GroupName) -> Result<(), Refusal> {
+        if self.groups.contains_key(name) { Ok(()) } else { Err(no_such_group(name, self.groups.keys())) }
+    }
+
     /// The wishes that wait for a group, one after the other: each is written down before the next is looked at.
     pub(super) fn take_acts(&mut self, now: Time, name: &GroupName) {
         while let Some(group) = self.groups.get_mut(name) {

@@ -31,6 +31,7 @@ impl Planner {
             nodes: group.settings.nodes.clone(),
             resources,
             why: self.whys(group),
+            last_move: None,
         }
     }
 }

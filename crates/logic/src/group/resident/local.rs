@@ -77,7 +77,7 @@ impl Local {
         self.assignment.epoch
     }
 
-    fn run(&self) -> Option<u64> {
+    pub fn run(&self) -> Option<u64> {
         match self.phase {
             Phase::Idle(_) => None,
             Phase::Starting { run, .. }

@@ -101,7 +101,7 @@ impl Detector {
     }
 
     fn may_take_over(&self, now: Time, case: &Case) -> bool {
-        case.said == Reach::Unreachable
+        !case.said.may_hold_lease()
             && !case.is_mass
             && !case.is_taken
             && !self.hears_nobody

@@ -117,3 +117,19 @@ fn who_says_nothing_for_two_seconds_is_down_since_its_last_word() {
     assert_eq!(other.hear(Time(9_000), &presence(&mut one, 1)), Word::Counts);
     assert_eq!(shown(&other, 9_100), [Presence::There { since: Time(9_000) }, never]);
 }
+
+#[test]
+fn who_is_down_or_back_is_told_once_and_anew_by_the_next_who_leads() {
+    let (mut one, mut other) = (manager(0, 100), manager(1, 200));
+    let late = Time(FELLOW_DOWN_AFTER_MS);
+    assert_eq!(one.news(Time(0)), [], "nobody has listened for long enough");
+    acquaint(&mut one, &mut other);
+    assert_eq!(one.news(Time(10)), [], "that one is there is no news");
+    assert_eq!(one.news(late), [(MANAGERS[1], false), (MANAGERS[2], false)]);
+    assert_eq!(one.news(late + 10), []);
+    let word = presence(&mut other, 0);
+    assert_eq!(one.hear(late + 20, &word), Word::Counts);
+    assert_eq!(one.news(late + 30), [(MANAGERS[1], true)]);
+    one.tell_anew();
+    assert_eq!(one.news(late + 40), [(MANAGERS[2], false)]);
+}

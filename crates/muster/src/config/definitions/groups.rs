@@ -86,6 +86,15 @@ const GROUP: &[Definition] = &[
         "\"automatic\"",
         "Whether it goes back to a node that stands before its present one, once that has been there for ten seconds.",
     ),
+    key(
+        "class",
+        Kind::Choice(&["soft", "hard"]),
+        Preset::Text("soft"),
+        "\"hard\"",
+        "What must be proven before another node takes it over from one that is lost. `soft`: that the node's lease is over, \
+         which ends processes and addresses. `hard`: also that the node is off, as a fence or a person says; for everything \
+         that writes to what the nodes share.",
+    ),
     integer(
         "restarts_max",
         0,

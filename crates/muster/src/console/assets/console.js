@@ -3,24 +3,24 @@
 // The page is built from the status within it, then kept by events. When the connection is lost it says so, keeps what
 // was known and disables what would need an answer.
 
+import * as alerts from "./alerts.js";
 import * as cards from "./cards.js";
-import * as monitors from "./monitors.js";
+import * as groups from "./groups.js";
+import * as menu from "./menu.js";
 import * as picture from "./picture.js";
+import { makeTable, updateTable } from "./tables.js";
+import { ask, get, post, setLost as noteLost, toast, wish } from "./talk.js";
 import * as words from "./words.js";
 
-/** Older events leave the page; the API has them. */
-const EVENTS_SHOWN_MAX = 100;
 /** The manager says something at least each 10 s; after two and a half of that the connection is dead. */
 const SILENCE_MAX_MS = 25_000;
 /** A connection that comes back within this was never worth a word. */
 const LOST_AFTER_MS = 700;
 const RECONNECT_MS = 2_000;
-const TOAST_MS = 6_000;
 
 const byId = (id) => document.getElementById(id);
 const frame = byId("picture");
 let status = JSON.parse(byId("first-status").textContent);
-let lastEvent = 0;
 let openMember = null;
 let isLost = false;
 let lastHeard = Date.now();
@@ -50,7 +50,15 @@ function render() {
   cards.reconcile(byId("routers"), status.routers, (router) => router.router, cards.makeRouter, cards.updateRouter);
   cards.reconcile(byId("nodes"), status.nodes, (node) => node.node, cards.makeNode, cards.updateNode);
   cards.reconcile(byId("clusters"), status.clusters, (cluster) => cluster.cluster, cards.makeCluster, cards.updateCluster);
-  monitors.show(byId("monitors"), byId("monitor-rows"), status.monitors, actOnMonitor);
+  groups.show(status);
+  alerts.know(status.nodes);
+  // A cell that only has failover groups has nothing to picture.
+  const isPictured = status.routers.length > 0 || status.clusters.length > 0 || status.groups.length === 0;
+  frame.hidden = !isPictured;
+  const skip = document.querySelector(".skip");
+  skip.setAttribute("href", isPictured ? "#picture" : "#failover");
+  skip.textContent = isPictured ? "Skip to the picture" : "Skip to the groups";
+  document.querySelector(".totals").hidden = !isPictured;
   renderSheet();
   drawSoon();
 }
@@ -93,28 +101,13 @@ function announce(before, after) {
       else if (old !== member.state) changes.push(`${member.member} is ${member.state}: ${words.sentence(member.reason)}`);
     }
   }
+  for (const group of after.groups) {
+    const old = before.groups.find((one) => one.group === group.group);
+    if (!old || old.state === group.state) continue;
+    const where = group.node ? ` on ${group.node}` : "";
+    changes.push(`Group ${group.group} is ${group.state}${where}: ${words.sentence(group.reason)}`);
+  }
   if (changes.length > 0) byId("announcer").textContent = changes.slice(0, 5).join(" ");
-}
-
-function addEvent(event) {
-  if (event.number <= lastEvent) return;
-  lastEvent = event.number;
-  const item = cards.make("li", "event");
-  item.dataset.severity = event.severity;
-  item.dataset.event = event.kind;
-  const time = cards.make("time", "", [words.day(event.at_ms), words.clock(event.at_ms)].join(" ").trim());
-  time.dateTime = new Date(event.at_ms).toISOString();
-  const symbol = cards.icon({ info: "info", warning: "failed", error: "down" }[event.severity]);
-  const severity = event.severity === "info" ? "" : `${words.capital(event.severity)}: `;
-  const text = cards.make("span", "event-text");
-  const [before, name, after] = words.around(event.text, [event.cluster, event.member].filter(Boolean).join("/"));
-  const place = [event.node, event.id && `event ${event.id}`].filter(Boolean).join(", ");
-  const source = place ? `${place}: ` : "";
-  text.append(cards.make("b", "unseen", severity), source, before, cards.make("b", "event-name", name), after);
-  item.append(time, symbol, text);
-  byId("no-events").hidden = true;
-  byId("events").prepend(item);
-  while (byId("events").children.length > EVENTS_SHOWN_MAX) byId("events").lastElementChild.remove();
 }
 
 // ---- the connection ----
@@ -126,7 +119,7 @@ let reconnectTimer = null;
 function connect() {
   clearTimeout(reconnectTimer);
   source?.close();
-  source = new EventSource(`/api/v1/stream${lastEvent ? `?after=${lastEvent}` : ""}`);
+  source = new EventSource(`/api/v1/stream${alerts.newest() ? `?after=${alerts.newest()}` : ""}`);
   source.addEventListener("status", (message) => {
     heard();
     const next = JSON.parse(message.data);
@@ -138,7 +131,7 @@ function connect() {
   });
   source.addEventListener("event", (message) => {
     heard();
-    addEvent(JSON.parse(message.data));
+    alerts.add(JSON.parse(message.data));
     if (byId("audit-details").open) showAuditSoon();
   });
   source.addEventListener("beat", heard);
@@ -175,6 +168,7 @@ function setLost(lost) {
   link.lastElementChild.textContent = lost ? "connection lost" : "live";
   if (lost === isLost) return;
   isLost = lost;
+  noteLost(lost);
   document.body.classList.toggle("is-lost", lost);
   byId("lost").hidden = !lost;
   byId("lost").textContent = lost ? `Connection lost. Showing what was known at ${words.clock(lastHeard)}; trying again. Routers and members go on without the console.` : "";
@@ -199,70 +193,34 @@ byId("sheet").addEventListener("close", () => { openMember = null; });
 
 async function act(button) {
   if (button.getAttribute("aria-disabled") === "true" || button.getAttribute("aria-busy") === "true") return;
-  if (isLost) return toast("There is no connection to the manager now.", true);
-  const memberKey = button.closest("[data-member]")?.dataset.member;
-  const clusterName = memberKey ? memberKey.split("/")[0] : button.closest("[data-cluster]").dataset.cluster;
-  const { cluster, member } = find(memberKey ?? `${clusterName}/`);
-  const what = button.dataset.act;
-  const question = words.question(what, cluster, member);
-  if (question && !(await ask(question, words.capital(what)))) return;
+  const { cluster, member } = placeOf(button);
   button.setAttribute("aria-busy", "true");
-  const path = member ? `${cluster.cluster}/members/${member.member}` : cluster.cluster;
-  try {
-    const body = await post(`/api/v1/clusters/${path}/${what}`);
-    toast(words.sentence(body.text), false);
-  } catch (error) {
-    toast(error.message, true);
-  }
+  await actOn(cluster, member, button.dataset.act);
   button.removeAttribute("aria-busy");
 }
 
-async function actOnMonitor(monitor, what) {
-  if (isLost) return toast("There is no connection to the manager now.", true);
-  try {
-    const body = await post(`/api/v1/monitors/${monitor}/${what}`);
-    toast(words.sentence(body.text), false);
-  } catch (error) {
-    toast(error.message, true);
-  }
+/** The member, or the cluster, that an element belongs to. */
+function placeOf(element) {
+  const memberKey = element.closest("[data-member]")?.dataset.member;
+  return find(memberKey ?? `${element.closest("[data-cluster]")?.dataset.cluster ?? ""}/`);
 }
 
-function ask({ title, text }, yes) {
-  const dialog = byId("ask");
-  byId("ask-title").textContent = title;
-  byId("ask-text").textContent = text;
-  byId("ask-yes").textContent = yes;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+async function actOn(cluster, member, what) {
+  const question = words.question(what, cluster, member);
+  if (question && !(await ask(question, words.capital(what)))) return;
+  const path = member ? `${cluster.cluster}/members/${member.member}` : cluster.cluster;
+  await wish(`/api/v1/clusters/${path}/${what}`);
 }
 
-async function post(path) {
-  let answer;
-  try {
-    answer = await fetch(path, { method: "POST", headers: { "X-Muster-Key": localStorage.getItem("muster-key") ?? "" } });
-  } catch {
-    throw new Error("The manager was not reached; nothing may have changed.");
-  }
-  if (answer.status === 204) return null;
-  const body = await answer.json();
-  if (answer.status === 401) location.replace("/login");
-  if (!answer.ok) throw new Error(`${body.message} (${body.code})`);
-  return body;
-}
-
-let toastTimer = null;
-function toast(text, isError) {
-  const box = byId("toast");
-  box.textContent = text;
-  box.dataset.kind = isError ? "error" : "done";
-  box.hidden = false;
-  // A modal dialog covers everything else: what is said while it is open is said within it.
-  const holder = document.querySelector("dialog[open]") ?? document.body;
-  if (box.parentElement !== holder) holder.append(box);
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { box.hidden = true; }, TOAST_MS);
-}
+// The same acts as the buttons of cards, and the only ones of tiles.
+menu.attach(frame, (target) => {
+  const { cluster, member } = placeOf(target);
+  if (!cluster || words.forbidden()) return null;
+  const whyNot = (what) => (member ? words.senseless(what, member) : words.senselessForCluster(what, cluster));
+  const items = words.ACTS.map((what) => ({ label: words.capital(what), icon: what, why: whyNot(what), act: () => actOn(cluster, member, what) }));
+  const element = target.closest("a, button") ?? frame;
+  return { element, title: member ? `Member ${member.member}` : `Cluster ${cluster.cluster}`, items };
+});
 
 // ---- who changed what, for those who may know ----
 
@@ -278,27 +236,32 @@ function showAuditSoon() {
   }, AUDIT_PAUSE_MS);
 }
 
+const AUDIT = [
+  { head: "When", text: (entry) => [words.day(entry.at_ms), words.clock(entry.at_ms)].join(" ").trim() },
+  { head: "Who", text: (entry) => entry.who },
+  { head: "What", text: (entry) => entry.act },
+  { head: "On", text: (entry) => entry.on },
+  { head: "Result", kind: "result", text: resultOf },
+  { head: "From", text: (entry) => `${entry.from} (${entry.way})` },
+];
+const auditTable = makeTable("Logins and changes, the newest first", AUDIT);
+auditTable.querySelector("tbody").id = "audit-rows";
+byId("audit-table").append(auditTable);
+
+function resultOf(entry) {
+  const result = entry.code ? `${entry.result} ${entry.code}` : entry.result;
+  return entry.left_out > 0 ? `${result}, and ${entry.left_out} before it` : result;
+}
+
 async function showAudit() {
   let entries;
   try {
-    const answer = await fetch(`/api/v1/audit?most=${AUDIT_SHOWN_MAX}`);
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    entries = await answer.json();
+    entries = await get(`/api/v1/audit?most=${AUDIT_SHOWN_MAX}`);
   } catch (error) {
     return toast(`The audit log cannot be read: ${error.message}`, true);
   }
-  const rows = entries.reverse().map((entry) => {
-    const row = document.createElement("tr");
-    row.dataset.result = entry.result;
-    const when = [words.day(entry.at_ms), words.clock(entry.at_ms)].join(" ").trim();
-    const result = entry.code ? `${entry.result} ${entry.code}` : entry.result;
-    const more = entry.left_out > 0 ? `${result}, and ${entry.left_out} before it` : result;
-    for (const text of [when, entry.who, entry.act, entry.on, more, `${entry.from} (${entry.way})`]) {
-      row.append(cards.make("td", "", text));
-    }
-    return row;
-  });
-  byId("audit-rows").replaceChildren(...rows);
+  const numbered = entries.map((entry, index) => ({ ...entry, key: `${entry.at_ms} ${entry.who} ${entry.act} ${entry.on} ${index}` }));
+  updateTable(auditTable, numbered.reverse(), (entry) => entry.key, (row, entry) => { row.dataset.result = entry.result; });
 }
 
 byId("audit").hidden = document.body.dataset.role !== "admin";
@@ -331,4 +294,15 @@ setInterval(() => {
 // A page that comes back from the browser's memory has an old status and no stream.
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 show();
-connect();
+start();
+
+/** Alerts from before this page, then everything as it happens. */
+async function start() {
+  try {
+    const before = await get(`/api/v1/events?most=${alerts.ALERTS_MAX}`);
+    before.forEach(alerts.add);
+  } catch {
+    // The stream brings the newest of them.
+  }
+  connect();
+}

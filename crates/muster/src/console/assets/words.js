@@ -11,7 +11,8 @@ export function now() { return Date.now() + clockOffset; }
 export function capital(text) { return text.charAt(0).toUpperCase() + text.slice(1); }
 
 export function count(number) {
-  if (number < 10_000) return Math.round(number).toLocaleString("en");
+  // Not "-0", which is what is left of the rate of something that has ended.
+  if (number < 10_000) return (Math.round(number) || 0).toLocaleString("en");
   if (number < 1e6) return `${(number / 1e3).toFixed(number < 1e5 ? 1 : 0)}k`;
   if (number < 1e9) return `${(number / 1e6).toFixed(1)}M`;
   return `${(number / 1e9).toFixed(1)}G`;
@@ -29,6 +30,9 @@ export function latency(micros) {
   if (micros < 1e6) return `${Math.round(micros / 1e3)} ms`;
   return `${(micros / 1e6).toFixed(1)} s`;
 }
+
+/** A time that was measured to the millisecond. */
+export function millis(number) { return `${Math.max(0, Math.round(number)).toLocaleString("en")} ms`; }
 
 export function duration(millis) {
   const seconds = Math.max(0, Math.floor(millis / 1_000));
@@ -124,7 +128,7 @@ export function headline(status) {
   const up = all.filter((member) => member.state === "up");
   const lostRouter = status.routers.find((router) => !router.connected);
   const trouble = all.filter((member) => ["down", "failed", "unknown"].includes(member.state));
-  if (all.length === 0) return { title: "No members are configured.", text: "Add a cluster to the configuration and apply it.", mood: "calm" };
+  if (all.length === 0) return headlineOfGroups(status);
   const deadCluster = status.clusters.find((cluster) => cluster.members.length > 0 && cluster.members.every((member) => !["up", "draining"].includes(member.state)));
   let title = `${up.length} of ${members(all.length)} ${up.length === 1 ? "is" : "are"} up.`;
   if (up.length === all.length) title = all.length === 1 ? "The one member is up." : `All ${all.length} members are up.`;
@@ -134,18 +138,51 @@ export function headline(status) {
   if (deadCluster) parts.push(`Requests for ${deadCluster.cluster} are refused.`);
   for (const member of trouble.slice(0, 2)) parts.push(inShort(member));
   if (trouble.length > 2) parts.push(`${trouble.length - 2} more need attention.`);
+  const groups = troubledGroups(status);
+  if (groups.length > 0) parts.push(groups[0]);
+  if (groups.length > 1) parts.push(`${groups.length - 1} more groups need attention.`);
   if (parts.length === 0) {
     const busy = all.filter((member) => member.state !== "up");
     if (busy.length > 0) parts.push(inShort(busy[0]));
     else parts.push("Nothing needs attention.");
   }
-  const mood = deadCluster || up.length === 0 ? "bad" : trouble.length > 0 || lostRouter ? "worried" : "calm";
+  const mood = deadCluster || up.length === 0 ? "bad" : trouble.length > 0 || groups.length > 0 || lostRouter ? "worried" : "calm";
   return { title, text: parts.join(" "), mood };
 }
+
+/** The same where there are failover groups and no members. */
+function headlineOfGroups(status) {
+  const { groups } = status;
+  if (groups.length === 0) return { title: "No members are configured.", text: "Add a cluster to the configuration and apply it.", mood: "calm" };
+  const online = groups.filter((group) => group.state === "online");
+  const many = (number) => (number === 1 ? "1 group" : `${number} groups`);
+  let title = `${online.length} of ${many(groups.length)} ${online.length === 1 ? "runs" : "run"}.`;
+  if (online.length === groups.length) title = { 1: "The one group runs.", 2: "Both groups run." }[groups.length] ?? `All ${groups.length} groups run.`;
+  if (online.length === 0) title = "No group runs.";
+  const trouble = troubledGroups(status);
+  const busy = groups.find((group) => group.state !== "online");
+  const text = trouble[0] ?? (busy ? groupInShort(busy) : "Nothing needs attention.");
+  const more = trouble.length > 1 ? ` ${trouble.length - 1} more need attention.` : "";
+  const isBad = groups.some((group) => group.state === "failed");
+  return { title, text: text + more, mood: isBad ? "bad" : trouble.length > 0 ? "worried" : "calm" };
+}
+
+/** A sentence for each group that should run and does not. */
+function troubledGroups(status) {
+  return status.groups.filter((group) => group.state === "failed" || group.state === "waiting").map(groupInShort);
+}
+
+function groupInShort(group) { return `Group ${group.group} is ${group.state}: ${sentence(group.reason.split("; ", 1)[0])}`; }
 
 /** A member's state with the first part of its reason; its card has all of it. */
 function inShort(member) {
   return `${member.member} is ${member.state}: ${sentence(member.reason.split("; ", 1)[0])}`;
+}
+
+/** A sentence that begins with a capital letter, unless it begins with one of these names. */
+export function opening(text, names) {
+  const isName = names.some((name) => text.startsWith(name) && !/[\w.-]/.test(text.charAt(name.length)));
+  return sentence(isName ? text : capital(text));
 }
 
 export function sentence(text) { return /[.!?]$/.test(text) ? text : `${text}.`; }

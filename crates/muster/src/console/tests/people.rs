@@ -313,3 +313,25 @@ fn before_the_store_was_reached_nobody_is_refused_for_good() {
     assert_eq!((audit.status, audit.code().as_str()), (503, "M5004"), "{audit:?}");
     drop(waiting);
 }
+
+#[test]
+fn a_dry_run_is_written_down_as_one() {
+    let console = Console::start();
+    assert_eq!(console.post("/api/v1/groups/mail/move?dry_run=true&node=two", "").status, 200);
+    assert_eq!(console.post("/api/v1/groups/mail/move?node=two", "").status, 202);
+    let audit = console.audit();
+    assert!(audit[0].contains("group-move mail (dry run)"), "{audit:?}");
+    assert!(audit[1].contains("group-move mail") && !audit[1].contains("dry run"), "{audit:?}");
+}
+
+#[test]
+fn viewers_read_what_a_group_went_through() {
+    let console = Console::start();
+    let viewer = console.token_of("looks", "viewer");
+    let reply = console.call_as(&viewer, "GET /api/v1/groups/mail/moves", "");
+    let moves: Vec<wire::group_move::GroupMove> = serde_json::from_str(&reply.body).expect("moves");
+    assert_eq!((reply.status, moves.len(), moves[0].group.0.as_str()), (200, 1, "mail"));
+    assert!(reply.body.contains(r#""stage":"confirmed""#), "{reply:?}");
+    let reply = console.get("/api/v1/groups/mail/moves?x=1");
+    assert_eq!(reply.status, 400);
+}

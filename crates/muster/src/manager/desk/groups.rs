@@ -2,13 +2,15 @@
 
 use super::{Desk, Output, Place, To, error_body};
 use logic::cell::{self, Cell};
-use logic::group::{Planner, PlannerInput, PlannerOutput};
+use logic::fence::{self, Fences};
+use logic::group::{Moves, Planner, PlannerInput, PlannerOutput};
 use logic::heartbeat::Reach;
 use logic::machine::Machine;
 use logic::time::Time;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
-use wire::group::GroupAct;
+use wire::group::{GroupAct, GroupStatus};
+use wire::group_move::GroupMove;
 use wire::id::{GroupName, NodeName, NodeNumber};
 use wire::link::FromManager;
 use wire::status::ErrorBody;
@@ -18,6 +20,9 @@ type Reply = oneshot::Sender<Result<String, ErrorBody>>;
 #[derive(Debug)]
 pub struct Groups {
     pub planner: Planner,
+    /// What groups went through in this term.
+    pub moves: Moves,
+    pub fences: Fences,
     asks_count: u64,
     /// Operators that wait for a decision to be written. Bounded by the planner, which refuses those that are too many.
     waiting: BTreeMap<u64, Reply>,
@@ -25,7 +30,34 @@ pub struct Groups {
 
 impl Groups {
     pub fn new(planner: Planner) -> Self {
-        Self { planner, asks_count: 0, waiting: BTreeMap::new() }
+        Self {
+            planner,
+            moves: Moves::default(),
+            fences: Fences::new(),
+            asks_count: 0,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    pub fn status(&self, unix_ms: &dyn Fn(Time) -> u64) -> Vec<GroupStatus> {
+        let mut groups = self.planner.status(unix_ms);
+        for group in &mut groups {
+            group.last_move = self.moves.newest(&group.group, unix_ms);
+        }
+        groups
+    }
+
+    /// What a group went through, the newest first; refused if there is no such group, and was none.
+    pub fn moves_of(
+        &self,
+        group: &GroupName,
+        unix_ms: &dyn Fn(Time) -> u64,
+    ) -> Result<Vec<GroupMove>, ErrorBody> {
+        let moves = self.moves.of(group, unix_ms);
+        if moves.is_empty() {
+            self.planner.must_have(group).map_err(error_body)?;
+        }
+        Ok(moves)
     }
 
     pub(super) fn ask(
@@ -41,6 +73,29 @@ impl Groups {
         PlannerInput::Operator { ask: self.asks_count, who, group, act, dry_run }
     }
 
+    /// Notes since when nodes are silent, for the timelines of groups that leave them.
+    pub(super) fn note_silence(&mut self, now: Time, cell: &Cell, input: &cell::Input) {
+        let cell::Input::Verdicts { verdicts, .. } = input else { return };
+        for verdict in verdicts.iter().filter(|verdict| verdict.reach == Reach::Unreachable) {
+            if let Some(place) = cell.nodes().find(|place| place.number == verdict.node) {
+                self.moves.silent(now, &place.node, verdict.silence_ms);
+            }
+        }
+    }
+
+    pub fn wake_at(&self) -> Option<Time> {
+        self.planner.wake_at().into_iter().chain(self.fences.wake_at()).min()
+    }
+
+    /// What fences are to hear of something that the cell hears.
+    pub(super) fn fences_of(input: &cell::Input) -> Option<fence::Input> {
+        match input {
+            cell::Input::Configure(settings) => Some(fence::Input::Configure(settings.fences.clone())),
+            cell::Input::Tick => Some(fence::Input::Tick),
+            _ => None,
+        }
+    }
+
     /// What the planner is to hear of something that the cell hears.
     pub(super) fn inputs_of(&self, cell: &Cell, input: &cell::Input) -> Vec<PlannerInput> {
         match input {
@@ -48,7 +103,7 @@ impl Groups {
             cell::Input::Verdicts { verdicts, .. } => {
                 let reach = verdicts.iter().filter_map(|verdict| {
                     let place = cell.nodes().find(|place| place.number == verdict.node)?;
-                    let is_reachable = verdict.reach != Reach::Unreachable;
+                    let is_reachable = verdict.reach.may_hold_lease();
                     Some(PlannerInput::Reach { node: place.node, is_reachable })
                 });
                 reach.collect()
@@ -75,8 +130,22 @@ impl Groups {
 
 impl Desk {
     pub(super) fn step_groups(&mut self, now: Time, input: PlannerInput) -> Vec<Output> {
-        let outputs = self.groups.planner.step(now, input);
-        outputs.into_iter().filter_map(|output| self.translate_group(output)).collect()
+        let said = self.groups.moves.hear(now, &input);
+        let planned = self.groups.planner.step(now, input);
+        self.groups.moves.follow(now, said, &planned, &self.groups.planner);
+        let mut outputs = Vec::new();
+        for output in planned {
+            match output {
+                PlannerOutput::Fence { node, run } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Fence { node, run }));
+                }
+                PlannerOutput::Spare { node } => {
+                    outputs.extend(self.step_fences(now, fence::Input::Spare { node }));
+                }
+                output => outputs.extend(self.translate_group(output)),
+            }
+        }
+        outputs
     }
 
     pub(super) fn agent_connected(&mut self, now: Time, node: NodeName) -> Vec<Output> {
@@ -116,6 +185,7 @@ impl Desk {
             PlannerOutput::Event { severity, kind, text } => {
                 Output::Event { severity, kind, cluster: None, member: None, text }
             }
+            PlannerOutput::Fence { .. } | PlannerOutput::Spare { .. } => unreachable!("fences hear of it"),
             PlannerOutput::Answer { ask, result } => {
                 let reply = self.groups.waiting.remove(&ask).expect("the planner answers each question once");
                 Output::Answer { reply, result: result.map_err(error_body) }

@@ -80,4 +80,6 @@ pub struct Peer {
     pub generation: u64,
     /// It is about to say what it has.
     pub resumes: bool,
+    /// It carries questions to nodes that are not heard.
+    pub carries: bool,
 }

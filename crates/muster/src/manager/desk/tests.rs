@@ -86,6 +86,8 @@ fn report(sequence: u64) -> ToManager {
     })
 }
 
+mod errands;
+
 #[test]
 fn slow_connection_is_cut_and_gets_nothing_after_a_gap() {
     let (outlet, mut outbox) = outlet(1);

@@ -63,6 +63,16 @@ impl Council {
         self.fellows.highest()
     }
 
+    /// A term begins: people are told anew which managers are down.
+    pub fn tell_anew(&mut self) {
+        self.fellows.tell_anew();
+    }
+
+    /// Who is down, false, or back, true, since this was asked last.
+    pub fn news(&mut self, now: Time) -> Vec<(ManagerNumber, bool)> {
+        self.fellows.news(now)
+    }
+
     pub fn presence(&self, now: Time) -> Vec<(ManagerNumber, Presence)> {
         self.fellows.presence(now).collect()
     }

@@ -2,11 +2,12 @@
 
 use super::council::{Council, Stand};
 use super::pending::Pending;
-use super::{Glances, Known, Lead, Orders, Start, Terms};
+use super::{Glances, Inlets, Known, Lead, Orders, Sought, Start, Terms};
 use crate::clock::BootClock;
 use crate::heartbeat::{code, usable};
+use logic::enrol::to_hex;
 use logic::heartbeat::admit::Receiver;
-use logic::heartbeat::{Detector, Fellows, Heard, Input, Output, Reach, Settings, Verdict};
+use logic::heartbeat::{Detector, Fellows, Heard, Input, Output, Reach, Search, Settings, Verdict};
 use logic::limits::{NODE_NUMBERS_MAX, SWEEP_LAG_MAX_MS};
 use logic::machine::Machine;
 use logic::time::Time;
@@ -16,9 +17,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use wire::heartbeat::between::BETWEEN_SIZE_MAX_BYTES;
-use wire::heartbeat::{Datagram, HeartbeatKey, Parsed};
+use wire::heartbeat::{Datagram, Errand, HeartbeatKey, Parsed, Sealed};
 use wire::id::{CellNumber, ManagerNumber, NodeNumber};
 
 /// How long a look may be put off while the socket is never empty. Half of what makes a manager doubt itself: whoever
@@ -39,6 +40,8 @@ struct Node {
     is_watched: bool,
     /// It was heard since this manager started, and the manager was told.
     is_told: bool,
+    /// From where its last heartbeat has come.
+    from: Option<SocketAddr>,
 }
 
 pub struct Ears {
@@ -69,7 +72,7 @@ impl Ears {
     pub async fn hear_for_ever(
         socket: UdpSocket,
         start: Start,
-        (mut orders, mut released): (watch::Receiver<Orders>, mpsc::Receiver<NodeNumber>),
+        (mut orders, mut released, mut carried): Inlets,
         glances: watch::Sender<Glances>,
     ) {
         // What comes before this manager has a number waits in the socket.
@@ -94,6 +97,7 @@ impl Ears {
                     ears.obey(new);
                 }
                 Some(node) = released.recv() => ears.step(Input::Release { node }),
+                Some((by, reply)) = carried.recv() => ears.take_carried(by, &reply),
                 _ = ears.socket.readable() => {}
                 () = tokio::time::sleep_until(ears.clock.instant(due)) => {}
             }
@@ -192,6 +196,7 @@ impl Ears {
     fn lead(&mut self) {
         self.step(Input::Follow);
         self.pending = Pending::default();
+        self.council.tell_anew();
         self.nodes.iter_mut().flatten().for_each(|node| node.is_told = false);
         let away = self.said.iter().map(|(node, reach)| (*node, *reach)).collect();
         let taken = self.orders.lead.as_ref().map(|lead| lead.taken.clone()).unwrap_or_default();
@@ -225,7 +230,7 @@ impl Ears {
             let node = before.or_else(|| {
                 let code_key = usable(&known.key)?;
                 let key = known.key.clone();
-                Some(Node { key, code_key, is_watched: known.place.beats, is_told: false })
+                Some(Node { key, code_key, is_watched: known.place.beats, is_told: false, from: None })
             });
             if self.nodes.len() <= index {
                 self.nodes.resize_with(index + 1, || None);
@@ -236,7 +241,12 @@ impl Ears {
         gone.extend(left.map(|(index, _)| NodeNumber(index as u32)));
         self.watch(&gone);
         // What was last said of them does not hold for who comes next.
-        let there = |node: &NodeNumber| Verdict { node: *node, reach: Reach::Reachable, silence_ms: 0 };
+        let there = |node: &NodeNumber| Verdict {
+            node: *node,
+            reach: Reach::Reachable,
+            silence_ms: 0,
+            heard_by: None,
+        };
         if self.orders.lead.is_some() {
             self.pending.verdicts(gone.iter().map(there), false);
         }
@@ -295,6 +305,7 @@ impl Ears {
             }
         };
         let node = self.nodes[index].as_mut().expect("its key was found");
+        node.from = Some(from);
         if !node.is_told && self.orders.lead.is_some() {
             node.is_told = true;
             self.pending.beats(beat.node);
@@ -344,6 +355,9 @@ impl Ears {
             let nodes: BTreeMap<_, _> =
                 numbers.filter_map(|node| Some((node, self.detector.glance(now, node)?))).collect();
             let (nodes, managers) = (Arc::new(nodes), self.council.presence(now));
+            if self.orders.lead.is_some() {
+                self.pending.fellows(self.council.news(now));
+            }
             self.glances.send_replace(Glances { nodes, managers });
         }
     }
@@ -358,6 +372,7 @@ impl Ears {
                 Output::Ask { .. } | Output::Tell { .. } | Output::Release { .. } => {
                     unreachable!("the council carries these out")
                 }
+                Output::Search { asked_at, searches } => self.search(asked_at, &searches),
                 Output::Verdicts { verdicts, is_mass } => self.say(verdicts, is_mass),
                 Output::Restarted(restart) if leads => self.pending.restarted(restart),
                 // Its leader hears it too.
@@ -367,6 +382,30 @@ impl Ears {
                 Output::Alarm(alarm) if leads => self.pending.alarm(alarm),
                 Output::Alarm(alarm) => tracing::warn!(?alarm, "of this manager, which follows"),
             }
+        }
+    }
+
+    /// Makes the questions that other nodes shall carry to where heartbeats came from.
+    fn search(&mut self, asked_at: Time, searches: &[Search]) {
+        let sought = searches.iter().filter_map(|search| {
+            let node = self.nodes.get(search.node.0 as usize)?.as_ref()?;
+            let to = node.from?;
+            let question = self.detector.question(self.cell, search.node, asked_at, self.terms.known())?;
+            let bytes = question.bytes(|signed| code(&node.code_key, signed));
+            Some(Sought { search: *search, errand: Errand { to, question: Sealed(to_hex(&bytes)) } })
+        });
+        self.pending.sought(sought.collect());
+    }
+
+    /// What another node has brought, which may be anything.
+    fn take_carried(&mut self, by: NodeNumber, reply: &[u8]) {
+        let Ok(parsed) = Parsed::parse(reply) else { return };
+        let Some(me) = self.orders.me else { return };
+        let key = self.nodes.get(parsed.datagram.node.0 as usize).and_then(Option::as_ref);
+        let receiver = Receiver::Asker { cell: self.cell, manager: me };
+        let code = || key.map(|node| code(&node.code_key, parsed.signed));
+        if let Ok(reply) = receiver.admit(&parsed, code) {
+            self.step(Input::Carried { by, reply });
         }
     }
 

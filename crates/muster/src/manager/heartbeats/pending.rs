@@ -1,11 +1,12 @@
 //! What the manager has yet to hear, the newest of each node.
 
+use super::Sought;
 use crate::manager::desk::Input;
 use logic::cell;
 use logic::heartbeat::{Alarm, Restart, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
-use wire::id::NodeNumber;
+use wire::id::{ManagerNumber, NodeNumber};
 use wire::status::Severity;
 
 /// Alarms that may wait. Eight: more at once say the same.
@@ -19,6 +20,9 @@ pub struct Pending {
     verdicts: BTreeMap<NodeNumber, Verdict>,
     is_mass: bool,
     alarms: Vec<Alarm>,
+    fellows: BTreeMap<ManagerNumber, bool>,
+    /// Older questions are of no use once there are newer ones.
+    sought: Vec<Sought>,
 }
 
 impl Pending {
@@ -41,6 +45,15 @@ impl Pending {
         self.is_mass |= is_mass;
     }
 
+    /// Which other managers are there again, or no more.
+    pub fn fellows(&mut self, news: Vec<(ManagerNumber, bool)>) {
+        self.fellows.extend(news);
+    }
+
+    pub fn sought(&mut self, sought: Vec<Sought>) {
+        self.sought = sought;
+    }
+
     pub fn alarm(&mut self, alarm: Alarm) {
         if self.alarms.len() < ALARMS_MAX {
             self.alarms.push(alarm);
@@ -58,8 +71,12 @@ impl Pending {
                 let verdicts = std::mem::take(&mut self.verdicts).into_values().collect();
                 let is_mass = std::mem::take(&mut self.is_mass);
                 Input::Cell(cell::Input::Verdicts { verdicts, is_mass })
+            } else if !self.sought.is_empty() {
+                Input::Search(std::mem::take(&mut self.sought))
             } else if let Some(node) = self.taken.pop_first() {
                 Input::Taken { node }
+            } else if let Some((manager, is_there)) = self.fellows.pop_first() {
+                Input::Fellow { manager, is_there }
             } else if let Some(alarm) = self.alarms.pop() {
                 note(alarm)
             } else {
@@ -104,7 +121,8 @@ mod tests {
     fn what_waits_is_merged_and_comes_in_one_batch() {
         let (inbox, mut heard) = mpsc::channel(3);
         let mut pending = Pending::default();
-        let verdict = |node, reach| Verdict { node: NodeNumber(node), reach, silence_ms: 900 };
+        let verdict =
+            |node, reach| Verdict { node: NodeNumber(node), reach, silence_ms: 900, heard_by: None };
         let restart = |is_reboot| Restart { node: NodeNumber(1), incarnation: 7, is_reboot };
         pending.verdicts([verdict(1, Reach::Unreachable), verdict(2, Reach::Unreachable)], true);
         pending.verdicts([verdict(2, Reach::Reachable)], false);

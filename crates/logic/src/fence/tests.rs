@@ -1,0 +1,169 @@
+//! Fences that work, hang, lie, fail and print nonsense; each call of an agent is one line of the story.
+
+use super::*;
+use expect_test::{Expect, expect};
+use wire::fence::FenceAction;
+
+fn fence(name: &str, action: FenceAction) -> FenceSettings {
+    FenceSettings {
+        name: name.into(),
+        agent: format!("/usr/sbin/fence_{name}"),
+        nodes: vec!["a".into(), "b".into()],
+        parameters: BTreeMap::new(),
+        secret_files: BTreeMap::new(),
+        action,
+        timeout_ms: 5_000,
+        retries: 1,
+        check_interval_ms: 60_000,
+    }
+}
+
+/// What agents answer, one word a call: a status, `hang`, or `gone` for one that cannot be started. Checks are answered `0`.
+fn check(fences: Vec<FenceSettings>, inputs: Vec<Input>, answers: &str, expected: Expect) {
+    let mut machine = Fences::new();
+    let (mut now, mut lines) = (Time(1_000), Vec::new());
+    let mut checks: Vec<u64> = Vec::new();
+    for output in machine.step(now, Input::Configure(fences)) {
+        if let Output::Run { job, .. } = output {
+            checks.push(job);
+        }
+    }
+    while let Some(job) = checks.pop() {
+        for output in
+            machine.step(now, Input::Ended { job, end: End::Exited { status: 0, words: String::new() } })
+        {
+            if let Output::Run { job, .. } = output {
+                checks.push(job);
+            }
+        }
+    }
+    let mut answers = answers.split_whitespace();
+    let mut inputs: std::collections::VecDeque<Input> = inputs.into();
+    while let Some(input) = inputs.pop_front() {
+        for output in machine.step(now, input) {
+            match output {
+                Output::Run { job, fence, node, call } => {
+                    let answer = answers.next();
+                    lines.push(format!(
+                        "{} {} of {node}: {}",
+                        fence.name,
+                        call.word(),
+                        answer.unwrap_or("no answer yet")
+                    ));
+                    let end = match answer {
+                        None => continue,
+                        Some("hang") => End::TimedOut,
+                        Some("gone") => End::Failed("could not be started".into()),
+                        Some(status) => {
+                            let status = status.parse().expect("a status");
+                            End::Exited {
+                                status,
+                                words: if status == 1 {
+                                    "Connection timed out".into()
+                                } else {
+                                    String::new()
+                                },
+                            }
+                        }
+                    };
+                    inputs.push_front(Input::Ended { job, end });
+                }
+                Output::Kill { .. } => lines.push("kill".into()),
+                Output::Fenced { node, run, result } => {
+                    lines.push(format!("=> {node} run {run}: {result:?}"))
+                }
+                Output::Event { kind, text, .. } => lines.push(format!("   [{kind}] {text}")),
+                Output::Answer { ask, result } => lines.push(format!("=> answer {ask}: {result:?}")),
+            }
+        }
+        machine.check();
+        now = now + 100;
+    }
+    expected.assert_eq(&lines.join("\n"));
+}
+
+fn one() -> Vec<FenceSettings> {
+    vec![fence("ipmi", FenceAction::Off)]
+}
+
+fn begin() -> Vec<Input> {
+    vec![Input::Fence { node: "a".into(), run: 1 }]
+}
+
+#[test]
+fn a_node_is_off_only_once_status_says_so() {
+    check(one(), begin(), "0 0 2", expect![[""]]);
+}
+
+#[test]
+fn a_node_that_is_off_already_is_not_switched_off_again() {
+    check(one(), begin(), "2", expect![[""]]);
+}
+
+#[test]
+fn an_agent_that_lies_about_its_success_proves_nothing() {
+    check(one(), begin(), "0 0 0 0 0", expect![[""]]);
+}
+
+#[test]
+fn an_agent_that_hangs_prints_nonsense_or_is_missing_gives_way_to_the_next() {
+    let both = vec![fence("ipmi", FenceAction::Off), fence("pdu", FenceAction::Off)];
+    check(both.clone(), begin(), "hang hang hang hang hang 0 0 2", expect![[""]]);
+    check(both, begin(), "gone gone gone gone gone 97 0 2", expect![[""]]);
+}
+
+#[test]
+fn one_that_says_it_failed_and_did_it_counts() {
+    check(one(), begin(), "1 1 2", expect![[""]]);
+}
+
+#[test]
+fn reboot_switches_on_again_after_the_proof() {
+    check(vec![fence("ipmi", FenceAction::Reboot)], begin(), "0 0 2 0", expect![[""]]);
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_killed() {
+    let mut inputs = begin();
+    inputs.push(Input::Spare { node: "a".into() });
+    check(one(), inputs, "", expect![[""]]);
+}
+
+#[test]
+fn a_person_is_told_what_came_of_it_and_what_cannot_be() {
+    check(one(), vec![Input::Off { ask: 7, node: "b".into() }], "0 0 2", expect![[""]]);
+    check(one(), vec![Input::Off { ask: 8, node: "c".into() }], "", expect![[""]]);
+    check(one(), vec![Input::Test { ask: 9, fence: "ipmi".into() }], "0 1", expect![[""]]);
+    check(one(), vec![Input::Test { ask: 10, fence: "pdu".into() }], "", expect![[""]]);
+}
+
+#[test]
+fn what_failed_is_tried_again_after_a_pause_and_asked_for_from_time_to_time() {
+    let mut machine = Fences::new();
+    let ended = |job, status| Input::Ended { job, end: End::Exited { status, words: String::new() } };
+    let run = |outputs: &[Output]| {
+        outputs.iter().find_map(|output| match output {
+            Output::Run { job, call, .. } => Some((*job, *call)),
+            _ => None,
+        })
+    };
+    let only = FenceSettings { nodes: vec!["a".into()], retries: 0, ..fence("ipmi", FenceAction::Off) };
+    let (job, _) = run(&machine.step(Time(0), Input::Configure(vec![only]))).expect("it is asked at once");
+    machine.step(Time(0), ended(job, 0));
+    assert_eq!(machine.wake_at(), Some(Time(60_000)));
+    let mut outputs = machine.step(Time(60_000), Input::Tick);
+    let (job, _) = run(&outputs).expect("it is asked again");
+    outputs = machine.step(Time(60_100), ended(job, 1));
+    assert!(matches!(outputs[..], [Output::Event { kind: "fence-failing", .. }]), "{outputs:?}");
+    assert_eq!(machine.status(&|time| time.0)[0].state, FenceState::Failing);
+    let mut now = Time(61_000);
+    let mut outputs = machine.step(now, Input::Fence { node: "a".into(), run: 1 });
+    while let Some((job, _)) = run(&outputs) {
+        outputs = machine.step(now, ended(job, 1));
+    }
+    assert_eq!(machine.status(&|time| time.0)[0].state, FenceState::Fencing);
+    now = now + FENCE_AGAIN_MS;
+    assert_eq!(machine.wake_at(), Some(now));
+    let again = run(&machine.step(now, Input::Tick));
+    assert_eq!(again.map(|(_, call)| call), Some(Call::Status));
+}

@@ -1,0 +1,157 @@
+//! Losses of small cells, also with several managers, and that the world itself keeps its promises.
+
+use super::{End, Loss, Rehearsal};
+use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
+use wire::id::NodeName;
+use wire::settings::{CellSettings, ConsoleSettings, ManagerSettings, StoreSettings};
+
+fn resource() -> ResourceSettings {
+    ResourceSettings {
+        name: "server".into(),
+        kind: ResourceKind { name: "process".into(), options: Default::default() },
+        start_timeout_ms: 1_000,
+        stop_timeout_ms: 1_000,
+        environment: Default::default(),
+        directory: None,
+        user: None,
+    }
+}
+
+fn group(name: &str, nodes: &[&str]) -> GroupSettings {
+    GroupSettings {
+        name: name.into(),
+        nodes: nodes.iter().map(|node| NodeName::from(*node)).collect(),
+        startup: Attribute::Automatic,
+        failover: Attribute::Automatic,
+        failback: Attribute::Manual,
+        class: GroupClass::Soft,
+        restarts_max: 1,
+        failovers_max: 3,
+        after: Vec::new(),
+        apart: Vec::new(),
+        resources: vec![resource()],
+    }
+}
+
+fn cell(profile: &str, nodes: &[&str], managers: &[&str], groups: Vec<GroupSettings>) -> CellSettings {
+    let names = |names: &[&str]| names.iter().map(|node| NodeName::from(*node)).collect::<Vec<_>>();
+    CellSettings {
+        groups,
+        fences: Vec::new(),
+        cells: Vec::new(),
+        bridges: Vec::new(),
+        monitors: Vec::new(),
+        name: "cell".into(),
+        state_dir: "state".into(),
+        nodes: names(nodes),
+        node_addresses: Default::default(),
+        manager: ManagerSettings {
+            listen: Some(([10, 0, 0, 1], 29001).into()),
+            nodes: names(managers),
+            profile: profile.into(),
+            ..Default::default()
+        },
+        store: StoreSettings::Sqlite,
+        console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into() },
+        routers: Vec::new(),
+        clusters: Vec::new(),
+    }
+}
+
+/// How a group ends after a loss, and how long it is away at most.
+fn end(rehearsal: &Rehearsal, loss: &Loss) -> Option<(End, Option<NodeName>, u64)> {
+    let outcome = rehearsal.rehearse(loss);
+    let group = outcome.groups.into_iter().next()?;
+    Some((group.end, group.to, group.away.most_ms))
+}
+
+#[test]
+fn a_lost_node_costs_what_its_profile_says() {
+    for profile in &crate::lease::PROFILES {
+        let cell = cell(profile.name, &["m", "a", "b"], &[], vec![group("g", &["a", "b"])]);
+        let (how, to, away_ms) = end(&Rehearsal::new(&cell), &Loss::Node("a".into())).expect("it is touched");
+        assert_eq!((how, to), (End::Saved, Some("b".into())));
+        // Never before the lease is over, and soon after it.
+        assert!(away_ms >= profile.wait_ms - 1, "{}: {away_ms}", profile.name);
+        assert!(away_ms <= profile.wait_ms + 100, "{}: {away_ms}", profile.name);
+    }
+}
+
+#[test]
+fn with_three_managers_the_loss_of_any_machine_is_saved() {
+    let names = ["a", "b", "c"];
+    let cell = cell("normal", &names, &names, vec![group("g", &names)]);
+    let rehearsal = Rehearsal::new(&cell);
+    for node in names {
+        let outcome = rehearsal.rehearse(&Loss::Node(node.into()));
+        assert!(outcome.is_saved(), "{outcome:#?}");
+        let outcome = rehearsal.rehearse(&Loss::Manager(node.into()));
+        assert!(outcome.groups.is_empty(), "a group was interrupted: {outcome:#?}");
+    }
+}
+
+#[test]
+fn without_a_majority_of_managers_nothing_is_taken_over() {
+    let names = ["a", "b", "c"];
+    let cell = cell("normal", &names, &names, vec![group("g", &names)]);
+    let rehearsal = Rehearsal::new(&cell);
+    let (how, to, _) = end(&rehearsal, &Loss::Pair("a".into(), "b".into())).expect("it is touched");
+    assert_eq!((how, to), (End::NotSaved, None));
+}
+
+#[test]
+fn a_cut_node_ends_its_group_before_another_has_it() {
+    let cell = cell("normal", &["m", "a", "b"], &[], vec![group("g", &["a", "b"])]);
+    let rehearsal = Rehearsal::new(&cell);
+    let (how, to, away_ms) = end(&rehearsal, &Loss::Link("m".into(), "a".into())).expect("it is touched");
+    assert_eq!((how, to), (End::Saved, Some("b".into())));
+    // It ran on for most of the wait.
+    assert!((100..=500).contains(&away_ms), "{away_ms}");
+    let untouched = rehearsal.rehearse(&Loss::Link("a".into(), "b".into()));
+    assert!(untouched.groups.is_empty());
+}
+
+#[test]
+fn what_fails_again_and_again_is_started_again_and_then_goes() {
+    let cell = cell("normal", &["m", "a", "b"], &[], vec![group("g", &["a", "b"]), group("alone", &["a"])]);
+    let rehearsal = Rehearsal::new(&cell);
+    let (how, to, _) = end(&rehearsal, &Loss::Group("g".into())).expect("it is touched");
+    assert_eq!((how, to), (End::Saved, Some("b".into())));
+    let (how, to, _) = end(&rehearsal, &Loss::Group("alone".into())).expect("it is touched");
+    assert_eq!((how, to), (End::NotSaved, None));
+}
+
+#[test]
+fn a_hard_group_goes_only_once_its_node_is_off() {
+    let hard = GroupSettings { class: GroupClass::Hard, ..group("g", &["a", "b"]) };
+    let mut cell = cell("normal", &["m", "a", "b"], &[], vec![hard]);
+    let (how, to, _) = end(&Rehearsal::new(&cell), &Loss::Node("a".into())).expect("it is touched");
+    assert_eq!((how, to), (End::ByHand, Some("b".into())), "nothing can prove that the node is off");
+    cell.fences.push(wire::fence::FenceSettings {
+        name: "power".into(),
+        agent: "/usr/sbin/fence_power".into(),
+        nodes: vec!["a".into()],
+        parameters: Default::default(),
+        secret_files: Default::default(),
+        action: wire::fence::FenceAction::Off,
+        timeout_ms: 5_000,
+        retries: 1,
+        check_interval_ms: 60_000,
+    });
+    let rehearsal = Rehearsal::new(&cell);
+    for loss in [Loss::Node("a".into()), Loss::Link("m".into(), "a".into())] {
+        let (how, to, away_ms) = end(&rehearsal, &loss).expect("it is touched");
+        assert_eq!((how, to), (End::Saved, Some("b".into())), "{loss}");
+        assert!(away_ms < 2_000, "{loss}: {away_ms}");
+    }
+}
+
+#[test]
+fn the_same_configuration_gives_the_same_answer() {
+    let groups = vec![group("g", &["a", "b"]), group("h", &["b", "a"])];
+    let cell = cell("fast", &["m", "a", "b"], &[], groups);
+    let (one, two) = (Rehearsal::new(&cell), Rehearsal::new(&cell));
+    for loss in one.losses() {
+        assert_eq!(one.rehearse(&loss), two.rehearse(&loss));
+    }
+}
