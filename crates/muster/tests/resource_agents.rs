@@ -200,6 +200,8 @@ fn postfix(scratch: &Scratch) -> PathBuf {
         fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
     must(Command::new("chown").arg("postfix").arg(directory.join("data")));
+    // What Postfix keeps there for itself.
+    must(Command::new("cp").args(["-a", "/etc/postfix/."]).arg(directory.join("conf")));
     let place = directory.display();
     let main = format!(
         "compatibility_level = 3.6\nqueue_directory = {place}/queue\ndata_directory = {place}/data\n\
