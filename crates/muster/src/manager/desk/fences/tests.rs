@@ -104,6 +104,7 @@ impl World {
                     state: GroupState::Online,
                     reason: "all of it was started".into(),
                     resources: Vec::new(),
+                    recovery: Default::default(),
                 };
                 let report = GroupsReport {
                     node: node.clone(),
@@ -112,6 +113,7 @@ impl World {
                     generation: 5,
                     number,
                     has_lease: true,
+                    ailments: Vec::new(),
                     groups: groups.iter().map(online).collect(),
                 };
                 let message = ToManager::Groups(report);
