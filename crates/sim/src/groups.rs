@@ -173,7 +173,7 @@ fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSetti
         directory: None,
         user: None,
     };
-    let kind = |name: &str| ResourceKind { name: name.into(), options: serde_json::Map::new() };
+    let kind = |name: &str| ResourceKind { name: name.into(), options: Default::default() };
     let failback = if chance.percent(50) { Attribute::Automatic } else { Attribute::Manual };
     GroupSettings {
         name: name.into(),

@@ -8,7 +8,6 @@ use crate::id::{GroupName, MonitorName, NodeName, ResourceName};
 use crate::is_default;
 use crate::monitor::FinalAction;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -78,37 +77,61 @@ pub struct ResourceSettings {
 /// What a resource is: the name of its type, and what the configuration says for that type. What the keys mean is the
 /// business of the type alone, so that a new one changes nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+#[serde(try_from = "BTreeMap<String, ResourceOptions>", into = "BTreeMap<String, ResourceOptions>")]
 pub struct ResourceKind {
     pub name: String,
-    pub options: Map<String, Value>,
+    pub options: ResourceOptions,
+}
+
+/// Of one resource, by key.
+pub type ResourceOptions = BTreeMap<String, OptionValue>;
+
+/// What a key of a resource says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OptionValue {
+    Flag(bool),
+    Number(i64),
+    Text(String),
+    List(Vec<String>),
+    Table(BTreeMap<String, String>),
+}
+
+impl OptionValue {
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            OptionValue::Text(text) => Some(text),
+            OptionValue::Flag(_) | OptionValue::Number(_) | OptionValue::List(_) | OptionValue::Table(_) => {
+                None
+            }
+        }
+    }
 }
 
 impl ResourceKind {
     /// An `exec` that is nothing but its start.
     pub fn script(start: &[String]) -> Self {
         let options = [("start", start), ("stop", &[])];
-        let options = options.map(|(key, words)| (key.to_owned(), Value::from(words)));
-        Self { name: "exec".into(), options: options.into_iter().collect() }
+        let options = options.map(|(key, words)| (key.to_owned(), OptionValue::List(words.to_vec())));
+        Self { name: "exec".into(), options: options.into() }
     }
 }
 
-impl TryFrom<Map<String, Value>> for ResourceKind {
+impl TryFrom<BTreeMap<String, ResourceOptions>> for ResourceKind {
     type Error = &'static str;
 
-    fn try_from(map: Map<String, Value>) -> Result<Self, Self::Error> {
-        const WRONG: &str = "a resource must have one type with its options";
+    fn try_from(map: BTreeMap<String, ResourceOptions>) -> Result<Self, Self::Error> {
         let mut entries = map.into_iter();
         match (entries.next(), entries.next()) {
-            (Some((name, Value::Object(options))), None) => Ok(Self { name, options }),
-            _ => Err(WRONG),
+            (Some((name, options)), None) => Ok(Self { name, options }),
+            _ => Err("a resource must have one type with its options"),
         }
     }
 }
 
-impl From<ResourceKind> for Map<String, Value> {
+impl From<ResourceKind> for BTreeMap<String, ResourceOptions> {
     fn from(kind: ResourceKind) -> Self {
-        Map::from_iter([(kind.name, Value::Object(kind.options))])
+        Self::from([(kind.name, kind.options)])
     }
 }
 

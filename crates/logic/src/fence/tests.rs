@@ -92,27 +92,41 @@ fn begin() -> Vec<Input> {
 
 #[test]
 fn a_node_is_off_only_once_status_says_so() {
-    check(one(), begin(), "0 0 2", expect![[r#"
+    check(
+        one(),
+        begin(),
+        "0 0 2",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: 0
         ipmi off of a: 0
         ipmi status of a: 2
            [fenced] node a is off, as fence ipmi shows
-        => a run 1: Ok(())"#]]);
+        => a run 1: Ok(())"#]],
+    );
 }
 
 #[test]
 fn a_node_that_is_off_already_is_not_switched_off_again() {
-    check(one(), begin(), "2", expect![[r#"
+    check(
+        one(),
+        begin(),
+        "2",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: 2
            [fenced] node a is off, as fence ipmi shows
-        => a run 1: Ok(())"#]]);
+        => a run 1: Ok(())"#]],
+    );
 }
 
 #[test]
 fn an_agent_that_lies_about_its_success_proves_nothing() {
-    check(one(), begin(), "0 0 0 0 0", expect![[r#"
+    check(
+        one(),
+        begin(),
+        "0 0 0 0 0",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: 0
         ipmi off of a: 0
@@ -120,13 +134,18 @@ fn an_agent_that_lies_about_its_success_proves_nothing() {
         ipmi off of a: 0
         ipmi status of a: 0
            [fence-failed] node a could not be fenced: fence ipmi says that it is on still
-        => a run 1: Err("fence ipmi says that it is on still")"#]]);
+        => a run 1: Err("fence ipmi says that it is on still")"#]],
+    );
 }
 
 #[test]
 fn an_agent_that_hangs_prints_nonsense_or_is_missing_gives_way_to_the_next() {
     let both = vec![fence("ipmi", FenceAction::Off), fence("pdu", FenceAction::Off)];
-    check(both.clone(), begin(), "hang hang hang hang hang 0 0 2", expect![[r#"
+    check(
+        both.clone(),
+        begin(),
+        "hang hang hang hang hang 0 0 2",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: hang
         ipmi off of a: hang
@@ -137,8 +156,13 @@ fn an_agent_that_hangs_prints_nonsense_or_is_missing_gives_way_to_the_next() {
         pdu off of a: 0
         pdu status of a: 2
            [fenced] node a is off, as fence pdu shows
-        => a run 1: Ok(())"#]]);
-    check(both, begin(), "gone gone gone gone gone 97 0 2", expect![[r#"
+        => a run 1: Ok(())"#]],
+    );
+    check(
+        both,
+        begin(),
+        "gone gone gone gone gone 97 0 2",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: gone
         ipmi off of a: gone
@@ -149,59 +173,95 @@ fn an_agent_that_hangs_prints_nonsense_or_is_missing_gives_way_to_the_next() {
         pdu off of a: 0
         pdu status of a: 2
            [fenced] node a is off, as fence pdu shows
-        => a run 1: Ok(())"#]]);
+        => a run 1: Ok(())"#]],
+    );
 }
 
 #[test]
 fn one_that_says_it_failed_and_did_it_counts() {
-    check(one(), begin(), "1 1 2", expect![[r#"
+    check(
+        one(),
+        begin(),
+        "1 1 2",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: 1
         ipmi off of a: 1
         ipmi status of a: 2
            [fenced] node a is off, as fence ipmi shows
-        => a run 1: Ok(())"#]]);
+        => a run 1: Ok(())"#]],
+    );
 }
 
 #[test]
 fn reboot_switches_on_again_after_the_proof() {
-    check(vec![fence("ipmi", FenceAction::Reboot)], begin(), "0 0 2 0", expect![[r#"
+    check(
+        vec![fence("ipmi", FenceAction::Reboot)],
+        begin(),
+        "0 0 2 0",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: 0
         ipmi off of a: 0
         ipmi status of a: 2
            [fenced] node a is off, as fence ipmi shows
         => a run 1: Ok(())
-        ipmi on of a: 0"#]]);
+        ipmi on of a: 0"#]],
+    );
 }
 
 #[test]
 fn what_is_not_wanted_any_more_is_killed() {
     let mut inputs = begin();
     inputs.push(Input::Spare { node: "a".into() });
-    check(one(), inputs, "", expect![[r#"
+    check(
+        one(),
+        inputs,
+        "",
+        expect![[r#"
            [fencing] node a is being fenced
         ipmi status of a: no answer yet
         kill
-           [fence-spared] node a need not be fenced any more"#]]);
+           [fence-spared] node a need not be fenced any more"#]],
+    );
 }
 
 #[test]
 fn a_person_is_told_what_came_of_it_and_what_cannot_be() {
-    check(one(), vec![Input::Off { ask: 7, node: "b".into() }], "0 0 2", expect![[r#"
+    check(
+        one(),
+        vec![Input::Off { ask: 7, node: "b".into() }],
+        "0 0 2",
+        expect![[r#"
            [fencing] node b is being fenced
         ipmi status of b: 0
         ipmi off of b: 0
         ipmi status of b: 2
            [fenced] node b is off, as fence ipmi shows
-        => answer 7: Ok("node b is off, as fence ipmi shows")"#]]);
-    check(one(), vec![Input::Off { ask: 8, node: "c".into() }], "", expect![[r#"=> answer 8: Err("no fence covers node c")"#]]);
-    check(one(), vec![Input::Test { ask: 9, fence: "ipmi".into() }], "0 1", expect![[r#"
+        => answer 7: Ok("node b is off, as fence ipmi shows")"#]],
+    );
+    check(
+        one(),
+        vec![Input::Off { ask: 8, node: "c".into() }],
+        "",
+        expect![[r#"=> answer 8: Err("no fence covers node c")"#]],
+    );
+    check(
+        one(),
+        vec![Input::Test { ask: 9, fence: "ipmi".into() }],
+        "0 1",
+        expect![[r#"
         ipmi status of a: 0
         ipmi status of b: 1
            [fence-failing] fence ipmi could not switch node b off: its agent ended with status 1: Connection timed out
-        => answer 9: Err("fence ipmi could not switch off node b: ended with status 1: Connection timed out")"#]]);
-    check(one(), vec![Input::Test { ask: 10, fence: "pdu".into() }], "", expect![[r#"=> answer 10: Err("there is no fence pdu; there is ipmi")"#]]);
+        => answer 9: Err("fence ipmi could not switch off node b: ended with status 1: Connection timed out")"#]],
+    );
+    check(
+        one(),
+        vec![Input::Test { ask: 10, fence: "pdu".into() }],
+        "",
+        expect![[r#"=> answer 10: Err("there is no fence pdu; there is ipmi")"#]],
+    );
 }
 
 #[test]
@@ -241,11 +301,16 @@ fn a_fence_that_is_added_later_is_used_for_who_waits() {
         Input::Fence { node: "c".into(), run: 3 },
         Input::Configure(vec![FenceSettings { nodes: vec!["c".into()], ..fence("pdu", FenceAction::Off) }]),
     ];
-    check(one(), inputs, "2", expect![[r#"
+    check(
+        one(),
+        inputs,
+        "2",
+        expect![[r#"
         => c run 3: Err("no fence covers node c")
            [fencing] node c is being fenced
         pdu status of c: 2
            [fenced] node c is off, as fence pdu shows
         => c run 3: Ok(())
-        pdu status of c: no answer yet"#]]);
+        pdu status of c: no answer yet"#]],
+    );
 }

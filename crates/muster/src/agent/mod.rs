@@ -128,9 +128,8 @@ struct Start {
 async fn live(start: Start, stop: watch::Receiver<bool>) {
     let clock = Clock::start();
     let (inputs, inbox) = mpsc::channel(INBOX_MAX);
-    let node = start.options.node.clone();
+    let (node, alert_socket) = (start.options.node.clone(), start.alert_socket);
     let remembered = start.remembered.map(|remembered| (remembered.generation, remembered.assignments));
-    let alert_socket = start.alert_socket;
     let obeyed = remembered.as_ref().map_or(0, |(generation, _)| *generation);
     let machine = Agent::new(clock.now(), node.clone(), start.incarnation, remembered);
 
@@ -148,8 +147,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (seen, side) = groups::beside_monitors(lease_seen);
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone(), side);
     helpers.spawn_local(alerts::listen(alert_socket, way.clone()));
-    let boot_clock = BootClock::start();
-    let (group_inputs, group_inbox) = groups::inbox();
+    let (boot_clock, (group_inputs, group_inbox)) = (BootClock::start(), groups::inbox());
     let errands = errands::start(&mut helpers, boot_clock, way);
     let told = Told {
         placed: start.options.placed,

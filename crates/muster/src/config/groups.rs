@@ -6,7 +6,6 @@ use super::problem::KeyPath;
 use super::reader::Reader;
 use super::settings::{Builder, listed, named};
 use crate::resource::{self, TYPES};
-use serde_json::Map;
 use std::collections::BTreeMap;
 use wire::error_code;
 use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
@@ -115,8 +114,8 @@ fn resource(builder: &mut Builder<'_>, group: &str, name: &str, table: &Table) -
             &listed(own),
         );
     }
-    let options = kind.keys.iter().filter_map(|own| Some((own.name.to_owned(), reader.json(own.name)?)));
-    let options = Map::from_iter(options);
+    let options = kind.keys.iter().filter_map(|own| Some((own.name.to_owned(), reader.option(own.name)?)));
+    let options = BTreeMap::from_iter(options);
     for wrong in (kind.check)(&options) {
         let at = if reader.says(wrong.key) { At::Value } else { At::Key };
         builder.refuse(

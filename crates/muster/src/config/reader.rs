@@ -6,8 +6,8 @@ use super::definition::{Preset, Section};
 use super::definitions::SECTIONS;
 use super::document::{Data, Table, Value};
 use super::problem::KeyPath;
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use wire::group::OptionValue;
 
 /// A table, and the tables that stand in for keys that it lacks; the first that has a key wins.
 #[derive(Debug, Clone)]
@@ -146,30 +146,34 @@ impl<'a> Reader<'a> {
     }
 
     /// As it is written, or its default if that is a value.
-    pub fn json(&self, key: &str) -> Option<Json> {
+    pub fn option(&self, key: &str) -> Option<OptionValue> {
         match (self.written(key), self.preset(key)) {
-            (Some(data), _) => json(data),
-            (None, Preset::Integer(number)) => Some(Json::from(number)),
-            (None, Preset::Boolean(flag)) => Some(Json::from(flag)),
-            (None, Preset::Text(text)) => Some(Json::from(text)),
-            (None, Preset::EmptyList) => Some(Json::Array(Vec::new())),
+            (Some(data), _) => option(data),
+            (None, Preset::Integer(number)) => i64::try_from(number).ok().map(OptionValue::Number),
+            (None, Preset::Boolean(flag)) => Some(OptionValue::Flag(flag)),
+            (None, Preset::Text(text)) => Some(OptionValue::Text(text.to_owned())),
+            (None, Preset::EmptyList) => Some(OptionValue::List(Vec::new())),
             (None, Preset::Required | Preset::Else(_)) => None,
         }
     }
 }
 
-fn json(data: &Data) -> Option<Json> {
+fn option(data: &Data) -> Option<OptionValue> {
+    let text = |data: &Data| match data {
+        Data::Text(text) => Some(text.clone()),
+        _ => None,
+    };
     match data {
-        Data::Text(text) => Some(Json::from(text.as_str())),
-        Data::Integer(number) => Some(Json::from(*number)),
-        Data::Boolean(flag) => Some(Json::from(*flag)),
-        Data::List(items) => Some(items.iter().filter_map(|item| json(&item.data)).collect()),
+        Data::Integer(number) => Some(OptionValue::Number(*number)),
+        Data::Boolean(flag) => Some(OptionValue::Flag(*flag)),
+        Data::List(items) => {
+            Some(OptionValue::List(items.iter().filter_map(|item| text(&item.data)).collect()))
+        }
         Data::Table(table) => {
             let entries = table.0.iter();
-            let entries = entries.filter_map(|entry| Some((entry.key.clone(), json(&entry.value.data)?)));
-            Some(Json::Object(entries.collect()))
+            let entries = entries.filter_map(|entry| Some((entry.key.clone(), text(&entry.value.data)?)));
+            Some(OptionValue::Table(entries.collect()))
         }
-        // No key is of such a kind.
-        Data::Other(_) => None,
+        data => text(data).map(OptionValue::Text),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use wire::agent::ProcessState;
 use wire::enrol::IssuedToken;
+use wire::fence::{FenceState, FenceStatus};
 use wire::group_move::{GroupMove, MoveKind, MoveOutcome, MoveStage, Stage};
 use wire::id::{Epoch, GroupName};
 use wire::monitor::{Figure, MonitorState};
@@ -235,11 +236,18 @@ pub fn sample_status() -> CellStatus {
         stale_since_ms: None,
         config_revision: 3,
         groups: Vec::new(),
-        fences: Vec::new(),
+        fences: vec![FenceStatus {
+            fence: "power".into(),
+            node: "one".into(),
+            state: FenceState::Ready,
+            checked_ms: Some(1_700_000_000_000),
+            reason: "the node is on".into(),
+        }],
         now_ms: 1_700_000_100_000,
         nodes: vec![NodeStatus {
             node: "one".into(),
             connected: true,
+            heard_by: Some("two".into()),
             heard_ms: Some(1_700_000_099_900),
             ..NodeStatus::default()
         }],

@@ -18,7 +18,6 @@ use interface::Interface;
 use neighbours::Neighbours;
 use netlink::{Changes, Lifetime};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -26,7 +25,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
-use wire::group::ResourceSettings;
+use wire::group::{OptionValue, ResourceOptions, ResourceSettings};
 
 pub const TYPE: Type = Type {
     name: "address",
@@ -137,8 +136,8 @@ struct Options {
     expires: bool,
 }
 
-fn check(options: &Map<String, Value>) -> Vec<Wrong> {
-    let Some(text) = options.get("address").and_then(Value::as_str) else { return Vec::new() };
+fn check(options: &ResourceOptions) -> Vec<Wrong> {
+    let Some(text) = options.get("address").and_then(OptionValue::text) else { return Vec::new() };
     let allowed = "an address with the length of its prefix, such as `10.0.0.100/24` or `2001:db8::100/64`";
     let wrong = |message: String| vec![Wrong { key: "address", message, allowed }];
     match Prefixed::parse(text) {

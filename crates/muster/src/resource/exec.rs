@@ -9,10 +9,9 @@ use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::key;
 use crate::config::kind::{Form, Kind};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
-use wire::group::ResourceSettings;
+use wire::group::{OptionValue, ResourceOptions, ResourceSettings};
 
 pub const TYPE: Type = Type {
     name: "exec",
@@ -75,8 +74,8 @@ struct Exec {
     going_on: RefCell<Option<Rc<Process>>>,
 }
 
-fn check(options: &Map<String, Value>) -> Vec<Wrong> {
-    let says = |key: &str| options.get(key) == Some(&Value::Bool(true));
+fn check(options: &ResourceOptions) -> Vec<Wrong> {
+    let says = |key: &str| options.get(key) == Some(&OptionValue::Flag(true));
     if says("must_last") && !says("asynchronous") {
         let message = "`must_last` without `asynchronous`: a start that is waited for has to end".to_owned();
         return vec![Wrong { key: "must_last", message, allowed: "`asynchronous = true` beside it" }];

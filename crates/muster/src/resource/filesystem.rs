@@ -18,13 +18,12 @@ use mounts::Mount;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::sleep;
-use wire::group::ResourceSettings;
+use wire::group::{OptionValue, ResourceOptions, ResourceSettings};
 
 pub const TYPE: Type = Type {
     name: "filesystem",
@@ -114,8 +113,8 @@ struct Filesystem {
     is_foreign: Cell<bool>,
 }
 
-fn check(options: &Map<String, Value>) -> Vec<Wrong> {
-    let mount_point = options.get("mount_point").and_then(Value::as_str);
+fn check(options: &ResourceOptions) -> Vec<Wrong> {
+    let mount_point = options.get("mount_point").and_then(OptionValue::text);
     let is_root = mount_point.is_some_and(|path| Path::new(path).parent().is_none());
     if is_root {
         let message = "`/` cannot be mounted and unmounted".to_owned();

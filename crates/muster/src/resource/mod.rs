@@ -14,11 +14,10 @@ mod process;
 use crate::agent::guardian::Tools;
 use crate::config::definition::Definition;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use wire::group::ResourceSettings;
+use wire::group::{ResourceOptions, ResourceSettings};
 
 /// What a type says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +32,7 @@ pub struct Type {
     /// How long a start and a stop may take where the configuration does not say; None: as long as usual.
     pub timeout_ms: Option<u64>,
     /// What is wrong with values that are right one by one.
-    pub check: fn(&Map<String, Value>) -> Vec<Wrong>,
+    pub check: fn(&ResourceOptions) -> Vec<Wrong>,
     /// What this machine lacks to run it. May read files and call programs that change nothing.
     pub look: fn(&ResourceSettings) -> Vec<String>,
     pub make: fn(&ResourceSettings) -> Result<Rc<dyn Resource>, String>,
@@ -100,13 +99,13 @@ pub fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
 
 /// What the configuration says for a type, as the type wants it.
 fn options<T: DeserializeOwned>(settings: &ResourceSettings) -> Result<T, String> {
-    let options = Value::Object(settings.kind.options.clone());
     // Only another edition could have written such a thing: the configuration was checked.
-    serde_json::from_value(options).map_err(|error| format!("is not understood: {error}"))
+    let options = serde_json::to_value(&settings.kind.options);
+    options.and_then(serde_json::from_value).map_err(|error| format!("is not understood: {error}"))
 }
 
 /// For types whose values need no more than their definitions.
-fn nothing_wrong(_options: &Map<String, Value>) -> Vec<Wrong> {
+fn nothing_wrong(_options: &ResourceOptions) -> Vec<Wrong> {
     Vec::new()
 }
 

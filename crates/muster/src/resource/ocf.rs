@@ -15,7 +15,6 @@ use crate::config::kind::{Form, Kind};
 use logic::ocf::{Action, Description, meaning};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -24,7 +23,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
-use wire::group::ResourceSettings;
+use wire::group::{OptionValue, ResourceOptions, ResourceSettings};
 
 pub const TYPE: Type = Type {
     name: "ocf",
@@ -101,8 +100,8 @@ fn split(agent: &str) -> Option<(&str, &str)> {
     (is_fit(provider) && is_fit(name)).then_some((provider, name))
 }
 
-fn check(options: &Map<String, Value>) -> Vec<Wrong> {
-    let Some(agent) = options.get("agent").and_then(Value::as_str) else { return Vec::new() };
+fn check(options: &ResourceOptions) -> Vec<Wrong> {
+    let Some(agent) = options.get("agent").and_then(OptionValue::text) else { return Vec::new() };
     match split(agent) {
         Some(_) => Vec::new(),
         None => {

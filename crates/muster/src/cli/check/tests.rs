@@ -132,7 +132,9 @@ fn what_is_only_safe_by_hand_is_noted() {
     let file = File::new(BY_HAND);
     let findings = file.examine(file.args());
     assert!(findings.problems.is_empty(), "{}", findings.problems);
-    expect![[""]].assert_eq(&findings.notes.join("\n"));
+    expect![[r#"
+        two nodes, and nothing outside of them: when a is lost, or the network between the two, b cannot know which it is, so it ends data and takes over nothing; that is for a person. A manager on a third machine, however small, changes that
+        group data is of the class hard, and no fence can switch off b: when such a node is lost, the group goes elsewhere only once a person has said that it is off"#]].assert_eq(&findings.notes.join("\n"));
 }
 
 #[test]
@@ -141,5 +143,22 @@ fn a_fence_keeps_its_secrets_out_of_the_file() {
     let wrong = wrong.replace("\"/etc/muster/fence-password\"", "\"fence-password\"");
     let file = File::new(&wrong);
     let findings = file.examine(file.args());
-    expect![[""]].assert_eq(&findings.problems.to_string().replace(&file.0.display().to_string(), "FILE"));
+    expect![[r#"
+        FILE:20:20: M1004: `password` is a secret, and a configuration is read by many
+          key:     fences.board-a.parameters.password
+          value:   "hunter2"
+          allowed: `secret_files = { password = "/path/of/a/file" }`
+        FILE:20:20: M1005: `password` is given twice, once as a secret
+          key:     fences.board-a.parameters.password
+          value:   "hunter2"
+          allowed: each parameter once
+        FILE:20:42: M1008: `action` is what Muster tells the agent itself
+          key:     fences.board-a.parameters.action
+          value:   "on"
+          allowed: another parameter
+        FILE:21:33: M1004: `fence-password` is not an absolute path
+          key:     fences.board-a.secret_files.password
+          value:   "fence-password"
+          allowed: a path that starts with `/`"#]]
+    .assert_eq(&findings.problems.to_string().replace(&file.0.display().to_string(), "FILE"));
 }

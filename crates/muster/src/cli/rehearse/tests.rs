@@ -48,36 +48,36 @@ fn a_group_goes_to_the_next_node_and_not_without_a_manager() {
         &text,
         &[],
         expect![[r#"
-        all nodes boot at once
-          mail           runs on one after 0.16 s
+            all nodes boot at once
+              mail           runs on one after 0.16 s
 
-        the manager of boss is lost
-          mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
+            the manager of boss is lost
+              mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
 
-        node boss is lost
-          mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
+            node boss is lost
+              mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
 
-        node one is lost
-          mail           one -> two, away 1.50 s, at most 1.58 s: node one is lost
+            node one is lost
+              mail           one -> two, away 1.50 s, at most 1.58 s: node one is lost
 
-        node two is lost
-          nothing is touched
+            node two is lost
+              nothing is touched
 
-        nodes boss and one are lost
-          mail           NOT SAVED: nobody decides: the only manager, on boss, is gone
+            nodes boss and one are lost
+              mail           NOT SAVED: nobody decides: the only manager, on boss, is gone
 
-        nodes boss and two are lost
-          mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
+            nodes boss and two are lost
+              mail           NOT SAVED: one ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
 
-        nodes one and two are lost
-          note: a manager hears none of 2 nodes, believes itself cut off, and decides nothing
-          mail           NOT SAVED: the agent of node one is not connected
+            nodes one and two are lost
+              note: a manager hears none of 2 nodes, believes itself cut off, and decides nothing
+              mail           NOT SAVED: the agent of node one is not connected
 
-        3 links: everything is saved, groups are away for at most 0.38 s
+            3 links: everything is saved, groups are away for at most 0.38 s
 
-        1 group that fails on its node: everything is saved, groups are away for at most 0.02 s
+            1 group that fails on its node: everything is saved, groups are away for at most 0.01 s
 
-        12 losses rehearsed: 5 leave a group down."#]],
+            12 losses rehearsed: 5 leave a group down."#]],
     );
 }
 
@@ -88,13 +88,13 @@ fn a_group_that_is_moved_by_hand_needs_a_persons_word() {
         &text,
         &["node:one", "manager"],
         expect![[r#"
-        the manager of boss is lost
-          nothing is touched
+            the manager of boss is lost
+              nothing is touched
 
-        node one is lost
-          mail           BY HAND: node one may still run it, and it needs no lease: once that node is off, say so with `muster group confirm-off mail one` (then it runs on two)
+            node one is lost
+              mail           BY HAND: node one may still run it, and no lease ends that: once that node is off, say so with `muster group confirm-off mail one` (then it runs on two)
 
-        2 losses rehearsed: 1 need a person."#]],
+            2 losses rehearsed: 1 need a person."#]],
     );
 }
 
@@ -124,26 +124,26 @@ fn two_nodes_alone_cannot_help_each_other_both_ways() {
         &text,
         &[],
         expect![[r#"
-        all nodes boot at once
-          mail           runs on boss after 0.16 s
+            all nodes boot at once
+              mail           runs on boss after 0.16 s
 
-        the manager of boss is lost
-          mail           NOT SAVED: boss ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
+            the manager of boss is lost
+              mail           NOT SAVED: boss ends it 1.2 s after its last answered heartbeat, until it is back: the only manager, on boss, is gone
 
-        node boss is lost
-          mail           NOT SAVED: nobody decides: the only manager, on boss, is gone
+            node boss is lost
+              mail           NOT SAVED: nobody decides: the only manager, on boss, is gone
 
-        node one is lost
-          nothing is touched
+            node one is lost
+              nothing is touched
 
-        1 link: everything is saved
+            1 link: everything is saved
 
-        1 group that fails on its node: everything is saved, groups are away for at most 0.02 s
+            1 group that fails on its node: everything is saved, groups are away for at most 0.01 s
 
-        To be known:
-        - two nodes, and nothing outside of them: when boss is lost, or the network between the two, one cannot know which it is, so it ends mail and takes over nothing; that is for a person. A manager on a third machine, however small, changes that
+            To be known:
+            - two nodes, and nothing outside of them: when boss is lost, or the network between the two, one cannot know which it is, so it ends mail and takes over nothing; that is for a person. A manager on a third machine, however small, changes that
 
-        6 losses rehearsed: 2 leave a group down."#]],
+            6 losses rehearsed: 2 leave a group down."#]],
     );
 }
 
@@ -192,24 +192,24 @@ fn clusters_lose_members_and_one_of_one_is_told() {
         &text,
         &["node", "link", "member"],
         expect![[r#"
-        node boss is lost
-          nothing is touched
+            node boss is lost
+              nothing is touched
 
-        node one is lost
-          shop           1 of 2 members left: its members on one are lost with their machines
+            node one is lost
+              shop           1 of 2 members left: its members on one are lost with their machines
 
-        node two is lost
-          shop           1 of 2 members left: its members on two are lost with their machines
-          only           NO MEMBER LEFT of 1: its members on two are lost with their machines
+            node two is lost
+              shop           1 of 2 members left: its members on two are lost with their machines
+              only           NO MEMBER LEFT of 1: its members on two are lost with their machines
 
-        3 links: everything is saved
+            3 links: everything is saved
 
-        member one of cluster only is lost
-          only           NO MEMBER LEFT of 1: its requests go to the others at once; its agent starts it again after 0.20 s
+            member one of cluster only is lost
+              only           NO MEMBER LEFT of 1: it is the only one; its agent starts it again after 0.20 s
 
-        2 members: everything is saved
+            2 members: everything is saved
 
-        9 losses rehearsed: 2 leave a cluster without members."#]],
+            9 losses rehearsed: 2 leave a cluster without members."#]],
     );
 }
 

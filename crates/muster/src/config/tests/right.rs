@@ -193,6 +193,7 @@ fn smallest_file_gets_every_default() {
                 },
             ],
             groups: [],
+            fences: [],
             monitors: [],
         }
     "#]]

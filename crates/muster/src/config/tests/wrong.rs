@@ -136,7 +136,7 @@ fn unknown_keys() {
         expect![[r#"
             muster.toml:9:2: M1002: there is no table `cluster`
               key:     cluster
-              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters, groups, monitors
+              allowed: cell, manager, store, console, nodes, clients, cells, bridges, routers, clusters, groups, fences, monitors
               did you mean `clusters`?"#]],
     );
     check_added(

@@ -1,7 +1,8 @@
 //! What is an address with a prefix, and which networks have it.
 
 use super::{Prefixed, check};
-use serde_json::{Map, json};
+use std::collections::BTreeMap;
+use wire::group::OptionValue;
 
 fn prefixed(text: &str) -> Prefixed {
     Prefixed::parse(text).unwrap_or_else(|| panic!("{text} is one"))
@@ -36,7 +37,7 @@ fn a_network_has_what_its_prefix_covers() {
 #[test]
 fn what_cannot_move_is_refused() {
     let wrong = |address: &str| {
-        let options = Map::from_iter([("address".to_owned(), json!(address))]);
+        let options = BTreeMap::from([("address".to_owned(), OptionValue::Text(address.to_owned()))]);
         check(&options).into_iter().map(|wrong| wrong.message).collect::<Vec<_>>()
     };
     assert_eq!(wrong("10.0.0.1/24"), Vec::<String>::new());

@@ -136,6 +136,8 @@ impl World {
     fn lose(&mut self, node: &str) {
         let node = NodeName::from(node);
         let number = self.desk.cell.nodes().find(|place| place.node == node).expect("it is known").number;
+        let link = self.links.iter().find(|(name, _, _)| *name == node).expect("it has an agent").1;
+        self.run(Input::Left { place: Place::Agent(node.clone()), number: link });
         self.lost = Some(node);
         self.lines.clear();
         self.run(Input::Taken { node: number });
@@ -158,7 +160,15 @@ impl World {
 fn a_hard_group_goes_elsewhere_once_its_node_is_off() {
     let mut world = World::new();
     world.lose("a");
-    expect_test::expect![[""]].assert_eq(&world.lines.join("\n"));
+    expect_test::expect![[r#"
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=asked
+        call status of a
+        call off of a
+        call status of a
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=off
+        write epoch=2 owner=b cause=failover previous=a wish=- to=- frozen=no leased=yes taken=a mark=-
+        b shall run ["data"]"#]]
+    .assert_eq(&world.lines.join("\n"));
 }
 
 #[test]
@@ -166,7 +176,12 @@ fn a_hard_group_waits_while_its_node_cannot_be_switched_off() {
     let mut world = World::new();
     world.has_power = false;
     world.lose("a");
-    expect_test::expect![[""]].assert_eq(&world.lines.join("\n"));
+    expect_test::expect![[r#"
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=asked
+        call status of a
+        call off of a
+        call status of a"#]]
+    .assert_eq(&world.lines.join("\n"));
     let status = world.desk.groups.planner.status(&|time| time.0);
     assert_eq!(status[0].node, Some("a".into()));
     assert!(status[0].reason.contains("says that it is on still"), "{}", status[0].reason);

@@ -20,6 +20,11 @@ address = \"10.0.0.2\"
 address = \"10.0.0.3\"
 [nodes.d]
 address = \"10.0.0.4\"
+[groups.site]
+nodes = [\"a\"]
+[groups.site.resources.server]
+type = \"process\"
+command = [\"/bin/site\"]
 ";
 
 /// A cell of four nodes whose manager is on `a`.
