@@ -302,7 +302,11 @@ fn a_group_stays_where_it_is_while_the_other_node_has_the_same_fault_and_the_sic
         (group.state, group.node.map(|node| node.0)),
         (GroupCondition::Online, Some("one".to_owned()))
     );
-    let told = cell.told("group-recovery-suppressed");
+    // A leader that has just begun tells it once it knows who is able.
+    let told = wait_for("people to be told", || {
+        let told = cell.told("group-recovery-suppressed");
+        if told.is_empty() { Err("not yet".to_owned()) } else { Ok(told) }
+    });
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("two: it can run there, but monitor way is in error there"), "{told:?}");
     assert_eq!(fs::read_to_string(&ended).ok().as_deref(), Some(""));

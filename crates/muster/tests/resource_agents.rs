@@ -138,11 +138,10 @@ fn an_agent_gets_the_variables_of_the_standard_and_its_reasons_are_shown() {
     assert!(seen.contains_key("validate-all-0"), "{:?}", seen.keys());
 
     fs::write(dump.with_extension("broken"), "").expect("the test's directory can be written");
-    let failed =
-        "the group failed there once: thing is lost: it failed (action monitor, status 1): the paint is off";
+    let restarted =
+        "restarted here once: thing is lost: it failed (action monitor, status 1): the paint is off";
     cell.wait_until("to have been restarted", "things", |group| {
-        group.state == GroupCondition::Online && group.epoch > 1
-            || group.why.iter().any(|why| why.why.contains(failed))
+        group.state == GroupCondition::Online && group.reason.contains(restarted)
     });
     let log = cell.hosts.shell("one", "cat log");
     assert!(

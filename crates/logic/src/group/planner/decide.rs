@@ -440,12 +440,10 @@ impl Planner {
 
     /// When it must be looked at again even if nothing happens.
     pub(super) fn group_wakes(&self, group: &Group) -> Vec<Time> {
-        let mut wakes = Vec::new();
+        // Then all that waits for agents which may still come is decided, and told.
+        let mut wakes = vec![self.started_at + SETTLE_MS];
         if group.pending.is_none() && group.retry_at > self.started_at {
             wakes.push(group.retry_at);
-        }
-        if group.record.owner.is_none() && group.shall_run() {
-            wakes.push(self.started_at + SETTLE_MS);
         }
         if !group.record.taken.is_empty() || group.record.owner.as_ref().is_some_and(|it| self.is_taken(it)) {
             wakes.push(self.trust_at);
