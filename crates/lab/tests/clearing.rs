@@ -53,8 +53,14 @@ fn check(end: impl FnOnce(&mut std::process::Child)) {
     let directory = directory();
     let test = std::env::current_exe().expect("this test is a program");
     let program = test.parent().and_then(Path::parent).expect("cargo's directories").join("examples/hosts");
-    let mut command = Command::new(&program);
-    command.arg(&directory).stdin(Stdio::piped()).stdout(Stdio::piped());
+    // Who runs the tests may ignore interrupts, as shells do for what they start in the background.
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT")
+        .arg(&program)
+        .arg(&directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut lab = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let mut line = String::new();
     let output = lab.stdout.take().expect("its output is piped");

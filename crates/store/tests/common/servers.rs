@@ -18,6 +18,8 @@ use store::postgres::{self, Host};
 
 /// Longest time for a server to start. A minute: a busy machine, not a broken server.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest time for a server to stop in its tracks. As long: it takes microseconds on a quiet machine.
+const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 /// PostgreSQL refuses to run as root; this user owns nothing.
 const NOBODY: u32 = 65534;
 pub const PASSWORD: &str = "a password with ' and \\";
@@ -51,6 +53,25 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("the server runs");
+        if signal == Signal::STOP {
+            self.wait_until_stopped();
+        }
+    }
+
+    /// Its threads stop one after the other, and the last ones may still answer meanwhile.
+    fn wait_until_stopped(&self) {
+        let started = Instant::now();
+        let tasks = format!("/proc/{}/task", self.pid.as_raw_nonzero());
+        let goes_on = |path: PathBuf| {
+            // A thread that has ended answers nothing.
+            let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 't']))
+        };
+        let entries = || std::fs::read_dir(&tasks).expect("the server runs").flatten();
+        while entries().any(|entry| goes_on(entry.path())) {
+            assert!(started.elapsed() < STOP_TIME_MAX, "the server does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
