@@ -4,7 +4,7 @@
 //! election themselves, each loss on a copy of the same healthy cell, and `Rehearsal::rehearse` reads off what came of it.
 //! Pure and without chance: the same configuration gives the same answer.
 //!
-//! Not here: what scripts and processes need for themselves (they take no time here), how it is printed, and what more than
+//! Not here: what scripts, processes and fences need for themselves (they take no time here, and work), how it is printed, and what more than
 //! one loss after another would do. Durations are milliseconds.
 
 mod judge;

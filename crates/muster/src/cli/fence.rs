@@ -3,7 +3,7 @@
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::cluster::confirm;
 use super::table::{self, Cell, Paint, Side, Style, cell, one_line, plain, styled};
-use super::{Exit, print};
+use super::{Exit, listed, print};
 use wire::fence::{FenceState, FenceStatus};
 use wire::id::is_valid_name;
 use wire::status::{Acted, CellStatus};
@@ -89,14 +89,9 @@ fn list(args: &ListArgs) -> Exit {
         Ok(status) => status,
         Err(error) => return fail(&error, args.json),
     };
-    let text = if args.json {
-        serde_json::to_string_pretty(&status.fences).expect("fences have only names as keys") + "\n"
-    } else if status.fences.is_empty() {
-        eprintln!("there are no fences: the configuration has no table [fences.NAME]");
-        String::new()
-    } else {
-        list_table(&status.fences, status.now_ms, Paint::of_stdout())
-    };
+    let none = "there are no fences: the configuration has no table [fences.NAME]";
+    let table = || list_table(&status.fences, status.now_ms, Paint::of_stdout());
+    let text = listed(&status.fences, args.json, none, table);
     let is_bad = |fence: &FenceStatus| match fence.state {
         FenceState::Failing => true,
         FenceState::Unknown | FenceState::Ready | FenceState::Fencing => false,

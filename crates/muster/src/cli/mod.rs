@@ -155,6 +155,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A list for people, or all of it as JSON; where it is empty, people are told why.
+fn listed<T: serde::Serialize>(
+    items: &[T],
+    is_json: bool,
+    none: &str,
+    table: impl FnOnce() -> String,
+) -> String {
+    if is_json {
+        return serde_json::to_string_pretty(items).expect("lists have only names as keys") + "\n";
+    }
+    if items.is_empty() {
+        eprintln!("{none}");
+        return String::new();
+    }
+    table()
+}
+
 /// Writes data to standard output. A reader that goes away early, like `head`, is no mistake.
 fn print(data: &[u8]) -> Exit {
     let mut out = std::io::stdout().lock();

@@ -3,7 +3,7 @@
 use super::client::{Api, ClientError, Target, fail, run as run_until_done};
 use super::table::{self, Paint, plain};
 use super::time::time_ms;
-use super::{Exit, print};
+use super::{Exit, listed, print};
 use wire::id::is_valid_name;
 use wire::monitor::MonitorState;
 use wire::status::{Acted, CellStatus};
@@ -93,14 +93,8 @@ fn list(args: &ListArgs) -> Exit {
         Ok(status) => status,
         Err(error) => return fail(&error, args.json),
     };
-    let text = if args.json {
-        serde_json::to_string_pretty(&status.monitors).expect("monitors have only names as keys") + "\n"
-    } else if status.monitors.is_empty() {
-        eprintln!("there are no monitors: the configuration has no table [monitors.NAME]");
-        String::new()
-    } else {
-        table::monitors(&status, Paint::of_stdout())
-    };
+    let none = "there are no monitors: the configuration has no table [monitors.NAME]";
+    let text = listed(&status.monitors, args.json, none, || table::monitors(&status, Paint::of_stdout()));
     match print(text.as_bytes()) {
         Exit::Yes if status.monitors.iter().any(|monitor| monitor.state == MonitorState::Error) => Exit::No,
         exit => exit,

@@ -67,7 +67,7 @@ impl GroupRecords {
         drop(inbox.send(Input::Group(PlannerInput::Committed { attempt, end })).await);
     }
 
-    /// Looks until the store shows what came of a write.
+    /// Looks until the store shows what came of a write, and sees to it that nothing comes of it later.
     async fn find_out(
         &self,
         store: &FencedStore,
@@ -83,12 +83,44 @@ impl GroupRecords {
             let revision = entry.as_ref().map(|entry| entry.revision);
             self.note(key, revision);
             let found = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-            if revision != known && found.as_deref() == value && matches!(error, StoreError::Unknown { .. }) {
+            if revision != known && found.as_deref() == value && !is_certain(error) {
                 return CommitEnd::Done;
             }
-            // If it comes yet, it fails by its check as soon as the next one is written, which is made to differ from it
-            // by nothing but what was found.
+            let may_come = revision == known && !is_certain(error);
+            if may_come && !self.bar(store, key, known, found.as_deref()).await {
+                continue;
+            }
             return CommitEnd::NotDone { found };
         }
     }
+
+    /// Writes a record once more as it is, so that a write which was made over it and may still be on its way fails by its
+    /// check; whether that is done. Where there is no record nobody was told to run anything, and the late one is found by the
+    /// next.
+    async fn bar(
+        &self,
+        store: &FencedStore,
+        key: &str,
+        known: Option<Revision>,
+        found: Option<&str>,
+    ) -> bool {
+        let (Some(revision), Some(found)) = (known, found) else { return true };
+        let checks = vec![Check::Unchanged { key: key.to_owned(), revision }];
+        let writes = vec![Write::put(key.to_owned(), found)];
+        match store.commit(Txn { checks, writes }).await {
+            Ok(revision) => {
+                self.note(key, Some(revision));
+                true
+            }
+            Err(_) => false,
+        }
+    }
 }
+
+/// Whether the write has not happened for certain, and will not.
+fn is_certain(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Unknown { .. } | StoreError::Closed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ fn heading(settings: &CellSettings) -> String {
     let managers: Vec<&str> = settings.managers().iter().map(|node| node.0.as_str()).collect();
     format!(
         "Cell {}: {}, {} ({}), {}.\nProfile {}: a node runs groups for {} after its last answered heartbeat, and {} after \
-         it they may go elsewhere.\nTimes are without what scripts and processes need for themselves.\n",
+         it they may go elsewhere.\nTimes are without what scripts, processes and fences need for themselves.\n",
         plain(&settings.name),
         plural(settings.nodes.len(), "node"),
         plural(managers.len(), "manager"),
