@@ -5,8 +5,9 @@
 //! - At most one manager acts at any moment, while clocks keep their rate and shells stop within K.
 //! - A term has one manager. The number of a new one is above all that this manager ever saw or heard of.
 //! - A commit whose end is unknown counts for nothing until the store shows it, then from when it was sent.
-//! - Nothing is taken over before one lease of listening, and only after one more look. One that a manager saw being
-//!   released is taken over at once; one that it finds released, as in a store that was put back, is not.
+//! - Nothing is taken over before one lease of listening, and only after one more look; who was paused listens anew. One
+//!   that a manager saw being released is taken over at once; one that it finds released, as in a store that was put
+//!   back, is not.
 //! - Each write of a leader can carry `Output::Lead::fence`: it fails once another term has begun.
 //!
 //! The store may be slow, gone, or put back to an older state: then nobody acts for a while, never two.
@@ -410,6 +411,16 @@ impl Elector {
         }
     }
 
+    /// What arrives after a pause was on its way before it, so it says nothing about when it happened; and a store that was
+    /// put back meanwhile repeats its revisions, so not even a commit finds out. Who slept through more than K listens anew.
+    fn notice_pause(&mut self, now: Time) {
+        let was_paused = self.wake_at().is_some_and(|due| now > due + self.profile.stop_ms);
+        if was_paused {
+            self.handed_until = None;
+            self.contends_from = self.contends_from.max(now + self.profile.wait_ms);
+        }
+    }
+
     /// Whatever is due by now.
     fn pursue(&mut self, now: Time, outputs: &mut Vec<Output>) {
         if self.held.as_ref().is_some_and(|held| held.is_led && !held.lease.may_act(now)) {
@@ -457,6 +468,7 @@ impl Machine for Elector {
 
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
+        self.notice_pause(now);
         // First of all: whoever was paused must hear that its time is over before anything else.
         if self.held.as_ref().is_some_and(|held| held.is_led && !held.lease.may_act(now)) {
             self.stop(now, StopReason::LeaseOver, &mut outputs);

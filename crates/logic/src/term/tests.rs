@@ -333,6 +333,33 @@ fn a_release_that_was_not_seen_to_happen_is_waited_for_like_any_other_leader() {
 }
 
 #[test]
+fn a_release_that_waited_while_its_reader_was_paused_is_none() {
+    let mut stage = Stage::new(&["m1", "m2", "m3"]);
+    stage.run_until(3_000);
+    stage.stopped.push("m2");
+    stage.run_until(5_000);
+    let renewal = stage.store.changes(PREFIX, 0);
+    stage.stopped.push("m3");
+    stage.give("m1", Input::Resign);
+    stage.give("m1", Input::Stopped { term: TermNumber(1) });
+    let release = stage.store.changes(PREFIX, 0);
+    let copy = stage.store.clone();
+    stage.stopped = vec!["m2"];
+    stage.give("m3", Input::Changed(release.clone()));
+    assert_eq!(stage.leader(), Some("m3"), "a release that is seen needs no wait");
+    stage.run_until(20_000);
+    assert_eq!(stage.leader(), Some("m3"));
+    stage.store = copy;
+    stage.stopped.clear();
+    // The store shows the very release that m2 hears of, and m3 acts until it looks.
+    stage.give("m2", Input::Changed(renewal));
+    stage.give("m2", Input::Changed(release));
+    assert_eq!(stage.leader(), Some("m3"));
+    stage.run_until(25_000);
+    assert!(stage.leader().is_some());
+}
+
+#[test]
 fn a_release_of_a_term_below_what_nodes_know_is_none() {
     let mut stage = Stage::new(&["m1", "m2"]);
     stage.run_until(3_000);
