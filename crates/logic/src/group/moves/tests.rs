@@ -115,6 +115,7 @@ impl Play {
                     .map(|(name, state)| ResourceReport { name: (*name).into(), state: *state })
                     .collect(),
                 recovery: Default::default(),
+                left: None,
             };
             self.report(node, number, vec![report]);
         }

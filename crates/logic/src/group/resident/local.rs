@@ -413,6 +413,7 @@ impl Local {
             reason: self.told_reason(),
             resources: self.resources(),
             recovery: self.recovery_report(now),
+            left: None,
         }
     }
 
