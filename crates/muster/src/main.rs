@@ -26,6 +26,7 @@ mod roles;
 mod router;
 mod sample_app;
 mod script;
+mod secret_file;
 mod tls;
 mod upgrade;
 
