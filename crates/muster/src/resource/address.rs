@@ -267,6 +267,10 @@ impl Resource for Address {
         Box::pin(self.look_after(tools))
     }
 
+    fn is_foreign(&self) -> bool {
+        self.is_foreign.get()
+    }
+
     fn renew(&self, tools: &Tools) {
         let Some(taken) = self.taken.borrow().clone() else { return };
         if !self.expires {

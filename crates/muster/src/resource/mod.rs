@@ -2,8 +2,8 @@
 //!
 //! A type says which keys it has, how it is started, stopped and watched, and how it is taken away when the group has to end
 //! at once. A new one is a file here and its line in `TYPES`: configuration, checks, schema, reference and guardian follow.
-//! All that is not a check of the configuration happens in the group's guardian, which has one thread: nothing here may
-//! block, but for `cut` and `release`. Not here: when something is started or stopped (see `logic::group`).
+//! All that is not a check of the configuration happens in the group's guardian, and on the thread that hears its deadline: nothing
+//! here may block, but for `cut` and `release`; looks at disks and mounts belong onto other threads. Not here: when something is started or stopped (see `logic::group`).
 
 mod address;
 mod exec;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 use wire::group::{ResourceOptions, ResourceSettings};
 
 /// What a type says of itself.
@@ -49,6 +50,10 @@ pub struct Wrong {
 /// All types, in the order of the reference.
 pub const TYPES: [Type; 5] = [exec::TYPE, process::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
 
+/// Longest time that a `release` may take, if the kernel lets go of what it does. Ten seconds: others may begin meanwhile, and what
+/// hangs for longer will not end.
+pub const CLEAR_MAX: Duration = Duration::from_secs(10);
+
 /// Keys of programs that a type runs.
 const OF_PROGRAMS: &[&str] = &["environment", "directory", "user"];
 
@@ -77,13 +82,19 @@ pub trait Resource {
     /// The node may go on for a while: called whenever the deadline moves.
     fn renew(&self, _tools: &Tools) {}
 
+    /// Its start has found that somebody else has put it there, who keeps it.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+
     /// The first part of the kill path: what other machines see of it ends now. Also called by an agent whose guardian was
     /// killed, so it must look at the machine and need no memory. What was there before a start is not ours to take away.
     fn cut(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// The second part, after all processes of the group are gone.
+    /// The second part, after all processes of the group are gone. An error means that something of it may still be there: then
+    /// nobody else may have the group, and it is called again.
     fn release(&self) -> Result<(), String> {
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! group. What it sets up that is not a process only itself can take away: where the group must end at once, its `stop` is
 //! called after all processes are gone. Facts: failover 5.2 to 5.4. Not here: what it says (see `logic::ocf`).
 
-use super::{Doing, Resource, Type, Wrong, options};
+use super::{CLEAR_MAX, Doing, Resource, Type, Wrong, options};
 use crate::agent::guardian::Tools;
 use crate::agent::keeper::message::Start;
 use crate::config::definition::{Definition, Preset};
@@ -39,9 +39,8 @@ pub const TYPE: Type = Type {
 
 /// Longer than any agent asks for; it stands for "as the agent says".
 const AGENTS_TIMEOUT_MS: u64 = 3 * 3_600_000;
-/// How long an agent may take for its `stop` when the group must end at once. Ten seconds: others may begin meanwhile, and
-/// what hangs for longer will not end.
-const LAST_STOP: Duration = Duration::from_secs(10);
+/// How long an agent may take for its `stop` when the group must end at once.
+const LAST_STOP: Duration = CLEAR_MAX;
 const LAST_STOP_LOOK: Duration = Duration::from_millis(5);
 /// How long an agent may take to describe itself.
 const DESCRIBE: Duration = Duration::from_secs(20);

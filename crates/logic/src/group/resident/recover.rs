@@ -92,7 +92,10 @@ impl Local {
             (Some(wish), _) => Some(&wish.told.why),
             (None, stuck) => stuck.as_ref(),
         };
-        why.filter(|_| is_online).unwrap_or(&self.reason).clone()
+        match &self.left {
+            Some(left) => format!("{}; not all of it could be given back: {left}", self.reason),
+            None => why.filter(|_| is_online).unwrap_or(&self.reason).clone(),
+        }
     }
 
     pub fn recovery_report(&self, now: Time) -> RecoveryReport {

@@ -1,8 +1,11 @@
 //! What is mounted on this machine, and who has a device.
 
-use rustix::fs::{Dev, FileType, Mode, OFlags, makedev, open, stat};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, StatxFlags, makedev, open, stat, statx};
 use rustix::io::Errno;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Links that may lead from one to the next, as in the kernel.
+const LINKS_MAX: u32 = 40;
 
 /// One line of the kernel's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +18,30 @@ pub struct Mount {
 
 /// What is mounted there, the topmost if there are several.
 pub fn at(mount_point: &Path) -> Result<Option<Mount>, String> {
-    // As the kernel writes it, without links.
-    let path = mount_point.canonicalize().unwrap_or_else(|_| mount_point.to_path_buf());
+    let path = plain(mount_point);
     let list = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| format!("cannot see what is mounted: {error}"))?;
     let path = path.to_string_lossy();
     Ok(list.lines().filter_map(|line| parse(line, &path)).next_back())
+}
+
+/// As the kernel writes it, without links; and without a question to what is mounted there, whose server or disk may be gone.
+fn plain(mount_point: &Path) -> PathBuf {
+    let mut path = mount_point.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return path };
+        let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_path_buf());
+        let place = parent.join(name);
+        // What is known of it will do: nothing is mounted on a link.
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let is_link = statx(CWD, &place, flags, StatxFlags::TYPE)
+            .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()) == FileType::Symlink);
+        match is_link.then(|| std::fs::read_link(&place)) {
+            Some(Ok(target)) => path = parent.join(target),
+            Some(Err(_)) | None => return place,
+        }
+    }
+    path
 }
 
 /// `36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda rw`
@@ -73,6 +94,14 @@ pub fn holder(device: &Path) -> Result<Option<String>, String> {
     }
 }
 
+/// Whether somebody on this machine has a device that is one; whoever uses a place on a server is not known, and an image may be seen
+/// by others. One that cannot be opened is not believed to be in use.
+pub fn has_holder(device: &Path) -> bool {
+    let is_device =
+        stat(device).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice);
+    is_device && matches!(holder(device), Ok(Some(_)))
+}
+
 /// The loop device that has an image.
 fn loop_device_of(image: &Path) -> Option<String> {
     let image = image.canonicalize().ok()?;
@@ -98,6 +127,26 @@ mod tests {
         assert_eq!(parse("36 35 98:1 / /srv", "/srv"), None);
         let line = "36 35 98:1 / /srv rw - ext4 /dev/sda rw";
         assert!(parse(line, "/srv").is_some_and(|mount| !mount.is_read_only));
+    }
+
+    #[test]
+    fn a_place_is_named_as_the_kernel_names_it() {
+        let directory = std::env::temp_dir().join(format!("muster-mounts-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("real")).expect("the temporary directory can be written");
+        let directory = directory.canonicalize().expect("it is there");
+        for (link, target) in [("one", "two"), ("two", "real"), ("round", "round")] {
+            std::os::unix::fs::symlink(target, directory.join(link)).expect("the directory is ours");
+        }
+        let real = directory.join("real");
+        for name in ["real", "one", "two"] {
+            assert_eq!(plain(&directory.join(name)), real, "{name}");
+        }
+        assert_eq!(plain(&directory.join("one/../one")), real);
+        assert_eq!(plain(&directory.join("nobody")), directory.join("nobody"));
+        // It ends.
+        plain(&directory.join("round"));
+        assert_eq!(plain(Path::new("/")), Path::new("/"));
+        std::fs::remove_dir_all(directory).expect("it is ours");
     }
 
     #[test]
