@@ -7,6 +7,7 @@
 mod action_definitions;
 mod actions;
 mod address;
+mod blank;
 mod cells;
 mod certificates;
 mod choice;
@@ -36,6 +37,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use blank::blank;
 pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use fences::by_hand;
