@@ -17,6 +17,7 @@ mod link;
 mod logging;
 mod manager;
 mod monitor;
+mod ocf;
 mod placement;
 mod polite;
 mod readable;
@@ -26,6 +27,7 @@ mod roles;
 mod router;
 mod sample_app;
 mod script;
+mod secret_file;
 mod tls;
 mod upgrade;
 

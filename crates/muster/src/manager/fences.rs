@@ -6,9 +6,9 @@
 
 use super::desk::Input;
 use crate::script::{self, Ended, Unfinished};
+use crate::secret_file;
 use logic::fence::{self, Call, End};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::Duration;
@@ -19,8 +19,6 @@ use wire::id::NodeName;
 
 /// Longest text of all arguments. 32 KiB: half of what a pipe takes at once, and a hundred times what agents need.
 const ARGUMENTS_MAX_BYTES: usize = 32 << 10;
-/// Longest secret. 4 KiB: a key as people know them.
-const SECRET_MAX_BYTES: u64 = 4 << 10;
 /// What people are shown of an agent's words.
 const WORDS_MAX_CHARS: usize = 200;
 /// What stands in words instead of a secret.
@@ -124,10 +122,7 @@ fn arguments(fence: &FenceSettings, node: &NodeName, call: Call) -> Result<Argum
 
 /// The first line of a file.
 fn secret(path: &str) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    let mut text = String::new();
-    let read = file.take(SECRET_MAX_BYTES).read_to_string(&mut text);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let text = secret_file::read(path).map_err(|error| format!("cannot be read: {error}"))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() { Err("is empty".to_owned()) } else { Ok(line.to_owned()) }
 }

@@ -10,6 +10,7 @@ mod exec;
 mod filesystem;
 mod ocf;
 mod process;
+mod systemd;
 
 use crate::agent::guardian::Tools;
 use crate::config::definition::Definition;
@@ -47,7 +48,8 @@ pub struct Wrong {
 }
 
 /// All types, in the order of the reference.
-pub const TYPES: [Type; 5] = [exec::TYPE, process::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
+pub const TYPES: [Type; 6] =
+    [exec::TYPE, process::TYPE, systemd::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
 
 /// Keys of programs that a type runs.
 const OF_PROGRAMS: &[&str] = &["environment", "directory", "user"];

@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 33] = [
+const PACKAGES: [Package; 34] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -54,6 +54,7 @@ const PACKAGES: [Package; 33] = [
     Package { name: "postgresql-client-15", program: "psql", reason: "reads the store as an operator does" },
     Package { name: "util-linux", program: "setpriv", reason: "PostgreSQL refuses to run as root" },
     Package { name: "resource-agents", program: "ocf-tester", reason: "agents that groups run" },
+    Package { name: "systemd", program: "systemd-run", reason: "units that groups run" },
     Package { name: "kmod", program: "modprobe", reason: "an agent for file systems looks for it" },
     Package { name: "libxml2-utils", program: "xmllint", reason: "what ocf-tester reads descriptions with" },
     Package { name: "etcd-server", program: "etcd", reason: "a server of the store" },

@@ -103,6 +103,11 @@ async fn what_cannot_be_told_or_started_is_said() {
     let mut fence = directory.agent("exit 0");
     fence.secret_files = BTreeMap::from([("password".into(), "/nonexistent/secret".into())]);
     assert!(matches!(ask(&fence, Call::Off).await, End::Failed(why) if why.contains("`password`")));
+    let pipe = directory.0.join("pipe").display().to_string();
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere");
+    assert!(made.success());
+    fence.secret_files = BTreeMap::from([("password".into(), pipe)]);
+    assert!(matches!(ask(&fence, Call::Off).await, End::Failed(why) if why.contains("not a regular file")));
     fence.secret_files.clear();
     fence.parameters = BTreeMap::from([("plug".into(), "1\naction=on".into())]);
     assert!(matches!(ask(&fence, Call::Off).await, End::Failed(why) if why.contains("more than one line")));
