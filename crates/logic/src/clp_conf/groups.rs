@@ -141,8 +141,8 @@ impl Import<'_> {
 /// Why a resource of this type is not taken.
 fn why_not(kind: &str) -> String {
     let nearest = match kind {
-        "fip" => "an address that moves with the group",
-        "disk" | "md" | "hd" => "a file system that moves with the group",
+        "fip" => "a resource with type = \"address\" and the prefix of its network",
+        "disk" => "a resource with type = \"filesystem\"",
         _ => return format!("resources of type {kind} are not taken"),
     };
     format!("resources of type {kind} are not taken: add {nearest} to the group by hand, before the others")

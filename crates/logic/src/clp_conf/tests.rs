@@ -110,7 +110,10 @@ fn what_was_not_taken_is_told_with_its_place_and_why() {
         ("line 4, ", "cluster/heartbeat/interval: "),
         ("line 9, ", "device: a node has one address; 192.168.0.1 is not used"),
         ("line 17, ", "group[ManagementGroup]: none of its resources is taken"),
-        ("line 20, ", "resource[fip@fip1]: resources of type fip are not taken: add an address"),
+        (
+            "line 20, ",
+            "resource[fip@fip1]: resources of type fip are not taken: add a resource with type = \"address\" and",
+        ),
         ("line 23, ", "/userlog: output goes to log/group.NAME.log"),
         ("line 24, ", "/act/retry: recovery is configured otherwise"),
         ("line 34, ", "pidw[pidw1]: not needed"),
