@@ -25,9 +25,10 @@ use wire::id::GroupName;
 /// How long a guardian may take to read an order, and to clear up. A working one needs milliseconds; 3 s tell a busy
 /// machine from a guardian that hangs.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(3);
-/// How often a guardian is asked whether it hangs, and how many questions in a row it may leave open. They are counted, so that
-/// an agent that was paused itself finds no guardian guilty.
+/// How often a guardian is asked whether it hangs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Questions in a row that it may leave open. 4: longer than a busy machine needs, and found out within five seconds. They are
+/// counted, so that an agent that was paused itself finds no guardian guilty.
 const OPEN_QUESTIONS_MAX: u32 = 4;
 /// Bytes of one log file of a group.
 const LOG_SIZE_MAX_BYTES: u64 = 10 << 20;
