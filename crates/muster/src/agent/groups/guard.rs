@@ -25,6 +25,11 @@ use wire::id::GroupName;
 /// How long a guardian may take to read an order, and to clear up. A working one needs milliseconds; 3 s tell a busy
 /// machine from a guardian that hangs.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(3);
+/// How often a guardian is asked whether it hangs.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Questions in a row that it may leave open. 4: longer than a busy machine needs, and found out within five seconds. They are
+/// counted, so that an agent that was paused itself finds no guardian guilty.
+const OPEN_QUESTIONS_MAX: u32 = 4;
 /// Bytes of one log file of a group.
 const LOG_SIZE_MAX_BYTES: u64 = 10 << 20;
 /// Older log files of a group.
@@ -62,6 +67,9 @@ struct Guard<'a> {
     orders: pipe::Sender,
     news: Lines,
     kill_at: Option<Instant>,
+    ask_at: Instant,
+    /// Questions since its last answer. None before the first one: a new guardian waits for what was there before it.
+    open_questions: Option<u32>,
     cgroup: Option<std::path::PathBuf>,
 }
 
@@ -69,6 +77,7 @@ enum Turn {
     News(Option<Vec<u8>>),
     Gone,
     Late,
+    Ask,
     Command(Option<Command>),
 }
 
@@ -85,8 +94,21 @@ impl<'a> Guard<'a> {
             log_size_max_bytes: LOG_SIZE_MAX_BYTES,
             log_files_max: LOG_FILES_MAX,
         };
-        let mut guard =
-            Self { around, group, run, guardian, pid, pidfd, orders, news, kill_at: None, cgroup };
+        let (kill_at, ask_at) = (None, Instant::now() + ASK_EVERY);
+        let mut guard = Self {
+            around,
+            group,
+            run,
+            guardian,
+            pid,
+            pidfd,
+            orders,
+            news,
+            kill_at,
+            ask_at,
+            open_questions: None,
+            cgroup,
+        };
         guard.send(&Order::Hold(hold)).await;
         Ok(guard)
     }
@@ -101,6 +123,7 @@ impl<'a> Guard<'a> {
                 line = self.news.next(), if has_news => Turn::News(line),
                 () = self.pidfd.ready() => Turn::Gone,
                 () = at(self.kill_at) => Turn::Late,
+                () = at(Some(self.ask_at)) => Turn::Ask,
                 command = commands.recv(), if has_orders => Turn::Command(command),
             };
             match turn {
@@ -108,6 +131,7 @@ impl<'a> Guard<'a> {
                 Turn::News(None) => has_news = false,
                 Turn::Gone => break,
                 Turn::Late => self.kill(),
+                Turn::Ask => self.ask().await,
                 Turn::Command(Some(Command::Until(until))) => {
                     let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
                     self.send(&Order::Until { since_boot_ms }).await;
@@ -129,6 +153,18 @@ impl<'a> Guard<'a> {
             }
         }
         self.end().await
+    }
+
+    /// One that hangs renews no address and sees no end of a process, and nobody would know.
+    async fn ask(&mut self) {
+        if self.open_questions == Some(OPEN_QUESTIONS_MAX) {
+            self.open_questions = None;
+            self.kill();
+        } else {
+            self.open_questions = self.open_questions.map(|open| open + 1);
+            self.send(&Order::Answer).await;
+        }
+        self.ask_at = Instant::now() + ASK_EVERY;
     }
 
     /// A guardian that does not read is of no use any more.
@@ -155,6 +191,10 @@ impl<'a> Guard<'a> {
                 Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
             }
             Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
+            Ok(News::Here) => {
+                self.open_questions = Some(0);
+                return;
+            }
             Ok(News::Warning { text }) => return tracing::warn!(%group, "{text}"),
             // Only a guardian of another edition could say such a thing; its end will tell the rest.
             Err(error) => return tracing::error!(%group, %error, "its guardian is not understood"),

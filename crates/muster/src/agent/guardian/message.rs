@@ -14,6 +14,8 @@ pub enum Order {
     Until { since_boot_ms: Option<u64> },
     /// Start or stop a resource. What the last action has not ended is killed first.
     Do(Box<Task>),
+    /// Say `Here`: that it does not hang.
+    Answer,
     /// Take everything away, and end.
     End,
 }
@@ -54,6 +56,8 @@ pub enum News {
     Done { step: u64, error: Option<String> },
     /// This resource, which was started, is not there any more.
     Lost { index: usize, why: String },
+    /// It does not hang.
+    Here,
     /// For the log.
     Warning { text: String },
 }
