@@ -209,6 +209,10 @@ pub struct GroupReport {
     pub resources: Vec<ResourceReport>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub recovery: RecoveryReport,
+    /// What could not be given back when the group ended here, as a sentence: a file system that cannot be unmounted, an agent
+    /// whose stop fails. Only with `Stopping`, for as long as it is so; the node goes on trying.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub left: Option<String>,
 }
 
 /// What a node did by itself to keep a group well, and what it wishes to do.

@@ -115,6 +115,7 @@ impl Play {
                     .map(|(name, state)| ResourceReport { name: (*name).into(), state: *state })
                     .collect(),
                 recovery: Default::default(),
+                left: None,
             };
             self.report(node, number, vec![report]);
         }
@@ -200,7 +201,7 @@ fn a_lost_node_is_suspected_confirmed_and_proven_gone_before_the_group_starts_el
              0 last heard: its last heartbeat came
             35 suspected: its agent is not connected any more
            635 confirmed: its heartbeats do not come
-          1185 lease ended: its lease has run out and is withheld: nothing of the group is left there
+          1185 lease ended: its lease has run out and is withheld
           1185 decided: node b is to run it, as epoch 2
           1190 committed: the decision is in the store
           1190 told: node b is told to run it, as epoch 2

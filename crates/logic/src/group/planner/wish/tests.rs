@@ -125,6 +125,7 @@ impl World {
             reason: "as the test says".into(),
             resources: Vec::new(),
             recovery: Default::default(),
+            left: None,
         };
         let groups = groups.into_iter().map(report).collect();
         let (node, generation) = (node.clone(), self.planner.generation);

@@ -105,6 +105,7 @@ impl World {
                     reason: "all of it was started".into(),
                     resources: Vec::new(),
                     recovery: Default::default(),
+                    left: None,
                 };
                 let report = GroupsReport {
                     node: node.clone(),
