@@ -1,14 +1,21 @@
 //! Runs a program of somebody else for a bounded time, and keeps the beginning of what it says.
 //!
 //! Promises: it and all that it started in its process group are killed when its time is up, or when nobody waits for it any
-//! more; what it left running in the background otherwise is not waited for; output beyond the bound is read and dropped.
+//! more; what it left running in the background otherwise is not waited for; output beyond the bound is read and dropped. A
+//! killed program that hangs in the kernel is waited for by nobody: no thread of the caller stops with it.
+
+mod started;
 
 use crate::readable::Readable;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use started::Started;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use started::while_none_starts;
 
 /// Output that is kept. 4 KiB: a page of text; what follows is read and dropped.
 pub const OUTPUT_MAX_BYTES: usize = 4 << 10;
@@ -42,32 +49,19 @@ pub enum Unfinished {
     Late,
 }
 
-/// A program that runs; killed with all that it started when it is no longer waited for.
-struct Script {
-    child: Child,
-    group: Pid,
-    has_ended: bool,
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            // It is not reaped yet, so the number is still its own; that it has just ended does no harm.
-            let _ = kill_process_group(self.group, Signal::KILL);
-            let _ = self.child.wait();
-        }
-    }
-}
+/// How long a killed program is waited for, so that it is gone when its caller hears of it. Killing takes milliseconds; one that
+/// hangs in the kernel is left to itself.
+const KILLED_WAIT: Duration = Duration::from_millis(100);
 
 /// Safe to cancel: it is killed then.
 pub async fn run(command: Command, streams: Streams, limit: Duration) -> Result<Ended, Unfinished> {
-    end(start(command, streams, Stdio::null()).map_err(Unfinished::Start)?, limit).await
+    finish(command, streams, Stdio::null(), limit).await
 }
 
 /// The same with something to read, which must fit into a pipe: 64 KiB.
 pub async fn run_fed(command: Command, input: &[u8], limit: Duration) -> Result<Ended, Unfinished> {
     let fed = feed(input).map_err(Unfinished::Start)?;
-    end(start(command, Streams::Both, fed.into()).map_err(Unfinished::Start)?, limit).await
+    finish(command, Streams::Both, fed.into(), limit).await
 }
 
 /// A pipe with all of it in it.
@@ -77,13 +71,31 @@ fn feed(input: &[u8]) -> io::Result<io::PipeReader> {
     Ok(reader)
 }
 
-async fn end((mut script, said): (Script, Readable), limit: Duration) -> Result<Ended, Unfinished> {
-    let ended = tokio::time::timeout(limit, wait(&mut script, &said)).await;
-    let (status, output) = ended.map_err(|_| Unfinished::Late)?.map_err(Unfinished::Wait)?;
+async fn finish(
+    command: Command,
+    streams: Streams,
+    input: Stdio,
+    limit: Duration,
+) -> Result<Ended, Unfinished> {
+    let late = Instant::now() + limit;
+    // Off the event loop: what is started may lie on a disk that hangs. One that starts after all is killed at once.
+    let started = tokio::task::spawn_blocking(move || start(command, streams, input));
+    let started = timeout_at(late, started).await.map_err(|_| Unfinished::Late)?;
+    let (mut started, said) =
+        started.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Unfinished::Start)?;
+    let said = Readable::new(said.into()).map_err(Unfinished::Wait)?;
+    let exit = exit_of(&started).map_err(Unfinished::Wait)?;
+    let Ok(ended) = timeout_at(late, wait(&mut started, &exit, &said)).await else {
+        started.kill();
+        // It is out of time either way; this only lets it be gone before anybody hears of it.
+        let _ = timeout(KILLED_WAIT, exit.ready()).await;
+        return Err(Unfinished::Late);
+    };
+    let (status, output) = ended.map_err(Unfinished::Wait)?;
     Ok(Ended { status, output })
 }
 
-fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(Script, Readable)> {
+fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(Started, io::PipeReader)> {
     let (reader, writer) = io::pipe()?;
     match streams {
         Streams::Both => command.stderr(writer.try_clone()?),
@@ -91,15 +103,16 @@ fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(Sc
     };
     // A group of its own, so that what it starts ends with it.
     command.stdin(input).stdout(writer).process_group(0);
-    let child = command.spawn()?;
-    let group = Pid::from_child(&child);
-    let script = Script { child, group, has_ended: false };
-    Ok((script, Readable::new(reader.into())?))
+    Ok((Started::new(&mut command)?, reader))
+}
+
+fn exit_of(started: &Started) -> io::Result<Readable> {
+    let pid = Pid::from_raw(started.pid()).ok_or(io::ErrorKind::InvalidData)?;
+    Readable::watch(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Until the program itself has ended.
-async fn wait(script: &mut Script, said: &Readable) -> io::Result<(ExitStatus, Vec<u8>)> {
-    let exit = Readable::watch(pidfd_open(script.group, PidfdFlags::empty())?)?;
+async fn wait(started: &mut Started, exit: &Readable, said: &Readable) -> io::Result<(ExitStatus, Vec<u8>)> {
     let mut text = Vec::new();
     let mut is_open = true;
     while {
@@ -114,9 +127,7 @@ async fn wait(script: &mut Script, said: &Readable) -> io::Result<(ExitStatus, V
     }
     // Its last words may have come with its end.
     take_text(said, &mut text);
-    let status = script.child.wait()?;
-    script.has_ended = true;
-    Ok((status, text))
+    Ok((started.status()?, text))
 }
 
 /// Takes what is there now; false at the end.

@@ -1,10 +1,11 @@
 //! Clears up behind a keeper that was killed: what it looked after comes to the agent, the subreaper above it.
 //!
-//! In a program that runs an agent nobody else starts processes. So a child of ours that is no keeper, and was not
-//! there before the agent, is left over from a killed keeper.
+//! In a program that runs an agent only keepers, guardians and scripts (see `script`) are started. So a child of ours that is none
+//! of these, and was not there before the agent, is left over from one of them that was killed.
 
 use super::keeper::descendants;
 use crate::readable::Readable;
+use crate::script;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -42,15 +43,26 @@ impl Children {
 
     /// Kills what is left over, in one sweep.
     pub fn kill_left_over(&self) {
-        descendants::kill_below(|pid| self.is_left_over(pid));
+        script::while_none_starts(|is_script| {
+            descendants::kill_below(|pid| self.is_left_over(pid) && !is_script(pid));
+        });
+    }
+
+    /// Those that are left over now.
+    fn left_over(&self) -> Vec<i32> {
+        let mut left = Vec::new();
+        script::while_none_starts(|is_script| {
+            left = descendants::children();
+            left.retain(|pid| self.is_left_over(*pid) && !is_script(*pid));
+        });
+        left
     }
 
     /// Kills and reaps until nothing is left over.
     pub async fn clear(&self) {
         for _ in 0..SWEEPS_MAX {
             self.kill_left_over();
-            let left: Vec<i32> =
-                descendants::children().into_iter().filter(|pid| self.is_left_over(*pid)).collect();
+            let left = self.left_over();
             if left.is_empty() {
                 return;
             }

@@ -5,7 +5,7 @@
 //! Not here: which agent is called, and what its answer proves (see `logic::fence`).
 
 use super::desk::Input;
-use crate::script::{self, Ended, Unfinished};
+use crate::script::{self, Ended, OUTPUT_MAX_BYTES, Unfinished};
 use crate::secret_file;
 use logic::fence::{self, Call, End};
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 use wire::fence::FenceSettings;
 use wire::id::NodeName;
 
@@ -72,11 +73,17 @@ impl FenceCalls {
 
 /// Safe to cancel: the agent is killed then.
 pub async fn call(fence: &FenceSettings, node: &NodeName, call: Call) -> End {
-    let arguments = match arguments(fence, node, call) {
-        Ok(arguments) => arguments,
-        Err(why) => return End::Failed(why),
+    let late = Instant::now() + Duration::from_millis(fence.timeout_ms);
+    let (settings, told) = (fence.clone(), node.clone());
+    // Off the manager's thread: secrets may lie on the very disk that hangs.
+    let gathered = tokio::task::spawn_blocking(move || arguments(&settings, &told, call));
+    let arguments = match timeout_at(late, gathered).await {
+        Ok(Ok(Ok(arguments))) => arguments,
+        Ok(Ok(Err(why))) => return End::Failed(why),
+        Ok(Err(error)) => return End::Failed(format!("its parameters could not be gathered: {error}")),
+        Err(_) => return End::Failed("its secrets could not be read in time".to_owned()),
     };
-    let limit = Duration::from_millis(fence.timeout_ms);
+    let limit = late.saturating_duration_since(Instant::now());
     match script::run_fed(Command::new(&fence.agent), arguments.text.as_bytes(), limit).await {
         Ok(ended) => judge(&ended, &arguments.secrets),
         Err(Unfinished::Late) => End::TimedOut,
@@ -129,13 +136,22 @@ fn secret(path: &str) -> Result<String, String> {
 
 /// The last line that says something, without secrets.
 fn words(output: &[u8], secrets: &[String]) -> String {
-    let mut text = String::from_utf8_lossy(output).into_owned();
+    let mut text = String::from_utf8_lossy(whole_lines(output)).into_owned();
     for secret in secrets {
         text = text.replace(secret.as_str(), HIDDEN);
     }
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let shown = line.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter });
     shown.take(WORDS_MAX_CHARS).collect()
+}
+
+/// Without a last line that was cut: half a secret is not known for one.
+fn whole_lines(output: &[u8]) -> &[u8] {
+    if output.len() < OUTPUT_MAX_BYTES {
+        return output;
+    }
+    let end = output.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+    &output[..end]
 }
 
 #[cfg(test)]

@@ -93,6 +93,17 @@ async fn an_agents_words_are_short_clean_and_without_secrets() {
     assert!(words.chars().count() <= WORDS_MAX_CHARS, "{words}");
 }
 
+/// What is kept of the words may end in the middle of a secret.
+#[tokio::test]
+async fn half_a_secret_is_no_word_either() {
+    let directory = Directory::new();
+    let mut fence = directory
+        .agent("cat > /dev/null; echo refused; head -c 4080 /dev/zero | tr '\\0' ' '; echo hunter2hunter2");
+    fence.secret_files = BTreeMap::from([("password".into(), directory.file("secret", "hunter2hunter2\n"))]);
+    let end = ask(&fence, Call::Off).await;
+    assert_eq!(end, End::Exited { status: 0, words: "refused".into() });
+}
+
 #[tokio::test]
 async fn what_cannot_be_told_or_started_is_said() {
     let directory = Directory::new();
