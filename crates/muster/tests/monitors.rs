@@ -327,7 +327,7 @@ fn agents_of_the_open_cluster_framework_are_asked_as_they_expect_it() {
     wait_until(&cell, "moody", MonitorState::Normal);
     let left = family(cell.process.pid()).into_iter().filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"sleep\01000")
+        line.starts_with(b"sleep\x001000")
     });
     assert_eq!(left.count(), 0);
 

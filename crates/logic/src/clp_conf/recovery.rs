@@ -36,9 +36,8 @@ impl Import<'_> {
         if let Some(resource) = resource {
             self.text.value("resource", &resource);
         }
-        match self.take(monitor, "polling/timing") {
-            Some("0") => self.text.value("when", "always"),
-            Some(_) | None => {}
+        if self.take(monitor, "polling/timing") == Some("0") {
+            self.text.value("when", "always");
         }
         // What is active is what is recovered.
         if let Some(observed) = find(monitor, "target").filter(|observed| text_of(observed) == target) {
