@@ -92,7 +92,8 @@ fn clocks_within_their_drift_never_let_two_act_at_once() {
 fn a_clock_beyond_the_drift_breaks_the_promise_so_the_test_above_means_something() {
     let holder = Clock { offset_us: 0, drift_ppm: -40_000 };
     let contender = Clock { offset_us: 0, drift_ppm: 40_000 };
-    assert_eq!(gap(&FAST, &holder, &contender, 10_000_000, 0), None);
+    let tight = Profile { wait_ms: 1_050, ..FAST };
+    assert_eq!(gap(&tight, &holder, &contender, 10_000_000, 0), None);
     let unsafe_profile = Profile { wait_ms: 1_001, ..FAST };
     let honest = [Clock { offset_us: 0, drift_ppm: -1_000 }, Clock { offset_us: 999, drift_ppm: 1_000 }];
     assert_eq!(gap(&unsafe_profile, &honest[0], &honest[1], 10_000_000, 0), None);
@@ -114,8 +115,8 @@ fn a_contender_starts_again_with_every_difference() {
     waiting.saw(Time(500), 7);
     assert_eq!(waiting.ends_at(), Time(1_300));
     waiting.saw(Time(600), 6);
-    assert_eq!(waiting.ends_at(), Time(1_650));
-    assert!(!waiting.is_over(Time(1_649)));
-    assert!(waiting.is_over(Time(1_650)));
+    assert_eq!(waiting.ends_at(), Time(1_900));
+    assert!(!waiting.is_over(Time(1_899)));
+    assert!(waiting.is_over(Time(1_900)));
     assert_eq!(waiting.mark(), &6);
 }

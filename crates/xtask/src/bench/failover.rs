@@ -267,10 +267,14 @@ impl Run {
             let outage = world::taken_over(self.world.client(*system), BACK_TIME_MAX);
             self.note("planned move", *system, 20.0, outage);
         }
-        if system == System::Pacemaker {
-            pacemaker::stand_by(&self.world.hosts, false)?;
+        match system {
+            System::Muster => Ok(()),
+            System::Keepalived | System::KeepalivedQuick => {
+                self.world.wait_for_end(world::ONE, "keepalived")?;
+                self.world.start_all(world::ONE)
+            }
+            System::Pacemaker => pacemaker::stand_by(&self.world.hosts, false),
         }
-        self.world.start_all(world::ONE)
     }
 
     /// Waits until the address is at the other host only.

@@ -27,6 +27,8 @@ pub const SERVICE_PORT: u16 = 7000;
 pub const ASK_EVERY: Duration = Duration::from_millis(5);
 /// Longest wait for all to be at home again. Pacemaker takes half a minute after a crash.
 const HOME_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest wait for a program that ends in good order.
+const END_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long all must have been at home until that is believed.
 const HOME_FOR: Duration = Duration::from_millis(1_500);
 /// Pause between two looks while nothing is measured.
@@ -146,6 +148,14 @@ impl World {
         let program = place.start(name, words).doing(format_args!("start {name} on {host}"))?;
         self.programs.insert(key, program);
         Ok(())
+    }
+
+    /// Waits until a program has ended that was told to.
+    pub fn wait_for_end(&mut self, host: &'static str, name: &'static str) -> Outcome<()> {
+        match self.programs.get_mut(&(host, name)) {
+            Some(program) => program.wait(END_TIME_MAX).doing(format_args!("see {name} end on {host}")),
+            None => Ok(()),
+        }
     }
 
     /// Starts what does not run of all that belongs on a host.
