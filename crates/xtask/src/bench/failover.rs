@@ -49,7 +49,7 @@ const STARTS: usize = 20;
 #[derive(Debug, clap::Args)]
 pub struct FailoverArgs {
     /// Times that each fault happens
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     rounds: usize,
     /// Leave the others out
     #[arg(long)]

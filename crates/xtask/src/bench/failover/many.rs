@@ -25,6 +25,7 @@ const KINDS: [&str; 5] = [
 ];
 const BOSS: &str = "boss";
 const ONE: &str = "one";
+/// Longest wait for all of it to run. Two minutes: ten times what it takes on a quiet machine.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After all runs, until what its start has cost is over.

@@ -12,6 +12,7 @@ use wire::status::CellStatus;
 
 /// Where the service of the group answers, which is killed and lives anew with it.
 pub const OWN_PORT: u16 = 7001;
+/// Longest wait for the manager to answer. Half a minute: a hundred times what it takes on a quiet machine.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const GROUP: &str = "site";
