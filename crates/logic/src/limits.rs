@@ -150,6 +150,10 @@ pub const PLUGIN_CFG_POST_BUFFER_MAX_BYTES: u64 = 16 << 20;
 /// ρ: how wrong the rate of a clock may be. 1,000: time services turn a clock by 500 millionths at most, and a crystal
 /// errs by 100; the rest is ours (failover 7.2).
 pub const CLOCK_DRIFT_MAX_PPM: u64 = 1_000;
+
+/// After so long the system has taken an address away that nobody renewed: it counts whole seconds, one of them, and looks up
+/// to a quarter of a second late.
+pub const ADDRESS_GONE_AFTER_MS: u64 = 1_250;
 /// What machines cannot tell apart: their `Time` counts whole milliseconds.
 pub const CLOCK_STEP_MS: u64 = 1;
 /// Renewals that fit into the time that a holder acts. Three: two may be lost (failover 7.3).

@@ -63,9 +63,26 @@ const PACKAGES: [Package; 34] = [
     Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },
 ];
 
+/// Only for what failover groups are measured beside.
+const RIVALS: [Package; 4] = [
+    Package { name: "keepalived", program: "keepalived", reason: "a peer in the benchmark of failover" },
+    Package { name: "corosync", program: "corosync", reason: "what Pacemaker runs on" },
+    Package { name: "pacemaker", program: "pacemakerd", reason: "a peer in the benchmark of failover" },
+    Package { name: "pacemaker-cli-utils", program: "crm_mon", reason: "tells Pacemaker what to do" },
+];
+
 /// Makes sure that every program is there; says how many were installed.
 pub fn install(log: &Path) -> Outcome<String> {
-    let missing = missing();
+    install_all(&PACKAGES, log)
+}
+
+/// The same for what failover groups are measured beside.
+pub fn install_rivals(log: &Path) -> Outcome<String> {
+    install_all(&RIVALS, log)
+}
+
+fn install_all(packages: &'static [Package], log: &Path) -> Outcome<String> {
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok("all there".into());
     }
@@ -76,15 +93,15 @@ pub fn install(log: &Path) -> Outcome<String> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(missing.iter().map(|package| package.name));
     apt_get(&arguments, log)?;
-    let still_missing = self::missing();
+    let still_missing = self::missing(packages);
     if !still_missing.is_empty() {
         return Err(Failure(wanted(&still_missing)));
     }
     Ok(format!("{} installed", missing.len()))
 }
 
-fn missing() -> Vec<&'static Package> {
-    PACKAGES.iter().filter(|package| find_program(package.program).is_none()).collect()
+fn missing(packages: &'static [Package]) -> Vec<&'static Package> {
+    packages.iter().filter(|package| find_program(package.program).is_none()).collect()
 }
 
 /// On the path, or where Debian keeps the programs of PostgreSQL, one directory for each version.

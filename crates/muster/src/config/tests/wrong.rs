@@ -1177,7 +1177,7 @@ fn keys_of_a_store_fit_its_kind_and_each_other() {
             muster.toml:13:1: M1008: `profile` has no effect: nobody else can use a file of this machine
               key:     manager.profile
               value:   "fast"
-              allowed: several `nodes` in [manager], or another `kind` of store"#]],
+              allowed: several `nodes` in [manager], another `kind` of store, or failover groups"#]],
     );
     check_added(
         "[store]\nkind = \"etcd\"\nservers = [\"http://10.0.0.4:2379/\"]\nprefix = \"/\"",
