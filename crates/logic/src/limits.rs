@@ -319,6 +319,9 @@ pub const GROUP_RETRY_MS: u64 = 300;
 /// Pause before a node that could not be fenced is tried again, with all of its fences. Ten seconds: a power switch that was
 /// busy is not any more, and one that is broken is not worn out.
 pub const FENCE_AGAIN_MS: u64 = 10_000;
+/// How long before its link broke a node may have been off without anybody having noticed. Fifteen seconds: a link that says
+/// nothing counts as broken after ten, and a program that reads late adds to that.
+pub const FENCE_DOUBT_MS: u64 = 15_000;
 /// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
 pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that

@@ -388,7 +388,8 @@ impl Planner {
             CommitEnd::NotDone { found } => {
                 group.retry_at = now + GROUP_RETRY_MS;
                 if let Some(record) = found.as_deref().and_then(Record::parse) {
-                    let is_stay = |other: &Record| (&other.owner, other.epoch) == (&record.owner, record.epoch);
+                    let is_stay =
+                        |other: &Record| (&other.owner, other.epoch) == (&record.owner, record.epoch);
                     // Its own decision, whose answer was lost, was taken with proof.
                     if !pending.record.as_ref().is_some_and(is_stay) {
                         Self::note_foreign(group, &record);

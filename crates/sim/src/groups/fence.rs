@@ -40,7 +40,7 @@ impl World {
             }
             fence::Output::Event { text, .. } => self.tell(|| text),
             // It may have done its work all the same.
-            fence::Output::Kill { .. } | fence::Output::Answer { .. } => {}
+            fence::Output::Kill { .. } => {}
         }
     }
 

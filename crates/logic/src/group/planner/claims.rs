@@ -56,7 +56,9 @@ impl Planner {
     /// Somebody else has written the record. Who was told to run the group may do so still.
     pub(super) fn note_foreign(group: &mut Group, found: &Record) {
         let old = &group.record;
-        let Some(owner) = old.owner.clone().filter(|owner| found.owner.as_ref() != Some(owner)) else { return };
+        let Some(owner) = old.owner.clone().filter(|owner| found.owner.as_ref() != Some(owner)) else {
+            return;
+        };
         let ends_with_lease = old.is_leased && group.class() == GroupClass::Soft;
         group.claims.insert(owner, Claim { epoch: old.epoch, ends_with_lease });
     }
@@ -102,9 +104,8 @@ impl Planner {
     /// A node that may run the group, for all that is known a moment after the start.
     fn unheard<'a>(&self, now: Time, group: &'a Group) -> Option<&'a NodeName> {
         let owner = group.record.owner.as_ref();
-        let knows = |node: &Node| {
-            node.report_of(group).is_some_and(|report| report.epoch == group.record.epoch)
-        };
+        let knows =
+            |node: &Node| node.report_of(group).is_some_and(|report| report.epoch == group.record.epoch);
         // The owner has it, or had it, just as it is written.
         let is_sure = owner.and_then(|owner| self.nodes.get(owner)).is_some_and(knows);
         if is_sure || now >= self.started_at + SETTLE_MS {
@@ -146,12 +147,13 @@ impl Planner {
             Decision::Stay { condition: GroupCondition::Starting, .. } => {
                 group.record.owner.as_ref().is_some_and(|owner| !self.may_begin(group, owner))
             }
-            Decision::Stay { .. }
-            | Decision::Grant { .. }
-            | Decision::Refuse { .. }
-            | Decision::Forget => false,
+            Decision::Stay { .. } | Decision::Grant { .. } | Decision::Refuse { .. } | Decision::Forget => {
+                false
+            }
         };
         match self.withheld(now, group).filter(|_| is_begin) {
+            // A moment after the start nobody is told of what will be over in a moment.
+            Some(why) if group.claims.is_empty() => stay(group.condition, why),
             Some(why) => stay(GroupCondition::Waiting, why),
             None => decision,
         }

@@ -74,9 +74,7 @@ impl Planner {
         match mark {
             // As with a lease that is over; see `is_fenced`.
             Mark::Off => None,
-            Mark::Asked if is_proven => {
-                commit(Mark::Off, format!("node {owner} is proven to be off"))
-            }
+            Mark::Asked if is_proven => commit(Mark::Off, format!("node {owner} is proven to be off")),
             Mark::Asked | Mark::No => match self.wants_fence(group, owner) {
                 Err(Spared::ByNobody) => None,
                 Err(Spared::ForNow(why)) => {

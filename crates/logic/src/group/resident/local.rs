@@ -465,3 +465,6 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
