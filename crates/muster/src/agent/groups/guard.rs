@@ -68,7 +68,7 @@ struct Guard<'a> {
     news: Lines,
     kill_at: Option<Instant>,
     ask_at: Instant,
-    /// Questions since its last answer. None before the first one: a new guardian waits for what was there before it.
+    /// Questions since its last news. None before the first: a new guardian waits for what was there before it.
     open_questions: Option<u32>,
     cgroup: Option<std::path::PathBuf>,
 }
@@ -185,16 +185,15 @@ impl<'a> Guard<'a> {
     }
 
     async fn on_news(&mut self, line: &[u8]) {
+        // Whatever it says, it is there.
+        self.open_questions = Some(0);
         let (group, run) = (self.group.clone(), self.run);
         let input = match serde_json::from_slice(line) {
             Ok(News::Done { step, error }) => {
                 Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
             }
             Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
-            Ok(News::Here) => {
-                self.open_questions = Some(0);
-                return;
-            }
+            Ok(News::Here) => return,
             Ok(News::Warning { text }) => return tracing::warn!(%group, "{text}"),
             // Only a guardian of another edition could say such a thing; its end will tell the rest.
             Err(error) => return tracing::error!(%group, %error, "its guardian is not understood"),
