@@ -239,6 +239,13 @@ impl Stage {
         self.ask(GroupAct::ConfirmOff { node: node.into() })
     }
 
+    /// The store has taken what waits.
+    fn written(&mut self) {
+        for attempt in std::mem::take(&mut self.waiting) {
+            self.give(Input::Committed { attempt, end: CommitEnd::Done });
+        }
+    }
+
     fn later(&mut self, pause_ms: u64) {
         self.now = self.now + pause_ms;
         self.give(Input::Tick);
@@ -572,4 +579,18 @@ fn a_group_of_a_node_that_is_gone_from_the_configuration_says_what_a_person_can_
     assert!(reason.contains("confirm-off db a"), "{reason}");
     stage.confirm_off("a").expect("it is off");
     assert_eq!(stage.owner(), "b 6");
+}
+
+#[test]
+fn a_group_that_is_put_back_while_it_is_being_forgotten_is_not_lost() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.give(Input::Configure(Vec::new()));
+    stage.is_slow = true;
+    stage.say("a", None);
+    stage.written();
+    assert!(stage.status().node.is_none(), "it has ended, and is being forgotten");
+    stage.configure(settings(GroupClass::Soft, Attribute::Automatic));
+    stage.is_slow = false;
+    stage.written();
+    assert_eq!(stage.owner(), "a 1");
 }
