@@ -29,21 +29,22 @@ impl Planner {
     /// Notes which groups a node holds that are not its own.
     pub(super) fn note_claims(&mut self, name: &NodeName) {
         let Some(report) = self.nodes.get(name).and_then(|node| node.report.as_ref()) else { return };
-        for told in report.groups.iter().filter(|told| is_held(told.state)) {
+        for told in &report.groups {
             let Some(group) = self.groups.get_mut(&told.name) else { continue };
             let record = &group.record;
             let is_own = record.owner.as_ref() == Some(name);
             let is_strange = match told.epoch.cmp(&record.epoch) {
                 // It was taken from it with proof, or it is about to end what it has.
-                Ordering::Less => !is_own && !record.taken.contains(name),
-                Ordering::Equal => !is_own,
+                Ordering::Less => is_held(told.state) && !is_own && !record.taken.contains(name),
+                Ordering::Equal => is_held(told.state) && !is_own,
+                // Before it has forgotten that one it begins with none below it.
                 Ordering::Greater => true,
             };
             if !is_strange {
                 continue;
             }
             let claim = Claim { epoch: told.epoch, ends_with_lease: false };
-            if group.claims.insert(name.clone(), claim).is_none() {
+            if group.claims.insert(name.clone(), claim).is_none() && is_held(told.state) {
                 let text = format!(
                     "group {}: node {name} runs it as epoch {}, which the store does not know; was the store put back? Nobody is told \
                      to run it before that node has stopped it",

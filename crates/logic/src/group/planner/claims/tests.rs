@@ -594,3 +594,13 @@ fn a_group_that_is_put_back_while_it_is_being_forgotten_is_not_lost() {
     stage.written();
     assert_eq!(stage.owner(), "a 1");
 }
+
+#[test]
+fn a_node_that_has_ended_a_later_epoch_forgets_it_before_it_is_told_an_earlier_one() {
+    let mut stage = Stage::lead(settings(GroupClass::Soft, Attribute::Automatic), Some(on("a", 5, true)));
+    stage.join("b", None);
+    stage.join("a", Some(told(7, GroupState::Stopped)));
+    assert_eq!(stage.told("a"), None, "it runs no epoch below one that it has run");
+    stage.say("a", None);
+    assert_eq!(stage.told("a"), Some((5, true)));
+}
