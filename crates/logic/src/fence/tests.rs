@@ -282,44 +282,44 @@ fn an_agent_that_says_off_of_a_node_that_is_there_proves_nothing() {
         one(),
         "2 0 2",
         expect![[r#"
-        ipmi status of a: 2
-           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
-        ipmi status of b: 0
-           [fencing] node a is being fenced
-        ipmi status of a: 2
-           [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
-        => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+            => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
     );
     // Another fence may prove it.
     lost(
         vec![fence("ipmi", FenceAction::Off), fence("pdu", FenceAction::Off)],
         "2 0 2 0 0 2",
         expect![[r#"
-        ipmi status of a: 2
-           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
-        ipmi status of b: 0
-           [fencing] node a is being fenced
-        ipmi status of a: 2
-        pdu status of a: 0
-        pdu off of a: 0
-        pdu status of a: 2
-           [fenced] node a is off, as fence pdu shows
-        => a run 1: Ok(())"#]],
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+            pdu status of a: 0
+            pdu off of a: 0
+            pdu status of a: 2
+               [fenced] node a is off, as fence pdu shows
+            => a run 1: Ok(())"#]],
     );
     // What it says now is better than what it said before.
     lost(
         one(),
         "2 0 0 0 2",
         expect![[r#"
-        ipmi status of a: 2
-           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
-        ipmi status of b: 0
-           [fencing] node a is being fenced
-        ipmi status of a: 0
-        ipmi off of a: 0
-        ipmi status of a: 2
-           [fenced] node a is off, as fence ipmi shows
-        => a run 1: Ok(())"#]],
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 0
+            ipmi off of a: 0
+            ipmi status of a: 2
+               [fenced] node a is off, as fence ipmi shows
+            => a run 1: Ok(())"#]],
     );
 }
 
@@ -331,13 +331,13 @@ fn a_node_that_was_switched_off_a_moment_before_its_link_broke_is_off() {
         inputs.into_iter().chain(begin()).collect(),
         "2 0 2",
         expect![[r#"
-        ipmi status of a: 2
-           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
-        ipmi status of b: 0
-           [fencing] node a is being fenced
-        ipmi status of a: 2
-           [fenced] node a is off, as fence ipmi shows
-        => a run 1: Ok(())"#]],
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fenced] node a is off, as fence ipmi shows
+            => a run 1: Ok(())"#]],
     );
 }
 

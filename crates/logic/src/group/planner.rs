@@ -319,13 +319,6 @@ impl Planner {
         self.groups.get(name).map(|group| &group.record)
     }
 
-    /// Whether the group is sent to a node that comes before its owner in its policy.
-    pub(super) fn goes_back(&self, name: &GroupName, old: &Record, next: &Record) -> bool {
-        let Some(group) = self.groups.get(name) else { return false };
-        let ends = old.owner.as_ref().zip(next.to.as_ref());
-        ends.is_some_and(|(owner, to)| self.is_before(group, to, owner))
-    }
-
     fn configure(&mut self, now: Time, all: Vec<GroupSettings>) {
         let names: BTreeSet<GroupName> = all.iter().map(|group| group.name.clone()).collect();
         for settings in all {
@@ -382,7 +375,9 @@ impl Planner {
                         }
                         group.record = record;
                     }
-                    None => drop(self.groups.remove(&name)),
+                    None if group.is_leaving => drop(self.groups.remove(&name)),
+                    // It was put back into the configuration meanwhile, and begins anew.
+                    None => group.record = Record::default(),
                 }
             }
             CommitEnd::NotDone { found } => {

@@ -12,6 +12,7 @@ use super::node::{Node, is_held};
 use super::{Group, Output, Planner};
 use crate::limits::SETTLE_MS;
 use crate::time::Time;
+use std::cmp::Ordering;
 use wire::group::{GroupClass, GroupCondition};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
@@ -28,20 +29,22 @@ impl Planner {
     /// Notes which groups a node holds that are not its own.
     pub(super) fn note_claims(&mut self, name: &NodeName) {
         let Some(report) = self.nodes.get(name).and_then(|node| node.report.as_ref()) else { return };
-        for told in report.groups.iter().filter(|told| is_held(told.state)) {
+        for told in &report.groups {
             let Some(group) = self.groups.get_mut(&told.name) else { continue };
             let record = &group.record;
-            // Of earlier epochs it is proven that they have ended, or they are its own.
+            let is_own = record.owner.as_ref() == Some(name);
             let is_strange = match told.epoch.cmp(&record.epoch) {
-                std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => record.owner.as_ref() != Some(name),
-                std::cmp::Ordering::Greater => true,
+                // It was taken from it with proof, or it is about to end what it has.
+                Ordering::Less => is_held(told.state) && !is_own && !record.taken.contains(name),
+                Ordering::Equal => is_held(told.state) && !is_own,
+                // Before it has forgotten that one it begins with none below it.
+                Ordering::Greater => true,
             };
             if !is_strange {
                 continue;
             }
             let claim = Claim { epoch: told.epoch, ends_with_lease: false };
-            if group.claims.insert(name.clone(), claim).is_none() {
+            if group.claims.insert(name.clone(), claim).is_none() && is_held(told.state) {
                 let text = format!(
                     "group {}: node {name} runs it as epoch {}, which the store does not know; was the store put back? Nobody is told \
                      to run it before that node has stopped it",
@@ -112,7 +115,9 @@ impl Planner {
             return None;
         }
         let others = group.settings.nodes.iter().filter(|node| Some(*node) != owner);
-        let is_silent = |node: &Node| node.report.is_none() && !node.is_taken;
+        // That its lease was taken by another leader is as old as the store.
+        let has_ended = |node: &Node| group.record.is_leased && node.is_taken_here;
+        let is_silent = |node: &Node| node.report.is_none() && !has_ended(node);
         others.into_iter().find(|name| self.nodes.get(*name).is_none_or(is_silent))
     }
 

@@ -388,6 +388,13 @@ impl Planner {
         place(one) < place(other)
     }
 
+    /// Whether the group is sent to a node that comes before its owner in its policy.
+    pub(in crate::group) fn goes_back(&self, name: &GroupName, old: &Record, next: &Record) -> bool {
+        let Some(group) = self.groups.get(name) else { return false };
+        let ends = old.owner.as_ref().zip(next.to.as_ref());
+        ends.is_some_and(|(owner, to)| self.is_before(group, to, owner))
+    }
+
     fn is_steady(&self, now: Time, node: &NodeName) -> bool {
         let since = self.nodes.get(node).and_then(|node| node.steady_since);
         since.is_some_and(|since| now.since_ms(since) >= GROUP_FAILBACK_AFTER_MS)

@@ -239,6 +239,13 @@ impl Stage {
         self.ask(GroupAct::ConfirmOff { node: node.into() })
     }
 
+    /// The store has taken what waits.
+    fn written(&mut self) {
+        for attempt in std::mem::take(&mut self.waiting) {
+            self.give(Input::Committed { attempt, end: CommitEnd::Done });
+        }
+    }
+
     fn later(&mut self, pause_ms: u64) {
         self.now = self.now + pause_ms;
         self.give(Input::Tick);
@@ -572,4 +579,28 @@ fn a_group_of_a_node_that_is_gone_from_the_configuration_says_what_a_person_can_
     assert!(reason.contains("confirm-off db a"), "{reason}");
     stage.confirm_off("a").expect("it is off");
     assert_eq!(stage.owner(), "b 6");
+}
+
+#[test]
+fn a_group_that_is_put_back_while_it_is_being_forgotten_is_not_lost() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.give(Input::Configure(Vec::new()));
+    stage.is_slow = true;
+    stage.say("a", None);
+    stage.written();
+    assert!(stage.status().node.is_none(), "it has ended, and is being forgotten");
+    stage.configure(settings(GroupClass::Soft, Attribute::Automatic));
+    stage.is_slow = false;
+    stage.written();
+    assert_eq!(stage.owner(), "a 1");
+}
+
+#[test]
+fn a_node_that_has_ended_a_later_epoch_forgets_it_before_it_is_told_an_earlier_one() {
+    let mut stage = Stage::lead(settings(GroupClass::Soft, Attribute::Automatic), Some(on("a", 5, true)));
+    stage.join("b", None);
+    stage.join("a", Some(told(7, GroupState::Stopped)));
+    assert_eq!(stage.told("a"), None, "it runs no epoch below one that it has run");
+    stage.say("a", None);
+    assert_eq!(stage.told("a"), Some((5, true)));
 }
