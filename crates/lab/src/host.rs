@@ -262,6 +262,11 @@ impl Program {
         send(self.pid, signal);
     }
 
+    /// As the lab's own system numbers it.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -116,6 +116,38 @@ impl Hosts {
         lan::connect(self.network.prefix(), &namespaces)
     }
 
+    /// The place of a host on the Ethernet.
+    fn lan_number(&self, name: &str) -> Outcome<usize> {
+        let place = self.hosts.iter().position(|host| host.name == name);
+        place.map(|place| place + 1).ok_or_else(|| Problem(format!("there is no host {name}")))
+    }
+
+    /// What goes to and from a host on the Ethernet vanishes; the host's own link stays up.
+    pub fn cut_lan(&self, name: &str) -> Outcome<()> {
+        lan::cut(self.network.prefix(), self.lan_number(name)?)
+    }
+
+    /// Nothing of it vanishes any more.
+    pub fn join_lan(&self, name: &str) -> Outcome<()> {
+        lan::join(self.network.prefix(), self.lan_number(name)?)
+    }
+
+    /// On the Ethernet a host and these others do not hear each other; all others hear all of them.
+    pub fn part_lan(&self, name: &str, others: &[&str]) -> Outcome<()> {
+        let numbers: Outcome<Vec<usize>> = others.iter().map(|other| self.lan_number(other)).collect();
+        let address = |number: usize| {
+            let number = u8::try_from(number).expect("a lab has fewer hosts than an address has room for");
+            lan::addresses(number).0
+        };
+        let others: Vec<Ipv4Addr> = numbers?.into_iter().map(address).collect();
+        lan::part(&self.get(name)?.namespace, &others)
+    }
+
+    /// The opposite of `part_lan`.
+    pub fn reunite_lan(&self, name: &str) -> Outcome<()> {
+        lan::reunite(&self.get(name)?.namespace)
+    }
+
     /// Takes the power away, without a last word to anybody.
     pub fn power_off(&mut self, name: &str) -> Outcome<()> {
         let address = self.get(name)?.address;

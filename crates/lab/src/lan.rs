@@ -34,3 +34,30 @@ pub fn connect(prefix: &str, namespaces: &[&str]) -> Outcome<()> {
     }
     Ok(())
 }
+
+/// Nothing gets through the cable of the host with this number, from 1, and the host does not notice.
+pub fn cut(prefix: &str, number: usize) -> Outcome<()> {
+    ip(&format!("-n {prefix}-lan link set {prefix}l{number} nomaster"))
+}
+
+/// The cable of a host is whole again.
+pub fn join(prefix: &str, number: usize) -> Outcome<()> {
+    ip(&format!("-n {prefix}-lan link set {prefix}l{number} master lan"))
+}
+
+/// A host and these others hear nothing of each other but whose address is whose; to everybody else it speaks on.
+pub fn part(namespace: &str, others: &[Ipv4Addr]) -> Outcome<()> {
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let others = others.join(", ");
+    // What is sent to many is sent to them too.
+    let rules = format!(
+        "table ip parted {{\n chain in {{\n  type filter hook input priority 0;\n  ip saddr {{ {others} }} drop\n }}\n \
+         chain out {{\n  type filter hook output priority 0;\n  ip daddr {{ {others}, 224.0.0.0/4 }} drop\n }}\n}}\n"
+    );
+    carry_out("ip", &["netns", "exec", namespace, "nft", "-f", "-"], &rules)
+}
+
+/// The opposite of `part`.
+pub fn reunite(namespace: &str) -> Outcome<()> {
+    ip(&format!("netns exec {namespace} nft delete table ip parted"))
+}

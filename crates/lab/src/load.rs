@@ -84,7 +84,7 @@ pub struct Load {
 }
 
 /// Moves this thread into a network namespace, for ever.
-fn enter(namespace: &str) -> Outcome<()> {
+pub fn enter(namespace: &str) -> Outcome<()> {
     let path = format!("/run/netns/{namespace}");
     let file = File::open(&path).doing(format_args!("open {path}"))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))

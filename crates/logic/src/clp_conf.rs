@@ -6,6 +6,7 @@
 
 mod groups;
 mod monitors;
+mod recovery;
 mod toml;
 
 use crate::limits::{CLP_CONF_NOTES_MAX, CLP_CONF_OBJECTS_MAX};
@@ -78,12 +79,24 @@ struct Import<'a> {
     done: BTreeSet<(u32, u32)>,
     /// By priority.
     servers: Vec<String>,
+    /// That were taken.
+    groups: Vec<Group>,
+}
+
+/// A group that was taken, with the names that the file gives, for the monitors that recover it.
+struct Group {
+    given: String,
+    name: String,
+    nodes: Vec<String>,
+    /// The name in the file, and that here.
+    resources: Vec<(String, String)>,
 }
 
 impl<'a> Import<'a> {
     fn new(scripts: &'a str) -> Self {
         let text = Text::default();
-        Self { scripts, text, notes: Vec::new(), done: BTreeSet::new(), servers: Vec::new() }
+        let (notes, done) = (Vec::new(), BTreeSet::new());
+        Self { scripts, text, notes, done, servers: Vec::new(), groups: Vec::new() }
     }
 
     fn note(&mut self, element: &Element, what: impl Into<String>, why: impl Into<String>) {

@@ -6,17 +6,18 @@
 //! - `status` comes first: a node that is off already, because somebody before us did it, is not switched off again.
 //! - Of a node one agent is called at a time. The fences of a node are tried in the order of the configuration, each as often
 //!   as it may, and from the beginning after a pause as long as somebody wants it.
+//! - An agent that says that a node is off which is there is not believed when it says so again, before it has said better.
 //! - Each fence is asked for each of its nodes from time to time whether it could work; that never waits for ever.
 //!
-//! The shell's part: each `Run` is answered by `Ended`, also one that was killed. Not here: who has to be fenced (`group`),
+//! The shell's part: each `Run` is answered by `Ended`, unless `Kill` came before. Not here: who has to be fenced (`group`),
 //! processes, secrets.
 
 mod work;
 
-use crate::limits::{FENCE_AGAIN_MS, FENCE_CHECKS_AT_ONCE_MAX};
+use crate::limits::{FENCE_AGAIN_MS, FENCE_CHECKS_AT_ONCE_MAX, FENCE_DOUBT_MS};
 use crate::machine::Machine;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::fence::{FenceSettings, FenceState, FenceStatus};
 use wire::id::{FenceName, NodeName};
 use wire::status::Severity;
@@ -96,15 +97,18 @@ pub enum Input {
     Spare {
         node: NodeName,
     },
-    /// A person wants it off. `ask` comes back in the answer.
+    /// A person wants it off.
     Off {
-        ask: u64,
         node: NodeName,
     },
     /// A person wants to know whether the fence could switch its nodes off.
     Test {
-        ask: u64,
         fence: FenceName,
+    },
+    /// Whether the node's agent is connected.
+    Here {
+        node: NodeName,
+        is_here: bool,
     },
     Ended {
         job: u64,
@@ -137,11 +141,6 @@ pub enum Output {
         kind: &'static str,
         text: String,
     },
-    /// The error says why not.
-    Answer {
-        ask: u64,
-        result: Result<String, String>,
-    },
 }
 
 /// Whether a fence could work for a node.
@@ -152,7 +151,10 @@ struct Check {
     checked_at: Option<Time>,
     /// None: it was not asked yet.
     result: Option<Result<(), String>>,
-    asks: Vec<u64>,
+    /// When it said that the node is off, if it says so still.
+    off_since: Option<Time>,
+    /// The node was there then.
+    is_doubted: bool,
 }
 
 /// All fences of a cell, as their leader uses them.
@@ -163,8 +165,8 @@ pub struct Fences {
     /// Nodes that have to be off and that no fence covers, each with its run.
     bare: BTreeMap<NodeName, u64>,
     checks: BTreeMap<(FenceName, NodeName), Check>,
-    /// Persons that wait for checks: how many are missing, and what failed.
-    tests: BTreeMap<u64, (FenceName, Vec<NodeName>, Vec<String>)>,
+    /// Nodes whose agents are connected.
+    here: BTreeSet<NodeName>,
     jobs: u64,
     outputs: Vec<Output>,
 }
@@ -182,7 +184,7 @@ impl Fences {
             works: BTreeMap::new(),
             bare: BTreeMap::new(),
             checks: BTreeMap::new(),
-            tests: BTreeMap::new(),
+            here: BTreeSet::new(),
             jobs: 0,
             outputs: Vec::new(),
         }
@@ -228,22 +230,16 @@ impl Fences {
                 // What was changed is asked at once.
                 let fresh = Check { due: now, ..Check::default() };
                 let check = old.remove(&key).map_or(fresh.clone(), |check| {
-                    if is_same { check } else { Check { job: check.job, asks: check.asks, ..fresh } }
+                    if is_same { check } else { Check { job: check.job, ..fresh } }
                 });
                 self.checks.insert(key, check);
             }
         }
-        for ((fence, node), check) in old {
-            if let Some(job) = check.job {
-                self.outputs.push(Output::Kill { job });
-            }
-            let why = format!("fence {fence} is not configured for node {node} any more");
-            self.tested(&check.asks, &node, Some(why));
-        }
+        self.outputs.extend(old.into_values().filter_map(|check| check.job).map(|job| Output::Kill { job }));
         self.settings = settings;
         // A fence may have been added for those that had none.
         for (node, run) in std::mem::take(&mut self.bare) {
-            self.begin(now, node, Some(run), None);
+            self.begin(now, node, Some(run));
         }
     }
 
@@ -252,12 +248,12 @@ impl Fences {
         self.jobs
     }
 
-    fn begin(&mut self, now: Time, node: NodeName, run: Option<u64>, ask: Option<u64>) {
+    /// For groups, under this number; None: for a person, who was told before what no fence can do.
+    fn begin(&mut self, now: Time, node: NodeName, run: Option<u64>) {
         let fences = self.of_node(&node);
         if fences.is_empty() {
-            let why = format!("no fence covers node {node}");
-            self.outputs.extend(ask.map(|ask| Output::Answer { ask, result: Err(why.clone()) }));
             if let Some(run) = run {
+                let why = format!("no fence covers node {node}");
                 self.bare.insert(node.clone(), run);
                 self.outputs.push(Output::Fenced { node, run, result: Err(why) });
             }
@@ -265,12 +261,12 @@ impl Fences {
         }
         if let Some(work) = self.works.get_mut(&node) {
             // What is under way proves nothing about what came after its first look.
-            work.join(run, ask);
+            work.join(run);
             return;
         }
         let text = format!("node {node} is being fenced");
         self.outputs.push(Output::Event { severity: Severity::Warning, kind: "fencing", text });
-        self.works.insert(node.clone(), Work::new(now, fences, run, ask));
+        self.works.insert(node.clone(), Work::new(now, fences, run));
         self.go_on(now, &node);
     }
 
@@ -285,36 +281,24 @@ impl Fences {
                 self.outputs.push(Output::Run { job: self.jobs, fence, node: node.clone(), call });
             }
             Next::Proven => {
-                let (run, asks) = work.take_waiting();
+                let run = work.take_run();
                 let text = format!("node {node} is off, as {} shows", work.fence());
-                self.outputs.push(Output::Event {
-                    severity: Severity::Warning,
-                    kind: "fenced",
-                    text: text.clone(),
-                });
+                self.outputs.push(Output::Event { severity: Severity::Warning, kind: "fenced", text });
                 self.outputs.extend(run.map(|run| Output::Fenced {
                     node: node.clone(),
                     run,
                     result: Ok(()),
                 }));
-                self.outputs
-                    .extend(asks.into_iter().map(|ask| Output::Answer { ask, result: Ok(text.clone()) }));
                 match work.wants_on() {
                     true => self.go_on(now, node),
                     false => drop(self.works.remove(node)),
                 }
             }
             Next::GivenUp { why } => {
-                let asks = work.take_asks();
+                work.leave_persons();
                 let run = work.run();
                 let text = format!("node {node} could not be fenced: {why}");
-                self.outputs.push(Output::Event {
-                    severity: Severity::Error,
-                    kind: "fence-failed",
-                    text: text.clone(),
-                });
-                self.outputs
-                    .extend(asks.into_iter().map(|ask| Output::Answer { ask, result: Err(text.clone()) }));
+                self.outputs.push(Output::Event { severity: Severity::Error, kind: "fence-failed", text });
                 match run {
                     Some(run) => {
                         work.begin_again(now + FENCE_AGAIN_MS);
@@ -355,7 +339,12 @@ impl Fences {
         let work = self.works.iter_mut().find(|(_, work)| work.job == Some(job));
         if let Some((node, work)) = work {
             let node = node.clone();
-            work.ended(&end);
+            let check = self.checks.get_mut(&(work.fence_name().clone(), node.clone()));
+            let is_doubted = check.is_some_and(|check| {
+                check.is_doubted &= end.shown() != Shown::On;
+                check.is_doubted
+            });
+            work.ended(&end, is_doubted);
             return self.go_on(now, &node);
         }
         let check = self.checks.iter().find(|(_, check)| check.job == Some(job));
@@ -368,13 +357,24 @@ impl Fences {
         let interval_ms =
             self.settings.iter().find(|known| known.name == *fence).map_or(0, |it| it.check_interval_ms);
         let Some(check) = self.checks.get_mut(key) else { return };
+        let is_here = self.here.contains(node);
         let result = match end.shown() {
-            Shown::On | Shown::Off => Ok(()),
+            Shown::Off if is_here => {
+                (check.off_since, check.is_doubted) = (Some(now), true);
+                Err("says that it is off, and it is there".to_owned())
+            }
+            Shown::Off => {
+                check.off_since = Some(now);
+                Ok(())
+            }
+            Shown::On => {
+                (check.off_since, check.is_doubted) = (None, false);
+                Ok(())
+            }
             Shown::Nothing(why) => Err(why),
         };
         (check.job, check.due, check.checked_at) = (None, now + interval_ms, Some(now));
         let was_failing = matches!(check.result, Some(Err(_)));
-        let asks = std::mem::take(&mut check.asks);
         check.result = Some(result.clone());
         match &result {
             Ok(()) if was_failing => {
@@ -387,42 +387,29 @@ impl Fences {
             }
             Ok(()) | Err(_) => {}
         }
-        self.tested(&asks, node, result.err());
     }
 
-    /// Somebody waits for this check.
-    fn tested(&mut self, asks: &[u64], node: &NodeName, trouble: Option<String>) {
-        for ask in asks {
-            let Some((fence, missing, troubles)) = self.tests.get_mut(ask) else { continue };
-            missing.retain(|known| known != node);
-            troubles.extend(trouble.as_ref().map(|why| format!("node {node}: {why}")));
-            if missing.is_empty() {
-                let result = match troubles.is_empty() {
-                    true => Ok(format!("fence {fence} answers for all of its nodes")),
-                    false => Err(format!("fence {fence} could not switch off {}", troubles.join("; "))),
-                };
-                self.tests.remove(ask);
-                self.outputs.push(Output::Answer { ask: *ask, result });
-            }
-        }
+    fn test(&mut self, now: Time, fence: &FenceName) {
+        let checks = self.checks.iter_mut().filter(|(key, _)| key.0 == *fence);
+        checks.for_each(|(_, check)| check.due = now);
     }
 
-    fn test(&mut self, now: Time, ask: u64, fence: FenceName) {
-        let Some(settings) = self.settings.iter().find(|known| known.name == fence) else {
-            let names: Vec<&str> = self.settings.iter().map(|known| known.name.0.as_str()).collect();
-            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let result = Err(format!("there is no fence {fence}; there is {there}"));
-            return self.outputs.push(Output::Answer { ask, result });
-        };
-        let nodes = settings.nodes.clone();
-        for node in &nodes {
-            let check = self.checks.entry((fence.clone(), node.clone())).or_default();
-            if !check.asks.contains(&ask) {
-                check.asks.push(ask);
+    fn note_here(&mut self, now: Time, node: NodeName, is_here: bool) {
+        for (_, check) in self.checks.iter_mut().filter(|(key, _)| key.1 == node) {
+            let Some(since) = check.off_since else { continue };
+            if is_here {
+                // It should say something else by now.
+                check.due = now;
+            } else if now.since_ms(since) < FENCE_DOUBT_MS {
+                // It had been switched off, and nobody had noticed that yet.
+                check.is_doubted = false;
             }
-            check.due = now;
         }
-        self.tests.insert(ask, (fence, nodes, Vec::new()));
+        if is_here {
+            self.here.insert(node);
+        } else {
+            self.here.remove(&node);
+        }
     }
 
     /// Asks fences whose turn it is, a few at a time, and none of a node that is being fenced.
@@ -450,10 +437,11 @@ impl Machine for Fences {
     fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         match input {
             Input::Configure(settings) => self.configure(now, settings),
-            Input::Fence { node, run } => self.begin(now, node, Some(run), None),
+            Input::Fence { node, run } => self.begin(now, node, Some(run)),
             Input::Spare { node } => self.spare(&node),
-            Input::Off { ask, node } => self.begin(now, node, None, Some(ask)),
-            Input::Test { ask, fence } => self.test(now, ask, fence),
+            Input::Off { node } => self.begin(now, node, None),
+            Input::Test { fence } => self.test(now, &fence),
+            Input::Here { node, is_here } => self.note_here(now, node, is_here),
             Input::Ended { job, end } => self.on_ended(now, job, end),
             Input::Tick => {
                 let waiting =

@@ -150,6 +150,10 @@ pub const PLUGIN_CFG_POST_BUFFER_MAX_BYTES: u64 = 16 << 20;
 /// ρ: how wrong the rate of a clock may be. 1,000: time services turn a clock by 500 millionths at most, and a crystal
 /// errs by 100; the rest is ours (failover 7.2).
 pub const CLOCK_DRIFT_MAX_PPM: u64 = 1_000;
+
+/// After so long the system has taken an address away that nobody renewed: it counts whole seconds, one of them, and looks up
+/// to a quarter of a second late.
+pub const ADDRESS_GONE_AFTER_MS: u64 = 1_250;
 /// What machines cannot tell apart: their `Time` counts whole milliseconds.
 pub const CLOCK_STEP_MS: u64 = 1;
 /// Renewals that fit into the time that a holder acts. Three: two may be lost (failover 7.3).
@@ -315,6 +319,9 @@ pub const GROUP_RETRY_MS: u64 = 300;
 /// Pause before a node that could not be fenced is tried again, with all of its fences. Ten seconds: a power switch that was
 /// busy is not any more, and one that is broken is not worn out.
 pub const FENCE_AGAIN_MS: u64 = 10_000;
+/// How long before its link broke a node may have been off without anybody having noticed. Fifteen seconds: a link that says
+/// nothing counts as broken after ten, and a program that reads late adds to that.
+pub const FENCE_DOUBT_MS: u64 = 15_000;
 /// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
 pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that

@@ -2,6 +2,8 @@
 //!
 //! Pure. Facts: failover 5.2 and 5.3. Not here: how an agent is called (see `resource::ocf` of the binary).
 
+use crate::monitor::Answer;
+use crate::monitor::line::readable;
 use std::collections::BTreeMap;
 
 /// Parts of a description that are read. 20,000: the longest known has a tenth of that.
@@ -178,6 +180,24 @@ fn duration_ms(text: &str) -> Option<u64> {
     number.checked_mul(unit_ms)
 }
 
+/// What the end of a recurring monitor says of what the agent looks after. `status`: None if a signal ended it; `prefix`: what
+/// the reason begins with among what it said.
+pub fn judge(status: Option<i32>, said: &[u8], prefix: &str) -> Answer {
+    let Some(status) = status else { return Answer::bad("its agent was ended by a signal") };
+    let said = String::from_utf8_lossy(said);
+    let reason = said.lines().rev().find_map(|line| line.strip_prefix(prefix)).map(str::trim);
+    let why = || match reason {
+        Some(reason) => format!("it {} (status {status}): {}", meaning(status), readable(reason.as_bytes())),
+        None => format!("it {} (status {status})", meaning(status)),
+    };
+    match status {
+        // Which of its roles it has is not what is asked.
+        0 | 8 => Answer::good(),
+        190 | 191 => Answer::Good { warning: Some(why()), figures: Vec::new() },
+        _ => Answer::Bad { why: why() },
+    }
+}
+
 /// What the status of an action means, in words that complete "it ...".
 pub fn meaning(code: i32) -> &'static str {
     match code {
@@ -270,5 +290,22 @@ mod tests {
         let all = ["20", "20s", " 20 s ", "500ms", "2min", "1h"].map(duration_ms);
         assert_eq!(all, [20_000, 20_000, 20_000, 500, 120_000, 3_600_000].map(Some));
         assert_eq!(["", "s", "20 parsecs", "-1"].map(duration_ms), [None; 4]);
+    }
+
+    #[test]
+    fn the_end_of_a_monitor_is_judged_and_its_newest_reason_is_told() {
+        let prefix = "ocf-exit-reason:db:";
+        let said = b"ocf-exit-reason:db:first\nnoise\nocf-exit-reason:other:not this\nocf-exit-reason:db: no answer\nend\n";
+        assert_eq!(judge(Some(0), said, prefix), Answer::good());
+        assert_eq!(judge(Some(8), said, prefix), Answer::good());
+        assert_eq!(judge(Some(7), said, prefix), Answer::bad("it does not run (status 7): no answer"));
+        assert_eq!(judge(Some(1), b"", prefix), Answer::bad("it failed (status 1)"));
+        assert_eq!(
+            judge(Some(77), b"", prefix),
+            Answer::bad("it ended with a status that has no meaning (status 77)")
+        );
+        let warning = Some("it runs, but not as well as it should (status 190): no answer".to_owned());
+        assert_eq!(judge(Some(190), said, prefix), Answer::Good { warning, figures: Vec::new() });
+        assert_eq!(judge(None, said, prefix), Answer::bad("its agent was ended by a signal"));
     }
 }

@@ -17,10 +17,15 @@ mod world;
 
 pub use judge::two_nodes;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use wire::group::GroupSettings;
 use wire::id::{ClusterName, GroupName, MemberName, NodeName};
 use wire::settings::CellSettings;
 use world::World;
+
+/// Pairs, and links, that are rehearsed. 5,000: all of a cell of 100 nodes.
+const PAIRS_MAX: usize = 5_000;
 
 /// What is lost. Nothing comes back by itself while it is rehearsed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -174,14 +179,10 @@ impl Rehearsal {
     /// All losses that there are, in the order in which people want to read them.
     pub fn losses(&self) -> Vec<Loss> {
         let nodes = &self.cell.nodes;
-        let pairs: Vec<(NodeName, NodeName)> = nodes
-            .iter()
-            .enumerate()
-            .flat_map(|(index, one)| nodes[index + 1..].iter().map(|two| (one.clone(), two.clone())))
-            .collect();
         let mut all = vec![Loss::Boot];
         all.extend(self.cell.managers().iter().cloned().map(Loss::Manager));
         all.extend(nodes.iter().cloned().map(Loss::Node));
+        let pairs = pairs(&self.cell);
         all.extend(pairs.iter().filter(|_| nodes.len() > 2).cloned().map(|(one, two)| Loss::Pair(one, two)));
         all.extend(pairs.into_iter().map(|(one, two)| Loss::Link(one, two)));
         all.extend(self.cell.groups.iter().map(|group| Loss::Group(group.name.clone())));
@@ -218,6 +219,41 @@ impl Rehearsal {
 
     /// Whether a person has to know of something that no loss shows, a sentence each.
     pub fn cautions(&self) -> Vec<String> {
-        judge::cautions(&self.cell)
+        let count = self.cell.nodes.len();
+        let left_out = (count * count.saturating_sub(1) / 2).saturating_sub(PAIRS_MAX);
+        let told = (left_out > 0).then(|| {
+            format!(
+                "{left_out} pairs of nodes and links are not rehearsed: {PAIRS_MAX} are, first those that share a manager \
+                 or a group"
+            )
+        });
+        judge::cautions(&self.cell).into_iter().chain(told).collect()
     }
+}
+
+/// Pairs of nodes in the order of the configuration: all, or those first that share a group or a manager.
+fn pairs(cell: &CellSettings) -> Vec<(NodeName, NodeName)> {
+    let places: BTreeMap<&NodeName, usize> =
+        cell.nodes.iter().enumerate().map(|(place, node)| (node, place)).collect();
+    let of_group = |group: &GroupSettings| -> Vec<usize> {
+        group.nodes.iter().filter_map(|node| places.get(node).copied()).collect()
+    };
+    let in_groups = cell.groups.iter().flat_map(|group| {
+        let nodes = of_group(group);
+        let others = |place: usize| nodes[place + 1..].iter().map(move |other| (place, *other));
+        let all = (0..nodes.len()).flat_map(others).map(|(place, other)| (nodes[place], other));
+        all.take(PAIRS_MAX).collect::<Vec<_>>()
+    });
+    let count = cell.nodes.len();
+    let managers = cell.managers().iter().filter_map(|node| places.get(node).copied());
+    let with_managers = managers.flat_map(|manager| (0..count).map(move |node| (manager, node)));
+    let all = (0..count).flat_map(|place| (place + 1..count).map(move |other| (place, other)));
+    let mut found = BTreeSet::new();
+    for (one, two) in with_managers.chain(in_groups).chain(all).filter(|(one, two)| one != two) {
+        if found.len() == PAIRS_MAX {
+            break;
+        }
+        found.insert((one.min(two), one.max(two)));
+    }
+    found.into_iter().map(|(one, two)| (cell.nodes[one].clone(), cell.nodes[two].clone())).collect()
 }

@@ -17,6 +17,7 @@ mod link;
 mod logging;
 mod manager;
 mod monitor;
+mod ocf;
 mod placement;
 mod polite;
 mod readable;

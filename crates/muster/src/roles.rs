@@ -337,10 +337,11 @@ impl Place {
     /// Waits until every router that takes another's place serves, and listens for those who want this one's.
     fn serve(self, origin: Result<Origin, String>, running: &mut Running) -> Result<(), StartError> {
         let Self { socket, predecessor, routers } = self;
+        let seat = upgrade::Seat::prepare(&socket, predecessor.is_none()).map_err(StartError::Upgrade)?;
         let before = predecessor.map_or(Ok(Before::Nobody), Predecessor::relieve);
         let before = before.map_err(StartError::TakeOver)?;
         let is_handed_over = running.is_handed_over.clone();
-        let options = ServeOptions { socket, routers, origin, before, is_handed_over };
+        let options = ServeOptions { seat, routers, origin, before, is_handed_over };
         running.add(upgrade::serve(options).map_err(StartError::Upgrade)?);
         Ok(())
     }

@@ -200,6 +200,23 @@ fn a_group_outlives_the_agent_the_manager_and_a_frozen_agent_with_one_owner_at_a
     cell.of(other).signal(Signal::CONT);
     cell.check_that_one_ran_at_a_time();
 
+    // A guardian that hangs is found out and killed, and what it held is started anew.
+    cell.wait_until_able("beat");
+    let held = cell.group("beat").expect("the manager answers");
+    let node = held.node.expect("it runs somewhere").0;
+    let is_guardian = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0guardian\0"))
+    };
+    let guardian = support::family(cell.of(&node).pid()).into_iter().find(is_guardian);
+    support::send(guardian.expect("it holds the group"), Signal::STOP);
+    let group = wait_for("the group to run with a new epoch", || {
+        let group = cell.group("beat")?;
+        let is_new = group.epoch > held.epoch && group.state == GroupCondition::Online;
+        if is_new { Ok(group) } else { Err(format!("{group:?}")) }
+    });
+    assert_eq!(group.node.map(|node| node.0), Some(node), "there is nothing wrong with the node");
+    cell.check_that_one_ran_at_a_time();
+
     // A manager that is killed and comes back at once finds the group where it is.
     let epoch = cell.group("beat").expect("the manager answers").epoch;
     cell.of("boss").signal(Signal::KILL);
@@ -266,6 +283,11 @@ fn what_fails_is_started_again_there_then_elsewhere() {
     assert_eq!(nodes, ["one", "one", "two"]);
     let since = Duration::from_millis(group.since_ms);
     assert!(since > Duration::ZERO, "{group:?}");
+
+    // Who waits for a move learns that it failed, and does not wait on.
+    let said = cell.hosts.run("boss", "muster group move site one --yes");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("group site runs on node two again; one: the group failed there"), "{said:?}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ const SAMPLE: &str = "<root>\n<cluster><name>shop</name></cluster>\n\
     <group name=\"failover1\"><resource name=\"exec@http\"/><resource name=\"exec@mon\"/><resource name=\"fip@fip1\"/></group>\n\
     <resource><fip name=\"fip1\"><parameters><ip>10.0.0.12</ip></parameters></fip>\n\
     <exec name=\"http\"/><exec name=\"mon\"><depend name=\"http\"/><parameters><act><sync>0</sync></act></parameters></exec>\n\
-    </resource>\n<monitor><httpw name=\"web\"/><smtpw name=\"mail\"/><genw name=\"own\"/><pidw name=\"pid\">\
+    </resource>\n<monitor><httpw name=\"web\"><relation><type>rsc</type><name>http</name></relation>\
+    <emergency><threshold><restart>1</restart></threshold></emergency></httpw><smtpw name=\"mail\"/><genw name=\"own\"/><pidw name=\"pid\">\
     <target>mon</target></pidw></monitor>\n</root>\n";
 
 fn import(scratch: &Scratch, text: &str, more: &[&str]) -> Said {
@@ -26,8 +27,16 @@ fn what_is_made_of_clp_conf_is_taken_and_the_rest_is_named() {
     // Also says that the configuration made is right.
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.data.contains("start = [\"/etc/muster/scripts/failover1/http/start.sh\"]"), "{}", said.data);
+    assert!(said.data.contains("type = \"address\"\naddress = \"10.0.0.12/24\""), "{}", said.data);
+    assert!(
+        said.data.contains("group = \"failover1\"\nresource = \"http\"\nrestarts_max = 1"),
+        "{}",
+        said.data
+    );
     let file = scratch.join("clp.conf").display().to_string();
-    for (line, part) in [(6, "resource[fip@fip1]: "), (9, "pidw[pid]: not needed")] {
+    for (line, part) in
+        [(6, "fip[fip1]/parameters/ip: the file does not say how long"), (9, "pidw[pid]: not needed")]
+    {
         let is_told = |talk: &str| talk.starts_with(&format!("{file}: line {line}, ")) && talk.contains(part);
         assert!(said.talk.lines().any(is_told), "{part}: {}", said.talk);
     }

@@ -262,3 +262,80 @@ fn a_monitoring_command_on_a_node_becomes_an_alert_of_the_cell() {
         Ok(())
     });
 }
+
+/// An agent that writes down what it gets, and does as the file beside it says.
+const AGENT: &str = "#!/bin/bash\nset -u\nenv > DIRECTORY/environment.new && mv DIRECTORY/environment.new DIRECTORY/environment\n\
+    case $(cat DIRECTORY/mood) in\n\
+    well) exit 0 ;;\n\
+    degraded) echo \"${OCF_EXIT_REASON_PREFIX}one disk of two\" >&2; exit 190 ;;\n\
+    gone) echo \"${OCF_EXIT_REASON_PREFIX}no such process\" >&2; echo noise >&2; exit 7 ;;\n\
+    hung) sleep 1000 & wait ;;\n\
+    esac\n";
+
+#[test]
+fn agents_of_the_open_cluster_framework_are_asked_as_they_expect_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    program("ocf-tester");
+    let root = scratch.join("ocf");
+    let directory = root.join("resource.d/test");
+    std::fs::create_dir_all(&directory).expect("the test's directory can be written");
+    let agent = directory.join("Moody");
+    std::fs::write(&agent, AGENT.replace("DIRECTORY", &scratch.path().display().to_string()))
+        .expect("as above");
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    scratch.write("mood", "well");
+    // Debian's own keeps what it has started in a file.
+    let state = scratch.write("dummy.state", "");
+    let monitors = format!(
+        "[monitors.moody]\nkind = \"ocf\"\nagent = \"test:Moody\"\ninstance = \"thing\"\ncheck_level = 10\n\
+         parameters = {{ size = \"3\" }}\nenvironment = {{ OCF_ROOT = {root:?} }}\ninterval_ms = 200\n\
+         timeout_ms = 3000\nretries = 1\nconfirmations = 1\n\
+         [monitors.dummy]\nkind = \"ocf\"\nagent = \"heartbeat:Dummy\"\nparameters = {{ state = {state:?} }}\n{OFTEN}\
+         [monitors.nobody]\nkind = \"ocf\"\nagent = \"test:Nobody\"\n{OFTEN}",
+    );
+    let cell = cell_with(&scratch, &monitors);
+    wait_until(&cell, "moody", MonitorState::Normal);
+    wait_until(&cell, "dummy", MonitorState::Normal);
+    let told = std::fs::read_to_string(scratch.join("environment")).expect("the agent has written it");
+    for line in [
+        "OCF_RESKEY_size=3",
+        "OCF_RESOURCE_INSTANCE=thing",
+        "OCF_RESOURCE_TYPE=Moody",
+        "OCF_CHECK_LEVEL=10",
+        "OCF_RESKEY_CRM_meta_name=monitor",
+        "OCF_RESKEY_CRM_meta_interval=200",
+        "OCF_RESKEY_CRM_meta_timeout=3000",
+    ] {
+        assert!(told.lines().any(|known| known == line), "{line} is not in\n{told}");
+    }
+    assert!(!told.contains("CARGO"), "nothing of the environment of muster: {told}");
+
+    scratch.write("mood", "degraded");
+    let warning = wait_until(&cell, "moody", MonitorState::Warning);
+    assert!(warning.reason.contains("(status 190): one disk of two"), "{warning:?}");
+    scratch.write("mood", "gone");
+    let error = wait_until(&cell, "moody", MonitorState::Error);
+    assert!(error.reason.contains("it does not run (status 7): no such process"), "{error:?}");
+    scratch.write("mood", "well");
+    wait_until(&cell, "moody", MonitorState::Normal);
+    // Silence is no answer until it is confirmed, and what was started for it is gone then.
+    scratch.write("mood", "hung");
+    wait_until(&cell, "moody", MonitorState::Unknown);
+    wait_until(&cell, "moody", MonitorState::Error);
+    scratch.write("mood", "well");
+    wait_until(&cell, "moody", MonitorState::Normal);
+    let left = family(cell.process.pid()).into_iter().filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep\x001000")
+    });
+    assert_eq!(left.count(), 0);
+
+    std::fs::remove_file(&state).expect("it is there");
+    let error = wait_until(&cell, "dummy", MonitorState::Error);
+    assert!(error.reason.contains("it does not run (status 7)"), "{error:?}");
+    // What cannot be asked tells nothing about the service.
+    let nobody = monitor(&cell, "nobody").expect("it is configured");
+    assert_eq!(nobody.state, MonitorState::Unknown, "{nobody:?}");
+    assert!(nobody.reason.contains("resource.d/test/Nobody"), "{nobody:?}");
+}

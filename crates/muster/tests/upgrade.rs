@@ -292,6 +292,11 @@ fn an_upgrade_that_fails_leaves_the_old_process_serving() {
     .expect("ours");
     shop.fails(&[], "exit status: 2");
     fs::write(&shop.cell.config, text).expect("ours");
+    // It cannot be found by the next one, and says so before anybody lets go.
+    let in_the_way = shop.cell.state_dir.join("router").join("upgrade.new");
+    fs::create_dir(&in_the_way).expect("the state directory can be written");
+    shop.fails(&[], "exit status");
+    fs::remove_dir(&in_the_way).expect("nobody needs it");
     load.go_on(ENOUGH);
     let said =
         cell::muster(&["router", "upgrade", "--state-dir", &shop.state_dir(), "--binary", "/etc/passwd"]);

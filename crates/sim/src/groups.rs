@@ -140,10 +140,14 @@ struct World {
     manager: ManagerHost,
     nodes: Vec<NodeHost>,
     groups: Vec<GroupSettings>,
+    /// As they are configured now: some less, some changed.
+    configured: Vec<GroupSettings>,
     monitors: Vec<wire::monitor::MonitorAssignment>,
     /// Services that do not work.
     sick: BTreeSet<(usize, GroupName)>,
     store: Model,
+    /// A copy of the store that people have made.
+    backup: Option<Model>,
     is_store_down: bool,
     generation: u64,
     /// Nodes that neither reach the manager nor are reached.
@@ -216,10 +220,12 @@ impl World {
             profile,
             manager,
             nodes: hosts,
+            configured: groups.clone(),
             groups,
             monitors,
             sick: BTreeSet::new(),
             store: Model::default(),
+            backup: None,
             is_store_down: false,
             generation: 0,
             cut: BTreeSet::new(),

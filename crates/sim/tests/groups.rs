@@ -1,5 +1,6 @@
 //! 256 random histories of failover groups: agents and the manager are killed and stopped, cables cut, writes lost, scripts
-//! hang, people move groups about; no group is ever held twice, and in the end each runs again.
+//! hang, people move groups about, change what they need while they run, and put the store back to what it was; no group is
+//! ever held twice, and in the end each runs again.
 //!
 //! `MUSTER_SEED=n` runs that seed alone and shows its history if it fails; `MUSTER_SEEDS=n` runs so many instead of 256.
 
@@ -32,7 +33,10 @@ fn histories(first: u64) {
     let (restarted, recovered) = (events("group-restarted"), events("group-recovery"));
     let (suppressed, ended) = (events("group-recovery-suppressed"), sum(|it| it.ended));
     println!("{restarted} restarts, {recovered} recoveries, {suppressed} suppressed, {ended} services ended");
+    let (put_back, claimed) = (sum(|it| it.put_back), events("group-claimed"));
+    println!("{put_back} stores put back, {claimed} claims of nodes that they did not know");
     let is_large = outcomes.len() >= 100;
+    assert!(!is_large || (put_back > 0 && claimed > 0), "no store that was put back was ever wrong");
     assert!(!is_large || [restarted, recovered, suppressed, ended].iter().all(|count| *count > 0));
     // Histories in which nothing happens would prove nothing.
     assert!(starts >= 3 * outcomes.len() as u64, "{starts} starts");

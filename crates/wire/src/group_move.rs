@@ -132,7 +132,7 @@ pub enum Stage {
     Suspected,
     /// The node's heartbeats do not come.
     Confirmed,
-    /// The node's lease has run out and is withheld: proof that nothing of the group is left there.
+    /// The node's lease has run out and is withheld: proof that nothing is left there of what needs one.
     LeaseEnded,
     /// A fence has proven that the node is off.
     Fenced,

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod client_view;
 pub mod enrol;
 pub mod error_code;
+pub mod event_kind;
 pub mod fence;
 pub mod group;
 pub mod group_move;

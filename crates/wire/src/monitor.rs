@@ -6,6 +6,7 @@ use crate::id::{GroupName, MonitorName, NodeName, ResourceName};
 use crate::is_default;
 use crate::view::MemberTls;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One monitor of the configuration.
@@ -149,6 +150,10 @@ pub enum Check {
         command: Vec<String>,
         manner: Manner,
     },
+    /// The `monitor` action of a resource agent.
+    Ocf {
+        agent: OcfAgent,
+    },
     /// The file system of this path has room and answers.
     Disk {
         path: String,
@@ -177,6 +182,7 @@ impl Check {
             Check::Pid { .. } => "pid",
             Check::Program { manner: Manner::Plugin, .. } => "nagios",
             Check::Program { manner: Manner::Custom, .. } => "custom",
+            Check::Ocf { .. } => "ocf",
             Check::Disk { .. } => "disk",
             Check::Link { .. } => "link",
             Check::Address { .. } => "address",
@@ -193,6 +199,7 @@ impl Check {
             | Check::Dns { .. }
             | Check::Pid { .. }
             | Check::Program { .. }
+            | Check::Ocf { .. }
             | Check::Disk { .. }
             | Check::Link { .. }
             | Check::Address { .. } => None,
@@ -210,6 +217,7 @@ impl Check {
             | Check::Dns { target, .. } => target.to_string(),
             Check::Pid { file } => file.clone(),
             Check::Program { command, .. } => command.join(" "),
+            Check::Ocf { agent } => agent.name.clone(),
             Check::Disk { path, .. } => path.clone(),
             Check::Link { interface } => interface.clone(),
             Check::Address { address } => address.to_string(),
@@ -268,6 +276,19 @@ pub struct DnsAsk {
     pub name: String,
     /// The name's IPv6 addresses instead of its IPv4 ones.
     pub is_ipv6: bool,
+}
+
+/// An agent of the Open Cluster Framework, and what it is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OcfAgent {
+    /// Provider and name, with a colon between them.
+    pub name: String,
+    /// What it calls that which it looks at.
+    pub instance: String,
+    pub parameters: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
+    /// How thorough it looks: 0, 10 or 20.
+    pub level: u32,
 }
 
 /// What the exit status of a program means.

@@ -62,6 +62,8 @@ enum BenchPart {
     Members(bench::MembersArgs),
     /// From a lost machine, an exit and a drain to the tables of all routers, in a lab of twenty machines
     Crashes(bench::CrashesArgs),
+    /// An address that fails over, beside keepalived and Pacemaker: outages, and instants with two owners
+    Failover(bench::FailoverArgs),
     /// The cell in simulation: what was published about others, our models of them, and Muster, side by side
     Cell(bench::CellArgs),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
             BenchPart::Heartbeats(args) => bench::heartbeats(&args),
             BenchPart::Members(args) => bench::members(&args),
             BenchPart::Crashes(args) => bench::crashes(&args),
+            BenchPart::Failover(args) => bench::failover(&args),
             BenchPart::Cell(args) => bench::cell(&args),
         }
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),

@@ -57,6 +57,7 @@ impl Import<'_> {
                 self.text.plain(key, number.saturating_mul(factor));
             }
         }
+        self.recovery(monitor);
     }
 
     fn http(&mut self, monitor: &Element) {
@@ -122,7 +123,10 @@ fn why_not(root: &Element, monitor: &Element) -> Option<String> {
         },
         "ipw" => "there is no monitor that pings; kind = \"tcp\" asks a service of that machine",
         "userw" => "the guardian of each group ends it when its node hangs",
-        "fipw" | "diskw" | "psqlw" => "write it by hand: kind = \"address\", \"disk\" or \"postgres\"",
+        "fipw" => {
+            "not needed: an address that is taken away from its machine is lost, and the group is restarted"
+        }
+        "diskw" | "psqlw" => "write it by hand: kind = \"disk\" or \"postgres\"",
         other => return Some(format!("monitors of type {other} are not taken")),
     };
     Some(why.to_owned())

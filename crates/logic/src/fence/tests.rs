@@ -73,7 +73,6 @@ fn check(fences: Vec<FenceSettings>, inputs: Vec<Input>, answers: &str, expected
                     lines.push(format!("=> {node} run {run}: {result:?}"))
                 }
                 Output::Event { kind, text, .. } => lines.push(format!("   [{kind}] {text}")),
-                Output::Answer { ask, result } => lines.push(format!("=> answer {ask}: {result:?}")),
             }
         }
         machine.check();
@@ -227,40 +226,118 @@ fn what_is_not_wanted_any_more_is_killed() {
 }
 
 #[test]
-fn a_person_is_told_what_came_of_it_and_what_cannot_be() {
+fn a_person_wants_a_node_off_or_a_fence_asked() {
     check(
         one(),
-        vec![Input::Off { ask: 7, node: "b".into() }],
+        vec![Input::Off { node: "b".into() }],
         "0 0 2",
         expect![[r#"
            [fencing] node b is being fenced
         ipmi status of b: 0
         ipmi off of b: 0
         ipmi status of b: 2
-           [fenced] node b is off, as fence ipmi shows
-        => answer 7: Ok("node b is off, as fence ipmi shows")"#]],
+           [fenced] node b is off, as fence ipmi shows"#]],
+    );
+    check(one(), vec![Input::Off { node: "c".into() }], "", expect![""]);
+    // It is not tried again by itself.
+    check(
+        one(),
+        [Input::Off { node: "b".into() }].into_iter().chain(std::iter::repeat_n(Input::Tick, 120)).collect(),
+        "0 0 0 0 0",
+        expect![[r#"
+           [fencing] node b is being fenced
+        ipmi status of b: 0
+        ipmi off of b: 0
+        ipmi status of b: 0
+        ipmi off of b: 0
+        ipmi status of b: 0
+           [fence-failed] node b could not be fenced: fence ipmi says that it is on still"#]],
     );
     check(
         one(),
-        vec![Input::Off { ask: 8, node: "c".into() }],
-        "",
-        expect![[r#"=> answer 8: Err("no fence covers node c")"#]],
-    );
-    check(
-        one(),
-        vec![Input::Test { ask: 9, fence: "ipmi".into() }],
+        vec![Input::Test { fence: "ipmi".into() }],
         "0 1",
         expect![[r#"
         ipmi status of a: 0
         ipmi status of b: 1
-           [fence-failing] fence ipmi could not switch node b off: its agent ended with status 1: Connection timed out
-        => answer 9: Err("fence ipmi could not switch off node b: ended with status 1: Connection timed out")"#]],
+           [fence-failing] fence ipmi could not switch node b off: its agent ended with status 1: Connection timed out"#]],
     );
+    check(one(), vec![Input::Test { fence: "pdu".into() }], "", expect![""]);
+}
+
+fn here(node: &str, is_here: bool) -> Input {
+    Input::Here { node: node.into(), is_here }
+}
+
+#[test]
+fn an_agent_that_says_off_of_a_node_that_is_there_proves_nothing() {
+    let test = || Input::Test { fence: "ipmi".into() };
+    // The pause is longer than a broken link takes to be noticed.
+    let pause = || std::iter::repeat_n(Input::Tick, 160);
+    let lost = |fences: Vec<FenceSettings>, answers: &str, expected: Expect| {
+        let inputs = [here("a", true), test()].into_iter().chain(pause()).chain([here("a", false)]);
+        check(fences, inputs.chain(begin()).collect(), answers, expected);
+    };
+    lost(
+        one(),
+        "2 0 2",
+        expect![[r#"
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+            => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
+    );
+    // Another fence may prove it.
+    lost(
+        vec![fence("ipmi", FenceAction::Off), fence("pdu", FenceAction::Off)],
+        "2 0 2 0 0 2",
+        expect![[r#"
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+            pdu status of a: 0
+            pdu off of a: 0
+            pdu status of a: 2
+               [fenced] node a is off, as fence pdu shows
+            => a run 1: Ok(())"#]],
+    );
+    // What it says now is better than what it said before.
+    lost(
+        one(),
+        "2 0 0 0 2",
+        expect![[r#"
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 0
+            ipmi off of a: 0
+            ipmi status of a: 2
+               [fenced] node a is off, as fence ipmi shows
+            => a run 1: Ok(())"#]],
+    );
+}
+
+#[test]
+fn a_node_that_was_switched_off_a_moment_before_its_link_broke_is_off() {
+    let inputs = [here("a", true), Input::Test { fence: "ipmi".into() }, here("a", false)];
     check(
         one(),
-        vec![Input::Test { ask: 10, fence: "pdu".into() }],
-        "",
-        expect![[r#"=> answer 10: Err("there is no fence pdu; there is ipmi")"#]],
+        inputs.into_iter().chain(begin()).collect(),
+        "2 0 2",
+        expect![[r#"
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fenced] node a is off, as fence ipmi shows
+            => a run 1: Ok(())"#]],
     );
 }
 

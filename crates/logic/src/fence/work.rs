@@ -3,6 +3,7 @@
 use super::{Call, End, Shown};
 use crate::time::Time;
 use wire::fence::{FenceAction, FenceSettings};
+use wire::id::FenceName;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
@@ -40,15 +41,14 @@ pub(super) struct Work {
     pub job: Option<u64>,
     /// For groups, under this number.
     run: Option<u64>,
-    /// For persons.
-    asks: Vec<u64>,
+    /// A person wants it.
+    is_asked: bool,
     troubles: Vec<String>,
 }
 
 impl Work {
-    pub fn new(now: Time, fences: Vec<FenceSettings>, run: Option<u64>, ask: Option<u64>) -> Self {
+    pub fn new(now: Time, fences: Vec<FenceSettings>, run: Option<u64>) -> Self {
         assert!(!fences.is_empty(), "nothing can be done without a fence");
-        let asks = ask.into_iter().collect();
         Self {
             fences,
             at: 0,
@@ -56,14 +56,14 @@ impl Work {
             stage: Stage::Pause(now),
             job: None,
             run,
-            asks,
+            is_asked: run.is_none(),
             troubles: Vec::new(),
         }
     }
 
     /// Somebody else wants the same. What is under way proves nothing about what came after it began, so it begins anew.
-    pub fn join(&mut self, run: Option<u64>, ask: Option<u64>) {
-        self.asks.extend(ask.filter(|ask| !self.asks.contains(ask)));
+    pub fn join(&mut self, run: Option<u64>) {
+        self.is_asked |= run.is_none();
         if run.is_some() && self.run != run {
             self.run = run;
             self.troubles.clear();
@@ -76,6 +76,10 @@ impl Work {
     /// The fence whose turn it is.
     pub fn fence(&self) -> String {
         format!("fence {}", self.fences[self.at].name)
+    }
+
+    pub fn fence_name(&self) -> &FenceName {
+        &self.fences[self.at].name
     }
 
     /// What people see.
@@ -110,10 +114,15 @@ impl Work {
         Next::Call { fence: Box::new(self.fences[self.at].clone()), call }
     }
 
-    pub fn ended(&mut self, end: &End) {
+    /// `is_doubted`: the fence has said that the node is off while it was there.
+    pub fn ended(&mut self, end: &End, is_doubted: bool) {
         self.job = None;
         let shown = end.shown();
         self.stage = match (&self.stage, shown) {
+            (Stage::Look | Stage::Verify, Shown::Off) if is_doubted => {
+                self.note("says that it is off, and said so while it was there");
+                self.next_fence()
+            }
             (Stage::Look | Stage::Verify, Shown::Off) => Stage::Proven,
             (Stage::Look, _) => Stage::Act,
             (Stage::Act, _) => {
@@ -146,6 +155,10 @@ impl Work {
             self.attempt += 1;
             return Stage::Act;
         }
+        self.next_fence()
+    }
+
+    fn next_fence(&mut self) -> Stage {
         if self.at + 1 < self.fences.len() {
             (self.at, self.attempt) = (self.at + 1, 0);
             return Stage::Look;
@@ -158,12 +171,14 @@ impl Work {
     }
 
     /// Who waits for the proof.
-    pub fn take_waiting(&mut self) -> (Option<u64>, Vec<u64>) {
-        (self.run.take(), std::mem::take(&mut self.asks))
+    pub fn take_run(&mut self) -> Option<u64> {
+        self.is_asked = false;
+        self.run.take()
     }
 
-    pub fn take_asks(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.asks)
+    /// They were told that it did not work, and ask again if they want to.
+    pub fn leave_persons(&mut self) {
+        self.is_asked = false;
     }
 
     pub fn run(&self) -> Option<u64> {
@@ -182,7 +197,7 @@ impl Work {
     /// No group needs it any more. Whether nobody else does either.
     pub fn spare(&mut self) -> bool {
         self.run = None;
-        self.asks.is_empty() && !matches!(self.stage, Stage::Wake | Stage::Woken(_))
+        !self.is_asked && !matches!(self.stage, Stage::Wake | Stage::Woken(_))
     }
 
     pub fn wakes_at(&self) -> Option<Time> {

@@ -27,7 +27,8 @@ pub struct Said {
     asked: Option<String>,
     /// The group of which a decision was just written.
     written: Option<GroupName>,
-    is_configured: bool,
+    /// The names of groups may have come up that there are not.
+    has_names: bool,
 }
 
 /// The moves of all groups, as their leader saw them.
@@ -60,14 +61,14 @@ impl Moves {
         for output in outputs {
             self.take_output(now, output, planner, &mut said);
         }
-        if said.is_configured {
+        if said.has_names {
             self.before.retain(|name, _| planner.record(name).is_some());
         }
     }
 
     fn take(&mut self, now: Time, input: &Input, said: &mut Said) {
         match input {
-            Input::Configure(_) => said.is_configured = true,
+            Input::Configure(_) => said.has_names = true,
             Input::Nodes(_) | Input::Operator { .. } | Input::NodeOperator { .. } | Input::Tick => {}
             Input::NodeConnected { node } => {
                 self.seen.remove(node);
@@ -86,7 +87,7 @@ impl Moves {
                 self.doubt(now, node, Stage::Confirmed, "its heartbeats do not come");
             }
             Input::Taken { node } => {
-                let text = "its lease has run out and is withheld: nothing of the group is left there";
+                let text = "its lease has run out and is withheld";
                 self.doubt(now, node, Stage::LeaseEnded, text);
                 for story in self.open.values_mut().filter(|story| story.from.as_ref() == Some(node)) {
                     story.note(Noted::of(Stage::LeaseEnded, now, node, text));
@@ -100,7 +101,10 @@ impl Moves {
                 }
             }
             Input::Fenced { result: Err(_), .. } => {}
-            Input::Report(report) => self.reported(now, report),
+            Input::Report(report) => {
+                said.has_names = true;
+                self.reported(now, report);
+            }
             Input::Committed { attempt, end } => self.written(now, *attempt, end, said),
         }
     }
@@ -146,7 +150,10 @@ impl Moves {
                 self.writing.insert(*attempt, name.clone());
                 let asked = said.asked.take();
                 match (value.as_deref().and_then(Record::parse), planner.record(&name)) {
-                    (Some(next), Some(old)) => self.planned(now, &name, old, &next, asked),
+                    (Some(next), Some(old)) => {
+                        let is_back = planner.goes_back(&name, old, &next);
+                        self.planned(now, &name, old, &next, asked, is_back);
+                    }
                     (Some(_) | None, _) => self.end(now, &name, MoveOutcome::Offline),
                 }
             }
@@ -173,7 +180,15 @@ impl Moves {
     }
 
     /// A decision, if it has to do with where the group runs.
-    fn planned(&mut self, now: Time, name: &GroupName, old: &Record, next: &Record, asked: Option<String>) {
+    fn planned(
+        &mut self,
+        now: Time,
+        name: &GroupName,
+        old: &Record,
+        next: &Record,
+        asked: Option<String>,
+        is_back: bool,
+    ) {
         let is_given = next.epoch > old.epoch;
         let is_sent = next.to.is_some() && next.to != old.to;
         let is_left = old.owner.is_some() && next.owner.is_none();
@@ -182,7 +197,7 @@ impl Moves {
             return;
         }
         if !self.open.contains_key(name) {
-            let kind = kind_of(old, next, asked.as_deref());
+            let kind = kind_of(old, next, asked.as_deref(), is_back);
             self.begin(now, name, kind, old.owner.clone());
         }
         let Some(story) = self.open.get_mut(name) else { return };
@@ -331,11 +346,11 @@ impl Moves {
     }
 }
 
-/// What a decision about a group begins.
-fn kind_of(old: &Record, next: &Record, asked: Option<&str>) -> MoveKind {
+/// What a decision about a group begins. `is_back`: it goes to a node that comes earlier in its policy.
+fn kind_of(old: &Record, next: &Record, asked: Option<&str>, is_back: bool) -> MoveKind {
     let is_given = next.epoch > old.epoch;
     let goal = if is_given { next.owner.as_ref() } else { next.to.as_ref() };
-    let is_failback = asked.is_none_or(|text| text.contains("`failback`"));
+    let is_failback = asked.map_or(is_back, |text| text.contains("`failback`"));
     match (&old.owner, goal) {
         (_, None) => MoveKind::Stop,
         (None, Some(_)) => MoveKind::Start,

@@ -9,6 +9,7 @@
 //! The shell's part: each `Commit` is answered by `Committed`, in order; `Assign` goes out in order, and what a node says
 //! after its connection ended is dropped. Not here: what a node does (`resident`), who is silent (`heartbeat`).
 
+mod claims;
 mod decide;
 mod fence;
 mod node;
@@ -172,6 +173,8 @@ struct Group {
     failovers: VecDeque<Time>,
     /// The owner is off: a person has said so.
     confirmed_off: Option<NodeName>,
+    /// Other nodes that may run it.
+    claims: BTreeMap<NodeName, claims::Claim>,
     /// The owner is proven to be off, as far as it ran this epoch.
     proven: Option<u64>,
     /// As people are told.
@@ -202,12 +205,22 @@ impl Group {
             failures: BTreeMap::new(),
             failovers: VecDeque::new(),
             confirmed_off: None,
+            claims: BTreeMap::new(),
             proven: None,
             condition: GroupCondition::Offline,
             reason: "it is not started yet".into(),
             since: now,
             said: None,
             recovering: recover::Recovering::default(),
+        }
+    }
+
+    /// What has to be proven of its owner before another may have it: what counted when the owner got it, and never less than
+    /// what is configured now.
+    fn class(&self) -> GroupClass {
+        match (self.record.class, self.settings.class) {
+            (Some(GroupClass::Hard), _) | (_, GroupClass::Hard) => GroupClass::Hard,
+            (Some(GroupClass::Soft) | None, GroupClass::Soft) => GroupClass::Soft,
         }
     }
 
@@ -330,6 +343,9 @@ impl Planner {
             group.is_leaving = true;
             self.groups.insert(name, group);
         }
+        // What they hold may have been unknown until now.
+        let nodes: Vec<NodeName> = self.nodes.keys().cloned().collect();
+        nodes.iter().for_each(|node| self.note_claims(node));
     }
 
     fn on_committed(&mut self, now: Time, attempt: u64, end: CommitEnd) {
@@ -359,12 +375,20 @@ impl Planner {
                         }
                         group.record = record;
                     }
-                    None => drop(self.groups.remove(&name)),
+                    None if group.is_leaving => drop(self.groups.remove(&name)),
+                    // It was put back into the configuration meanwhile, and begins anew.
+                    None => group.record = Record::default(),
                 }
             }
             CommitEnd::NotDone { found } => {
                 group.retry_at = now + GROUP_RETRY_MS;
                 if let Some(record) = found.as_deref().and_then(Record::parse) {
+                    let is_stay =
+                        |other: &Record| (&other.owner, other.epoch) == (&record.owner, record.epoch);
+                    // Its own decision, whose answer was lost, was taken with proof.
+                    if !pending.record.as_ref().is_some_and(is_stay) {
+                        Self::note_foreign(group, &record);
+                    }
                     group.record = record;
                 }
                 if let Some((ask, _)) = pending.answer {
@@ -395,6 +419,7 @@ impl Planner {
         let names: Vec<GroupName> = self.groups.keys().cloned().collect();
         for name in &names {
             self.tell_recovery(name);
+            self.settle_claims(now, name);
             self.count_failure(now, name);
             self.take_acts(now, name);
             self.settle_group(now, name);
@@ -412,6 +437,9 @@ impl Planner {
         let connected: Vec<NodeName> =
             self.nodes.iter().filter(|(_, node)| node.is_connected).map(|(name, _)| name.clone()).collect();
         for name in connected {
+            if self.is_unasked(&name) {
+                continue;
+            }
             let groups = self.assignments(&name);
             let node = self.nodes.get_mut(&name).expect("it was just there");
             if node.sent.as_ref().is_some_and(|(_, sent)| *sent == groups) {
@@ -434,7 +462,7 @@ impl Planner {
                     .is_some_and(|next| (&next.owner, next.epoch) == (&record.owner, record.epoch))
             });
             let is_kept = record.owner.as_ref() == Some(node) && record.mark == Mark::No;
-            is_kept && group.may_stay(node) && is_certain
+            is_kept && group.may_stay(node) && is_certain && self.may_begin(group, node)
         };
         let groups = self.groups.values().filter(told);
         groups
@@ -496,7 +524,8 @@ fn removed(name: &GroupName, record: &Record) -> GroupSettings {
         startup: Attribute::Manual,
         failover: Attribute::Manual,
         failback: Attribute::Manual,
-        class: GroupClass::Soft,
+        // Where nobody has noted it, it may have been either.
+        class: record.class.unwrap_or(GroupClass::Hard),
         restarts_max: 0,
         failovers_max: 0,
         after: Vec::new(),
@@ -514,11 +543,16 @@ impl Machine for Planner {
         match input {
             Input::Nodes(nodes) => self.configure_nodes(nodes),
             Input::Configure(groups) => self.configure(now, groups),
-            Input::NodeConnected { node } => self.node(node).connected(now),
+            Input::NodeConnected { node } => {
+                // Another agent may begin, which counts its wishes anew.
+                self.forget_grants(&node);
+                self.node(node).connected(now);
+            }
             Input::NodeLost { node } => self.node(node).lost(),
             Input::Report(report) => {
-                let generation = self.generation;
-                self.node(report.node.clone()).take_report(now, generation, report);
+                let (node, generation) = (report.node.clone(), self.generation);
+                self.node(node.clone()).take_report(now, generation, report);
+                self.note_claims(&node);
             }
             Input::Reach { node, is_reachable } => self.node(node).is_reachable = is_reachable,
             Input::Taken { node } => {

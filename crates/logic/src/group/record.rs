@@ -1,10 +1,10 @@
 //! What the store keeps of a group: who may run it, and what people want. One line of text, under one key for each.
 //!
-//! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes taken=b mark=-`: an operator can read it.
+//! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes class=hard taken=b mark=-`: an operator can read it.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use wire::group::StartCause;
+use wire::group::{GroupClass, StartCause};
 use wire::id::{GroupName, NodeName};
 
 /// Under which the records lie.
@@ -60,6 +60,9 @@ pub(super) struct Record {
     pub is_frozen: bool,
     /// The owner needs its lease to run it, and knows that.
     pub is_leased: bool,
+    /// What has to be proven of its owner, whatever the configuration says by now. None: a Muster that did not note it gave
+    /// the group to its owner.
+    pub class: Option<GroupClass>,
     /// Nodes that it was taken from by their leases, and that have not come back since.
     pub taken: BTreeSet<NodeName>,
     pub mark: Mark,
@@ -76,6 +79,7 @@ impl Default for Record {
             to: None,
             is_frozen: false,
             is_leased: false,
+            class: None,
             taken: BTreeSet::new(),
             mark: Mark::No,
         }
@@ -113,6 +117,12 @@ impl Record {
             to: node("to")?,
             is_frozen: word("frozen")? == "yes",
             is_leased: word("leased")? == "yes",
+            class: match word("class") {
+                Some("hard") => Some(GroupClass::Hard),
+                Some("soft") => Some(GroupClass::Soft),
+                None => None,
+                Some(_) => return None,
+            },
             taken: taken.split(',').filter(|node| *node != NOBODY).map(NodeName::from).collect(),
             // A Muster that knew no fences has not written it.
             mark: match word("mark").unwrap_or(NOBODY) {
@@ -147,14 +157,19 @@ impl fmt::Display for Record {
         };
         let yes_or_no = |is: bool| if is { "yes" } else { "no" };
         let (frozen, leased) = (yes_or_no(self.is_frozen), yes_or_no(self.is_leased));
+        let class = match self.class {
+            Some(GroupClass::Hard) => " class=hard",
+            Some(GroupClass::Soft) => " class=soft",
+            None => "",
+        };
         let taken: Vec<&str> = self.taken.iter().map(|node| node.0.as_str()).collect();
         let taken = if taken.is_empty() { NOBODY.to_owned() } else { taken.join(",") };
         let (owner, previous, to) =
             (name(self.owner.as_ref()), name(self.previous.as_ref()), name(self.to.as_ref()));
         write!(
             out,
-            "epoch={} owner={owner} cause={cause} previous={previous} wish={wish} to={to} frozen={frozen} leased={leased} \
-             taken={taken} mark={mark}",
+            "epoch={} owner={owner} cause={cause} previous={previous} wish={wish} to={to} frozen={frozen} leased={leased}\
+             {class} taken={taken} mark={mark}",
             self.epoch
         )
     }
@@ -181,8 +196,14 @@ mod tests {
             record.mark = mark;
             assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
         }
+        for class in [GroupClass::Soft, GroupClass::Hard] {
+            record.class = Some(class);
+            assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
+        }
         let older = record.to_string().replace(" mark=off", "");
         assert_eq!(Record::parse(&older).map(|record| record.mark), Some(Mark::No));
+        let older = record.to_string().replace(" class=hard", "");
+        assert_eq!(Record::parse(&older).map(|record| record.class), Some(None));
         assert_eq!(Record::parse("epoch=seven"), None);
     }
 }

@@ -198,6 +198,7 @@ impl Resident {
 
     fn assign(
         &mut self,
+        now: Time,
         generation: u64,
         number: u64,
         groups: Vec<GroupAssignment>,
@@ -210,8 +211,10 @@ impl Resident {
         (self.generation, self.number) = (generation, number);
         let mut wanted: BTreeMap<GroupName, GroupAssignment> =
             groups.into_iter().map(|group| (group.name.clone(), group)).collect();
+        let (node, lease, is_ending) = (&self.node, self.lease, self.is_ending);
+        let around = Around { now, node, lease, is_ending, faults: &[] };
         for (name, local) in &mut self.groups {
-            local.assign(wanted.remove(name));
+            local.assign(wanted.remove(name), &around, outputs);
         }
         // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once.
         for (name, assignment) in wanted.into_iter().filter(|_| !self.is_ending) {
@@ -307,7 +310,7 @@ impl Resident {
     fn take(&mut self, now: Time, input: Input, outputs: &mut Vec<Output>) -> bool {
         match input {
             Input::Assign { generation, number, groups } => {
-                self.assign(generation, number, groups, outputs);
+                self.assign(now, generation, number, groups, outputs);
                 // Also where nothing follows from them: the leader waits to hear that they were obeyed.
                 return true;
             }

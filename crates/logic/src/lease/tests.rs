@@ -1,6 +1,7 @@
 //! The inequality of each profile, and that it is what keeps two machines with drifting clocks from acting at once.
 
 use super::*;
+use crate::limits::ADDRESS_GONE_AFTER_MS;
 use crate::seed::Chance;
 use expect_test::expect;
 
@@ -15,10 +16,18 @@ fn every_profile_is_safe_and_lasts() {
 }
 
 #[test]
+fn nobody_takes_over_before_the_system_has_taken_an_address_from_a_machine_on_which_everything_was_killed() {
+    for profile in &PROFILES {
+        let waited_ms = profile.safety().waited_ns() / MILLION;
+        assert!(waited_ms >= ADDRESS_GONE_AFTER_MS, "{} waits {waited_ms} ms", profile.name);
+    }
+}
+
+#[test]
 fn an_inequality_is_shown_with_its_numbers() {
     let shown: Vec<String> = PROFILES.iter().map(|profile| profile.safety().to_string()).collect();
     expect![[r#"
-        fast: L(1-ρ) = 1047.951 ms ≥ R(1+ρ) + K = 1000.800 ms, with L 1050 ms, R 800 ms, K 200 ms, ρ 1000 ppm
+        fast: L(1-ρ) = 1297.701 ms ≥ R(1+ρ) + K = 1000.800 ms, with L 1300 ms, R 800 ms, K 200 ms, ρ 1000 ppm
         normal: L(1-ρ) = 1547.451 ms ≥ R(1+ρ) + K = 1501.200 ms, with L 1550 ms, R 1200 ms, K 300 ms, ρ 1000 ppm
         careful: L(1-ρ) = 7091.901 ms ≥ R(1+ρ) + K = 7005.000 ms, with L 7100 ms, R 5000 ms, K 2000 ms, ρ 1000 ppm"#]]
     .assert_eq(&shown.join("\n"));
@@ -83,7 +92,8 @@ fn clocks_within_their_drift_never_let_two_act_at_once() {
 fn a_clock_beyond_the_drift_breaks_the_promise_so_the_test_above_means_something() {
     let holder = Clock { offset_us: 0, drift_ppm: -40_000 };
     let contender = Clock { offset_us: 0, drift_ppm: 40_000 };
-    assert_eq!(gap(&FAST, &holder, &contender, 10_000_000, 0), None);
+    let tight = Profile { wait_ms: 1_050, ..FAST };
+    assert_eq!(gap(&tight, &holder, &contender, 10_000_000, 0), None);
     let unsafe_profile = Profile { wait_ms: 1_001, ..FAST };
     let honest = [Clock { offset_us: 0, drift_ppm: -1_000 }, Clock { offset_us: 999, drift_ppm: 1_000 }];
     assert_eq!(gap(&unsafe_profile, &honest[0], &honest[1], 10_000_000, 0), None);
@@ -103,10 +113,10 @@ fn a_holder_counts_from_what_it_sent_last_and_was_taken() {
 fn a_contender_starts_again_with_every_difference() {
     let mut waiting = Waiting::new(&FAST, Time(0), 7);
     waiting.saw(Time(500), 7);
-    assert_eq!(waiting.ends_at(), Time(1_050));
+    assert_eq!(waiting.ends_at(), Time(1_300));
     waiting.saw(Time(600), 6);
-    assert_eq!(waiting.ends_at(), Time(1_650));
-    assert!(!waiting.is_over(Time(1_649)));
-    assert!(waiting.is_over(Time(1_650)));
+    assert_eq!(waiting.ends_at(), Time(1_900));
+    assert!(!waiting.is_over(Time(1_899)));
+    assert!(waiting.is_over(Time(1_900)));
     assert_eq!(waiting.mark(), &6);
 }

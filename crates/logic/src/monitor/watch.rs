@@ -28,6 +28,8 @@ enum Next {
 pub struct Probe {
     pub number: ProbeNumber,
     pub check: Check,
+    /// From its start to that of the next, when all is well.
+    pub interval_ms: u64,
     pub timeout_ms: u64,
 }
 
@@ -159,6 +161,7 @@ impl Watch {
         Some(Probe {
             number: fresh,
             check: self.assignment.check.clone(),
+            interval_ms: self.assignment.pace.interval_ms,
             timeout_ms: self.assignment.pace.timeout_ms.saturating_mul(patience),
         })
     }

@@ -282,7 +282,7 @@ fn explain(error: &Error, text: &str, lines: &Lines) -> ReadError {
                 None => "the file ends in the middle of something".into(),
             });
         }
-        Error::NoRootNode => return at_end("the file has no element; <Config> is missing".into()),
+        Error::NoRootNode => return at_end("the file has no element at all".into()),
         Error::NodesLimitReached => {
             return at_end(format!("the file has more than {PLUGIN_CFG_NODES_MAX} elements and texts"));
         }

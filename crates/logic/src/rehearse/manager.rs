@@ -257,7 +257,7 @@ impl World {
                     self.changed_at = self.now;
                     self.step_planner(manager, term, PlannerInput::Fenced { node, run, result });
                 }
-                fence::Output::Kill { .. } | fence::Output::Event { .. } | fence::Output::Answer { .. } => {}
+                fence::Output::Kill { .. } | fence::Output::Event { .. } => {}
             }
         }
     }

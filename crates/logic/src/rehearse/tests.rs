@@ -1,6 +1,6 @@
 //! Losses of small cells, also with several managers, and that the world itself keeps its promises.
 
-use super::{End, Loss, Rehearsal};
+use super::{End, Loss, PAIRS_MAX, Rehearsal};
 use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::id::NodeName;
 use wire::settings::{CellSettings, ConsoleSettings, ManagerSettings, StoreSettings};
@@ -144,6 +144,21 @@ fn a_hard_group_goes_only_once_its_node_is_off() {
         assert_eq!((how, to), (End::Saved, Some("b".into())), "{loss}");
         assert!(away_ms < 2_000, "{loss}: {away_ms}");
     }
+}
+
+#[test]
+fn of_a_large_cell_those_pairs_are_tried_that_share_something() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let cell = cell("fast", &names, &[], vec![group("g", &["n998", "n999"])]);
+    let rehearsal = Rehearsal::new(&cell);
+    let losses = rehearsal.losses();
+    let pairs: Vec<&Loss> = losses.iter().filter(|loss| loss.kind() == "pair").collect();
+    assert_eq!(pairs.len(), PAIRS_MAX);
+    assert!(pairs.contains(&&Loss::Pair("n998".into(), "n999".into())));
+    assert!(pairs.contains(&&Loss::Pair("n0".into(), "n999".into())), "the manager is on the first");
+    assert_eq!(losses.iter().filter(|loss| loss.kind() == "link").count(), PAIRS_MAX);
+    assert!(rehearsal.cautions().iter().any(|caution| caution.contains("494500 pairs")));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Elections as stories: managers, one store in memory, and what each of them says. Chance and drifting clocks: see `sim`.
 
 use super::*;
-use crate::lease::FAST;
+use crate::lease::{self, Profile};
 use crate::model::{Model, Read};
 use expect_test::{Expect, expect};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// Of the managers in these stories: who waits no longer than it must.
+const TIGHT: Profile = Profile { wait_ms: 1_050, ..lease::FAST };
 
 /// How the store treats a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Stage {
     fn new(names: &[&'static str]) -> Self {
         let elector = |name: &&'static str| {
             let run = name.bytes().map(u64::from).sum();
-            (*name, Elector::new((*name).into(), run, FAST))
+            (*name, Elector::new((*name).into(), run, TIGHT))
         };
         Self {
             now: Time(0),
@@ -302,7 +305,7 @@ fn a_store_put_back_to_a_release_gives_nobody_the_lead_while_another_may_act() {
     stage.paths.insert("m2", Path::Silent);
     // It has seen nothing of what the store has forgotten, and whoever leads cannot say so.
     stage.paths.insert("m3", Path::Open);
-    stage.managers.insert("m3", Elector::new("m3".into(), 3, FAST));
+    stage.managers.insert("m3", Elector::new("m3".into(), 3, TIGHT));
     stage.run_until(7_000);
     stage.said(expect![[r#"
         1.051s m1: leads in term 1 until 1.851s

@@ -111,7 +111,8 @@ impl Shell {
                 let (inputs, means) = (self.inputs.clone(), self.means.clone());
                 self.probes.spawn_local(async move {
                     let limit = Duration::from_millis(probe.timeout_ms);
-                    let asked = probe::ask(&means, &name, &probe.check, limit);
+                    let interval = Duration::from_millis(probe.interval_ms);
+                    let asked = probe::ask(&means, &name, &probe.check, interval, limit);
                     let answer = tokio::time::timeout(limit, asked).await.unwrap_or(Answer::Silent);
                     if let Some(inputs) = inputs.upgrade() {
                         let _ = inputs.send(Input::Probed { name, probe: probe.number, answer }).await;

@@ -9,14 +9,16 @@ use logic::lease::Profile;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use wire::agent::Run;
+use wire::group::{GroupClass, GroupSettings};
 use wire::id::{ClusterName, NodeName};
+use wire::monitor::RecoveryTarget;
 use wire::settings::{CellSettings, RouterPlace, StoreSettings};
 
 const EXAMPLES: &str = "\
 Examples:
   muster check                              the file that muster run would read
-  muster check --config new.toml            a file that shall be applied
-  muster check --config new.toml --node b   what concerns node b, on node b
+  muster check new.toml                     a file that shall be applied
+  muster check new.toml --node b            what concerns node b, on node b
   muster check --file-only --json           in a build pipeline, far from the cell's machines
 
 Exit codes: 0 the file is right, 1 it is not.";
@@ -25,6 +27,9 @@ Exit codes: 0 the file is right, 1 it is not.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The file [default: ./muster.toml, else /etc/muster/muster.toml]
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same, as other commands take it
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The node that this machine is; needed when the file has more than one
@@ -76,7 +81,7 @@ fn tell(findings: &Findings) {
 }
 
 fn examine(args: &Args) -> Findings {
-    let path = args.config.clone().unwrap_or_else(config::default_path);
+    let path = args.file.clone().or_else(|| args.config.clone()).unwrap_or_else(config::default_path);
     let file = path.display().to_string();
     let mut notes = Vec::new();
     let (settings, text) = match config::load(&path) {
@@ -167,8 +172,45 @@ fn summary(findings: &Findings) -> String {
             ));
         }
     }
+    settings.groups.iter().for_each(|group| describe_group(group, &mut lines));
+    for fence in &settings.fences {
+        lines.push(format!("fence    {} for {}: {}", fence.name, listed(&fence.nodes), fence.agent));
+    }
+    for monitor in &settings.monitors {
+        let (kind, target) = (monitor.check.kind(), monitor.check.target());
+        let follows = match monitor.recovery.as_ref().map(|recovery| &recovery.target) {
+            None => String::new(),
+            Some(RecoveryTarget::Group { group }) => format!(", for group {group}"),
+            Some(RecoveryTarget::Resource { group, resource }) => {
+                format!(", for {resource} of group {group}")
+            }
+            Some(RecoveryTarget::AllGroups) => ", for all groups".to_owned(),
+        };
+        lines.push(format!(
+            "monitor  {} on {}: {kind} {target}{follows}",
+            monitor.name,
+            listed(&monitor.nodes)
+        ));
+    }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn describe_group(group: &GroupSettings, lines: &mut Vec<String>) {
+    let how = match (group.class, group.is_leased()) {
+        (_, false) if group.nodes.len() == 1 => "stays there",
+        (_, false) => "goes elsewhere by hand only",
+        (GroupClass::Soft, true) => "goes elsewhere by itself",
+        (GroupClass::Hard, true) => "goes elsewhere by itself, once its node is proven to be off",
+    };
+    lines.push(format!("group    {} on {}: {how}", group.name, listed(&group.nodes)));
+    for resource in &group.resources {
+        lines.push(format!("  {:20} {}", resource.name.0, resource.kind.name));
+    }
+}
+
+fn listed<T: std::fmt::Display>(names: &[T]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Where state is kept, and by which numbers one of several managers keeps the lead.

@@ -8,11 +8,13 @@ use super::{Exit, print};
 use serde::Serialize;
 use std::time::Duration;
 use wire::error_code;
-use wire::group::{GroupCondition, GroupStatus, GroupVerb};
+use wire::group::{GroupCondition, GroupStatus, GroupVerb, NodeWhy};
 use wire::id::is_valid_name;
 use wire::status::{Acted, CellStatus, ErrorBody};
 
 mod history;
+#[cfg(test)]
+mod tests;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,6 +78,7 @@ struct Look {
 
 #[derive(Debug, clap::Args)]
 struct Why {
+    /// The group
     group: String,
     /// Print one JSON object
     #[arg(long)]
@@ -86,6 +89,7 @@ struct Why {
 
 #[derive(Debug, clap::Args)]
 struct Past {
+    /// The group
     group: String,
     /// How many moves to show, the newest last
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -100,7 +104,9 @@ struct Past {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct OnNode {
+    /// The group
     group: String,
+    /// The node that is to run it [default: the next that can]
     node: Option<String>,
     #[command(flatten)]
     how: How,
@@ -109,6 +115,7 @@ struct OnNode {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct What {
+    /// The group
     group: String,
     #[command(flatten)]
     how: How,
@@ -117,6 +124,7 @@ struct What {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct Confirmed {
+    /// The group
     group: String,
     /// The node that is off
     node: String,
@@ -215,6 +223,7 @@ async fn carry_out(verb: GroupVerb, group: &str, node: Option<&str>, how: &How) 
         eprintln!("nothing was changed");
         return Ok(Exit::No);
     }
+    let wanted = node;
     let node = node.map(|node| format!("&node={}", encode(node))).unwrap_or_default();
     let path = format!("/api/v1/groups/{group}/{}?dry_run={}{node}", verb.name(), how.dry_run);
     let acted: Acted = api.post(&path, String::new()).await?;
@@ -223,7 +232,7 @@ async fn carry_out(verb: GroupVerb, group: &str, node: Option<&str>, how: &How) 
         return Ok(tell(how.json, &acted.text));
     }
     eprintln!("{}", plain(&acted.text));
-    let waiting = see_through(&api, verb, &before);
+    let waiting = see_through(&api, verb, &before, wanted);
     match tokio::time::timeout(Duration::from_secs(how.timeout), waiting).await {
         Ok(Ok(Ok(text))) => Ok(tell(how.json, &text)),
         Ok(Ok(Err(why))) => Ok(did_not_come_about(how.json, why)),
@@ -252,14 +261,15 @@ fn question(verb: GroupVerb, group: &GroupStatus, node: Option<&str>) -> Option<
     }
 }
 
-/// Follows the cell until the group is as wanted (the sentence says how), or cannot be.
+/// Follows the cell until the group is as wanted (the sentence says how), or cannot be. `node` is where it was to go.
 pub async fn see_through(
     api: &Api,
     verb: GroupVerb,
     before: &GroupStatus,
+    node: Option<&str>,
 ) -> Result<Result<String, String>, ClientError> {
     loop {
-        match follow(api, verb, before).await {
+        match follow(api, verb, before, node).await {
             // The act was accepted and goes on; a manager that restarts is found again, the deadline is our caller's.
             Err(ClientError::NotReached { .. }) => {}
             Err(error) if is_code(&error, error_code::MANAGER_UNAVAILABLE) => {}
@@ -273,27 +283,68 @@ async fn follow(
     api: &Api,
     verb: GroupVerb,
     before: &GroupStatus,
+    node: Option<&str>,
 ) -> Result<Result<String, String>, ClientError> {
     let mut follow = api.follow(None).await?;
     loop {
         let News::Status(status) = follow.next().await? else { continue };
-        let group = find(&status, &before.group.0)?;
-        let name = &group.group;
-        let node = group.node.as_ref().map(|node| node.0.as_str()).unwrap_or("-");
-        match (verb, group.state) {
-            (GroupVerb::Stop, GroupCondition::Offline) => return Ok(Ok(format!("group {name} is stopped"))),
-            (GroupVerb::Stop, _) => {}
-            (GroupVerb::Move | GroupVerb::Failback | GroupVerb::ConfirmOff, GroupCondition::Online)
-                if group.node == before.node => {}
-            (_, GroupCondition::Online) => return Ok(Ok(format!("group {name} runs on node {node}"))),
-            (_, GroupCondition::Failed) => return Ok(Err(format!("group {name}: {}", group.reason))),
-            (
-                _,
-                GroupCondition::Offline
-                | GroupCondition::Starting
-                | GroupCondition::Stopping
-                | GroupCondition::Waiting,
-            ) => {}
+        if let Some(end) = end_of(verb, before, find(&status, &before.group.0)?, node) {
+            return Ok(end);
         }
     }
+}
+
+/// How an act has ended; None while it goes on.
+fn end_of(
+    verb: GroupVerb,
+    before: &GroupStatus,
+    group: &GroupStatus,
+    wanted: Option<&str>,
+) -> Option<Result<String, String>> {
+    let name = &group.group;
+    let node = group.node.as_ref().map(|node| node.0.as_str()).unwrap_or("-");
+    match (verb, group.state) {
+        (GroupVerb::Stop, GroupCondition::Offline) => Some(Ok(format!("group {name} is stopped"))),
+        (GroupVerb::Stop, _) => None,
+        (GroupVerb::Move | GroupVerb::Failback | GroupVerb::ConfirmOff, GroupCondition::Online)
+            if group.node == before.node =>
+        {
+            // With a newer epoch it has been away, or been started anew, and is back.
+            let is_back = group.epoch > before.epoch && verb != GroupVerb::ConfirmOff;
+            let why = || not_elsewhere(group, wanted);
+            is_back.then(|| Err(format!("group {name} runs on node {node} again{}", why())))
+        }
+        (GroupVerb::Start | GroupVerb::Move, GroupCondition::Online)
+            if wanted.is_some_and(|wanted| wanted != node) =>
+        {
+            // It may still have to leave that node.
+            (group.epoch > before.epoch)
+                .then(|| Err(format!("group {name} runs on node {node}{}", not_elsewhere(group, wanted))))
+        }
+        (_, GroupCondition::Online) => Some(Ok(format!("group {name} runs on node {node}"))),
+        (_, GroupCondition::Failed) => Some(Err(format!("group {name}: {}", group.reason))),
+        (
+            _,
+            GroupCondition::Offline
+            | GroupCondition::Starting
+            | GroupCondition::Stopping
+            | GroupCondition::Waiting,
+        ) => None,
+    }
+}
+
+/// What speaks against the nodes to which it was to go.
+fn not_elsewhere(group: &GroupStatus, wanted: Option<&str>) -> String {
+    let is_meant = |why: &&NodeWhy| match wanted {
+        Some(wanted) => why.node.0 == wanted,
+        None => Some(&why.node) != group.node.as_ref(),
+    };
+    let against: Vec<String> = group
+        .why
+        .iter()
+        .filter(is_meant)
+        .filter(|why| !why.is_able)
+        .map(|why| format!("; {}: {}", why.node, why.why))
+        .collect();
+    against.concat()
 }

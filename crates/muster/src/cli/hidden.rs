@@ -6,6 +6,9 @@ use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
 use crate::agent::{self, AgentOptions};
 use crate::link::ManagerAt;
 use crate::role::{RoleHandle, manager_socket};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::id::NodeName;
@@ -24,6 +27,24 @@ pub struct GuardianArgs {}
 
 pub fn guardian(GuardianArgs {}: GuardianArgs) -> Exit {
     guard()
+}
+
+/// Waits for the end of a guardian, as the process of a unit; see `resource::systemd`.
+#[derive(Debug, clap::Args)]
+pub struct UnitWatchArgs {
+    /// The guardian
+    pid: i32,
+}
+
+pub fn unit_watch(UnitWatchArgs { pid }: UnitWatchArgs) -> Exit {
+    // One that is not there any more has ended, too.
+    if let Some(guardian) = Pid::from_raw(pid)
+        && let Ok(guardian) = pidfd_open(guardian, PidfdFlags::empty())
+    {
+        let mut asked = [PollFd::new(&guardian, PollFlags::IN)];
+        while poll(&mut asked, None) == Err(Errno::INTR) {}
+    }
+    Exit::Yes
 }
 
 #[derive(Debug, clap::Args)]

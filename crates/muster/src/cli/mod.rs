@@ -134,6 +134,9 @@ enum Command {
     /// Holds one group for an agent
     #[command(hide = true)]
     Guardian(hidden::GuardianArgs),
+    /// Waits for the end of a guardian, for systemd
+    #[command(hide = true)]
+    UnitWatch(hidden::UnitWatchArgs),
     /// Becomes a member's own program
     #[command(hide = true)]
     MemberExec(hidden::MemberExecArgs),
@@ -224,6 +227,7 @@ pub fn main() -> ExitCode {
         Command::Agent(args) => hidden::agent(args),
         Command::Keeper(args) => hidden::keeper(args),
         Command::Guardian(args) => hidden::guardian(args),
+        Command::UnitWatch(args) => hidden::unit_watch(args),
         Command::MemberExec(args) => hidden::member_exec(args),
     };
     exit.into()

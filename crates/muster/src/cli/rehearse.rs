@@ -37,7 +37,7 @@ Exit codes:
   3  the cell was not reached
   4  Muster's fault";
 
-/// Threads that rehearse. Eight: more than enough for the largest cell within a second or two.
+/// Threads that rehearse. Eight: the largest cell then takes seconds.
 const THREADS_MAX: usize = 8;
 /// How long it works before it says how far it is.
 const SILENT_FOR: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use super::document::{At, Document};
 use super::listeners;
 use super::problem::KeyPath;
 use super::settings::Builder;
-use super::{cells, clients, groups, recovery};
+use super::{cells, claims, clients, groups, recovery};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,6 +32,7 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
     clients::check(settings, builder);
     cells::check(settings, builder);
     groups::check(settings, builder);
+    claims::check(settings, builder);
     recovery::check(settings, builder);
     // With a node missing or unknown, everything would seem to stand on the same one.
     if !builder.problems.is_empty() {
@@ -56,22 +57,25 @@ fn check_cluster(cluster: &ClusterSettings, builder: &mut Builder<'_>) {
 }
 
 /// Things that each may stand once, by the place where they stood first.
-struct Once<K> {
+pub(super) struct Once<K> {
     seen: HashMap<K, KeyPath>,
     rule: &'static str,
 }
 
 impl<K: Hash + Eq> Once<K> {
-    fn new(rule: &'static str) -> Self {
+    pub(super) fn new(rule: &'static str) -> Self {
         Self { seen: HashMap::new(), rule }
     }
 
-    fn claim(&mut self, builder: &mut Builder<'_>, thing: K, path: KeyPath, what: &str) {
-        match self.seen.get(&thing) {
+    pub(super) fn claim(&mut self, builder: &mut Builder<'_>, thing: K, path: KeyPath, what: &str) {
+        self.claim_all(builder, vec![thing], path, what);
+    }
+
+    /// Claims several things for one place, which is refused at most once.
+    pub(super) fn claim_all(&mut self, builder: &mut Builder<'_>, things: Vec<K>, path: KeyPath, what: &str) {
+        match things.iter().find_map(|thing| self.seen.get(thing)) {
             Some(first) => refuse(builder, &path, first, what, self.rule),
-            None => {
-                self.seen.insert(thing, path);
-            }
+            None => self.seen.extend(things.into_iter().map(|thing| (thing, path.clone()))),
         }
     }
 }

@@ -6,11 +6,11 @@
 use super::document::{At, Document};
 use super::listeners;
 use super::problem::{KeyPath, Problem, Problems};
+use super::programs::{self, directory_that_exists};
 use crate::roles::Selection;
 use rustix::fs::Access;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use wire::agent::{Launch, Run};
 use wire::error_code::{self, ErrorCode};
 use wire::id::NodeName;
@@ -176,7 +176,7 @@ impl Checker<'_> {
         // A program below a missing directory is not a second problem.
         let depends_on_directory = program.contains('/') && !program.starts_with('/');
         if (has_directory || !depends_on_directory)
-            && let Err(why) = find_program(program, launch)
+            && let Err(why) = programs::find(program, launch.directory.as_deref(), &launch.environment)
         {
             let path = self.member_path(member, &["command"]);
             let message = format!("the program `{program}` cannot be run: {why}");
@@ -184,7 +184,7 @@ impl Checker<'_> {
             self.refuse(error_code::COMMAND_NOT_FOUND, &path, program, message, allowed);
         }
         if let Some(user) = &launch.user
-            && let Err(why) = check_user(user)
+            && let Err(why) = programs::check_user(user)
         {
             let path = self.member_path(member, &["user"]);
             let message = format!("the member cannot run as `{user}`: {why}");
@@ -217,63 +217,8 @@ impl Checker<'_> {
     }
 }
 
-fn directory_that_exists(directory: &Path) -> Result<(), String> {
-    match directory.metadata() {
-        Ok(found) if !found.is_dir() => Err("is not a directory".to_owned()),
-        Ok(_) => rustix::fs::access(directory, Access::EXEC_OK)
-            .map_err(|error| format!("cannot be entered: {error}")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("does not exist".to_owned()),
-        Err(error) => Err(format!("cannot be looked at: {error}")),
-    }
-}
-
 fn writable_directory(directory: &Path) -> Result<(), String> {
     directory_that_exists(directory)?;
     let access = rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK);
     access.map_err(|error| format!("cannot be written: {error}"))
-}
-
-/// The rules of `execvp`, after the change of directory.
-fn find_program(program: &str, launch: &Launch) -> Result<PathBuf, String> {
-    if program.contains('/') {
-        let file =
-            launch.directory.as_ref().map_or(PathBuf::from(program), |start| Path::new(start).join(program));
-        return executable(&file).map(|()| file);
-    }
-    let own_path = launch.environment.get("PATH").cloned();
-    let search =
-        own_path.or_else(|| std::env::var("PATH").ok()).unwrap_or_else(|| "/bin:/usr/bin".to_owned());
-    let mut candidates = std::env::split_paths(&search).map(|directory| directory.join(program));
-    candidates
-        .find(|file| executable(file).is_ok())
-        .ok_or_else(|| format!("it is in no directory of PATH ({search})"))
-}
-
-fn executable(file: &Path) -> Result<(), String> {
-    match file.metadata() {
-        Ok(found) if !found.is_file() => Err(format!("{} is not a file", file.display())),
-        // Any of the three bits: as whom the member will run is not who looks here.
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-            Err(format!("{} is not executable", file.display()))
-        }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(format!("{} does not exist", file.display()))
-        }
-        Err(error) => Err(format!("{} cannot be looked at: {error}", file.display())),
-    }
-}
-
-fn check_user(user: &str) -> Result<(), String> {
-    let accounts = std::fs::read_to_string("/etc/passwd")
-        .map_err(|error| format!("/etc/passwd cannot be read: {error}"))?;
-    let account = accounts.lines().map(|line| line.split(':')).find_map(|mut fields| {
-        (fields.next() == Some(user)).then(|| fields.nth(1).and_then(|id| id.parse::<u32>().ok())).flatten()
-    });
-    let own = rustix::process::geteuid();
-    match account {
-        None => Err("there is no such user in /etc/passwd".to_owned()),
-        Some(id) if own.is_root() || own.as_raw() == id => Ok(()),
-        Some(_) => Err("only root may start a process as another user".to_owned()),
-    }
 }

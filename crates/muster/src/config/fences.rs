@@ -1,5 +1,6 @@
 //! Reads fences, and says where groups of the class hard have none.
 
+use super::claims;
 use super::document::{At, Table};
 use super::problem::KeyPath;
 use super::reader::Reader;
@@ -100,6 +101,17 @@ fn check_parameters(
 pub fn by_hand(settings: &CellSettings) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(logic::rehearse::two_nodes(settings));
+    for group in settings.groups.iter().filter(|group| group.class == GroupClass::Soft && group.is_leased()) {
+        let disks: Vec<&str> = group.resources.iter().filter_map(claims::disk_of).collect();
+        if !disks.is_empty() {
+            notes.push(format!(
+                "group {} mounts {} elsewhere when the lease of its node is over, which does not prove that nothing is written \
+                 there any more: it may damage the file system, unless it is of the class hard or fails over by hand",
+                group.name,
+                disks.join(", ")
+            ));
+        }
+    }
     for group in settings.groups.iter().filter(|group| group.class == GroupClass::Hard) {
         let is_covered = |node: &&NodeName| settings.fences.iter().any(|fence| fence.nodes.contains(node));
         let bare: Vec<&str> =

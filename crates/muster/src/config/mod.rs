@@ -7,10 +7,12 @@
 mod action_definitions;
 mod actions;
 mod address;
+mod blank;
 mod cells;
 mod certificates;
 mod choice;
 mod choice_definitions;
+mod claims;
 mod clients;
 mod conflicts;
 pub mod definition;
@@ -24,6 +26,7 @@ mod listeners;
 mod members;
 mod monitors;
 mod problem;
+mod programs;
 mod reader;
 mod recovery;
 pub mod reference;
@@ -36,6 +39,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use blank::blank;
 pub use certificates::{check as check_certificates, expiring, unverified};
 pub use environment::{check as check_environment, runs_already};
 pub use fences::by_hand;

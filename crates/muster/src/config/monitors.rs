@@ -11,7 +11,9 @@ use logic::monitor::dns;
 use wire::error_code;
 use wire::group::GroupSettings;
 use wire::id::NodeName;
-use wire::monitor::{Check, Credentials, DnsAsk, HttpAsk, Manner, MonitorSettings, Pace, SmtpTls, Target};
+use wire::monitor::{
+    Check, Credentials, DnsAsk, HttpAsk, Manner, MonitorSettings, OcfAgent, Pace, SmtpTls, Target,
+};
 
 /// Longest name of a network interface that Linux takes.
 const INTERFACE_MAX_BYTES: usize = 15;
@@ -40,6 +42,11 @@ const KEYS: &[(&str, &[&str])] = &[
     ("ipv6", &["dns"]),
     ("pid_file", &["pid"]),
     ("command", &["nagios", "custom"]),
+    ("agent", &["ocf"]),
+    ("instance", &["ocf"]),
+    ("parameters", &["ocf"]),
+    ("environment", &["ocf"]),
+    ("check_level", &["ocf"]),
     ("directory", &["disk"]),
     ("free_min_percent", &["disk"]),
     ("interface", &["link"]),
@@ -73,7 +80,7 @@ fn monitor(
         name: name.into(),
         nodes,
         pace: pace(&reader, &kind),
-        check: check(builder, &reader, &kind),
+        check: check(builder, &reader, name, &kind),
         recovery,
     }
 }
@@ -111,7 +118,7 @@ fn nodes(builder: &mut Builder<'_>, reader: &Reader<'_>) -> Vec<NodeName> {
 }
 
 fn pace(reader: &Reader<'_>, kind: &str) -> Pace {
-    let is_program = matches!(kind, "nagios" | "custom");
+    let is_program = matches!(kind, "nagios" | "custom" | "ocf");
     let (interval_ms, timeout_ms) = match is_program {
         true => (PROGRAM_INTERVAL_MS, PROGRAM_TIMEOUT_MS),
         false => (INTERVAL_MS, TIMEOUT_MS),
@@ -126,7 +133,7 @@ fn pace(reader: &Reader<'_>, kind: &str) -> Pace {
     }
 }
 
-fn check(builder: &mut Builder<'_>, reader: &Reader<'_>, kind: &str) -> Check {
+fn check(builder: &mut Builder<'_>, reader: &Reader<'_>, name: &str, kind: &str) -> Check {
     match kind {
         "tcp" => Check::Tcp { target: target(builder, reader) },
         "http" => Check::Http {
@@ -141,10 +148,11 @@ fn check(builder: &mut Builder<'_>, reader: &Reader<'_>, kind: &str) -> Check {
             credentials: credentials(builder, reader, false),
         },
         "postgres" => Check::Postgres { target: target(builder, reader) },
-        "dns" => Check::Dns { target: target(builder, reader), ask: name(builder, reader) },
+        "dns" => Check::Dns { target: target(builder, reader), ask: looked_up(builder, reader) },
         "pid" => Check::Pid { file: demanded(builder, reader, "pid_file") },
         "nagios" => Check::Program { command: command(builder, reader), manner: Manner::Plugin },
         "custom" => Check::Program { command: command(builder, reader), manner: Manner::Custom },
+        "ocf" => Check::Ocf { agent: agent(builder, reader, name) },
         "disk" => Check::Disk {
             path: demanded(builder, reader, "directory"),
             free_min_percent: reader.small_integer("free_min_percent"),
@@ -189,6 +197,22 @@ fn command(builder: &mut Builder<'_>, reader: &Reader<'_>) -> Vec<String> {
         return Vec::new();
     }
     reader.list("command")
+}
+
+fn agent(builder: &mut Builder<'_>, reader: &Reader<'_>, name: &str) -> OcfAgent {
+    let agent = demanded(builder, reader, "agent");
+    if reader.has("agent") && crate::ocf::split(&agent).is_none() {
+        let message = format!("`{agent}` names no agent");
+        let allowed = "`PROVIDER:NAME`, such as `heartbeat:IPaddr2`";
+        builder.refuse(error_code::CONFIG_NOT_ALLOWED, &reader.path("agent"), At::Value, message, allowed);
+    }
+    OcfAgent {
+        name: agent,
+        instance: reader.text_if_any("instance").unwrap_or_else(|| name.to_owned()),
+        parameters: reader.variables("parameters"),
+        environment: reader.variables("environment"),
+        level: reader.small_integer("check_level"),
+    }
 }
 
 fn http(builder: &mut Builder<'_>, reader: &Reader<'_>) -> HttpAsk {
@@ -249,7 +273,7 @@ fn smtp_tls(builder: &mut Builder<'_>, reader: &Reader<'_>) -> Option<SmtpTls> {
     tls.map(|tls| SmtpTls { is_started, tls })
 }
 
-fn name(builder: &mut Builder<'_>, reader: &Reader<'_>) -> DnsAsk {
+fn looked_up(builder: &mut Builder<'_>, reader: &Reader<'_>) -> DnsAsk {
     let name = demanded(builder, reader, "name");
     if reader.has("name") && (name.is_empty() || dns::question(0, &name, false).is_none()) {
         let message = format!("`{name}` is no name that a name server could know");

@@ -127,12 +127,35 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
         let Some(recovery) = &monitor.recovery else { continue };
         let path = KeyPath::of(&["monitors", &monitor.name.0]);
         check_time(builder, &path, monitor, recovery);
+        check_nodes(settings, builder, &path, monitor, recovery);
         match recovery.final_action {
             FinalAction::None | FinalAction::StopGroup => {}
             FinalAction::StopService | FinalAction::Shutdown | FinalAction::Reboot => {
                 check_service(settings, builder, &path, monitor, recovery);
             }
         }
+    }
+}
+
+/// Nothing ever follows from what is found where the group never is.
+fn check_nodes(
+    settings: &CellSettings,
+    builder: &mut Builder<'_>,
+    path: &KeyPath,
+    monitor: &MonitorSettings,
+    recovery: &Recovery,
+) {
+    let groups = || settings.groups.iter().filter(|group| recovery.target.has(&group.name));
+    let is_there = groups().flat_map(|group| &group.nodes).any(|node| monitor.nodes.contains(node));
+    let (RecoveryTarget::Group { group } | RecoveryTarget::Resource { group, .. }) = &recovery.target else {
+        return;
+    };
+    if let Some(known) = groups().next()
+        && !is_there
+    {
+        let message = format!("group `{group}` never runs on the nodes that ask, so nothing would follow");
+        let allowed = listed(known.nodes.iter().map(|node| node.0.as_str()));
+        builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with("nodes"), At::Value, message, &allowed);
     }
 }
 

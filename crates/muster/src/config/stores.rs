@@ -45,9 +45,10 @@ pub fn read(builder: &mut Builder<'_>, manager: &ManagerSettings) -> StoreSettin
             builder.refuse(error_code::CONFIG_MISSING, &path.with("kind"), At::Key, message, allowed);
         }
         let profile = KeyPath::of(&["manager", "profile"]);
-        if builder.document.has(&profile) && manager.nodes.len() < 2 {
+        let has_groups = builder.document.has(&KeyPath::of(&["groups"]));
+        if builder.document.has(&profile) && manager.nodes.len() < 2 && !has_groups {
             let message = "`profile` has no effect: nobody else can use a file of this machine".to_owned();
-            let allowed = "several `nodes` in [manager], or another `kind` of store";
+            let allowed = "several `nodes` in [manager], another `kind` of store, or failover groups";
             builder.refuse(error_code::CONFIG_CONTRADICTION, &profile, At::Key, message, allowed);
         }
         return StoreSettings::Sqlite;

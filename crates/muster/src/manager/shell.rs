@@ -185,6 +185,10 @@ impl Shell {
 
     fn add_event(&mut self, event: Event) {
         let (number, kind) = (event.number, event.kind.as_str());
+        debug_assert!(
+            wire::event_kind::is_known(kind),
+            "{kind} is in no list, so that nobody says what to do"
+        );
         match event.severity {
             Severity::Info => tracing::info!(number, kind, "{}", event.text),
             Severity::Warning => tracing::warn!(number, kind, "{}", event.text),

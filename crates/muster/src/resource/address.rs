@@ -120,6 +120,17 @@ impl Prefixed {
         let other_bits = 128 - u32::from(self.prefix.min(128));
         family == other_family && self.prefix > 0 && (own ^ other).checked_shr(other_bits).unwrap_or(0) == 0
     }
+
+    /// Whether it stands for the network or for all in it, so that no machine can have it.
+    fn is_of_network(&self) -> bool {
+        let IpAddr::V4(address) = self.address else { return false };
+        // Networks of one or two machines have neither.
+        let Some(hosts) = u32::MAX.checked_shr(u32::from(self.prefix)).filter(|_| self.prefix < 31) else {
+            return false;
+        };
+        let own = address.to_bits() & hosts;
+        own == 0 || own == hosts
+    }
 }
 
 impl fmt::Display for Prefixed {
@@ -146,6 +157,9 @@ fn check(options: &ResourceOptions) -> Vec<Wrong> {
             if address.is_loopback() || address.is_multicast() || address.is_unspecified() =>
         {
             wrong(format!("`{address}` cannot go from one machine to another"))
+        }
+        Some(prefixed) if prefixed.is_of_network() => {
+            wrong(format!("`{text}` is the address of the network itself, or of all in it"))
         }
         Some(_) => Vec::new(),
     }

@@ -10,6 +10,7 @@ mod exec;
 mod filesystem;
 mod ocf;
 mod process;
+mod systemd;
 
 use crate::agent::guardian::Tools;
 use crate::config::definition::Definition;
@@ -48,7 +49,8 @@ pub struct Wrong {
 }
 
 /// All types, in the order of the reference.
-pub const TYPES: [Type; 5] = [exec::TYPE, process::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
+pub const TYPES: [Type; 6] =
+    [exec::TYPE, process::TYPE, systemd::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
 
 /// Longest time that a `release` may take, if the kernel lets go of what it does. Ten seconds: others may begin meanwhile, and what
 /// hangs for longer will not end.

@@ -12,13 +12,13 @@ use crate::agent::keeper::message::Start;
 use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::{integer, key};
 use crate::config::kind::{Form, Kind};
+use crate::ocf::{self, Agent, Call, reason_prefix};
 use logic::ocf::{Action, Description, meaning};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,19 +89,9 @@ struct Options {
     check_interval_ms: u64,
 }
 
-/// Provider and name, both fit to be parts of a path.
-fn split(agent: &str) -> Option<(&str, &str)> {
-    let (provider, name) = agent.strip_prefix("ocf:").unwrap_or(agent).split_once(':')?;
-    let is_fit = |part: &str| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(is_plain)
-    };
-    (is_fit(provider) && is_fit(name)).then_some((provider, name))
-}
-
 fn check(options: &ResourceOptions) -> Vec<Wrong> {
     let Some(agent) = options.get("agent").and_then(OptionValue::text) else { return Vec::new() };
-    match split(agent) {
+    match ocf::split(agent) {
         Some(_) => Vec::new(),
         None => {
             let message = format!("`{agent}` names no agent");
@@ -113,18 +103,19 @@ fn check(options: &ResourceOptions) -> Vec<Wrong> {
 /// Whether the agent is here, and takes the parameters.
 fn look(settings: &ResourceSettings) -> Vec<String> {
     let Ok(ocf) = Ocf::of(settings) else { return Vec::new() };
-    if !ocf.program.is_file() {
-        return vec![format!("there is no agent {}", ocf.program.display())];
+    if !ocf.agent.program.is_file() {
+        return vec![format!("there is no agent {}", ocf.agent.program.display())];
     }
-    let mut command = Command::new(&ocf.program);
-    let call = ocf.once("meta-data", DESCRIBE);
-    command.arg(call.action).env_clear().envs(ocf.environment(&call)).current_dir("/");
+    let mut command = Command::new(&ocf.agent.program);
+    let call = Call::once("meta-data", DESCRIBE);
+    command.arg(call.action).env_clear().envs(ocf.agent.environment(&call)).current_dir("/");
     let answer = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     let answer =
-        answer.map_err(|error| format!("the agent {} cannot be run: {error}", ocf.program.display()));
+        answer.map_err(|error| format!("the agent {} cannot be run: {error}", ocf.agent.program.display()));
     let described = answer.and_then(|answer| {
         let description = Description::parse(&String::from_utf8_lossy(&answer.stdout));
-        description.map_err(|error| format!("the agent {} cannot be used: {error}", ocf.program.display()))
+        description
+            .map_err(|error| format!("the agent {} cannot be used: {error}", ocf.agent.program.display()))
     });
     described.map_or_else(|why| vec![why], |description| description.wrong(&ocf.options.parameters))
 }
@@ -132,20 +123,9 @@ fn look(settings: &ResourceSettings) -> Vec<String> {
 struct Ocf {
     settings: ResourceSettings,
     options: Options,
-    provider: String,
-    kind: String,
-    program: PathBuf,
-    root: String,
+    agent: Agent,
     /// From the agent, once it was asked.
     description: RefCell<Option<Rc<Description>>>,
-}
-
-/// One call of the agent.
-struct Call<'a> {
-    action: &'a str,
-    timeout: Duration,
-    interval: Duration,
-    level: u32,
 }
 
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
@@ -155,56 +135,15 @@ fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
 impl Ocf {
     fn of(settings: &ResourceSettings) -> Result<Self, String> {
         let options: Options = options(settings)?;
-        let (provider, kind) =
-            split(&options.agent).ok_or_else(|| format!("has no agent: {}", options.agent))?;
-        let root = settings.environment.get("OCF_ROOT").map_or("/usr/lib/ocf", String::as_str).to_owned();
-        let program = Path::new(&root).join("resource.d").join(provider).join(kind);
-        let (provider, kind) = (provider.to_owned(), kind.to_owned());
-        let (settings, description) = (settings.clone(), RefCell::default());
-        Ok(Self { settings, options, provider, kind, program, root, description })
-    }
-
-    fn once<'a>(&self, action: &'a str, timeout: Duration) -> Call<'a> {
-        Call { action, timeout, interval: Duration::ZERO, level: 0 }
-    }
-
-    /// What agents look at, and nothing else.
-    fn environment(&self, call: &Call<'_>) -> BTreeMap<String, String> {
-        let name = &self.settings.name.0;
-        let mut all = BTreeMap::from([
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("LANG", "C".to_owned()),
-            ("LC_ALL", "C".to_owned()),
-            ("OCF_ROOT", self.root.clone()),
-            ("OCF_RA_VERSION_MAJOR", "1".to_owned()),
-            ("OCF_RA_VERSION_MINOR", "1".to_owned()),
-            ("OCF_RESOURCE_INSTANCE", name.clone()),
-            ("OCF_RESOURCE_TYPE", self.kind.clone()),
-            ("OCF_RESOURCE_PROVIDER", self.provider.clone()),
-            ("OCF_CHECK_LEVEL", call.level.to_string()),
-            ("OCF_EXIT_REASON_PREFIX", reason_prefix(name)),
-            ("OCF_RESKEY_CRM_meta_name", call.action.to_owned()),
-            // Without it, and with 0, a monitor is a look at what runs already, and agents answer leniently.
-            ("OCF_RESKEY_CRM_meta_interval", call.interval.as_millis().to_string()),
-            ("OCF_RESKEY_CRM_meta_timeout", call.timeout.as_millis().to_string()),
-            ("OCF_RESKEY_CRM_meta_on_node", host_name()),
-        ]);
-        if call.action == "validate-all" {
-            all.insert("OCF_OUTPUT_FORMAT", "text".to_owned());
-        }
-        let mut all: BTreeMap<String, String> =
-            all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let parameters = self.options.parameters.iter();
-        all.extend(parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone())));
-        all.extend(self.settings.environment.clone());
-        all
+        let agent = Agent::new(&options.agent, &settings.name.0, &options.parameters, &settings.environment)?;
+        Ok(Self { settings: settings.clone(), options, agent, description: RefCell::default() })
     }
 
     fn start_of(&self, tools: &Tools, call: &Call<'_>) -> Start {
-        let command = [self.program.display().to_string(), call.action.to_owned()];
+        let command = [self.agent.program.display().to_string(), call.action.to_owned()];
         let start = tools.start(&command);
         let facts = start.environment.clone();
-        let environment = facts.into_iter().chain(self.environment(call)).collect();
+        let environment = facts.into_iter().chain(self.agent.environment(call)).collect();
         Start { environment, is_bare: true, directory: Some("/".into()), ..start }
     }
 
@@ -241,7 +180,7 @@ impl Ocf {
         if let Some(known) = known {
             return Ok(known);
         }
-        let start = self.start_of(tools, &self.once("meta-data", DESCRIBE));
+        let start = self.start_of(tools, &Call::once("meta-data", DESCRIBE));
         let read = timeout(DESCRIBE, tools.read(&start)).await;
         let (ended, answer) = read.map_err(|_| format!("did not describe itself within {DESCRIBE:?}"))??;
         ended.good()?;
@@ -260,8 +199,7 @@ impl Ocf {
     }
 
     async fn begin(&self, tools: &Tools) -> Result<(), String> {
-        // Empty after each start of the machine; agents keep marks there.
-        let _ = std::fs::create_dir_all("/run/resource-agents");
+        ocf::make_directory();
         let description = self.describe(tools).await?;
         if let Some(wrong) = description.wrong(&self.options.parameters).first() {
             return Err(format!("was not tried: {wrong}"));
@@ -269,23 +207,23 @@ impl Ocf {
         if description.action("validate-all").is_some() {
             let patience = Duration::from_millis(description.timeout_ms("validate-all"));
             // Some describe it and do not have it.
-            self.demand(tools, &self.once("validate-all", patience), &[0, 3]).await?;
+            self.demand(tools, &Call::once("validate-all", patience), &[0, 3]).await?;
         }
         let patience = Duration::from_millis(description.timeout_ms("monitor"));
-        let found = self.call(tools, &self.once("monitor", patience)).await?;
+        let found = self.call(tools, &Call::once("monitor", patience)).await?;
         if !matches!(found, Some(0 | 7)) {
             // What is neither there nor gone is cleared away first.
             self.end(tools).await?;
         }
         let patience = self.patience(&description, "start", self.settings.start_timeout_ms);
-        self.demand(tools, &self.once("start", patience), &[0]).await?;
+        self.demand(tools, &Call::once("start", patience), &[0]).await?;
         Ok(())
     }
 
     async fn end(&self, tools: &Tools) -> Result<(), String> {
         let description = self.describe(tools).await?;
         let patience = self.patience(&description, "stop", self.settings.stop_timeout_ms);
-        self.demand(tools, &self.once("stop", patience), &[0]).await?;
+        self.demand(tools, &Call::once("stop", patience), &[0]).await?;
         Ok(())
     }
 
@@ -354,11 +292,11 @@ impl Resource for Ocf {
     }
 
     fn release(&self) -> Result<(), String> {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.agent.program);
         command
             .arg("stop")
             .env_clear()
-            .envs(self.environment(&self.once("stop", LAST_STOP)))
+            .envs(self.agent.environment(&Call::once("stop", LAST_STOP)))
             .current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let could_not = |error| format!("could not be stopped: {error}");
@@ -379,13 +317,4 @@ impl Resource for Ocf {
             }
         }
     }
-}
-
-/// What reasons of a failure begin with; the name tells those of several agents apart.
-fn reason_prefix(name: &str) -> String {
-    format!("ocf-exit-reason:{name}:")
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

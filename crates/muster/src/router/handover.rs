@@ -34,7 +34,7 @@ pub struct Offer {
 pub struct Taken {
     pub kept: Kept,
     pub held: Vec<Held>,
-    /// Told when all threads accept.
+    /// Told when all threads are ready to accept.
     pub serves: oneshot::Sender<()>,
 }
 
@@ -53,7 +53,7 @@ pub enum Request {
         successor: mpsc::Sender<RouterReport>,
         reply: oneshot::Sender<()>,
     },
-    /// The predecessor has let go: speak to the manager. `follower` hears of every change while it still has clients.
+    /// The predecessor has let go: accept, and speak to the manager. `follower` hears of every change while it still has clients.
     Lead {
         follower: Option<Follower>,
     },

@@ -25,7 +25,7 @@ pub enum Ask {
         pid: u32,
         release: String,
     },
-    /// All its threads accept.
+    /// All its threads are ready, and accept as soon as the other process does not.
     Serves,
     /// What the new process knows, for the clients that the old one still has.
     Follow {

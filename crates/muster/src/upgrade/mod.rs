@@ -1,8 +1,9 @@
 //! One process takes the routers of another over, without a refused connection: sockets go from hand to hand.
 //!
 //! The process that serves listens at `<state_dir>/router/upgrade.sock`, mode 0600, and speaks only to its own user.
-//! An operator's command asks it to start a program in its place; that program asks it for its sockets, accepts beside
-//! it, says so, and only then the old process lets go, answers each client that it has once more, and ends.
+//! An operator's command asks it to start a program in its place; that program asks it for its sockets and says when it
+//! is ready. Then the old process lets go, answers each client that it has once more, and ends; the new one accepts, and
+//! first whoever came in between: they wait in the sockets' queues.
 //! Promise: whatever happens to the new process before it serves, the old one goes on as if nothing had happened; when
 //! the old one is killed half way, the new one goes on with what it has.
 //! Not here: what a router's control thread does (see `router::control::handover`).
@@ -15,7 +16,7 @@ mod serve;
 mod spawn;
 
 pub use predecessor::{Before, Predecessor, TakeOverError};
-pub use serve::{ServeError, ServeOptions, serve};
+pub use serve::{Seat, ServeError, ServeOptions, serve};
 pub use spawn::Origin;
 
 use crate::router::handover::Request;

@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct ServeOptions {
-    pub socket: PathBuf,
+    pub seat: Seat,
     pub routers: Vec<RouterAccess>,
     /// How to start a successor, or why there cannot be one.
     pub origin: Result<Origin, String>,
@@ -52,35 +52,60 @@ pub enum ServeError {
     },
 }
 
-/// Listens for operators and successors on a thread of its own.
-pub fn serve(options: ServeOptions) -> Result<RoleHandle, ServeError> {
-    let path = options.socket.clone();
-    let is_new = matches!(options.before, Before::Nobody);
-    if is_new && std::os::unix::net::UnixStream::connect(&path).is_ok() {
-        return Err(ServeError::AlreadyRuns { path });
-    }
-    let cannot = |source| ServeError::Listen { path: path.clone(), source };
-    let listener = bind(&path).map_err(cannot)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-    let (stop, stopped) = watch::channel(false);
-    let thread = std::thread::Builder::new().name("upgrade".into());
-    let live = move || LocalSet::new().block_on(&runtime, live(options, listener, stopped));
-    let thread = thread.spawn(live).map_err(cannot)?;
-    Ok(RoleHandle { name: "upgrade", stop, thread })
+/// A listener beside the place where others look for the process that serves: what can fail, fails before anybody lets go.
+#[derive(Debug)]
+pub struct Seat {
+    path: PathBuf,
+    beside: PathBuf,
+    listener: std::os::unix::net::UnixListener,
 }
 
-/// In the place of what lies there: a predecessor's, or what is left of a process that was killed.
+impl Seat {
+    /// `is_first`: nothing is taken over, so nobody may be there.
+    pub fn prepare(path: &Path, is_first: bool) -> Result<Self, ServeError> {
+        let path = path.to_path_buf();
+        if is_first && std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Err(ServeError::AlreadyRuns { path });
+        }
+        let beside = path.with_extension("new");
+        match bind(&beside) {
+            Ok(listener) => Ok(Self { path, beside, listener }),
+            Err(source) => Err(ServeError::Listen { path, source }),
+        }
+    }
+
+    /// In the place of what lies there: a predecessor's, or what is left of a process that was killed. Whoever got here
+    /// serves already, and goes on also where the next one will not find it.
+    fn sit(self) -> std::os::unix::net::UnixListener {
+        if let Err(error) = fs::rename(&self.beside, &self.path) {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "nobody can ask this process for an upgrade until it is restarted");
+        }
+        self.listener
+    }
+}
+
 fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = std::os::unix::net::UnixListener::bind(&beside)?;
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    fs::rename(&beside, path)?;
     Ok(listener)
+}
+
+/// Listens for operators and successors on a thread of its own.
+pub fn serve(options: ServeOptions) -> Result<RoleHandle, ServeError> {
+    let path = options.seat.path.clone();
+    let cannot = |source| ServeError::Listen { path: path.clone(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let (stop, stopped) = watch::channel(false);
+    let thread = std::thread::Builder::new().name("upgrade".into());
+    let live = move || LocalSet::new().block_on(&runtime, live(options, stopped));
+    let thread = thread.spawn(live).map_err(cannot)?;
+    Ok(RoleHandle { name: "upgrade", stop, thread })
 }
 
 /// What the connections share.
@@ -119,12 +144,9 @@ impl Drop for Busy<'_> {
     }
 }
 
-async fn live(
-    options: ServeOptions,
-    listener: std::os::unix::net::UnixListener,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let ServeOptions { routers, origin, is_handed_over, before, .. } = options;
+async fn live(options: ServeOptions, mut stopped: watch::Receiver<bool>) {
+    let ServeOptions { seat, routers, origin, is_handed_over, before } = options;
+    let listener = seat.sit();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(lead(before, routers.clone()));
     let (successor, mut succeeded) = watch::channel(None);
@@ -276,7 +298,7 @@ impl Desk {
             tracing::warn!(pid, "the new process ended as soon as it served; this one goes on");
             return Ok(());
         }
-        // From here on there is no way back: the new process accepts, and so must go on.
+        // From here on there is no way back: the new process accepts now, and so must go on.
         busy.for_ever();
         // First, so that the end of routers without clients is no surprise.
         self.is_handed_over.store(true, Ordering::SeqCst);

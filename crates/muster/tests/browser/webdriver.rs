@@ -41,7 +41,8 @@ impl Browser {
     pub fn start_in(directory: &Path, width: u32, height: u32) -> Self {
         let address = free_address();
         let mut command = Command::new(program("chromedriver"));
-        command.arg(format!("--port={}", address.port()));
+        // What a browser that is killed leaves behind goes with the test's own directory.
+        command.arg(format!("--port={}", address.port())).env("TMPDIR", directory);
         let mut driver = Running::start("chromedriver", &mut command, &directory.join("chromedriver.log"));
         wait_until_listening(address, &mut driver);
         let mut browser = Self { driver, address, session: String::new() };

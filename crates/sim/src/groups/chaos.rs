@@ -4,13 +4,17 @@ use super::{Event, World, node_name};
 use logic::lease::PROFILES;
 use logic::seed::Chance;
 use std::collections::BTreeMap;
-use wire::group::{GroupAct, GroupCondition};
+use wire::group::{Attribute, GroupAct, GroupClass, GroupCondition};
 use wire::id::GroupName;
 use wire::node::NodeAct;
 
 /// After the last fault every group runs again within this time: a lost lease with the slowest profile (7.1 s), a node that
 /// relapsed and must stay for up to 40 s, scripts that hang for two seconds each, and a group that goes back by itself.
 const WHOLE_WITHIN_US: u64 = 120_000_000;
+
+/// After the store was put back, what runs in the wrong place has ended there: scripts of two resources hang for two seconds
+/// each, and those of a recovery before.
+const PUT_BACK_WITHIN_US: u64 = 12_000_000;
 
 /// What a history came to.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,8 @@ pub struct GroupsOutcome {
     pub refused: u64,
     /// Nodes that were switched off.
     pub fenced: u64,
+    /// Stores that were put back.
+    pub put_back: u64,
     /// What people were told, by kind.
     pub events: BTreeMap<&'static str, u64>,
     /// Nodes whose service ended as a final action.
@@ -71,7 +77,10 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(32) {
+        match chance.below(40) {
+            32..=36 => self.change(chance, &group),
+            37 => self.backup = Some(self.store.clone()),
+            38 => self.put_back(),
             28 | 29 => self.stick(node),
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
@@ -110,6 +119,56 @@ impl World {
         }
     }
 
+    /// People change what a group needs while it runs, take it out of the configuration, or put it back as it was.
+    fn change(&mut self, chance: &mut Chance, group: &str) {
+        let mut groups = self.configured.clone();
+        let place = groups.iter().position(|known| known.name.0 == group);
+        let original = self.groups.iter().find(|known| known.name.0 == group).cloned();
+        match (place.map(|place| (place, &mut groups[place])), chance.below(4)) {
+            (None, _) => groups.extend(original),
+            (Some((place, _)), 0) => drop(groups.remove(place)),
+            (Some((_, settings)), 1) => {
+                settings.class = match settings.class {
+                    GroupClass::Soft => GroupClass::Hard,
+                    GroupClass::Hard => GroupClass::Soft,
+                }
+            }
+            (Some((_, settings)), _) => {
+                settings.failover = match settings.failover {
+                    Attribute::Automatic => Attribute::Manual,
+                    Attribute::Manual => Attribute::Automatic,
+                }
+            }
+        }
+        self.tell(|| {
+            let all = groups.iter().map(|it| format!("{} {:?} {:?}", it.name, it.class, it.failover));
+            format!("configured: {}", all.collect::<Vec<_>>().join(", "))
+        });
+        self.configure(groups);
+    }
+
+    /// People put the store back to what it was. They do so while the nodes are there and nothing hangs: what a machine holds
+    /// that nobody hears of, nobody can know of. The groups that have moved since end where they are not any more.
+    fn put_back(&mut self) {
+        let Some(store) = self.backup.take() else { return };
+        self.cut.clear();
+        (self.loss_permille, self.is_store_down) = (0, false);
+        self.resume_manager();
+        (0..self.nodes.len()).for_each(|node| self.resume_node(node));
+        self.run_until_us(self.now_us + 3_000_000);
+        let is_lost = |held: &super::Held| held.is_stuck || self.nodes[held.node].start != held.start;
+        if self.held.values().flatten().any(is_lost) {
+            return;
+        }
+        self.kill_manager();
+        self.tell(|| "the store is put back".into());
+        self.store = store;
+        self.outcome.put_back += 1;
+        self.outcome.epochs.clear();
+        self.start_manager();
+        self.run_until_us(self.now_us + PUT_BACK_WITHIN_US);
+    }
+
     fn end_faults(&mut self) {
         self.tell(|| "all faults end".into());
         self.cut.clear();
@@ -118,13 +177,28 @@ impl World {
         self.fence_fails_percent = 0;
         self.unstick();
         self.heal(None);
+        self.configured.clone_from(&self.groups);
         self.resume_manager();
         self.start_manager();
+        self.configure(self.groups.clone());
         for node in 0..self.nodes.len() {
             self.resume_node(node);
         }
         // Those that are off stay off; one node is enough to run everything.
         self.handle(Event::StartNode { node: 0 });
+    }
+
+    /// People say what is off: what needs no lease does not go elsewhere by itself.
+    fn confirm_off(&mut self, missing: &[wire::group::GroupStatus]) {
+        for node in 0..self.nodes.len() {
+            let holds = self.held.values().flatten().any(|held| held.node == node);
+            if self.nodes[node].machines.is_some() || holds {
+                continue;
+            }
+            for group in missing {
+                self.ask(&group.group.0, GroupAct::ConfirmOff { node: node_name(node) });
+            }
+        }
     }
 
     /// Every group runs somewhere, or has failed so often that a person must look: then one does.
@@ -155,6 +229,7 @@ impl World {
             for group in missing.iter().filter(|group| is_stuck(group.state)) {
                 self.ask(&group.group.0, GroupAct::Start { node: None });
             }
+            self.confirm_off(&missing);
             // A wish that came while the store was away is refused: it is repeated.
             for node in 0..self.nodes.len() {
                 self.ask_of_node(node, NodeAct::Undrain);

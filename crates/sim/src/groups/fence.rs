@@ -6,7 +6,6 @@ use super::{Event, World, node_name};
 use logic::fence::{self, Call, End};
 use logic::group::PlannerInput;
 use wire::fence::{FenceAction, FenceSettings};
-use wire::group::GroupClass;
 
 /// Longest time of an agent.
 const TIMEOUT_MS: u64 = 2_000;
@@ -40,7 +39,7 @@ impl World {
             }
             fence::Output::Event { text, .. } => self.tell(|| text),
             // It may have done its work all the same.
-            fence::Output::Kill { .. } | fence::Output::Answer { .. } => {}
+            fence::Output::Kill { .. } => {}
         }
     }
 
@@ -76,8 +75,11 @@ impl World {
 
     /// What a node holds of hard groups does not end any more, whatever anybody says.
     pub(super) fn stick(&mut self, node: usize) {
+        // The class of their stay: what was started as soft promises nothing of the kind.
         let is_hard = |name: &wire::id::GroupName| {
-            self.groups.iter().any(|group| group.name == *name && group.class == GroupClass::Hard)
+            let key = format!("{}{name}", logic::group::PREFIX);
+            let found = self.store.read(&logic::model::Read::Keys(vec![key])).entries;
+            found.iter().any(|entry| String::from_utf8_lossy(&entry.value).contains("class=hard"))
         };
         let hard: Vec<_> = self.held.keys().filter(|name| is_hard(name)).cloned().collect();
         for name in hard {

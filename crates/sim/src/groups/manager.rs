@@ -80,7 +80,7 @@ impl World {
         self.step_fences(run, fence::Input::Configure(fences));
         let nodes = (0..self.nodes.len()).map(node_name).collect();
         self.step_planner(run, PlannerInput::Nodes(nodes));
-        let groups = self.groups.clone();
+        let groups = self.configured.clone();
         self.step_planner(run, PlannerInput::Configure(groups));
         self.after(0, Event::WakeManager { run });
     }
@@ -103,6 +103,7 @@ impl World {
         for event in std::mem::take(&mut self.manager.held) {
             self.handle(event);
         }
+        self.configure(self.configured.clone());
     }
 
     pub(super) fn wake_manager(&mut self, run: u64) {
@@ -192,6 +193,10 @@ impl World {
         let is_current = self.manager.run == run;
         let is_done = is_current && !self.is_store_down && self.store.commit(txn).is_ok();
         let found = self.store.read(&Read::Keys(vec![key.to_owned()])).entries.into_iter().next();
+        if let (true, None, Some(group)) = (is_done, &found, key.strip_prefix(logic::group::PREFIX)) {
+            // A group that was removed and has ended is forgotten: one of that name begins anew.
+            self.outcome.epochs.remove(&wire::id::GroupName::from(group));
+        }
         let is_told = is_done && !self.chance.percent(5);
         let pause_us = if is_told { self.some(300, 5_000) } else { FIND_OUT_US };
         match &found {
@@ -219,6 +224,7 @@ impl World {
             Said::Joined => {
                 self.manager.links.insert(node, link);
                 self.step_planner(run, PlannerInput::NodeConnected { node: node_name(node) });
+                self.step_fences(run, fence::Input::Here { node: node_name(node), is_here: true });
             }
             Said::Report(report) if self.manager.links.get(&node) == Some(&link) => {
                 let report: GroupsReport = *report;
@@ -227,6 +233,7 @@ impl World {
             Said::Left if self.manager.links.get(&node) == Some(&link) => {
                 self.manager.links.remove(&node);
                 self.step_planner(run, PlannerInput::NodeLost { node: node_name(node) });
+                self.step_fences(run, fence::Input::Here { node: node_name(node), is_here: false });
             }
             Said::Report(_) | Said::Left => {}
         }
@@ -282,6 +289,14 @@ impl World {
     /// A person says that what fell at once is really gone.
     pub(super) fn confirm(&mut self) {
         self.step_detector(heartbeat::Input::Confirm);
+    }
+
+    /// People apply another configuration.
+    pub(super) fn configure(&mut self, groups: Vec<wire::group::GroupSettings>) {
+        self.configured.clone_from(&groups);
+        if !self.manager.is_stopped {
+            self.step_planner(self.manager.run, PlannerInput::Configure(groups));
+        }
     }
 
     /// What people and `muster group why` see, for a failed history.

@@ -11,6 +11,7 @@ mod cell_client;
 mod connection;
 mod crashes;
 mod exits;
+mod failover;
 mod generator;
 mod heartbeats;
 mod members;
@@ -34,6 +35,7 @@ pub use candidate::{
 pub use cell::{CellArgs, cell};
 pub use crashes::{CrashesArgs, crashes};
 pub use exits::{ExitsArgs, exits};
+pub use failover::{FailoverArgs, failover};
 pub use generator::Generator;
 pub use heartbeats::{HeartbeatsArgs, heartbeats};
 pub use members::{MembersArgs, members};

@@ -5,7 +5,7 @@
 mod counts;
 mod fixtures;
 mod nightly;
-mod packages;
+pub mod packages;
 mod steps;
 
 use crate::failure::Failure;

@@ -119,7 +119,8 @@ fn benchmarks(log: &Path) -> Ended {
         for part in ["router", "heartbeats", "members"] {
             run_benchmark(part, log)?;
         }
-        run_benchmark("crashes", log)
+        run_benchmark("crashes", log)?;
+        run_benchmark("failover", log)
     };
     Ended::single(all())
 }

@@ -18,7 +18,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 33] = [
+const PACKAGES: [Package; 34] = [
     Package { name: "gcc", program: "cc", reason: "SQLite is built from source" },
     Package { name: "libc6-dev", program: "cc", reason: "headers for it" },
     Package {
@@ -54,6 +54,7 @@ const PACKAGES: [Package; 33] = [
     Package { name: "postgresql-client-15", program: "psql", reason: "reads the store as an operator does" },
     Package { name: "util-linux", program: "setpriv", reason: "PostgreSQL refuses to run as root" },
     Package { name: "resource-agents", program: "ocf-tester", reason: "agents that groups run" },
+    Package { name: "systemd", program: "systemd-run", reason: "units that groups run" },
     Package { name: "kmod", program: "modprobe", reason: "an agent for file systems looks for it" },
     Package { name: "libxml2-utils", program: "xmllint", reason: "what ocf-tester reads descriptions with" },
     Package { name: "etcd-server", program: "etcd", reason: "a server of the store" },
@@ -62,9 +63,26 @@ const PACKAGES: [Package; 33] = [
     Package { name: "chromium-driver", program: "chromedriver", reason: "pushes the console's buttons" },
 ];
 
+/// Only for what failover groups are measured beside.
+const RIVALS: [Package; 4] = [
+    Package { name: "keepalived", program: "keepalived", reason: "a peer in the benchmark of failover" },
+    Package { name: "corosync", program: "corosync", reason: "what Pacemaker runs on" },
+    Package { name: "pacemaker", program: "pacemakerd", reason: "a peer in the benchmark of failover" },
+    Package { name: "pacemaker-cli-utils", program: "crm_mon", reason: "tells Pacemaker what to do" },
+];
+
 /// Makes sure that every program is there; says how many were installed.
 pub fn install(log: &Path) -> Outcome<String> {
-    let missing = missing();
+    install_all(&PACKAGES, log)
+}
+
+/// The same for what failover groups are measured beside.
+pub fn install_rivals(log: &Path) -> Outcome<String> {
+    install_all(&RIVALS, log)
+}
+
+fn install_all(packages: &'static [Package], log: &Path) -> Outcome<String> {
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok("all there".into());
     }
@@ -75,15 +93,15 @@ pub fn install(log: &Path) -> Outcome<String> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(missing.iter().map(|package| package.name));
     apt_get(&arguments, log)?;
-    let still_missing = self::missing();
+    let still_missing = self::missing(packages);
     if !still_missing.is_empty() {
         return Err(Failure(wanted(&still_missing)));
     }
     Ok(format!("{} installed", missing.len()))
 }
 
-fn missing() -> Vec<&'static Package> {
-    PACKAGES.iter().filter(|package| find_program(package.program).is_none()).collect()
+fn missing(packages: &'static [Package]) -> Vec<&'static Package> {
+    packages.iter().filter(|package| find_program(package.program).is_none()).collect()
 }
 
 /// On the path, or where Debian keeps the programs of PostgreSQL, one directory for each version.

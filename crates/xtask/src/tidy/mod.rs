@@ -7,6 +7,7 @@ mod dependencies;
 mod documents;
 mod edges;
 mod errors;
+mod events;
 mod lexer;
 mod purity;
 mod shape;
@@ -73,6 +74,7 @@ fn findings(root: &Path) -> Outcome<Vec<Finding>> {
     }
     let is_there = |path: &str| root.join(path).exists();
     findings.extend(errors::judge(&sources, &files));
+    findings.extend(events::judge(&sources, &files));
     findings.extend(documents::judge(&files, &sources, &is_there));
     let metadata = dependencies::metadata(root)?;
     let deny = std::fs::read_to_string(root.join("deny.toml")).doing("read deny.toml")?;

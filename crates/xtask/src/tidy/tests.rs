@@ -257,6 +257,23 @@ fn every_error_code_has_a_page_and_every_page_a_code() {
 }
 
 #[test]
+fn every_kind_of_event_has_a_section_and_every_section_a_kind() {
+    let check = |kinds: &str, code: &str, page: &str| -> Vec<String> {
+        let sources =
+            [source("crates/wire/src/event_kind.rs", kinds), source("crates/logic/src/cell.rs", code)];
+        let files = [file("docs/operate/alerts.md", page)];
+        events::judge(&sources, &files).iter().map(Finding::to_string).collect()
+    };
+    let (kinds, code, page) = ("    \"node-lost\",\n", "tell(\"node-lost\")", "# A\n\n### `node-lost`\n");
+    assert_eq!(check(kinds, code, page), Vec::<String>::new());
+    assert!(check(kinds, code, "# A\n")[0].contains("has no section"));
+    assert!(check("", code, page)[0].contains("is no kind of event"));
+    assert!(check(kinds, "", page)[0].contains("no code tells"));
+    assert!(check(&kinds.repeat(2), code, page)[0].contains("stands twice"));
+    assert!(check(kinds, code, &page.repeat(2))[0].contains("second section"));
+}
+
+#[test]
 fn documents_have_one_title_and_links_that_lead_somewhere() {
     let fine =
         file("docs/a.md", "# A\n\n[b](b.md#two-words) [c](../README.md) [d](#a) [e](https://example.com)\n");

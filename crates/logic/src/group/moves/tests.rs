@@ -7,6 +7,7 @@ use wire::group::{
     Attribute, GroupAct, GroupAssignment, GroupClass, GroupSettings, ResourceKind, ResourceReport,
     ResourceSettings,
 };
+use wire::node::NodeAct;
 
 const NODES: [&str; 2] = ["a", "b"];
 
@@ -201,7 +202,7 @@ fn a_lost_node_is_suspected_confirmed_and_proven_gone_before_the_group_starts_el
              0 last heard: its last heartbeat came
             35 suspected: its agent is not connected any more
            635 confirmed: its heartbeats do not come
-          1185 lease ended: its lease has run out and is withheld: nothing of the group is left there
+          1185 lease ended: its lease has run out and is withheld
           1185 decided: node b is to run it, as epoch 2
           1190 committed: the decision is in the store
           1190 told: node b is told to run it, as epoch 2
@@ -315,4 +316,41 @@ fn a_doubt_that_has_passed_is_not_told_of() {
     play.ask(GroupAct::Move { node: None });
     let newest = play.moves.of(&"g".into(), &|time| time.0).remove(0);
     assert_eq!(newest.stages[0].stage, Stage::Asked, "{newest:?}");
+}
+
+#[test]
+fn a_group_that_leaves_a_drained_node_is_moved_and_does_not_fail_back() {
+    let mut play = Play::new();
+    play.hear(Input::Nodes(NODES.map(NodeName::from).to_vec()));
+    let kind = |play: &Play| play.moves.newest(&"g".into(), &|time| time.0).map(|newest| newest.kind);
+    let drain =
+        |act| Input::NodeOperator { ask: 1, who: "ann".into(), node: "a".into(), act, dry_run: false };
+    play.hear(drain(NodeAct::Drain));
+    assert_eq!(kind(&play), Some(MoveKind::Move));
+    play.hear(drain(NodeAct::Undrain));
+    let group = GroupSettings { failback: Attribute::Automatic, ..settings() };
+    play.hear(Input::Configure(vec![group]));
+    play.now = play.now + 60_000;
+    play.hear(Input::Tick);
+    assert_eq!(kind(&play), Some(MoveKind::Failback));
+}
+
+#[test]
+fn nothing_is_kept_of_groups_that_there_are_not() {
+    let mut play = Play::new();
+    let report = |name: &str, state| GroupReport {
+        name: name.into(),
+        epoch: 1,
+        state,
+        reason: "so".into(),
+        resources: Vec::new(),
+        recovery: Default::default(),
+        left: None,
+    };
+    for number in 0..100 {
+        let name = format!("nonsense-{number}");
+        play.report(&"a".into(), 1, vec![report(&name, GroupState::Stopping)]);
+        play.report(&"a".into(), 1, vec![report(&name, GroupState::Stopped)]);
+    }
+    assert!(play.moves.before.is_empty(), "{:?}", play.moves.before);
 }

@@ -51,7 +51,8 @@ impl Planner {
         if group.pending.is_some() || now < group.retry_at {
             return;
         }
-        match self.decide(now, group) {
+        let decision = self.unless_withheld(now, group, self.decide(now, group));
+        match decision {
             Decision::Stay { condition, reason } => self.say(now, name, condition, reason),
             Decision::Commit { record, event, is_recovery } => {
                 self.note_stop(name);
@@ -73,7 +74,7 @@ impl Planner {
     fn decide(&self, now: Time, group: &Group) -> Decision {
         let owner = group.record.owner.clone();
         let Some(owner) = owner else { return self.decide_without_owner(now, group) };
-        if let Some(record) = self.come_back(group).or_else(|| self.lease_news(group, &owner)) {
+        if let Some(record) = self.come_back(group).or_else(|| self.news(group, &owner)) {
             let event = format!("group {}: {}", group.settings.name, what_changed(&group.record, &record));
             return Decision::Commit { record, event, is_recovery: false };
         }
@@ -102,16 +103,25 @@ impl Planner {
         Some(record)
     }
 
-    /// Whether the owner needs its lease has changed. It is noted before nobody needs one, and after the owner knows that
-    /// it does.
+    /// Whether the owner needs its lease has changed. It is noted before nobody needs one, and after the owner has obeyed that
+    /// it does: until then the end of its lease proves nothing.
     fn lease_news(&self, group: &Group, owner: &NodeName) -> Option<Record> {
         let is_leased = group.settings.is_leased();
         if group.is_leaving || is_leased == group.record.is_leased {
             return None;
         }
-        let node = self.nodes.get(owner)?;
-        let knows = node.is_connected && node.is_settled() && node.is_told(group);
+        let knows = self.nodes.get(owner).is_some_and(|node| node.obeys_lease(group));
         (!is_leased || knows).then(|| Record { is_leased, ..group.record.clone() })
+    }
+
+    /// What a change of the configuration makes of the record. A class that asks for less counts for the next owner only.
+    fn news(&self, group: &Group, owner: &NodeName) -> Option<Record> {
+        let is_harder =
+            group.settings.class == GroupClass::Hard && group.record.class != Some(GroupClass::Hard);
+        if is_harder && !group.is_leaving {
+            return Some(Record { class: Some(GroupClass::Hard), ..group.record.clone() });
+        }
+        self.lease_news(group, owner)
     }
 
     fn decide_without_owner(&self, now: Time, group: &Group) -> Decision {
@@ -159,6 +169,7 @@ impl Planner {
             cause,
             to: None,
             is_leased: group.settings.is_leased(),
+            class: Some(group.settings.class),
             mark: Mark::No,
             ..old.clone()
         };
@@ -181,7 +192,10 @@ impl Planner {
         if !self.is_stopped(now, group, owner) {
             let is_connected = self.nodes.get(owner).is_some_and(|node| node.is_connected);
             return match is_connected {
-                true => stay(GroupCondition::Stopping, format!("it is being stopped on node {owner}")),
+                true => {
+                    let reason = format!("it is being stopped on node {owner}");
+                    stay(GroupCondition::Stopping, self.with_left(group, owner, reason))
+                }
                 false => stay(GroupCondition::Waiting, self.unproven(group, owner)),
             };
         }
@@ -211,13 +225,28 @@ impl Planner {
 
     /// Why nobody else may have it.
     fn unproven(&self, group: &Group, owner: &NodeName) -> String {
-        if group.record.is_leased && group.settings.class == GroupClass::Soft {
+        let is_known = self.known.is_empty() || self.known.contains(owner);
+        if group.record.is_leased && group.class() == GroupClass::Soft && is_known {
             return format!("node {owner} may still run it until its lease has run out");
         }
+        let why = match group.record.is_leased {
+            false => "no lease ends that",
+            true if group.class() == GroupClass::Hard => "that its lease ends is not enough",
+            true => "nobody can tell when its lease ends: it is not in the configuration any more",
+        };
         format!(
-            "node {owner} may still run it, and no lease ends that: once that node is off, say so with \
-             `muster group confirm-off {} {owner}`",
+            "node {owner} may still run it, and {why}: once that node is off, say so with `muster group confirm-off {} {owner}`",
             group.settings.name
+        )
+    }
+
+    /// Why it does not come to an end, if its node says so.
+    fn with_left(&self, group: &Group, owner: &NodeName, reason: String) -> String {
+        let Some(left) = self.left(group, owner) else { return reason };
+        let name = &group.settings.name;
+        format!(
+            "{reason}; it cannot be given back there: {left}. Once that node is off, say so with `muster group confirm-off {name} \
+             {owner}`"
         )
     }
 
@@ -265,7 +294,7 @@ impl Planner {
             GroupState::Starting => stay(GroupCondition::Starting, report.reason.clone()),
             GroupState::Waiting => stay(GroupCondition::Waiting, report.reason.clone()),
             GroupState::Stopping | GroupState::Stopped | GroupState::Failed | GroupState::Expired => {
-                stay(GroupCondition::Stopping, report.reason.clone())
+                stay(GroupCondition::Stopping, self.with_left(group, owner, report.reason.clone()))
             }
         }
     }
@@ -359,6 +388,13 @@ impl Planner {
         place(one) < place(other)
     }
 
+    /// Whether the group is sent to a node that comes before its owner in its policy.
+    pub(in crate::group) fn goes_back(&self, name: &GroupName, old: &Record, next: &Record) -> bool {
+        let Some(group) = self.groups.get(name) else { return false };
+        let ends = old.owner.as_ref().zip(next.to.as_ref());
+        ends.is_some_and(|(owner, to)| self.is_before(group, to, owner))
+    }
+
     fn is_steady(&self, now: Time, node: &NodeName) -> bool {
         let since = self.nodes.get(node).and_then(|node| node.steady_since);
         since.is_some_and(|since| now.since_ms(since) >= GROUP_FAILBACK_AFTER_MS)
@@ -393,7 +429,7 @@ impl Planner {
         }
         // Restarts in its place were tries too, and what left a node is not tried there again by itself for a while.
         let least = if is_wished { group.settings.restarts_max } else { restarts };
-        failure.count = failure.count.max(least) + 1;
+        failure.count = failure.count.max(least).saturating_add(1);
         failure.at = now;
         failure.epoch = epoch;
         failure.why.clone_from(&why);
@@ -463,6 +499,9 @@ impl Planner {
 
 /// For the log: what is committed without anything being moved.
 fn what_changed(old: &Record, new: &Record) -> String {
+    if old.class != new.class {
+        return "its node has to be off before another may take it over from now on".into();
+    }
     if old.is_leased != new.is_leased {
         return match new.is_leased {
             true => "its node needs a lease to run it from now on".into(),

@@ -24,10 +24,29 @@ pub(super) struct Fencing {
     pub trouble: Option<String>,
 }
 
+/// Why a node is not switched off, though it is not known to have ended a group.
+enum Spared {
+    ByNobody,
+    /// And why, as the end of a sentence.
+    ForNow(String),
+}
+
 impl Planner {
-    /// Whether the lease of the group's node was taken and it takes more than that.
+    /// Whether it takes more than a lease to be sure of a group's node, and more is needed now: its lease was taken, or it says
+    /// itself that it cannot give the group back.
     fn needs_fence(&self, now: Time, group: &Group, owner: &NodeName) -> bool {
-        group.settings.class == GroupClass::Hard && self.is_lease_over(now, group, owner)
+        let is_lost = || self.is_lease_over(now, group, owner) || self.left(group, owner).is_some();
+        group.class() == GroupClass::Hard && group.record.is_leased && is_lost()
+    }
+
+    fn is_here(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.is_connected && node.report.is_some())
+    }
+
+    /// What its owner could not give back, and tries to.
+    pub(super) fn left<'a>(&'a self, group: &Group, owner: &NodeName) -> Option<&'a str> {
+        let node = self.nodes.get(owner).filter(|node| node.is_connected)?;
+        node.report_of(group)?.left.as_deref()
     }
 
     /// What is to be done about fencing, before anything else is thought of. None: nothing.
@@ -38,9 +57,15 @@ impl Planner {
             let record = Record { mark, ..group.record.clone() };
             Some(Decision::Commit { record, event: format!("group {name}: {text}"), is_recovery: false })
         };
-        if !self.needs_fence(now, group, owner) {
+        let is_proven = mark == Mark::Asked && group.proven == Some(group.record.epoch);
+        if !self.needs_fence(now, group, owner) && !is_proven {
             return match mark {
                 Mark::No => None,
+                // It is off, or is being switched off, and its lease will be over in a moment.
+                Mark::Asked | Mark::Off if group.record.is_leased && !self.is_here(owner) => {
+                    let reason = format!("node {owner} is lost, and its lease is not over yet");
+                    group.may_stay(owner).then(|| stay(GroupCondition::Waiting, reason))
+                }
                 Mark::Asked | Mark::Off => {
                     commit(Mark::No, format!("node {owner} is back, or need not be off"))
                 }
@@ -49,36 +74,55 @@ impl Planner {
         match mark {
             // As with a lease that is over; see `is_fenced`.
             Mark::Off => None,
-            Mark::Asked if group.proven == Some(group.record.epoch) => {
-                commit(Mark::Off, format!("node {owner} is proven to be off"))
-            }
-            // Nobody waits for it, or a person has looked. One that was about to be moved is wanted elsewhere all the more.
-            _ if group.record.is_frozen || !group.shall_run() => None,
-            _ if group.confirmed_off.as_ref() == Some(owner) => None,
-            Mark::Asked => {
-                let trouble = self.fencing.get(owner).and_then(|fencing| fencing.trouble.as_deref());
-                let reason = match trouble {
-                    Some(why) => format!(
-                        "node {owner} has to be off before another may run it, and could not be fenced: {why}. Once it is off, \
-                         say so with `muster group confirm-off {name} {owner}`"
-                    ),
-                    None => format!("node {owner} is lost and is being fenced"),
-                };
-                Some(stay(GroupCondition::Waiting, reason))
-            }
-            Mark::No => {
-                let whys = self.whys(group);
-                match choose(&whys, Some(owner)) {
-                    Some(_) => commit(Mark::Asked, format!("node {owner} is lost, and has to be fenced")),
-                    // Nobody would gain by it.
-                    None => {
-                        let others = against(&whys, Some(owner));
-                        let reason = format!("node {owner} is lost, and no other can run it: {others}");
-                        Some(stay(GroupCondition::Waiting, reason))
-                    }
+            Mark::Asked if is_proven => commit(Mark::Off, format!("node {owner} is proven to be off")),
+            Mark::Asked | Mark::No => match self.wants_fence(group, owner) {
+                Err(Spared::ByNobody) => None,
+                Err(Spared::ForNow(why)) => {
+                    Some(stay(GroupCondition::Waiting, format!("{}{why}", self.why_off(group, owner))))
                 }
-            }
+                Ok(()) if mark == Mark::No => {
+                    commit(Mark::Asked, format!("{}has to be fenced", self.why_off(group, owner)))
+                }
+                Ok(()) => Some(stay(GroupCondition::Waiting, self.fencing_reason(group, owner))),
+            },
         }
+    }
+
+    /// What is wrong with the owner, as the beginning of a sentence.
+    fn why_off(&self, group: &Group, owner: &NodeName) -> String {
+        match self.left(group, owner) {
+            Some(left) => format!("node {owner} cannot give it back ({left}), and "),
+            None => format!("node {owner} is lost, and "),
+        }
+    }
+
+    fn fencing_reason(&self, group: &Group, owner: &NodeName) -> String {
+        let name = &group.settings.name;
+        match self.fencing.get(owner).and_then(|fencing| fencing.trouble.as_deref()) {
+            Some(why) => format!(
+                "node {owner} has to be off before another may run it, and could not be fenced: {why}. Once it is off, \
+                 say so with `muster group confirm-off {name} {owner}`"
+            ),
+            None => format!("{}is being fenced", self.why_off(group, owner)),
+        }
+    }
+
+    /// Whether anybody would gain by its owner being off. The wish may have been written down long ago: it is looked at again
+    /// each time, so that nobody's node is switched off under their hands for a group that is left alone by now.
+    fn wants_fence(&self, group: &Group, owner: &NodeName) -> Result<(), Spared> {
+        // Nobody waits for it, or a person has looked. One that was about to be moved is wanted elsewhere all the more.
+        if !group.shall_run() || group.confirmed_off.as_ref() == Some(owner) {
+            return Err(Spared::ByNobody);
+        }
+        if let Some(held) = self.held(group) {
+            return Err(Spared::ForNow(format!("nothing follows: {held}")));
+        }
+        let whys = self.whys(group);
+        if choose(&whys, Some(owner)).is_none() {
+            let others = against(&whys, Some(owner));
+            return Err(Spared::ForNow(format!("no other can run it: {others}")));
+        }
+        Ok(())
     }
 
     /// Tells which nodes have to be off, and which need not be any more.
@@ -87,8 +131,10 @@ impl Planner {
         for (name, group) in &self.groups {
             let Some(owner) = &group.record.owner else { continue };
             let is_asked = group.record.mark == Mark::Asked && group.proven != Some(group.record.epoch);
-            let is_wanted = is_asked && group.confirmed_off.as_ref() != Some(owner);
-            if is_wanted && self.needs_fence(now, group, owner) {
+            // One that is being switched off is gone before its lease is over.
+            let began = self.fencing.get(owner).is_some_and(|fencing| fencing.groups.contains_key(name));
+            let is_needed = self.needs_fence(now, group, owner) || (began && !self.is_here(owner));
+            if is_asked && is_needed && self.wants_fence(group, owner).is_ok() {
                 wanted.entry(owner.clone()).or_default().insert(name.clone(), group.record.epoch);
             }
         }

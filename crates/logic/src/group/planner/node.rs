@@ -90,6 +90,19 @@ impl Node {
         told.into_iter().any(|told| told.name == group.settings.name)
     }
 
+    /// It has said that it runs this epoch of the group only as long as its lease allows, and that it had one then.
+    pub fn obeys_lease(&self, group: &Group) -> bool {
+        let Some(report) = self.report.as_ref().filter(|_| self.is_connected && self.is_settled()) else {
+            return false;
+        };
+        let is_it = |told: &&GroupAssignment| told.name == group.settings.name;
+        let told = self.sent.iter().flat_map(|(_, groups)| groups).find(is_it);
+        let is_told = told.is_some_and(|told| told.is_leased && told.epoch == group.record.epoch);
+        // Without a lease it ends what it holds, and that may take a while.
+        let is_held = self.report_of(group).is_some_and(|report| is_held(report.state));
+        is_told && (report.has_lease || !is_held)
+    }
+
     /// It has obeyed everything, and holds nothing that it was not told to run.
     pub fn is_clean(&self) -> bool {
         let Some(report) = self.report.as_ref().filter(|_| self.is_connected && self.is_settled()) else {
@@ -142,7 +155,7 @@ impl Planner {
     /// Whether the node has ended the group for certain, though it does not say so: its lease was taken from it, and where
     /// that is not enough it is off as well.
     pub(super) fn is_fenced(&self, now: Time, group: &Group, name: &NodeName) -> bool {
-        let is_proven = match group.settings.class {
+        let is_proven = match group.class() {
             GroupClass::Soft => true,
             GroupClass::Hard => group.record.owner.as_ref() == Some(name) && group.record.mark == Mark::Off,
         };

@@ -86,8 +86,11 @@ impl Planner {
         // Which epoch was counted last stays: what has failed is not counted again.
         let forgiven = group.failures.iter_mut().filter(|(node, _)| granted.forgives.contains(node));
         forgiven.for_each(|(_, failure)| failure.count = 0);
-        if granted.confirms_off.is_some() {
-            group.confirmed_off = granted.confirms_off;
+        if let Some(node) = granted.confirms_off {
+            group.claims.remove(&node);
+            if group.record.owner.as_ref() == Some(&node) {
+                group.confirmed_off = Some(node);
+            }
         }
         group.recovering.forget_stop();
         let text = format!("{who} asked for `{}` of group {name}", act.verb().name());
@@ -109,7 +112,8 @@ impl Planner {
         let Some(group) = self.groups.get(name) else {
             return Err(no_such_group(name, self.groups.keys()));
         };
-        if group.is_leaving {
+        // Whoever may have it after its node is off, or may forget it, has to be told that it is.
+        if group.is_leaving && !matches!(act, GroupAct::ConfirmOff { .. }) {
             return Err(refuse(format!("group {name} is being removed")));
         }
         let is_moving = matches!(act, GroupAct::Start { .. } | GroupAct::Move { .. } | GroupAct::Failback);
@@ -207,7 +211,7 @@ impl Planner {
 
     fn wish_confirm(&self, group: &Group, node: &NodeName) -> Result<Granted, Refusal> {
         let name = &group.settings.name;
-        if group.record.owner.as_ref() != Some(node) {
+        if group.record.owner.as_ref() != Some(node) && !group.claims.contains_key(node) {
             return Err(refuse(format!("group {name} is not on node {node}")));
         }
         if self.nodes.get(node).is_some_and(|node| node.is_connected) {

@@ -68,6 +68,13 @@ impl Planner {
         (record.owner.as_ref() == Some(owner) && record.epoch == *epoch).then_some(*number)
     }
 
+    /// What this node was granted is not what it wishes next.
+    pub(super) fn forget_grants(&mut self, node: &NodeName) {
+        for group in self.groups.values_mut() {
+            group.recovering.granted.take_if(|(owner, _, _)| owner == node);
+        }
+    }
+
     /// Tells people of restarts that a node has made by itself.
     pub(super) fn tell_recovery(&mut self, name: &GroupName) {
         let Some(group) = self.groups.get(name) else { return };
@@ -113,8 +120,8 @@ impl Planner {
 
     /// What speaks against it; None: nothing.
     fn objection(&self, now: Time, group: &Group, owner: &NodeName, act: RecoveryAct) -> Option<String> {
-        if group.record.is_frozen {
-            return Some("it is frozen".into());
+        if let Some(held) = self.held(group) {
+            return Some(held);
         }
         match act {
             RecoveryAct::Final(FinalAction::None | FinalAction::StopGroup) => return None,
@@ -178,8 +185,8 @@ impl Planner {
     /// Nothing of it is left on its owner, which has carried out a wish.
     pub(super) fn decide_recovered(&self, group: &Group, owner: &NodeName, wish: &RecoveryWish) -> Decision {
         let why = &wish.why;
-        if group.record.is_frozen {
-            return stay(GroupCondition::Failed, format!("{why}; it is frozen"));
+        if let Some(held) = self.held(group) {
+            return stay(GroupCondition::Failed, format!("{why}; {held}"));
         }
         if wish.act == RecoveryAct::Final(FinalAction::StopGroup) {
             let owner = Some(owner.clone());

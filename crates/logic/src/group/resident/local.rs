@@ -150,19 +150,37 @@ impl Local {
         !self.is_held() || self.left.is_some()
     }
 
-    pub fn assign(&mut self, assignment: Option<GroupAssignment>) {
+    pub fn assign(
+        &mut self,
+        assignment: Option<GroupAssignment>,
+        around: &Around<'_>,
+        outputs: &mut Vec<Output>,
+    ) {
         self.next = None;
         self.is_wanted = assignment.is_some();
         let Some(assignment) = assignment else { return };
         if assignment.epoch == self.assignment.epoch {
             // What runs is stopped as it was started; whether it needs a lease may change meanwhile.
-            self.assignment.is_leased = assignment.is_leased;
+            self.need_lease(assignment.is_leased, around, outputs);
             self.assignment.is_frozen = assignment.is_frozen;
             self.assignment.restarts_max = assignment.restarts_max;
             self.assignment.granted = assignment.granted;
         } else {
             self.next = Some(assignment);
         }
+    }
+
+    /// Whether it needs a lease may change while it runs. Its guardian has the new deadline before the leader hears that this
+    /// was obeyed: from then on the leader counts on it, whatever becomes of this process.
+    fn need_lease(&mut self, is_leased: bool, around: &Around<'_>, outputs: &mut Vec<Output>) {
+        let is_ending = matches!(self.phase, Phase::Ending { .. });
+        let is_news = std::mem::replace(&mut self.assignment.is_leased, is_leased) != is_leased;
+        let Some(run) = self.run().filter(|_| is_news && !is_ending) else { return };
+        if is_leased && !around.has_lease() {
+            return self.expire(around, outputs);
+        }
+        let until = around.lease.filter(|_| is_leased);
+        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until });
     }
 
     /// Tells the guardian how long it may go on.
@@ -503,3 +521,6 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

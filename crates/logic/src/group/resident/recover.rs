@@ -163,6 +163,8 @@ impl Local {
                 return self.carry_out(run, around, used, outputs);
             }
         }
+        // Also where nothing is done about it: what is left in there says when it is looked at again.
+        self.ledger.expire(around.now);
         let faults = around.faults.iter().filter(|fault| fault.recovery.target.has(&self.assignment.name));
         let mut stuck = None;
         for fault in faults {
@@ -172,7 +174,6 @@ impl Local {
                 break;
             }
             let cause = Cause::Monitor(fault.monitor.clone());
-            self.ledger.expire(around.now);
             match self.ledger.next(around.now, &cause, &Rules::from(&fault.recovery)) {
                 Step::Restart { count } => {
                     self.ledger.restarted(around.now, cause);

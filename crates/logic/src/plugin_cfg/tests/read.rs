@@ -247,7 +247,7 @@ fn both_encodings_are_read_and_utf8_is_written() {
 #[test]
 fn broken_xml_is_refused_with_its_place() {
     let cases = [
-        ("", "line 1, column 1: the file has no element; <Config> is missing"),
+        ("", "line 1, column 1: the file has no element at all"),
         ("<Config>\n  <Log/>\n", "line 2, column 9: the file ends before <Config> of line 1 is closed"),
         ("<Config>\n <Log>\n</Config>", "line 3, column 1: <Log> is open here, but </Config> closes"),
         ("<Config>\n <Log Name='a&b'/></Config>", "line 2, column 14: a plain & is written &amp;"),

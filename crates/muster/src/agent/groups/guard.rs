@@ -36,6 +36,11 @@ const CLEAR_WAIT: Duration = resource::CLEAR_MAX.saturating_add(Duration::from_s
 const HELP_AFTER: Duration = Duration::from_millis(100);
 /// Pause before what could not be taken away is tried again: whoever keeps it is to be found and ended by a person.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How often a guardian is asked whether it hangs.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Questions in a row that it may leave open. 4: longer than a busy machine needs, and found out within five seconds. They are
+/// counted, so that an agent that was paused itself finds no guardian guilty.
+const OPEN_QUESTIONS_MAX: u32 = 4;
 /// Bytes of one log file of a group.
 const LOG_SIZE_MAX_BYTES: u64 = 10 << 20;
 /// Older log files of a group.
@@ -82,6 +87,10 @@ struct Guard<'a> {
     news: Lines,
     help_at: Option<Instant>,
     kill_at: Option<Instant>,
+    /// None: it clears up, and is waited for otherwise.
+    ask_at: Option<Instant>,
+    /// Questions since its last news. None before the first: a new guardian waits for what was there before it.
+    open_questions: Option<u32>,
     cgroup: Option<std::path::PathBuf>,
     is_killed: bool,
     /// It has said that something is left.
@@ -93,6 +102,7 @@ enum Turn {
     Gone,
     Help,
     Late,
+    Ask,
     Command(Option<Command>),
 }
 
@@ -122,6 +132,8 @@ impl<'a> Guard<'a> {
             news,
             help_at,
             kill_at,
+            ask_at: Some(Instant::now() + ASK_EVERY),
+            open_questions: None,
             cgroup,
             is_killed,
             has_left,
@@ -141,6 +153,7 @@ impl<'a> Guard<'a> {
                 () = self.pidfd.ready() => Turn::Gone,
                 () = at(self.help_at) => Turn::Help,
                 () = at(self.kill_at) => Turn::Late,
+                () = at(self.ask_at) => Turn::Ask,
                 command = commands.recv(), if has_orders => Turn::Command(command),
             };
             match turn {
@@ -152,6 +165,7 @@ impl<'a> Guard<'a> {
                     self.kill_processes();
                 }
                 Turn::Late => self.on_late().await,
+                Turn::Ask => self.ask().await,
                 Turn::Command(Some(Command::Until(until))) => {
                     let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
                     self.send(&Order::Until { since_boot_ms }).await;
@@ -167,6 +181,7 @@ impl<'a> Guard<'a> {
                 }
                 Turn::Command(None | Some(Command::End)) => {
                     has_orders = false;
+                    self.ask_at = None;
                     self.help_at = Some(Instant::now() + HELP_AFTER);
                     self.kill_at = Some(Instant::now() + CLEAR_WAIT);
                     self.send(&Order::End).await;
@@ -174,6 +189,18 @@ impl<'a> Guard<'a> {
             }
         }
         self.end(commands).await
+    }
+
+    /// One that hangs renews no address and sees no end of a process, and nobody would know.
+    async fn ask(&mut self) {
+        if self.open_questions == Some(OPEN_QUESTIONS_MAX) {
+            self.open_questions = None;
+            self.kill();
+        } else {
+            self.open_questions = self.open_questions.map(|open| open + 1);
+            self.send(&Order::Answer).await;
+        }
+        self.ask_at = Some(Instant::now() + ASK_EVERY);
     }
 
     /// A guardian that does not read is of no use any more.
@@ -215,12 +242,15 @@ impl<'a> Guard<'a> {
     }
 
     async fn on_news(&mut self, line: &[u8]) {
+        // Whatever it says, it is there.
+        self.open_questions = Some(0);
         let (group, run) = (self.group.clone(), self.run);
         let input = match serde_json::from_slice(line) {
             Ok(News::Done { step, error }) => {
                 Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
             }
             Ok(News::Clearing) => {
+                self.ask_at = None;
                 self.kill_at = Some(Instant::now() + CLEAR_WAIT);
                 return;
             }
@@ -229,6 +259,7 @@ impl<'a> Guard<'a> {
                 Input::Left { group, run, why }
             }
             Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
+            Ok(News::Here) => return,
             Ok(News::Warning { text }) => return tracing::warn!(%group, "{text}"),
             // Only a guardian of another edition could say such a thing; its end will tell the rest.
             Err(error) => return tracing::error!(%group, %error, "its guardian is not understood"),

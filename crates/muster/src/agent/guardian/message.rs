@@ -14,6 +14,8 @@ pub enum Order {
     Until { since_boot_ms: Option<u64> },
     /// Start or stop a resource. What the last action has not ended is killed first.
     Do(Box<Task>),
+    /// Say `Here`: that it does not hang.
+    Answer,
     /// Take everything away, and end.
     End,
 }
@@ -61,6 +63,8 @@ pub enum News {
     Clearing,
     /// The last word: this could not be given back.
     Left { why: String },
+    /// It does not hang.
+    Here,
     /// For the log.
     Warning { text: String },
 }

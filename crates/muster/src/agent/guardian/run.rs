@@ -179,6 +179,7 @@ impl Guardian {
                 Turn::Order(Some(Order::Hold(_))) => break,
                 Turn::Order(Some(Order::Until { since_boot_ms })) => self.set_deadline(since_boot_ms)?,
                 Turn::Order(Some(Order::Do(task))) => self.act(*task),
+                Turn::Order(Some(Order::Answer)) => tell(&News::Here),
                 Turn::Children => self.programs.reap(),
                 Turn::Output => self.programs.take_output(),
                 Turn::Lost(index, why) => {

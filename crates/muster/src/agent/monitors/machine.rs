@@ -79,7 +79,8 @@ fn look(check: &Check) -> Answer {
         | Check::Redis { .. }
         | Check::Postgres { .. }
         | Check::Dns { .. }
-        | Check::Program { .. } => unreachable!("only this machine is looked at here"),
+        | Check::Program { .. }
+        | Check::Ocf { .. } => unreachable!("only this machine is looked at here"),
     }
 }
 

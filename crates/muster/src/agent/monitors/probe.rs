@@ -3,6 +3,7 @@
 use super::machine::Looks;
 use crate::agent::probe::TlsConfigs;
 use crate::monitor::converse::{Encryption, Step, Trouble, converse, look_up};
+use crate::ocf;
 use crate::role::is_our_want;
 use crate::script::{self, Streams, Unfinished};
 use crate::tls::{TlsError, base64};
@@ -18,11 +19,9 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 use wire::id::MonitorName;
-use wire::monitor::{Check, Credentials, DnsAsk, HttpAsk, Target};
+use wire::monitor::{Check, Credentials, DnsAsk, HttpAsk, OcfAgent, Target};
 use wire::view::MemberTls;
 
-/// Longest file with a password. 4 KiB: a line.
-const PASSWORD_MAX_BYTES: u64 = 4 << 10;
 /// Longest answer of a name server in a datagram that is read.
 const DATAGRAM_MAX_BYTES: usize = 4 << 10;
 
@@ -33,7 +32,13 @@ pub struct Means {
     looks: Looks,
 }
 
-pub async fn ask(means: &Means, name: &MonitorName, check: &Check, limit: Duration) -> Answer {
+pub async fn ask(
+    means: &Means,
+    name: &MonitorName,
+    check: &Check,
+    interval: Duration,
+    limit: Duration,
+) -> Answer {
     let configs = &means.configs;
     let deadline = Instant::now() + limit;
     let asked = match check {
@@ -58,6 +63,7 @@ pub async fn ask(means: &Means, name: &MonitorName, check: &Check, limit: Durati
         }
         Check::Dns { target, ask } => ask_name(target, ask, deadline).await,
         Check::Program { command, manner } => return run(command, *manner, limit).await,
+        Check::Ocf { agent } => return ask_agent(agent, interval, limit).await,
         Check::Pid { .. } | Check::Disk { .. } | Check::Link { .. } | Check::Address { .. } => {
             return means.looks.look(name, check).await;
         }
@@ -144,9 +150,7 @@ fn encryption(
 async fn password(credentials: &Credentials) -> Result<String, Trouble> {
     let path = credentials.password_file.clone();
     let read = tokio::task::spawn_blocking(move || {
-        use io::Read as _;
-        let mut text = String::new();
-        std::fs::File::open(&path)?.take(PASSWORD_MAX_BYTES).read_to_string(&mut text)?;
+        let text = crate::secret_file::read(&path)?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     });
     let read = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -171,6 +175,26 @@ async fn ask_name(target: &Target, ask: &DnsAsk, deadline: Instant) -> Result<()
         // What answers another question may be an earlier answer, or somebody's guess.
         if let Some(verdict) = dns::judge(&question, &buffer[..length]) {
             return verdict.map_err(Trouble::Wrong);
+        }
+    }
+}
+
+/// An agent that takes too long is killed with its process group, and not what it looks after: that is in groups of its own.
+async fn ask_agent(asked: &OcfAgent, interval: Duration, limit: Duration) -> Answer {
+    let OcfAgent { name, instance, parameters, environment, level } = asked;
+    let agent = match ocf::Agent::new(name, instance, parameters, environment) {
+        Ok(agent) => agent,
+        Err(why) => return Answer::Unasked { why: format!("it {why}") },
+    };
+    ocf::make_directory();
+    let call = ocf::Call { action: "monitor", timeout: limit, interval, level: *level };
+    let mut command = Command::new(&agent.program);
+    command.arg(call.action).env_clear().envs(agent.environment(&call)).current_dir("/");
+    match script::run(command, Streams::Both, limit).await {
+        Ok(ended) => logic::ocf::judge(ended.status.code(), &ended.output, &ocf::reason_prefix(instance)),
+        Err(Unfinished::Late) => Answer::Silent,
+        Err(error @ (Unfinished::Start(_) | Unfinished::Wait(_))) => {
+            Answer::Unasked { why: format!("{}: {error}", agent.program.display()) }
         }
     }
 }

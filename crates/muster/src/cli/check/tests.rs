@@ -20,7 +20,7 @@ impl File {
     }
 
     fn args(&self) -> Args {
-        Args { config: Some(self.0.clone()), node: None, file_only: true, json: false }
+        Args { file: None, config: Some(self.0.clone()), node: None, file_only: true, json: false }
     }
 
     fn examine(&self, args: Args) -> Findings {
@@ -74,6 +74,32 @@ fn a_right_file_is_summed_up() {
     "#]]
     .assert_eq(&summary(&file.examine(file.args())));
     assert_eq!(run(file.args()), Exit::Yes);
+}
+
+#[test]
+fn groups_fences_and_monitors_are_summed_up() {
+    let file = File::new(
+        "[cell]\nstate_dir = \"/tmp\"\n[manager]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\naddress = \"10.0.0.1\"\n\
+         [nodes.b]\naddress = \"10.0.0.2\"\n[groups.g]\nnodes = [\"a\", \"b\"]\nclass = \"hard\"\n\
+         [groups.g.resources.ip]\ntype = \"address\"\naddress = \"10.0.0.9/24\"\n\
+         [groups.one]\nnodes = [\"b\"]\n[groups.one.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n\
+         [fences.f]\nagent = \"/sbin/f\"\nnodes = [\"a\", \"b\"]\n\
+         [monitors.m]\nkind = \"tcp\"\ntarget = \"10.0.0.9:1\"\ngroup = \"g\"\n",
+    );
+    expect![[r#"
+        FILE is right.
+
+        cell     cell, state in /tmp
+        console  http://127.0.0.1:29003
+        nodes    a, b
+        group    g on a, b: goes elsewhere by itself, once its node is proven to be off
+          ip                   address
+        group    one on b: stays there
+          r                    process
+        fence    f for a, b: /sbin/f
+        monitor  m on a, b: tcp 10.0.0.9:1, for group g
+    "#]]
+    .assert_eq(&summary(&file.examine(file.args())));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `clplogcc`: collects what helps to find out what happened, in one bounded file without secrets.
 //!
 //! What is taken: status, events and configuration of the cell as the API tells them, and the ends of the logs of this machine.
-//! Never taken: the directory with certificates and keys, tokens, passwords, the store. Values of the configuration whose keys
-//! sound like a secret are blanked.
+//! Never taken: the directory with certificates and keys, tokens, passwords, the store. What may be secret in the configuration
+//! is left out (`config::blank`).
 
 mod tar;
 
@@ -31,14 +31,15 @@ clplogcc: collect status, events, configuration and the logs of this machine int
   -o DIRECTORY   where SERVER-log.tar.gz is written; default: the current directory
   -h SERVER      the name for the file; default: this machine's
 
-Certificates, keys, tokens and passwords are never taken, and values of the configuration that look like one are blanked.
+Certificates, keys, tokens and passwords are never taken. Of the configuration everything that may be one is left out:
+environments and parameters, arguments of programs, comments, and values whose key sounds like it.
 Where the cell is not reached, only logs are collected, and that is said.
 
 Also --config FILE, --api URL, --token-file FILE, --state-dir DIR.
 
 Examples:
   clplogcc
-  clplogcc -t type3 -l -o /tmp
+  clplogcc -t type3 -l -o /root
 
 Exit codes: 0 it is done, else it is not.
 ";
@@ -50,9 +51,6 @@ const MIB: u64 = 1 << 20;
 const LOGS_MAX: usize = 500;
 /// Logs are taken up to this, all together, times what one may have.
 const LOGS_SIZE_FACTOR: u64 = 20;
-
-/// Keys whose values are blanked.
-const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "private"];
 
 pub fn clplogcc(words: &[String]) -> Exit {
     run("clplogcc", HELP, FLAGS, words, collect)
@@ -126,7 +124,11 @@ async fn ask(words: &Words) -> (Option<Told>, Vec<String>) {
         Vec::new()
     });
     let config = match api.get::<ConfigText>("/api/v1/config").await {
-        Ok(config) => Some(blank(&config.text)),
+        Ok(config) => config::blank(&config.text, "muster.toml")
+            .inspect_err(|_| {
+                notes.push("the configuration in force cannot be read here: is this an older program?".into())
+            })
+            .ok(),
         Err(error) => {
             notes.push(format!("there is no configuration: {error}"));
             None
@@ -151,9 +153,10 @@ fn write(
     state_dir: Option<&Path>,
     log_max: u64,
 ) -> std::io::Result<usize> {
-    let mut options = File::options();
-    // Logs may hold what only their owner shall read.
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Logs may hold what only their owner shall read: a file of our own, which then takes the place.
+    let beside = path.with_extension("new");
+    remove_if_there(&beside)?;
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
     let mut archive = Archive::new(GzEncoder::new(file, Compression::default()));
     let version = format!("muster {}\n{}\n", env!("CARGO_PKG_VERSION"), notes.join("\n"));
     archive.add("version.txt", version.as_bytes())?;
@@ -178,7 +181,15 @@ fn write(
     }
     let count = archive.count();
     archive.end()?.finish()?.flush()?;
+    std::fs::rename(&beside, path)?;
     Ok(count)
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
@@ -202,51 +213,4 @@ fn tail(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The configuration without values that may be secret: those whose key sounds like it, and all of environments and URLs
-/// with a password.
-fn blank(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
-        let lower = key.to_ascii_lowercase();
-        // Where a file lies is no secret.
-        let is_path = lower.trim().ends_with("_file");
-        let is_secret = !is_path && SECRET_WORDS.iter().any(|word| lower.contains(word));
-        let is_environment = lower.trim().ends_with("environment") || lower.contains("environment.");
-        let has_password = value.contains("://") && value.contains('@');
-        match is_secret || is_environment || has_password {
-            true => format!("{key}= \"(left out)\""),
-            false => line.to_owned(),
-        }
-    });
-    let mut is_environment = false;
-    let blanked = lines.map(|line| {
-        let trimmed = line.trim();
-        if trimmed.starts_with('[') {
-            is_environment = trimmed.trim_end_matches(']').ends_with("environment");
-            return line;
-        }
-        match (is_environment, line.split_once('=')) {
-            (true, Some((key, _))) => format!("{key}= \"(left out)\""),
-            (true, None) | (false, _) => line,
-        }
-    });
-    blanked.collect::<Vec<_>>().join("\n") + "\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_secret_is_left_out_of_the_configuration() {
-        let text = "[manager]\nstore = \"postgres://muster:hunter2@db/x\"\npassword_file = \"/etc/p\"\n\
-                    [groups.a.resources.b]\nenvironment = { KEY = \"hunter2\" }\napi_token = 'hunter2'\n\
-                    [groups.a.resources.b.environment]\nA = \"hunter2\"\n[console]\nlisten = \"0.0.0.0:1\"\n";
-        let blanked = blank(text);
-        assert!(!blanked.contains("hunter2"), "{blanked}");
-        assert!(blanked.contains("password_file = \"/etc/p\""), "{blanked}");
-        assert!(blanked.contains("listen = \"0.0.0.0:1\""), "{blanked}");
-    }
 }

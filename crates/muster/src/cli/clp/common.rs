@@ -133,10 +133,11 @@ pub async fn act_on_group(
     if !is_valid_name(&name.0) {
         return Err(Failure::WrongUse(format!("`{name}` is no name of a group")));
     }
+    let wanted = node.map(|node| node.0.clone());
     let node = node.map(|node| format!("?node={node}")).unwrap_or_default();
     let path = format!("/api/v1/groups/{name}/{}{node}", verb.name());
     let _: Acted = api.post(&path, String::new()).await?;
-    let waiting = crate::cli::group::see_through(api, verb, group);
+    let waiting = crate::cli::group::see_through(api, verb, group, wanted.as_deref());
     match tokio::time::timeout(Duration::from_secs(wait_s), waiting).await {
         Ok(Ok(Ok(text))) => Ok(text),
         Ok(Ok(Err(why))) => Err(Failure::No(why)),

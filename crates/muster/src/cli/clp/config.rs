@@ -5,6 +5,7 @@ use super::words::{Flag, Words, one_of, plain, valued};
 use crate::cli::Exit;
 use crate::cli::client::Api;
 use crate::config;
+use crate::kept_file;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use wire::status::{Applied, ConfigText};
@@ -26,8 +27,8 @@ Nothing is shut down or rebooted, and nothing is asked.
 Also --config FILE, --api URL, --token-file FILE, --state-dir DIR.
 
 Examples:
-  clpcfctrl --pull -x /tmp/saved
-  clpcfctrl --push -l -x /tmp/saved
+  clpcfctrl --pull -x /root/saved
+  clpcfctrl --push -l -x /root/saved
   muster clp cfctrl --compcheck
 
 Exit codes: 0 success, else it failed (1 no, 2 wrong use, 3 the cell was not reached).
@@ -68,7 +69,8 @@ async fn control(words: Words) -> Result<String, Failure> {
             let now: ConfigText = api.get("/api/v1/config").await?;
             let text = if words.has("-w") { now.text.replace('\n', "\r\n") } else { now.text };
             let path = directory.join(FILE);
-            std::fs::write(&path, text)
+            // It may hold passwords: whole, ours alone, and not through a link that somebody has laid.
+            kept_file::write_text(&path, &text)
                 .map_err(|error| Failure::No(format!("{} cannot be written: {error}", path.display())))?;
             eprintln!("configuration {} is in {}", now.revision, path.display());
         }

@@ -65,11 +65,11 @@ fn settle(path: &Path, binary: &Path, args: &Args) -> io::Result<String> {
         Err(error) => return Err(error),
     };
     let line = match (found, args.remove) {
-        (Some(false), true) => return Ok(format!("{shown} leads elsewhere and stays\n")),
+        (Some(false), true) => return Ok(format!("{shown} is something else and stays\n")),
         (Some(false), false) => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "it is there already, and leads elsewhere",
+                "it is there already, and is something else",
             ));
         }
         (Some(true), false) => return Ok(format!("{shown} is there already\n")),

@@ -136,7 +136,7 @@ const RESOURCE: &[Definition] = &[
         Preset::Required,
         "\"exec\"",
         "What it is. `exec`: a script that starts something and one that stops it. `process`: a command that runs as long \
-         as the group does; when it ends by itself, it has failed. `address`: an IPv4 or IPv6 address that clients reach \
+         as the group does; when it ends by itself, it has failed. `systemd`: a unit of systemd. `address`: an IPv4 or IPv6 address that clients reach \
          the group at. `filesystem`: one that is mounted. `ocf`: a resource agent of the Open Cluster Framework.",
     ),
     integer(

@@ -10,7 +10,8 @@ const MONITORS_MAX: usize = 1000;
 
 /// What can be monitored.
 pub const KINDS: &[&str] = &[
-    "address", "custom", "disk", "dns", "http", "link", "nagios", "pid", "postgres", "redis", "smtp", "tcp",
+    "address", "custom", "disk", "dns", "http", "link", "nagios", "ocf", "pid", "postgres", "redis", "smtp",
+    "tcp",
 ];
 
 pub const SECTION: Section = Section {
@@ -33,14 +34,14 @@ const MONITOR: &[Definition] = &[
     key(
         "interval_ms",
         Kind::Integer { least: 50, most: DAY_MS },
-        Preset::Else("1000; 10000 for `nagios` and `custom`"),
+        Preset::Else("1000; 10000 for `nagios`, `custom` and `ocf`"),
         "5000",
         "From the start of one probe to the start of the next.",
     ),
     key(
         "timeout_ms",
         Kind::Integer { least: 10, most: DAY_MS },
-        Preset::Else("1000; 10000 for `nagios` and `custom`"),
+        Preset::Else("1000; 10000 for `nagios`, `custom` and `ocf`"),
         "2000",
         "How long an answer may take.",
     ),
@@ -154,6 +155,45 @@ const WHAT: &[Definition] = &[
         "`nagios`, `custom`: program and arguments; no shell reads them. A plugin's status 0 is good, 1 a warning, 2 an \
          error, anything else tells nothing; figures after `|` become metrics. Of `custom` 0 is good and anything else an \
          error.",
+    ),
+    key(
+        "agent",
+        Kind::Text(Form::Word),
+        Preset::Else("none"),
+        "\"heartbeat:pgsql\"",
+        "`ocf`: provider and name of the agent of the Open Cluster Framework whose action `monitor` is called; it is looked \
+         for in `/usr/lib/ocf/resource.d`, or where `OCF_ROOT` in `environment` says. Status 0 is good, 190 a warning, \
+         anything else an error.",
+    ),
+    key(
+        "instance",
+        Kind::Text(Form::Word),
+        Preset::Else("the name of the monitor"),
+        "\"server\"",
+        "`ocf`: what the agent calls that which it looks at. Of a resource of a group of the type `ocf` it is the name of \
+         the resource.",
+    ),
+    key(
+        "parameters",
+        Kind::Environment,
+        Preset::Else("none"),
+        "{ pgdata = \"/srv/db\" }",
+        "`ocf`: parameters of the agent.",
+    ),
+    key(
+        "environment",
+        Kind::Environment,
+        Preset::Else("none"),
+        "{ OCF_ROOT = \"/opt/ocf\" }",
+        "`ocf`: variables of the agent, which gets nothing of the environment of `muster`.",
+    ),
+    integer(
+        "check_level",
+        0,
+        100,
+        0,
+        "10",
+        "`ocf`: how thorough the agent looks, as far as it knows that depth.",
     ),
     key(
         "directory",

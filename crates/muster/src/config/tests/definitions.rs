@@ -196,6 +196,7 @@ fn in_company_of_groups(text: &str, key: &str) -> String {
             let all = "device = \"base\"\nmount_point = \"/base\"\nfile_system = \"base\"\n";
             text.replacen(process, &format!("type = \"filesystem\"\n{all}"), 1)
         }
+        "unit" => text.replacen(process, "type = \"systemd\"\n", 1),
         "agent" => text.replacen(process, "type = \"ocf\"\n", 1),
         "parameters" | "check_level" | "check_interval_ms" => {
             text.replacen(process, "type = \"ocf\"\nagent = \"base:Base\"\n", 1)
@@ -304,6 +305,10 @@ fn monitor_company(key: &str) -> (&'static str, &'static str) {
         "ipv6" => ("kind = \"dns\"\ntarget = \"base:1\"\nname = \"base\"\n", ""),
         "pid_file" => ("kind = \"pid\"\n", "pid_file = \"/base\"\n"),
         "command" => ("kind = \"nagios\"\n", "command = [\"base\"]\n"),
+        "agent" => ("kind = \"ocf\"\n", "agent = \"base:agent\"\n"),
+        "instance" | "parameters" | "environment" | "check_level" => {
+            ("kind = \"ocf\"\nagent = \"base:agent\"\n", "")
+        }
         "directory" => ("kind = \"disk\"\n", "directory = \"/base\"\n"),
         "free_min_percent" => ("kind = \"disk\"\ndirectory = \"/base\"\n", ""),
         "interface" => ("kind = \"link\"\n", "interface = \"base0\"\n"),

@@ -1,6 +1,6 @@
 //! What this machine keeps a cell from running, shown on a directory of each test's own.
 
-use crate::config::{Problems, check_environment, parse};
+use crate::config::{Problems, check_environment, check_resources, parse};
 use crate::roles::Selection;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -188,4 +188,52 @@ fn roles_that_are_not_started_here_may_run_already() {
     };
     assert_eq!((count(true, false, false), count(false, true, false), count(false, false, true)), (1, 2, 1));
     assert_eq!(count(false, false, false), 0);
+}
+
+/// What the resources, monitors and fences of a cell of one node lack.
+fn lacking(text: &str) -> String {
+    // What every file without groups needs stands last, so that it moves no line.
+    let base = "[routers.front]\nlisten = [\"127.0.0.1:0\"]\n[clusters.shop.members.one]\naddress = \"10.0.0.5:80\"\n";
+    let text = format!("[nodes.local]\n{text}{base}");
+    let settings = parse(&text, "muster.toml").unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"));
+    check_resources(&settings, &text, "muster.toml", &NodeName::from("local")).to_string()
+}
+
+#[test]
+fn programs_directories_and_users_of_groups_are_looked_for() {
+    let resource =
+        |lines: &str| lacking(&format!("[groups.g]\nnodes = [\"local\"]\n[groups.g.resources.r]\n{lines}"));
+    expect_test::expect![[r#"
+        muster.toml:6:9: M1040: on this machine: the program `/no/such/start` cannot be run: /no/such/start does not exist
+          key:     groups.g.resources.r.start
+          value:   ["/no/such/start"]
+          allowed: what it needs, on each node that it may be on"#]]
+    .assert_eq(&resource("type = \"exec\"\nstart = [\"/no/such/start\"]\nstop = [\"true\"]\n"));
+    let process = "type = \"process\"\ncommand = [\"true\"]\n";
+    assert_eq!(resource(process), "");
+    let told = resource(&format!("{process}user = \"no-such-user\"\n"));
+    assert!(told.contains("it cannot run as `no-such-user`: there is no such user"), "{told}");
+    let told = resource(&format!("{process}directory = \"/no/such\"\n"));
+    assert!(told.contains("the working directory cannot be used: /no/such does not exist"), "{told}");
+}
+
+#[test]
+fn what_lies_on_a_disk_of_the_group_is_not_looked_for() {
+    let told = lacking(
+        "[groups.g]\nnodes = [\"local\"]\n[groups.g.resources.disk]\ntype = \"filesystem\"\ndevice = \"LABEL=x\"\n\
+         mount_point = \"/tmp\"\nfile_system = \"ext4\"\n[groups.g.resources.r]\ntype = \"process\"\n\
+         command = [\"/tmp/no/such/server\"]\ndirectory = \"/tmp/no/such\"\n",
+    );
+    assert_eq!(told, "");
+}
+
+#[test]
+fn programs_of_monitors_and_fences_are_looked_for() {
+    let told = lacking("[monitors.m]\nkind = \"custom\"\ncommand = [\"/no/such/plugin\"]\n");
+    assert!(told.contains("the program `/no/such/plugin` cannot be run"), "{told}");
+    let told = lacking(
+        "[fences.f]\nagent = \"/no/such/agent\"\nnodes = [\"local\"]\nsecret_files = { password = \"/no/such/secret\" }\n",
+    );
+    assert!(told.contains("the fence has no agent: /no/such/agent does not exist"), "{told}");
+    assert!(told.contains("the fence has no password: /no/such/secret cannot be read"), "{told}");
 }

@@ -1177,7 +1177,7 @@ fn keys_of_a_store_fit_its_kind_and_each_other() {
             muster.toml:13:1: M1008: `profile` has no effect: nobody else can use a file of this machine
               key:     manager.profile
               value:   "fast"
-              allowed: several `nodes` in [manager], or another `kind` of store"#]],
+              allowed: several `nodes` in [manager], another `kind` of store, or failover groups"#]],
     );
     check_added(
         "[store]\nkind = \"etcd\"\nservers = [\"http://10.0.0.4:2379/\"]\nprefix = \"/\"",
@@ -1303,6 +1303,94 @@ fn groups_that_could_not_run_or_not_be_safe_are_refused() {
     ] {
         assert!(problems.contains(wanted), "{wanted:?} is not in\n{problems}");
     }
+}
+
+/// Two groups of three nodes, each with one resource.
+fn two_groups(one: &str, two: &str, nodes_of_two: &str) -> String {
+    let file = format!(
+        "[manager]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n\
+         [nodes.c]\naddress = \"10.0.0.3\"\n[groups.g]\nnodes = [\"a\", \"b\"]\n[groups.g.resources.r]\n{one}\
+         [groups.h]\nnodes = [{nodes_of_two}]\n[groups.h.resources.r]\n{two}"
+    );
+    parse(&file).map_or_else(|problems| problems.to_string(), |_| String::new())
+}
+
+#[test]
+fn an_address_is_in_one_group_and_of_no_machine() {
+    let address = |text: &str| format!("type = \"address\"\naddress = \"{text}\"\n");
+    let both = "\"b\", \"a\"";
+    let told = two_groups(&address("10.0.0.9/24"), &address("10.0.0.9/16"), both);
+    assert!(
+        told.contains("10.0.0.9 is already taken by `groups.g.resources.r.address` in line 13"),
+        "{told}"
+    );
+    // Also on other nodes: it is one network all the same.
+    let told = two_groups(&address("2001:db8::9/64"), &address("2001:db8:0::9/64"), "\"c\"");
+    assert!(told.contains("M1005: 2001:db8::9 is already taken"), "{told}");
+    let told = two_groups(&address("10.0.0.9/24"), &address("10.0.0.2/24"), both);
+    assert!(told.contains("M1005: 10.0.0.2 is the address of node `b` itself"), "{told}");
+    assert_eq!(two_groups(&address("10.0.0.9/24"), &address("10.0.0.8/24"), both), "");
+    let on = |interface: &str| format!("{}interface = \"{interface}\"\n", address("fe80::9/64"));
+    assert_eq!(two_groups(&on("eth0"), &on("eth1"), both), "");
+    assert!(two_groups(&on("eth0"), &on("eth0"), both).contains("fe80::9 is already taken"));
+}
+
+#[test]
+fn a_disk_is_in_one_group_unless_it_is_made_for_several_machines() {
+    let disk = |device: &str, more: &str| {
+        let kind = if more.contains("file_system") { "" } else { "file_system = \"ext4\"\n" };
+        format!("type = \"filesystem\"\ndevice = \"{device}\"\nmount_point = \"/srv\"\n{kind}{more}")
+    };
+    let both = "\"b\", \"c\"";
+    for device in ["/dev/sdb1", "UUID=0815"] {
+        let told = two_groups(&disk(device, ""), &disk(device, ""), both);
+        let expected =
+            format!("the disk {device} is already taken by `groups.g.resources.r.device` in line 13");
+        assert!(told.contains(&expected), "{told}");
+        // The same name on other machines is another disk.
+        assert_eq!(two_groups(&disk(device, ""), &disk(device, ""), "\"c\""), "");
+    }
+    assert_eq!(two_groups(&disk("/dev/sdb1", ""), &disk("/dev/sdc1", ""), both), "");
+    for more in
+        ["mount_options = [\"noatime,ro\"]\n", "mount_options = [\"bind\"]\n", "file_system = \"gfs2\"\n"]
+    {
+        assert_eq!(two_groups(&disk("/dev/sdb1", more), &disk("/dev/sdb1", more), both), "", "{more}");
+    }
+    let export = disk("server:/export", "file_system = \"nfs\"\n");
+    assert_eq!(two_groups(&export, &export, both), "");
+}
+
+#[test]
+fn a_disk_that_fails_over_by_a_lease_alone_is_told() {
+    let notes = |more: &str| {
+        let file = format!(
+            "[manager]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n\
+             [nodes.c]\naddress = \"10.0.0.3\"\n[groups.g]\nnodes = [\"b\", \"c\"]\n{more}[groups.g.resources.r]\n\
+             type = \"filesystem\"\ndevice = \"/dev/sdb1\"\nmount_point = \"/srv\"\nfile_system = \"ext4\"\n"
+        );
+        crate::config::by_hand(&parse(&file).expect("the file is right")).join("\n")
+    };
+    assert!(
+        notes("").contains("group g mounts /dev/sdb1 elsewhere when the lease of its node is over"),
+        "{}",
+        notes("")
+    );
+    assert_eq!(notes("failover = \"manual\"\n"), "");
+    assert!(!notes("class = \"hard\"\n").contains("mounts"));
+}
+
+#[test]
+fn a_monitor_of_a_group_asks_where_the_group_may_be() {
+    let file = |nodes: &str| {
+        format!(
+            "[manager]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n\
+             [groups.g]\nnodes = [\"b\"]\n[groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n\
+             [monitors.m]\nkind = \"tcp\"\ntarget = \"localhost:1\"\ngroup = \"g\"\nnodes = [{nodes}]\n"
+        )
+    };
+    let told = parse(&file("\"a\"")).expect_err("nothing would follow").to_string();
+    assert!(told.contains("group `g` never runs on the nodes that ask, so nothing would follow"), "{told}");
+    parse(&file("\"a\", \"b\"")).expect("one of them is enough");
 }
 
 #[test]

@@ -37,14 +37,12 @@ impl Desk {
                 Said::Event { severity, kind, text } => {
                     outputs.push(Output::Event { severity, kind, cluster: None, member: None, text });
                 }
-                // Persons were answered when it began; events and the status tell the rest.
-                Said::Answer { .. } => {}
             }
         }
         outputs
     }
 
-    /// It takes as long as agents do, so it is only begun.
+    /// It takes as long as agents do, so it is only begun: events and the status tell the rest.
     pub(super) fn wish_of_fences(
         &mut self,
         now: Time,
@@ -86,8 +84,8 @@ impl Desk {
             text: told,
         };
         let input = match wish {
-            FenceWish::Test(fence) => fence::Input::Test { ask: 0, fence },
-            FenceWish::Off(node) => fence::Input::Off { ask: 0, node },
+            FenceWish::Test(fence) => fence::Input::Test { fence },
+            FenceWish::Off(node) => fence::Input::Off { node },
         };
         let mut outputs = vec![event, Output::Answer { reply, result: Ok(text) }];
         outputs.extend(self.step_fences(now, input));

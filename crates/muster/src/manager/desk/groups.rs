@@ -102,6 +102,12 @@ impl Groups {
         match input {
             cell::Input::Configure(settings) => Some(fence::Input::Configure(settings.fences.clone())),
             cell::Input::Tick => Some(fence::Input::Tick),
+            cell::Input::AgentConnected { node } => {
+                Some(fence::Input::Here { node: node.clone(), is_here: true })
+            }
+            cell::Input::AgentLost { node } => {
+                Some(fence::Input::Here { node: node.clone(), is_here: false })
+            }
             _ => None,
         }
     }

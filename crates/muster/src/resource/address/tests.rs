@@ -47,3 +47,21 @@ fn what_cannot_move_is_refused() {
         assert_eq!(wrong(&format!("{address}/8")), [expected]);
     }
 }
+
+#[test]
+fn what_stands_for_a_network_is_refused() {
+    let wrong = |address: &str| {
+        let options = BTreeMap::from([("address".to_owned(), OptionValue::Text(address.to_owned()))]);
+        check(&options).into_iter().map(|wrong| wrong.message).collect::<Vec<_>>()
+    };
+    for address in ["10.0.0.0/24", "10.0.0.255/24", "10.0.3.255/22", "10.0.0.3/30"] {
+        let expected = format!("`{address}` is the address of the network itself, or of all in it");
+        assert_eq!(wrong(address), [expected]);
+    }
+    for address in
+        ["10.0.0.0/31", "10.0.0.1/31", "10.0.0.0/32", "10.0.0.0/16", "10.0.1.0/16", "2001:db8::/64"]
+    {
+        let expected = if address == "10.0.0.0/16" { 1 } else { 0 };
+        assert_eq!(wrong(address).len(), expected, "{address}");
+    }
+}

@@ -1,8 +1,9 @@
 //! How the control thread hands its work over to another process, or takes it over from one.
 //!
 //! Sockets are shared, never bound anew: connections that wait in their queues are accepted by whoever comes first.
-//! Promise: until `Release` nothing of a hand-over can be noticed; from then on this process takes no new client,
-//! answers each that it has once more, and ends with the last or when its time is up.
+//! Promise: until `Release` nothing of a hand-over can be noticed, so whoever takes over accepts nobody before that; from
+//! then on this process takes no new client, answers each that it has once more, and ends with the last or when its time
+//! is up.
 
 use super::{Control, DataThread, Source};
 use crate::link::{Link, LinkEvent, follow};
@@ -31,6 +32,8 @@ const STOP_AGAIN: Duration = Duration::from_secs(60);
 pub(super) struct Handover {
     /// Who took over from us.
     pub successor: Option<mpsc::Sender<RouterReport>>,
+    /// Another process accepts at the addresses that we have from it: one that we accept is lost if we die now.
+    awaits_release: bool,
     /// Whom we took over from, while it has clients.
     follower: Option<Follower>,
     predecessor: Option<(RouterReport, Time)>,
@@ -139,9 +142,11 @@ impl Control {
         });
     }
 
-    /// Serves from what another process has handed over. `serves` is told once every thread accepts.
+    /// Is ready to serve what another process hands over. `serves` is told once every thread is; they accept from
+    /// `Request::Lead` on.
     pub(super) async fn use_taken(&mut self, taken: Taken) {
         self.listening = taken.held.into_iter().map(|held| (held.asked, held)).collect();
+        self.handover.awaits_release = true;
         self.use_settings().await;
         for thread in &self.threads {
             let (reply, is_ready) = oneshot::channel();
@@ -165,6 +170,9 @@ impl Control {
             }
             Request::Lead { follower } => {
                 self.handover.follower = follower;
+                if std::mem::take(&mut self.handover.awaits_release) {
+                    self.hand_out_all().await;
+                }
                 if self.link.is_none() && self.handover.successor.is_none() {
                     self.lead(stopped);
                 }
@@ -264,7 +272,7 @@ impl Control {
                 Err(error) => tracing::warn!(address = %held.got, %error, "not every thread accepts there"),
             }
         }
-        if self.threads.is_empty() {
+        if self.threads.is_empty() || self.handover.awaits_release {
             return;
         }
         let got = held.got;

@@ -162,12 +162,12 @@ fn a_hard_group_goes_elsewhere_once_its_node_is_off() {
     let mut world = World::new();
     world.lose("a");
     expect_test::expect![[r#"
-        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=asked
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes class=hard taken=- mark=asked
         call status of a
         call off of a
         call status of a
-        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=off
-        write epoch=2 owner=b cause=failover previous=a wish=- to=- frozen=no leased=yes taken=a mark=-
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes class=hard taken=- mark=off
+        write epoch=2 owner=b cause=failover previous=a wish=- to=- frozen=no leased=yes class=hard taken=a mark=-
         b shall run ["data"]"#]]
     .assert_eq(&world.lines.join("\n"));
 }
@@ -178,7 +178,7 @@ fn a_hard_group_waits_while_its_node_cannot_be_switched_off() {
     world.has_power = false;
     world.lose("a");
     expect_test::expect![[r#"
-        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes taken=- mark=asked
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes class=hard taken=- mark=asked
         call status of a
         call off of a
         call status of a"#]]

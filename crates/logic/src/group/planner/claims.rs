@@ -1,0 +1,169 @@
+//! What nodes say they hold, against what is written down: nobody is told to run what somebody else may be running.
+//!
+//! A store may be put back to what it was, or be written to by a decision that nobody waits for any more. Then it names an owner
+//! while another node runs the group, and knows nothing of that. Promises: who begins to lead tells nobody to begin with a group
+//! before the other nodes of its policy have said what they run, or `SETTLE_MS` have passed; and a node that holds a group which
+//! is not its own keeps it from all others until it has given it back, or a person says that the node is off.
+//! Not here: the proof that an owner has stopped (`node`).
+
+use super::super::record::Record;
+use super::decide::{Decision, stay};
+use super::node::{Node, is_held};
+use super::{Group, Output, Planner};
+use crate::limits::SETTLE_MS;
+use crate::time::Time;
+use std::cmp::Ordering;
+use wire::group::{GroupClass, GroupCondition};
+use wire::id::{GroupName, NodeName};
+use wire::status::Severity;
+
+/// A node that may run a group which is not its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    epoch: u64,
+    /// This leader knows that it runs it only as long as its lease allows, and that nothing is left of it then.
+    ends_with_lease: bool,
+}
+
+impl Planner {
+    /// Notes which groups a node holds that are not its own.
+    pub(super) fn note_claims(&mut self, name: &NodeName) {
+        let Some(report) = self.nodes.get(name).and_then(|node| node.report.as_ref()) else { return };
+        for told in &report.groups {
+            let Some(group) = self.groups.get_mut(&told.name) else { continue };
+            let record = &group.record;
+            let is_own = record.owner.as_ref() == Some(name);
+            let is_strange = match told.epoch.cmp(&record.epoch) {
+                // It was taken from it with proof, or it is about to end what it has.
+                Ordering::Less => is_held(told.state) && !is_own && !record.taken.contains(name),
+                Ordering::Equal => is_held(told.state) && !is_own,
+                // Before it has forgotten that one it begins with none below it.
+                Ordering::Greater => true,
+            };
+            if !is_strange {
+                continue;
+            }
+            let claim = Claim { epoch: told.epoch, ends_with_lease: false };
+            if group.claims.insert(name.clone(), claim).is_none() && is_held(told.state) {
+                let text = format!(
+                    "group {}: node {name} runs it as epoch {}, which the store does not know; was the store put back? Nobody is told \
+                     to run it before that node has stopped it",
+                    told.name, told.epoch
+                );
+                let (severity, kind) = (Severity::Error, "group-claimed");
+                self.outputs.push(Output::Event { severity, kind, text });
+            }
+        }
+    }
+
+    /// Somebody else has written the record. Who was told to run the group may do so still.
+    pub(super) fn note_foreign(group: &mut Group, found: &Record) {
+        let old = &group.record;
+        let Some(owner) = old.owner.clone().filter(|owner| found.owner.as_ref() != Some(owner)) else {
+            return;
+        };
+        let ends_with_lease = old.is_leased && group.class() == GroupClass::Soft;
+        group.claims.insert(owner, Claim { epoch: old.epoch, ends_with_lease });
+    }
+
+    /// Forgets claims of nodes that have given back what was not theirs.
+    pub(super) fn settle_claims(&mut self, now: Time, name: &GroupName) {
+        let Some(group) = self.groups.get(name).filter(|group| !group.claims.is_empty()) else { return };
+        let is_open = |(node, claim): &(&NodeName, &Claim)| !self.has_given_back(now, group, node, claim);
+        let open: Vec<NodeName> = group.claims.iter().filter(is_open).map(|(node, _)| node.clone()).collect();
+        if let Some(group) = self.groups.get_mut(name) {
+            group.claims.retain(|node, _| open.contains(node));
+        }
+    }
+
+    fn has_given_back(&self, now: Time, group: &Group, name: &NodeName, claim: &Claim) -> bool {
+        let Some(node) = self.nodes.get(name) else { return false };
+        // By now it may be its own.
+        let is_own = group.record.owner.as_ref() == Some(name) && group.record.epoch == claim.epoch;
+        let is_gone = || !node.report_of(group).is_some_and(|report| is_held(report.state));
+        let has_obeyed = node.is_connected && node.is_settled() && !node.is_told(group) && is_gone();
+        is_own || has_obeyed || (claim.ends_with_lease && self.is_lease_over(now, group, name))
+    }
+
+    /// Why nobody is told to begin with the group, whoever its owner is; None: nothing speaks against it.
+    pub(super) fn withheld(&self, now: Time, group: &Group) -> Option<String> {
+        if let Some((node, claim)) = group.claims.iter().next() {
+            let is_connected = self.nodes.get(node).is_some_and(|node| node.is_connected);
+            let name = &group.settings.name;
+            let what = match is_connected {
+                true => "and has to stop it first".to_owned(),
+                false => {
+                    format!("once that node is off, say so with `muster group confirm-off {name} {node}`")
+                }
+            };
+            let epoch = claim.epoch;
+            return Some(format!(
+                "node {node} runs it as epoch {epoch}, which the store does not say: {what}"
+            ));
+        }
+        self.unheard(now, group).map(|node| format!("node {node} has not said yet what runs there"))
+    }
+
+    /// A node that may run the group, for all that is known a moment after the start.
+    fn unheard<'a>(&self, now: Time, group: &'a Group) -> Option<&'a NodeName> {
+        let owner = group.record.owner.as_ref();
+        let knows =
+            |node: &Node| node.report_of(group).is_some_and(|report| report.epoch == group.record.epoch);
+        // The owner has it, or had it, just as it is written.
+        let is_sure = owner.and_then(|owner| self.nodes.get(owner)).is_some_and(knows);
+        if is_sure || now >= self.started_at + SETTLE_MS {
+            return None;
+        }
+        let others = group.settings.nodes.iter().filter(|node| Some(*node) != owner);
+        // That its lease was taken by another leader is as old as the store.
+        let has_ended = |node: &Node| group.record.is_leased && node.is_taken_here;
+        let is_silent = |node: &Node| node.report.is_none() && !has_ended(node);
+        others.into_iter().find(|name| self.nodes.get(*name).is_none_or(is_silent))
+    }
+
+    /// Whether the group's owner is told to run it, as far as this goes: one that has begun goes on.
+    pub(super) fn may_begin(&self, group: &Group, owner: &NodeName) -> bool {
+        if self.withheld(self.now, group).is_none() {
+            return true;
+        }
+        let epoch = group.record.epoch;
+        self.nodes.get(owner).is_some_and(|node| match node.report_of(group) {
+            Some(report) => report.epoch == epoch && is_held(report.state),
+            None => {
+                let told = node.sent.iter().flat_map(|(_, groups)| groups);
+                told.into_iter().any(|told| told.name == group.settings.name && told.epoch == epoch)
+            }
+        })
+    }
+
+    /// Whether nothing is said to a node yet: what it has of its groups, it is to keep, and what it has not, not to begin.
+    pub(super) fn is_unasked(&self, name: &NodeName) -> bool {
+        let is_silent = self.nodes.get(name).is_some_and(|node| node.report.is_none() && node.sent.is_none());
+        let is_withheld = |group: &Group| {
+            group.record.owner.as_ref() == Some(name) && self.withheld(self.now, group).is_some()
+        };
+        is_silent && self.groups.values().any(is_withheld)
+    }
+
+    /// No other node gets it either, and who waits for it to begin is told why it does not.
+    pub(super) fn unless_withheld(&self, now: Time, group: &Group, decision: Decision) -> Decision {
+        let is_begin = match &decision {
+            Decision::Commit { record, .. } => record.epoch > group.record.epoch,
+            Decision::Stay { condition: GroupCondition::Starting, .. } => {
+                group.record.owner.as_ref().is_some_and(|owner| !self.may_begin(group, owner))
+            }
+            Decision::Stay { .. } | Decision::Grant { .. } | Decision::Refuse { .. } | Decision::Forget => {
+                false
+            }
+        };
+        match self.withheld(now, group).filter(|_| is_begin) {
+            // A moment after the start nobody is told of what will be over in a moment.
+            Some(why) if group.claims.is_empty() => stay(group.condition, why),
+            Some(why) => stay(GroupCondition::Waiting, why),
+            None => decision,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

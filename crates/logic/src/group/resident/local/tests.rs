@@ -1,0 +1,137 @@
+//! One node and one group, with a guardian that does what it is told at once: what it is told, and when.
+
+use crate::group::resident::{Input, Output, Resident};
+use crate::machine::Machine;
+use crate::recovery::Verdict;
+use crate::time::Time;
+use std::collections::BTreeMap;
+use wire::group::{GroupAssignment, GroupState, ResourceKind, ResourceSettings, StartCause};
+use wire::monitor::{FinalAction, MonitorState, Recovery, RecoveryTarget};
+
+fn assignment(is_leased: bool, is_frozen: bool) -> GroupAssignment {
+    let resource = ResourceSettings {
+        name: "one".into(),
+        kind: ResourceKind { name: "process".into(), options: Default::default() },
+        start_timeout_ms: 1_000,
+        stop_timeout_ms: 1_000,
+        environment: BTreeMap::new(),
+        directory: None,
+        user: None,
+    };
+    GroupAssignment {
+        name: "db".into(),
+        epoch: 5,
+        is_leased,
+        is_frozen,
+        restarts_max: 0,
+        granted: None,
+        cause: StartCause::Start,
+        priority: 0,
+        previous: None,
+        resources: vec![resource],
+    }
+}
+
+struct Stage {
+    now: Time,
+    resident: Resident,
+    number: u64,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let now = Time(1_000_000);
+        Self { now, resident: Resident::new(now, "a".into(), 1), number: 0 }
+    }
+
+    /// What it says is written as `guard never`, `guard 500` from now on, `end`, `report online`.
+    fn give(&mut self, input: Input) -> Vec<String> {
+        self.now = self.now + 1;
+        let mut lines = Vec::new();
+        for output in self.resident.step(self.now, input) {
+            match output {
+                Output::Guard { until: None, .. } => lines.push("guard never".to_owned()),
+                Output::Guard { until: Some(until), .. } => {
+                    lines.push(format!("guard {}", until.since_ms(self.now)));
+                }
+                Output::Do { group, run, step, .. } => {
+                    let done = Input::Done { group, run, step, result: Ok(()) };
+                    lines.extend(self.give(done));
+                }
+                Output::End { .. } => lines.push("end".into()),
+                Output::Report(report) => {
+                    let states: Vec<GroupState> = report.groups.iter().map(|group| group.state).collect();
+                    lines.push(format!("report {states:?}"));
+                }
+                Output::Activity(_) | Output::Tell { .. } | Output::Refused { .. } => {}
+                Output::EndService { .. } | Output::Finished => {}
+            }
+        }
+        self.resident.check();
+        lines
+    }
+
+    fn assign(&mut self, assignment: GroupAssignment) -> Vec<String> {
+        self.number += 1;
+        let number = self.number;
+        self.give(Input::Assign { generation: 1, number, groups: vec![assignment] })
+    }
+
+    fn lease(&mut self, length_ms: u64) -> Vec<String> {
+        let until = Some(self.now + 1 + length_ms);
+        self.give(Input::Lease { until })
+    }
+}
+
+#[test]
+fn its_guardian_has_the_deadline_before_the_leader_hears_that_a_lease_is_needed() {
+    let mut stage = Stage::new();
+    stage.lease(1_000);
+    assert_eq!(stage.assign(assignment(false, false))[0], "guard never");
+    assert_eq!(stage.assign(assignment(true, false)), ["guard 997", "report [Online]"]);
+    // Nothing is said twice.
+    assert_eq!(stage.assign(assignment(true, false)), ["report [Online]"]);
+    assert_eq!(stage.lease(1_200), ["guard 1200"]);
+    // It may go on without one, whatever becomes of this program.
+    assert_eq!(stage.assign(assignment(false, false)), ["guard never", "report [Online]"]);
+}
+
+#[test]
+fn what_needs_a_lease_from_now_on_ends_at_once_where_there_is_none() {
+    let mut stage = Stage::new();
+    stage.assign(assignment(false, false));
+    assert_eq!(stage.assign(assignment(true, false)), ["end", "report [Stopping]"]);
+}
+
+#[test]
+fn a_frozen_group_with_a_monitor_in_error_wakes_nobody_for_what_is_long_over() {
+    let mut stage = Stage::new();
+    stage.assign(assignment(false, false));
+    let error = |stage: &Stage| {
+        let recovery = Recovery {
+            target: RecoveryTarget::Group { group: "db".into() },
+            is_while_active: false,
+            delay_ms: 0,
+            restarts_max: 1,
+            failovers_max: 0,
+            final_action: FinalAction::None,
+            final_command: Vec::new(),
+            before_restart: Vec::new(),
+            before_failover: Vec::new(),
+            before_final: Vec::new(),
+        };
+        let stay = stage.resident.activity_now().stay(&recovery);
+        let (state, reason) = (MonitorState::Error, "it is down".to_owned());
+        vec![Verdict { monitor: "web".into(), state, reason, recovery, stay }]
+    };
+    // It is restarted once, which does not help.
+    let verdicts = error(&stage);
+    stage.give(Input::Verdicts(verdicts));
+    stage.assign(assignment(false, true));
+    let verdicts = error(&stage);
+    stage.give(Input::Verdicts(verdicts));
+    assert!(stage.resident.wake_at().is_some_and(|at| at > stage.now));
+    stage.now = stage.now + 3_700_000;
+    stage.give(Input::Tick);
+    assert!(stage.resident.wake_at().is_some_and(|at| at > stage.now), "{:?}", stage.resident.wake_at());
+}
