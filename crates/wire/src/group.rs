@@ -210,7 +210,8 @@ pub struct GroupReport {
     #[serde(default, skip_serializing_if = "is_default")]
     pub recovery: RecoveryReport,
     /// What could not be given back when the group ended here, as a sentence: a file system that cannot be unmounted, an agent
-    /// whose stop fails. Only with `Stopping`, for as long as it is so; the node goes on trying.
+    /// whose stop fails. Only with `Stopping`, for as long as it is so; the node goes on trying. The leader obeys it; agents of
+    /// this version do not say it yet.
     #[serde(default, skip_serializing_if = "is_default")]
     pub left: Option<String>,
 }
