@@ -5,34 +5,64 @@ mod processes;
 
 use processes::Scratch;
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// All that it says until it has ended, when all of this stands in its pipe before it looks. The agent is gone once `word` was said.
-fn told_until(orders: &[Value], word: &str) -> Vec<Value> {
-    let mut guardian = Command::new(env!("CARGO_BIN_EXE_muster"))
-        .arg("guardian")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the guardian starts");
-    let all: String = orders.iter().map(|order| format!("{order}\n")).collect();
-    let mut stdin = guardian.stdin.take();
-    let written = stdin.as_mut().map(|stdin| stdin.write_all(all.as_bytes()));
-    written.expect("it is a pipe").expect("a pipe holds it");
-    let news = BufReader::new(guardian.stdout.take().expect("it is a pipe"));
-    let mut said = Vec::new();
-    for line in news.lines() {
-        let line: Value = serde_json::from_str(&line.expect("it can be heard")).expect("it speaks JSON");
-        if line[word].is_object() {
-            stdin = None;
-        }
-        said.push(line);
+/// A guardian, told by hand.
+struct Guardian {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    news: Lines<BufReader<ChildStdout>>,
+    said: Vec<Value>,
+}
+
+impl Guardian {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .arg("guardian")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the guardian starts");
+        let stdin = process.stdin.take();
+        let news = BufReader::new(process.stdout.take().expect("it is a pipe")).lines();
+        Self { process, stdin, news, said: Vec::new() }
     }
-    drop(stdin);
-    assert!(guardian.wait().expect("it ends").success(), "{said:?}");
-    said
+
+    /// All at once.
+    fn tell(&mut self, orders: &[Value]) {
+        let all: String = orders.iter().map(|order| format!("{order}\n")).collect();
+        let stdin = self.stdin.as_mut().expect("its agent is there");
+        stdin.write_all(all.as_bytes()).expect("a pipe holds it");
+    }
+
+    /// Listens until this word was said, or until it has said all.
+    fn hear(&mut self, word: &str) {
+        for line in self.news.by_ref() {
+            let line: Value = serde_json::from_str(&line.expect("it can be heard")).expect("it speaks JSON");
+            self.said.push(line.clone());
+            if line[word].is_object() {
+                return;
+            }
+        }
+    }
+
+    /// The agent is gone; all that it has said until it has ended.
+    fn end(mut self) -> Vec<Value> {
+        self.stdin = None;
+        self.hear("nothing that it says");
+        assert!(self.process.wait().expect("it ends").success(), "{:?}", self.said);
+        self.said
+    }
+}
+
+/// All that it says, when all of this stands in its pipe before it looks. The agent is gone once something was done.
+fn told(orders: &[Value]) -> Vec<Value> {
+    let mut guardian = Guardian::start();
+    guardian.tell(orders);
+    guardian.hear("done");
+    guardian.end()
 }
 
 fn hold(scratch: &Scratch) -> Value {
@@ -56,50 +86,91 @@ fn nothing_is_begun_after_the_deadline_whatever_waits_in_the_pipe() {
     let touched = scratch.path("touched");
     let exec = resource("app", &json!({ "exec": { "start": ["touch", touched], "stop": ["true"] } }));
     // The machine has run for longer than a millisecond.
-    let said =
-        told_until(&[hold(&scratch), json!({ "until": { "since_boot_ms": 1 } }), start(&exec)], "done");
+    let said = told(&[hold(&scratch), json!({ "until": { "since_boot_ms": 1 } }), start(&exec)]);
     assert!(!touched.exists(), "{said:?}");
 }
 
-/// An agent whose stop fails for as long as a file is there.
-#[test]
-fn what_cannot_be_given_back_is_the_last_word_and_stays_noted() {
-    let scratch = Scratch::new("guardian-left");
-    let (root, keeps) = (scratch.path("ocf"), scratch.path("keeps"));
+/// A resource whose agent answers `monitor` and `stop` so; all else is fine.
+fn of_agent(scratch: &Scratch, monitor: &str, stop: &str) -> Value {
+    let root = scratch.path("ocf");
     let directory = root.join("resource.d/test");
     std::fs::create_dir_all(&directory).expect("the test's directory can be written");
     let agent = directory.join("sticky");
     let text = format!(
         "#!/bin/sh\ncase $1 in\nmeta-data) echo '<resource-agent name=\"sticky\"><actions><action name=\"start\" timeout=\"5\"/>\
          <action name=\"stop\" timeout=\"5\"/><action name=\"monitor\" timeout=\"5\" interval=\"100\"/></actions></resource-agent>';;\n\
-         monitor) exit 7;;\nstop) [ ! -e {keeps} ];;\nesac\n",
-        keeps = keeps.display()
+         monitor) {monitor};;\nstop) {stop};;\nesac\n"
     );
     std::fs::write(&agent, text).expect("it can be written");
     std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    std::fs::write(&keeps, "").expect("it can be written");
     let options = json!({ "agent": "test:sticky", "check_level": 0, "check_interval_ms": 0 });
-    let mut ocf = resource("disk", &json!({ "ocf": options }));
-    ocf["environment"] = json!({ "OCF_ROOT": root });
-    let said = told_until(&[hold(&scratch), start(&ocf)], "done");
+    let mut resource = resource("disk", &json!({ "ocf": options }));
+    resource["environment"] = json!({ "OCF_ROOT": root });
+    resource
+}
+
+fn noted(scratch: &Scratch) -> String {
+    std::fs::read_to_string(scratch.path("lock")).expect("it is there")
+}
+
+#[test]
+fn what_cannot_be_given_back_is_the_last_word_and_stays_noted() {
+    let scratch = Scratch::new("guardian-left");
+    let keeps = scratch.path("keeps");
+    std::fs::write(&keeps, "").expect("it can be written");
+    let (there, gone) = (format!("[ -e {} ]", keeps.display()), format!("[ ! -e {} ]", keeps.display()));
+    let ocf = of_agent(&scratch, &format!("{there} || exit 7"), &gone);
+    let said = told(&[hold(&scratch), start(&ocf)]);
     assert_eq!(said[0], json!({ "done": { "step": 1, "error": null } }), "{said:?}");
     let last = said.last().expect("it says something");
     let why = last["left"]["why"].as_str().unwrap_or_default();
     assert!(why.starts_with("disk: it may not be stopped"), "{said:?}");
-    let noted = std::fs::read_to_string(scratch.path("lock")).expect("it is there");
-    assert!(noted.contains("test:sticky") && noted.contains("\"epoch\":3"), "{noted}");
+    let noted_here = noted(&scratch);
+    assert!(noted_here.contains("test:sticky") && noted_here.contains("\"epoch\":3"), "{noted_here}");
 
     // The next one begins nothing beside it.
     let touched = scratch.path("touched");
     let exec = resource("app", &json!({ "exec": { "start": ["touch", touched], "stop": ["true"] } }));
-    let said = told_until(&[hold(&scratch), start(&exec)], "done");
+    let said = told(&[hold(&scratch), start(&exec)]);
     assert!(said.last().is_some_and(|last| last["left"].is_object()), "{said:?}");
     assert!(!touched.exists(), "{said:?}");
 
     // Once it lets go, nothing is left.
     std::fs::remove_file(&keeps).expect("it is there");
-    let said = told_until(&[hold(&scratch), start(&exec)], "done");
+    let said = told(&[hold(&scratch), start(&exec)]);
     assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
     assert!(touched.exists(), "{said:?}");
-    assert_eq!(std::fs::read(scratch.path("lock")).expect("it is there"), b"");
+    assert_eq!(noted(&scratch), "");
+}
+
+#[test]
+fn an_agent_whose_stop_fails_where_nothing_runs_keeps_nothing() {
+    let scratch = Scratch::new("guardian-gone");
+    let said = told(&[hold(&scratch), start(&of_agent(&scratch, "exit 7", "exit 1"))]);
+    assert_eq!(said[0], json!({ "done": { "step": 1, "error": null } }), "{said:?}");
+    assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
+    assert_eq!(noted(&scratch), "");
+}
+
+#[test]
+fn what_speaks_against_a_start_is_told_and_nothing_is_stopped_that_was_not_started() {
+    let scratch = Scratch::new("guardian-not-begun");
+    let stopped = scratch.path("stopped");
+    let agent = of_agent(&scratch, "exit 5", &format!("touch {}; exit 1", stopped.display()));
+    let stop =
+        json!({ "do": { "step": 2, "verb": "stop", "index": 0, "resource": agent, "environment": {} } });
+    let said = {
+        let mut guardian = Guardian::start();
+        guardian.tell(&[hold(&scratch), start(&agent)]);
+        guardian.hear("done");
+        guardian.tell(&[stop]);
+        guardian.hear("done");
+        guardian.end()
+    };
+    let error = said[0]["done"]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("(action monitor, status 5)"), "{said:?}");
+    assert_eq!(said[1], json!({ "done": { "step": 2, "error": null } }), "{said:?}");
+    assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
+    assert!(!stopped.exists(), "{said:?}");
+    assert_eq!(noted(&scratch), "");
 }

@@ -19,7 +19,6 @@ use mounts::Mount;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Deserialize;
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,9 +80,10 @@ const KEYS: &[Definition] = &[
         Kind::Boolean,
         Preset::Boolean(true),
         "false",
-        "Of `filesystem`: processes that use it when it is to be unmounted get TERM, after a second KILL; if that does not \
-         help the group is not given to another node, and says why; it is tried again every five seconds. With `false` its \
-         stop fails instead. When the node has to end the group at once it is unmounted by force in any case.",
+        "Of `filesystem`: processes that use it when it is to be unmounted get TERM, after a second KILL; where it is \
+         mounted at another place too they cannot be told apart, and are left alone. If that does not help, the group is \
+         not given to another node, and says why; it is tried again every five seconds. With `false` its stop fails \
+         instead. When the node has to end the group at once it is unmounted by force in any case.",
     ),
 ];
 
@@ -111,8 +111,6 @@ struct Options {
 
 struct Filesystem {
     options: Arc<Options>,
-    /// Somebody else has mounted something there, who keeps it.
-    is_foreign: Cell<bool>,
 }
 
 fn check(options: &ResourceOptions) -> Vec<Wrong> {
@@ -139,7 +137,7 @@ fn look(settings: &ResourceSettings) -> Vec<String> {
 }
 
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
-    Ok(Rc::new(Filesystem { options: Arc::new(options(settings)?), is_foreign: Cell::default() }))
+    Ok(Rc::new(Filesystem { options: Arc::new(options(settings)?) }))
 }
 
 /// What may wait for a disk.
@@ -178,7 +176,7 @@ impl Options {
                 Err(error) if Instant::now() >= late => {
                     return Err(format!("is still mounted on {}: {error}", self.mount_point.display()));
                 }
-                Err(_) => users::kill(mount.device),
+                Err(_) => mount.users().into_iter().for_each(users::kill),
             }
             flags = UnmountFlags::FORCE;
             std::thread::sleep(TRY_PAUSE);
@@ -209,20 +207,25 @@ impl Filesystem {
         start
     }
 
+    async fn find_other(&self) -> Result<(), String> {
+        if let Some(Mount { source, .. }) = self.ask(Options::mounted).await? {
+            let mount_point = self.mount_point();
+            return Err(format!(
+                "is not mounted: {source} is mounted on {mount_point} already, and not by Muster"
+            ));
+        }
+        match self.ask(Options::holder).await? {
+            Some(holder) => {
+                let device = &self.options.device;
+                Err(format!("is not mounted: {device} is in use on this machine: {holder}"))
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn mount(&self, tools: &Tools) -> Result<(), String> {
         let Options { device, file_system, mount_options, .. } = &*self.options;
         let mount_point = self.mount_point();
-        if let Some(mount) = self.ask(Options::mounted).await? {
-            self.is_foreign.set(true);
-            return Err(format!(
-                "is not mounted: {} is mounted on {mount_point} already, and not by Muster",
-                mount.source
-            ));
-        }
-        if let Some(holder) = self.ask(Options::holder).await? {
-            self.is_foreign.set(true);
-            return Err(format!("is not mounted: {device} is in use on this machine: {holder}"));
-        }
         self.repair(tools).await?;
         let mut command = vec!["mount".to_owned(), "-t".to_owned(), file_system.clone()];
         if !mount_options.is_empty() {
@@ -263,9 +266,6 @@ impl Filesystem {
     }
 
     async fn unmount(&self, tools: &Tools) -> Result<(), String> {
-        if self.is_foreign.get() {
-            return Ok(());
-        }
         let Some(mount) = self.ask(Options::mounted).await? else { return self.ask(Options::let_go).await };
         let command = ["umount".to_owned(), self.mount_point()];
         let unmounted = tools.run(&self.program(tools, &command)).await?.good();
@@ -276,15 +276,16 @@ impl Filesystem {
                 None => self.ask(Options::let_go).await,
             };
         }
-        let users = self.ask(move |_| Ok(users::ask_to_leave(mount.device))).await?;
-        if !users.is_empty() {
-            tools.warn(format!("still used, so these are ended: {}", users.join(", ")));
+        let users = mount.users();
+        let asked = self.ask(move |_| Ok(users.map(users::ask_to_leave).unwrap_or_default())).await?;
+        if !asked.is_empty() {
+            tools.warn(format!("still used, so these are ended: {}", asked.join(", ")));
             sleep(GRACE).await;
         }
         let late = Instant::now() + TRY_FOR;
         while Instant::now() < late {
             self.ask(move |_| {
-                users::kill(mount.device);
+                users.into_iter().for_each(users::kill);
                 Ok(())
             })
             .await?;
@@ -299,6 +300,10 @@ impl Filesystem {
 }
 
 impl Resource for Filesystem {
+    fn may_start<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.find_other())
+    }
+
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(self.mount(tools))
     }
@@ -325,11 +330,7 @@ impl Resource for Filesystem {
         })
     }
 
-    fn is_foreign(&self) -> bool {
-        self.is_foreign.get()
-    }
-
     fn release(&self) -> Result<(), String> {
-        if self.is_foreign.get() { Ok(()) } else { self.options.force_out() }
+        self.options.force_out()
     }
 }

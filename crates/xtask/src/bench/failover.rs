@@ -148,11 +148,14 @@ pub fn failover(args: &FailoverArgs) -> Outcome<bool> {
     }
     let mut report = run.report();
     eprintln!("bringing up a node with 200 groups and 1,000 monitors");
-    let percent = many::measure(&crate::lab::directory("failover-many")?, &program)?;
-    report.costs.push(Cost::new(MANY, percent, 5.0, "%"));
+    // The rest took minutes, and is told whatever becomes of this.
+    let many = many::measure(&crate::lab::directory("failover-many")?, &program);
+    if let Ok(percent) = many {
+        report.costs.push(Cost::new(MANY, percent, 5.0, "%"));
+    }
     report.took_s = started.elapsed().as_secs_f64();
     report.show(args.json)?;
-    Ok(report.is_met())
+    many.map(|_| report.is_met())
 }
 
 /// What was measured of one thing.

@@ -298,7 +298,7 @@ impl Local {
             return;
         }
         if !matches!(self.phase, Phase::Ending { .. }) {
-            self.reason = "its guardian was killed".into();
+            self.reason = "it has lost its guardian".into();
             self.phase = Phase::Ending { run, then: Then::Failed };
         }
         self.left = Some(why);

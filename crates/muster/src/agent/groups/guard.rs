@@ -272,25 +272,40 @@ impl<'a> Guard<'a> {
         while let Ok(line) = self.news.next_now() {
             self.on_news(&line).await;
         }
-        let status = self.guardian.wait();
+        let trouble = match self.guardian.wait() {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(match status.signal() {
+                Some(signal) => format!("was killed by signal {}", signal::name_of(signal)),
+                None => format!("has failed: {status}"),
+            }),
+            Err(error) => Some(format!("has ended, and cannot be asked how: {error}")),
+        };
         self.around.children.remove_keeper(self.pid);
-        let how = status.as_ref().ok().and_then(ExitStatusExt::signal).map(signal::name_of);
-        if how.is_none() && !self.has_left {
-            return "ended".to_owned();
+        if trouble.is_some() {
+            self.clear(commands).await;
         }
-        if how.is_some() {
-            if let Some(group) = &self.cgroup {
-                cgroup::kill(group);
-            }
-            self.around.children.clear().await;
-            if let Some(group) = &self.cgroup {
-                cgroup::remove(group);
+        if trouble.is_some() || self.has_left {
+            give_back(self.around, self.group, self.run, commands).await;
+        }
+        trouble.unwrap_or_else(|| "ended".to_owned())
+    }
+
+    /// Ends the processes of a guardian that could not; or until nobody gives orders any more.
+    async fn clear(&self, commands: &mut mpsc::Receiver<Command>) {
+        self.kill_processes();
+        while !self.around.children.clear().await {
+            let why = "some of its processes hang in the kernel".to_owned();
+            let (group, run) = (self.group.clone(), self.run);
+            // Nobody listens only when the agent has ended.
+            let _ = self.around.inputs.send(Input::Left { group, run, why }).await;
+            // Waits only.
+            tokio::select! {
+                () = tokio::time::sleep(TRY_AGAIN) => {}
+                () = until_closed(commands) => return,
             }
         }
-        give_back(self.around, self.group, self.run, commands).await;
-        match how {
-            Some(name) => format!("was killed by signal {name}"),
-            None => "ended".to_owned(),
+        if let Some(group) = &self.cgroup {
+            cgroup::remove(group);
         }
     }
 }

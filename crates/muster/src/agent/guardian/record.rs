@@ -115,12 +115,23 @@ impl Book {
 }
 
 fn write(mut file: &File, record: &Record) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
     if record.begun.is_empty() {
-        return Ok(());
+        return file.set_len(0);
     }
-    file.write_all(&serde_json::to_vec(record).map_err(io::Error::other)?)
+    let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+    let length = text.len() as u64;
+    if length > RECORD_MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    // Over the one before, whose rest is cut off then: whoever is killed between leaves one that can be read.
+    file.rewind()?;
+    file.write_all(&text)?;
+    file.set_len(length)
+}
+
+/// What stands first in the file; the rest is of a record before, whose end was not cut off.
+fn parse(text: &str) -> Option<Record> {
+    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
 }
 
 /// Takes away what a guardian has left, all of whose processes are gone. None: nothing is left. The rest stays noted.
@@ -130,10 +141,7 @@ pub fn undo(mut file: &File) -> Option<Left> {
     if let Err(error) = read {
         return Some(Left::unknown(format!("what it was cannot be read: {error}")));
     }
-    let Ok(mut record) = serde_json::from_str::<Record>(&text) else { return None };
-    if record.boot != boot() {
-        return None;
-    }
+    let mut record = parse(&text).filter(|record| record.boot == boot())?;
     let mut troubles = Vec::new();
     let mut rest = Vec::new();
     for settings in record.begun.into_iter().rev() {
@@ -160,4 +168,20 @@ pub fn undo(mut file: &File) -> Option<Left> {
 /// Differs with each start of the machine.
 fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_whose_guardian_was_killed_before_it_cut_off_the_one_before_is_read() {
+        let record = Record { boot: "today".into(), epoch: 7, begun: Vec::new() };
+        let mut text = serde_json::to_string(&record).expect("plain texts always become JSON");
+        assert_eq!(parse(&text).map(|found| found.epoch), Some(7));
+        text.push_str("of before\"}]}");
+        assert_eq!(parse(&text).map(|found| found.epoch), Some(7));
+        assert_eq!(parse("").map(|found| found.epoch), None);
+        assert_eq!(parse("{\"boot\":").map(|found| found.epoch), None);
+    }
 }

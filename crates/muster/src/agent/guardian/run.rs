@@ -21,6 +21,7 @@ use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::Poll;
 use tokio::signal::unix::SignalKind;
@@ -90,12 +91,34 @@ async fn next_order(orders: &mut Lines) -> Option<Order> {
     serde_json::from_slice(&orders.next().await?).ok()
 }
 
-/// A resource that was begun, with its way to the guardian.
+/// A resource that may have been begun, with its way to the guardian.
+#[derive(Clone)]
 struct Begun {
     resource: Rc<dyn Resource>,
     tools: Rc<Tools>,
-    /// Something of it may be there: it was begun, and neither stopped in good order nor somebody else's.
+    /// Something of it may be there: it was begun, and not stopped in good order.
     is_here: Rc<Cell<bool>>,
+}
+
+impl Begun {
+    /// It is noted before it is begun, for whoever comes after a guardian that was killed.
+    async fn start(&self, book: &RefCell<Book>, lock: &Path) -> Result<(), String> {
+        self.resource.may_start(&self.tools).await?;
+        let page = book.borrow_mut().add(self.tools.settings());
+        let noted = write(page).await;
+        noted.map_err(|error| format!("cannot be noted in {}: {error}", lock.display()))?;
+        self.is_here.set(true);
+        self.resource.start(&self.tools).await
+    }
+
+    async fn stop(&self, book: &RefCell<Book>) -> Result<(), String> {
+        self.resource.stop(&self.tools).await?;
+        self.is_here.set(false);
+        // What is noted too much is looked for once more, which does nothing.
+        let page = book.borrow_mut().remove(self.tools.settings());
+        let _ = write(page).await;
+        Ok(())
+    }
 }
 
 struct Guardian {
@@ -224,39 +247,30 @@ impl Guardian {
         self.action = None;
         let Task { step, index, verb, resource: settings, environment } = task;
         self.watches.remove(&index);
-        if verb == Verb::Start || !self.begun.contains_key(&index) {
+        if verb == Verb::Start {
             let resource = match resource::make(&settings) {
                 Ok(resource) => resource,
                 Err(why) => return tell(&News::Done { step, error: Some(why) }),
             };
             let programs = self.programs.clone();
-            let tools = Tools::new(programs, settings.clone(), environment, self.has_deadline.clone());
+            let tools = Tools::new(programs, settings, environment, self.has_deadline.clone());
             // What a start before has left is still to be taken away, if this one does not begin.
             let before = self.begun.remove(&index).is_some_and(|begun| begun.is_here.get());
             let is_here = Rc::new(Cell::new(before));
             self.begun.insert(index, Begun { resource, tools: Rc::new(tools), is_here });
         }
-        let Some(Begun { resource, tools, is_here }) = self.begun.get(&index) else { return };
-        let (resource, tools, is_here) = (resource.clone(), tools.clone(), is_here.clone());
+        let Some(begun) = self.begun.get(&index).cloned() else {
+            // Nothing of it was begun, so nothing is to be stopped.
+            return tell(&News::Done { step, error: None });
+        };
         let (book, lock) = (self.book.clone(), self.hold.lock.clone());
         self.action = Some(Box::pin(async move {
-            let page = book.borrow_mut().add(&settings);
-            let noted = write(page).await;
-            let result = match (noted, verb) {
-                (Err(error), _) => Err(format!("cannot be noted in {}: {error}", lock.display())),
-                (Ok(()), Verb::Start) => {
-                    is_here.set(true);
-                    resource.start(&tools).await
-                }
-                (Ok(()), Verb::Stop) => resource.stop(&tools).await,
+            let result = match verb {
+                Verb::Start => begun.start(&book, &lock).await,
+                Verb::Stop if begun.is_here.get() => begun.stop(&book).await,
+                // What is there is not ours.
+                Verb::Stop => Ok(()),
             };
-            let is_gone = verb == Verb::Stop && result.is_ok();
-            if is_gone || resource.is_foreign() {
-                is_here.set(false);
-                // What is noted too much is looked for once more, which does nothing.
-                let page = book.borrow_mut().remove(&settings);
-                let _ = write(page).await;
-            }
             Acted { step, index, verb, result }
         }));
     }
