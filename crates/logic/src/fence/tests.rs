@@ -340,6 +340,24 @@ fn an_agent_that_says_off_of_a_node_that_is_there_proves_nothing() {
 }
 
 #[test]
+fn a_lie_does_not_become_younger_by_being_repeated() {
+    let test = || Input::Test { fence: "ipmi".into() };
+    let pause = || std::iter::repeat_n(Input::Tick, 160);
+    // The second answer comes just before the node is lost.
+    let inputs = [here("a", true), test()].into_iter().chain(pause()).chain([test(), here("a", false)]);
+    check(one(), inputs.chain(begin()).collect(), "2 0 2 0 2", expect![[r#"
+        ipmi status of a: 2
+        ipmi status of b: 0
+           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+        ipmi status of a: 2
+        ipmi status of b: 0
+           [fencing] node a is being fenced
+        ipmi status of a: 2
+           [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+        => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]]);
+}
+
+#[test]
 fn a_node_that_was_switched_off_a_moment_before_its_link_broke_is_off() {
     let inputs = [here("a", true), Input::Test { fence: "ipmi".into() }, here("a", false)];
     check(
