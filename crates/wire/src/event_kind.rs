@@ -3,7 +3,7 @@
 //! Each has a section in `docs/operate/alerts.md`; `cargo xtask tidy` compares the two.
 
 /// In the order of that page.
-pub const ALL: [&str; 67] = [
+pub const ALL: [&str; 69] = [
     // Machines.
     "node-unreachable",
     "node-degraded",
@@ -37,6 +37,8 @@ pub const ALL: [&str; 67] = [
     "group-failed",
     "group-down",
     "group-restarted",
+    "group-stop-failed",
+    "group-claimed",
     "group-recovery",
     "group-recovery-suppressed",
     // Fences.

@@ -224,6 +224,9 @@ pub struct RecoveryReport {
     pub acts: u64,
     pub last: String,
     pub wish: Option<RecoveryWish>,
+    /// What was not stopped in good order since the group began, and was killed: the newest, as a sentence.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_stopped: Option<String>,
 }
 
 /// A node may restart things by itself; whatever else it has to do to a group it asks the leader for.

@@ -210,6 +210,22 @@ fn reboot_switches_on_again_after_the_proof() {
 }
 
 #[test]
+fn what_a_person_wanted_off_stays_off() {
+    let off = || Input::Off { node: "a".into() };
+    check(
+        vec![fence("ipmi", FenceAction::Reboot)],
+        vec![off()],
+        "0 0 2",
+        expect![[r#"
+           [fencing] node a is being fenced
+        ipmi status of a: 0
+        ipmi off of a: 0
+        ipmi status of a: 2
+           [fenced] node a is off, as fence ipmi shows"#]],
+    );
+}
+
+#[test]
 fn what_is_not_wanted_any_more_is_killed() {
     let mut inputs = begin();
     inputs.push(Input::Spare { node: "a".into() });

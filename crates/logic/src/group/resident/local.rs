@@ -257,7 +257,8 @@ impl Local {
             }
             let text = format!("{name} was not stopped in good order and is killed: it {why}");
             let group = self.assignment.name.clone();
-            outputs.push(Output::Tell { group, is_warning: true, text });
+            outputs.push(Output::Tell { group, is_warning: true, text: text.clone() });
+            self.care.not_stopped(text);
         }
         self.phase = Phase::Leaving { run, at, then };
     }
