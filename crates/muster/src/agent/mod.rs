@@ -163,9 +163,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         directory: start.directory.clone(),
     };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
-    let stop_groups = stop.clone();
+    let (cgroup, stop_groups) = (keeper::cgroup::find_base(&node.0), stop.clone());
     helpers.spawn_local(pass_on_stop(stop, inputs.clone(), group_inputs.clone()));
-    let cgroup = keeper::cgroup::find_base(&node.0);
     let around_groups = groups::Surroundings {
         node: node.clone(),
         incarnation: start.incarnation,
