@@ -330,6 +330,13 @@ pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+/// What fails so soon after something of it was started has failed at once. A second: longer than what cannot work needs to find out.
+pub const GROUP_HASTY_MS: u64 = 1_000;
+/// Pause before what has failed at once twice in a row is started again; doubled each time. Half a second: an address that is given
+/// up elsewhere, or a port that is still taken, is free by the third.
+pub const GROUP_REST_MIN_MS: u64 = 500;
+/// Longest of these pauses: half a minute, after which a person may have mended it.
+pub const GROUP_REST_MAX_MS: u64 = 30_000;
 /// Moves of groups that are kept with their stages, of all groups together. 64: a bad night of a cell of some groups.
 pub const GROUP_MOVES_MAX: usize = 64;
 /// Stages of one move. 64: a failover of a group of twenty resources has about fifty.

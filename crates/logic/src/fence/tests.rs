@@ -345,7 +345,11 @@ fn a_lie_does_not_become_younger_by_being_repeated() {
     let pause = || std::iter::repeat_n(Input::Tick, 160);
     // The second answer comes just before the node is lost.
     let inputs = [here("a", true), test()].into_iter().chain(pause()).chain([test(), here("a", false)]);
-    check(one(), inputs.chain(begin()).collect(), "2 0 2 0 2", expect![[r#"
+    check(
+        one(),
+        inputs.chain(begin()).collect(),
+        "2 0 2 0 2",
+        expect![[r#"
         ipmi status of a: 2
         ipmi status of b: 0
            [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
@@ -354,7 +358,8 @@ fn a_lie_does_not_become_younger_by_being_repeated() {
            [fencing] node a is being fenced
         ipmi status of a: 2
            [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
-        => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]]);
+        => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
+    );
 }
 
 #[test]

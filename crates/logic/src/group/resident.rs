@@ -12,6 +12,7 @@
 
 mod local;
 mod recover;
+mod rest;
 
 use crate::limits::{RECOVERY_LEDGERS_MAX, REPORT_INTERVAL_MS};
 use crate::machine::Machine;
@@ -334,7 +335,7 @@ impl Resident {
             }
             Input::Ended { group, run, why } => {
                 if let Some(local) = self.groups.get_mut(&group) {
-                    local.ended(run, &why, outputs);
+                    local.ended(now, run, &why, outputs);
                 }
             }
             Input::Left { group, run, why } => {

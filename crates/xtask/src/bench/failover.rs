@@ -38,6 +38,8 @@ const SPREAD_MS: u64 = 1000;
 /// Muster alone: processes killed, and monitors that find an error.
 const KILLS: usize = 20;
 const ERRORS: usize = 10;
+/// How long a process runs at least before it is killed.
+const AFTER_START: Duration = Duration::from_millis(1_200);
 /// Muster alone: moves, of which the others have as many as there are rounds.
 const MOVES: usize = 10;
 /// How often the client asks where milliseconds count.
@@ -345,6 +347,8 @@ impl Run {
         let client = self.own_client()?;
         for round in 0..KILLS {
             self.begin(round)?;
+            // What fails within a second of its start rests before it is started again.
+            std::thread::sleep(AFTER_START);
             client.begin();
             muster::kill_service(&self.world.hosts)?;
             let outage = world::taken_over(&client, BACK_TIME_MAX).map(|outage| outage.saturating_sub(own));

@@ -2,6 +2,7 @@
 
 use super::super::plan::environment;
 use super::recover::{Care, Next};
+use super::rest::Rest;
 use super::{Action, Around, Output, RUN_OF_BEFORE, Verb};
 use crate::limits::RECOVERY_SCRIPT_MS;
 use crate::recovery::Ledger;
@@ -44,6 +45,12 @@ pub(super) enum Phase {
         until: Time,
         next: Next,
     },
+    /// Resource `at` and those after it are started again in a moment; those before it run.
+    Resting {
+        run: u64,
+        at: usize,
+        until: Time,
+    },
     /// About to stop resource `at - 1` and those before it.
     Leaving {
         run: u64,
@@ -78,6 +85,9 @@ pub(super) struct Local {
     pub phase: Phase,
     pub ledger: Ledger,
     pub care: Care,
+    pub rest: Rest,
+    /// Until when it rests before it is begun again.
+    rests_until: Option<Time>,
     /// What the guardian could not give back.
     pub left: Option<String>,
 }
@@ -93,6 +103,8 @@ impl Local {
             phase: Phase::Idle(GroupState::Waiting),
             ledger,
             care: Care::default(),
+            rest: Rest::default(),
+            rests_until: None,
             left: None,
         }
     }
@@ -130,6 +142,7 @@ impl Local {
             Phase::Starting { run, .. }
             | Phase::Online { run }
             | Phase::Before { run, .. }
+            | Phase::Resting { run, .. }
             | Phase::Leaving { run, .. }
             | Phase::Stopping { run, .. }
             | Phase::Ending { run, .. } => Some(run),
@@ -281,6 +294,10 @@ impl Local {
                 self.tell(true, outputs);
                 self.phase = Phase::Leaving { run, at, then: Then::Failed };
             }
+            Phase::Resting { at, .. } => {
+                let (at, from) = (*at, resource.min(*at));
+                self.phase = Phase::Leaving { run, at, then: Then::Again { from } };
+            }
             // It is restarted with the rest.
             Phase::Before { next: Next::Restart { from }, .. }
             | Phase::Stopping { then: Then::Again { from }, .. }
@@ -306,7 +323,7 @@ impl Local {
         self.tell(true, outputs);
     }
 
-    pub fn ended(&mut self, run: u64, why: &str, outputs: &mut Vec<Output>) {
+    pub fn ended(&mut self, now: Time, run: u64, why: &str, outputs: &mut Vec<Output>) {
         if self.run() != Some(run) {
             return;
         }
@@ -316,6 +333,7 @@ impl Local {
             | Phase::Starting { .. }
             | Phase::Online { .. }
             | Phase::Before { .. }
+            | Phase::Resting { .. }
             | Phase::Leaving { .. }
             | Phase::Stopping { .. } => {
                 self.reason = format!("its guardian {why}");
@@ -329,6 +347,7 @@ impl Local {
             Then::Stopped => GroupState::Stopped,
             Then::Failed | Then::Again { .. } => {
                 self.note_failed();
+                self.rest.failed(now);
                 GroupState::Failed
             }
             Then::Expired => GroupState::Expired,
@@ -356,6 +375,15 @@ impl Local {
             }
             Phase::Starting { run, at, step: 0, .. } => self.start(run, at, around, used, outputs),
             Phase::Starting { .. } => {}
+            Phase::Resting { run, at, .. } if is_unwanted => {
+                let then = self.end_unwanted(around);
+                self.phase = Phase::Leaving { run, at, then };
+                self.leave(around, used, outputs);
+            }
+            Phase::Resting { run, at, until } if until <= around.now => {
+                self.start(run, at, around, used, outputs);
+            }
+            Phase::Resting { .. } => {}
             Phase::Leaving { .. } => self.leave(around, used, outputs),
         }
     }
@@ -400,6 +428,7 @@ impl Local {
             self.reason = "told to start".into();
             self.phase = Phase::Idle(GroupState::Waiting);
         }
+        self.rests_until = None;
         let is_allowed = !self.assignment.is_leased || around.has_lease();
         let is_due = self.is_wanted && !around.is_ending && self.assignment.epoch > self.burnt;
         if !is_due {
@@ -407,6 +436,12 @@ impl Local {
         }
         if !is_allowed {
             self.reason = format!("node {} has no lease", around.node);
+            return;
+        }
+        let is_again = self.assignment.cause == StartCause::Again;
+        self.rests_until = self.rest.until(around.now).filter(|_| is_again);
+        if self.rests_until.is_some() {
+            self.reason = "it has failed at once several times, and is started again in a moment".into();
             return;
         }
         self.reason = "told to start".into();
@@ -424,6 +459,7 @@ impl Local {
         *used += 1;
         let step = *used;
         let until = around.now + self.assignment.resources[at].start_timeout_ms;
+        self.rest.started(around.now);
         self.phase = Phase::Starting { run, at, step, until };
         self.care.started(at, step);
         outputs.push(self.action(run, step, at, Verb::Start, around));
@@ -436,7 +472,11 @@ impl Local {
             if self.is_unwanted(around) {
                 then = self.end_unwanted(around);
             } else if at <= from {
-                return self.start(run, at, around, used, outputs);
+                match self.rest.until(around.now) {
+                    Some(until) => self.phase = Phase::Resting { run, at, until },
+                    None => self.start(run, at, around, used, outputs),
+                }
+                return;
             }
         }
         let Some(at) = at.checked_sub(1) else { return self.end(run, then, outputs) };
@@ -460,7 +500,9 @@ impl Local {
                 Some(until)
             }
             Phase::Online { .. } if self.care.is_stuck() => self.ledger.expires_at(),
-            Phase::Idle(_) | Phase::Online { .. } | Phase::Leaving { .. } | Phase::Ending { .. } => None,
+            Phase::Resting { until, .. } => Some(until),
+            Phase::Idle(_) => self.rests_until,
+            Phase::Online { .. } | Phase::Leaving { .. } | Phase::Ending { .. } => None,
         };
         let is_ending = matches!(self.phase, Phase::Ending { .. });
         let lease = lease.filter(|_| self.assignment.is_leased && self.is_held() && !is_ending);
@@ -473,7 +515,7 @@ impl Local {
             epoch: self.assignment.epoch,
             state: match self.phase {
                 Phase::Idle(state) => state,
-                Phase::Starting { .. } => GroupState::Starting,
+                Phase::Starting { .. } | Phase::Resting { .. } => GroupState::Starting,
                 Phase::Online { .. } | Phase::Before { .. } => GroupState::Online,
                 Phase::Leaving { .. } | Phase::Stopping { .. } | Phase::Ending { .. } => GroupState::Stopping,
             },
@@ -492,8 +534,8 @@ impl Local {
             Phase::Starting { at, .. } if index == at => ResourceState::Starting,
             Phase::Stopping { at, .. } if index == at => ResourceState::Stopping,
             Phase::Starting { .. } | Phase::Stopping { .. } => ResourceState::Offline,
-            Phase::Leaving { at, .. } if index < at => ResourceState::Online,
-            Phase::Leaving { .. } => ResourceState::Offline,
+            Phase::Leaving { at, .. } | Phase::Resting { at, .. } if index < at => ResourceState::Online,
+            Phase::Leaving { .. } | Phase::Resting { .. } => ResourceState::Offline,
             Phase::Ending { .. } => ResourceState::Stopping,
         };
         let resources = self.assignment.resources.iter().enumerate();
@@ -514,7 +556,7 @@ impl Local {
             self.assignment.name
         );
         match self.phase {
-            Phase::Starting { at, .. } | Phase::Stopping { at, .. } => {
+            Phase::Starting { at, .. } | Phase::Resting { at, .. } | Phase::Stopping { at, .. } => {
                 assert!(at < count, "resource {at} of {count} is at work");
             }
             Phase::Leaving { .. } => panic!("a group waits for nothing"),

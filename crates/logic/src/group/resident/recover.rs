@@ -148,6 +148,7 @@ impl Local {
         match self.ledger.next(now, &Cause::Own, &rules) {
             Step::Restart { count } if !self.assignment.is_frozen => {
                 self.ledger.restarted(now, Cause::Own);
+                self.rest.failed(now);
                 let text = format!("{why} (restart {count} of {} within an hour)", rules.restarts_max);
                 self.act(text, outputs);
                 self.phase = Phase::Leaving { run, at, then: Then::Again { from: resource } };

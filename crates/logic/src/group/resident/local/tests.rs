@@ -135,3 +135,60 @@ fn a_frozen_group_with_a_monitor_in_error_wakes_nobody_for_what_is_long_over() {
     stage.give(Input::Tick);
     assert!(stage.resident.wake_at().is_some_and(|at| at > stage.now), "{:?}", stage.resident.wake_at());
 }
+
+#[test]
+fn what_fails_at_once_again_and_again_rests_before_it_is_started_again() {
+    let mut stage = Stage::new();
+    let wanted = GroupAssignment { restarts_max: 5, ..assignment(false, false) };
+    stage.assign(wanted.clone());
+    let mut rests = Vec::new();
+    for _ in 0..4 {
+        let run = stage.resident.groups[&"db".into()].run().expect("it runs");
+        let (group, why) = ("db".into(), "it has ended".into());
+        let lines = stage.give(Input::Lost { group, run, resource: 0, why });
+        let failed_at = stage.now;
+        if !lines.iter().any(|line| line == "report [Online]") {
+            assert!(lines.iter().any(|line| line == "report [Starting]"), "{lines:?}");
+            // Reports come meanwhile.
+            let is_online = |lines: Vec<String>| lines.contains(&"report [Online]".to_owned());
+            loop {
+                let due = stage.resident.wake_at().expect("it waits for a time");
+                stage.now = Time(due.0 - 1);
+                if is_online(stage.give(Input::Tick)) {
+                    break;
+                }
+            }
+        }
+        rests.push(stage.now.since_ms(failed_at) / 100);
+    }
+    assert_eq!(rests, [0, 5, 10, 20]);
+    // A person's stop does not wait.
+    let run = stage.resident.groups[&"db".into()].run().expect("it runs");
+    stage.give(Input::Lost { group: "db".into(), run, resource: 0, why: "it has ended".into() });
+    stage.number += 1;
+    let number = stage.number;
+    let lines = stage.give(Input::Assign { generation: 1, number, groups: Vec::new() });
+    assert!(lines.contains(&"end".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_group_that_failed_at_once_rests_too_before_it_begins_again_as_a_whole() {
+    let mut stage = Stage::new();
+    let again = |epoch: u64| GroupAssignment { epoch, cause: StartCause::Again, ..assignment(false, false) };
+    stage.assign(assignment(false, false));
+    for epoch in 6..8 {
+        let run = stage.resident.groups[&"db".into()].run().expect("it runs");
+        stage.give(Input::Ended { group: "db".into(), run, why: "ended".into() });
+        let lines = stage.assign(again(epoch));
+        let is_begun = lines.contains(&"guard never".to_owned());
+        assert_eq!(is_begun, epoch == 6, "{epoch}: {lines:?}");
+    }
+    let due = stage.resident.wake_at().expect("it waits for a time");
+    stage.now = Time(due.0 - 1);
+    assert!(stage.give(Input::Tick).contains(&"guard never".to_owned()));
+    // A person's start does not wait.
+    let run = stage.resident.groups[&"db".into()].run().expect("it runs");
+    stage.give(Input::Ended { group: "db".into(), run, why: "ended".into() });
+    let lines = stage.assign(GroupAssignment { epoch: 8, ..assignment(false, false) });
+    assert!(lines.contains(&"guard never".to_owned()), "{lines:?}");
+}
