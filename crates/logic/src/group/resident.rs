@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use wire::group::{Ailment, GroupAssignment, GroupsReport, ResourceSettings};
 use wire::id::{GroupName, NodeName};
 use wire::monitor::{MonitorState, RecoveryTarget};
+use wire::node::PowerAct;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -57,6 +58,15 @@ pub enum Input {
         run: u64,
         why: String,
     },
+    /// The leader of this generation wants everything stopped, and then this program run.
+    Power {
+        generation: u64,
+        act: PowerAct,
+        command: Vec<String>,
+        who: String,
+    },
+    /// That program has failed: the node goes on.
+    PowerFailed,
     /// Stop everything, then `Finished`.
     Shutdown,
     Tick,
@@ -82,6 +92,8 @@ pub enum Output {
     /// Before `Finished`, where a final action has ended the groups: all else that runs here shall end too, and then this program
     /// be run, if there is one.
     EndService { command: Vec<String>, why: String },
+    /// Nothing of groups runs any more, and this program is to be run. Answered by `Shutdown` or `PowerFailed`.
+    Power { act: PowerAct, command: Vec<String>, who: String },
     /// After `Shutdown`: nothing runs any more.
     Finished,
 }
@@ -125,6 +137,20 @@ pub struct Resident {
     /// Of groups that are not here.
     ledgers: BTreeMap<GroupName, Ledger>,
     ends: Option<recover::EndService>,
+    power: Power,
+}
+
+/// Whether the machine is to be rebooted or shut down. Until that has failed the node ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Power {
+    No,
+    /// Once nothing runs.
+    Wanted {
+        act: PowerAct,
+        command: Vec<String>,
+        who: String,
+    },
+    UnderWay,
 }
 
 /// What a group needs to know of its node.
@@ -163,6 +189,7 @@ impl Resident {
             activity: Activity::default(),
             ledgers: BTreeMap::new(),
             ends: None,
+            power: Power::No,
         }
     }
 
@@ -197,8 +224,10 @@ impl Resident {
         for (name, local) in &mut self.groups {
             local.assign(wanted.remove(name), &around, outputs);
         }
-        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once.
-        for (name, assignment) in wanted.into_iter().filter(|_| !self.is_ending) {
+        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once. It
+        // may have to go on, though, if its machine does.
+        let may_begin = !self.is_ending || self.power != Power::No;
+        for (name, assignment) in wanted.into_iter().filter(|_| may_begin) {
             let ledger = self.ledgers.remove(&name).unwrap_or_default();
             self.groups.insert(name, Local::new(assignment, ledger));
         }
@@ -288,6 +317,21 @@ impl Resident {
         (self.generation, self.number, has_lease, groups, self.ailments())
     }
 
+    /// Nothing runs any more.
+    fn end(&mut self, outputs: &mut Vec<Output>) {
+        match std::mem::replace(&mut self.power, Power::UnderWay) {
+            Power::Wanted { act, command, who } => outputs.push(Output::Power { act, command, who }),
+            Power::UnderWay => {}
+            Power::No => {
+                (self.power, self.is_finished) = (Power::No, true);
+                if let Some(recover::EndService { command, why }) = self.ends.take() {
+                    outputs.push(Output::EndService { command, why });
+                }
+                outputs.push(Output::Finished);
+            }
+        }
+    }
+
     fn take(&mut self, now: Time, input: Input, outputs: &mut Vec<Output>) -> bool {
         match input {
             Input::Assign { generation, number, groups } => {
@@ -319,7 +363,20 @@ impl Resident {
                 }
             }
             Input::Verdicts(verdicts) => self.take_verdicts(verdicts),
-            Input::Shutdown => self.is_ending = true,
+            Input::Power { generation, .. } if generation < self.generation => {
+                outputs.push(Output::Refused { generation, newest: self.generation });
+            }
+            Input::Power { act, command, who, .. } if !self.is_ending => {
+                (self.power, self.is_ending) = (Power::Wanted { act, command, who }, true);
+            }
+            // It ends already.
+            Input::Power { .. } => {}
+            Input::PowerFailed => {
+                self.is_ending &= self.power != Power::UnderWay;
+                self.power = Power::No;
+                return true;
+            }
+            Input::Shutdown => (self.power, self.is_ending) = (Power::No, true),
             Input::Tick => {}
         }
         false
@@ -355,11 +412,7 @@ impl Machine for Resident {
             outputs.push(Output::Report(report));
         }
         if self.is_ending && self.groups.values().all(|local| !local.is_held()) {
-            self.is_finished = true;
-            if let Some(recover::EndService { command, why }) = self.ends.take() {
-                outputs.push(Output::EndService { command, why });
-            }
-            outputs.push(Output::Finished);
+            self.end(&mut outputs);
         }
         outputs
     }

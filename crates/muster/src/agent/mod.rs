@@ -288,6 +288,13 @@ async fn listen(
                 }
                 continue;
             }
+            LinkEvent::Message(FromManager::Power { generation, act, command, who }) => {
+                let power = GroupInput::Power { generation, act, command, who };
+                if told.groups.send(power).await.is_err() {
+                    tracing::debug!("no groups are run here any more");
+                }
+                continue;
+            }
             LinkEvent::Message(FromManager::Placed(mut place)) => {
                 let above = place.incarnation_above.take();
                 if let Some(above) = above {
