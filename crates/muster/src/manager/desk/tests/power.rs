@@ -14,6 +14,11 @@ address = \"10.0.0.1\"
 [nodes.b]
 address = \"10.0.0.2\"
 reboot_command = [\"/sbin/again\", \"-f\"]
+[groups.site]
+nodes = [\"a\"]
+[groups.site.resources.server]
+type = \"process\"
+command = [\"/bin/site\"]
 ";
 
 /// A cell of two nodes whose manager is on `a`; the agent of `b` is there, of that version.
