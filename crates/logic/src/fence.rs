@@ -151,7 +151,7 @@ struct Check {
     checked_at: Option<Time>,
     /// None: it was not asked yet.
     result: Option<Result<(), String>>,
-    /// When it said that the node is off, if it says so still.
+    /// When it said first that the node is off, if it has said so ever since.
     off_since: Option<Time>,
     /// The node was there then.
     is_doubted: bool,
@@ -360,11 +360,12 @@ impl Fences {
         let is_here = self.here.contains(node);
         let result = match end.shown() {
             Shown::Off if is_here => {
-                (check.off_since, check.is_doubted) = (Some(now), true);
+                check.off_since.get_or_insert(now);
+                check.is_doubted = true;
                 Err("says that it is off, and it is there".to_owned())
             }
             Shown::Off => {
-                check.off_since = Some(now);
+                check.off_since.get_or_insert(now);
                 Ok(())
             }
             Shown::On => {

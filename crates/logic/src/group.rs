@@ -19,4 +19,4 @@ mod resident;
 pub use moves::Moves;
 pub use planner::{CommitEnd, Input as PlannerInput, Output as PlannerOutput, Planner};
 pub use record::{PREFIX, is_record};
-pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, Resident, Verb};
+pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, RUN_OF_BEFORE, Resident, Verb};

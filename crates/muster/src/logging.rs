@@ -1,5 +1,8 @@
 //! Sets up where log lines go: standard error, as text for people or as JSON for programs.
 
+mod behind;
+
+use behind::STDERR;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
@@ -29,14 +32,25 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), BadLevel> {
         return Err(bad());
     }
     let filter = EnvFilter::try_new(level).map_err(|_| bad())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &STDERR);
     let set = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     // Fails only where logging is set up already, which is as good.
     drop(set);
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // What led to it comes first.
+        finish();
+        tell(panic);
+    }));
     Ok(())
+}
+
+/// All that was logged is written, if anybody reads it. For the end of the process.
+pub fn finish() {
+    STDERR.finish();
 }
 
 /// An error with all that led to it, on one line.

@@ -8,7 +8,7 @@ mod started;
 
 use crate::readable::Readable;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use started::Started;
+use started::{HANGING_MAX, Started};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
@@ -55,13 +55,19 @@ const KILLED_WAIT: Duration = Duration::from_millis(100);
 
 /// Safe to cancel: it is killed then.
 pub async fn run(command: Command, streams: Streams, limit: Duration) -> Result<Ended, Unfinished> {
-    finish(command, streams, Stdio::null(), limit).await
+    finish(command, streams, Stdio::null(), limit, HANGING_MAX).await
+}
+
+/// The same for what is run again and again. Where many such programs hang in the kernel, others can be started still: those that
+/// fence a node because of the disk on which they hang.
+pub async fn run_often(command: Command, streams: Streams, limit: Duration) -> Result<Ended, Unfinished> {
+    finish(command, streams, Stdio::null(), limit, HANGING_MAX / 2).await
 }
 
 /// The same with something to read, which must fit into a pipe: 64 KiB.
 pub async fn run_fed(command: Command, input: &[u8], limit: Duration) -> Result<Ended, Unfinished> {
     let fed = feed(input).map_err(Unfinished::Start)?;
-    finish(command, Streams::Both, fed.into(), limit).await
+    finish(command, Streams::Both, fed.into(), limit, HANGING_MAX).await
 }
 
 /// A pipe with all of it in it.
@@ -76,10 +82,11 @@ async fn finish(
     streams: Streams,
     input: Stdio,
     limit: Duration,
+    hanging_max: usize,
 ) -> Result<Ended, Unfinished> {
     let late = Instant::now() + limit;
     // Off the event loop: what is started may lie on a disk that hangs. One that starts after all is killed at once.
-    let started = tokio::task::spawn_blocking(move || start(command, streams, input));
+    let started = tokio::task::spawn_blocking(move || start(command, streams, input, hanging_max));
     let started = timeout_at(late, started).await.map_err(|_| Unfinished::Late)?;
     let (mut started, said) =
         started.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Unfinished::Start)?;
@@ -95,7 +102,12 @@ async fn finish(
     Ok(Ended { status, output })
 }
 
-fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(Started, io::PipeReader)> {
+fn start(
+    mut command: Command,
+    streams: Streams,
+    input: Stdio,
+    hanging_max: usize,
+) -> io::Result<(Started, io::PipeReader)> {
     let (reader, writer) = io::pipe()?;
     match streams {
         Streams::Both => command.stderr(writer.try_clone()?),
@@ -103,7 +115,7 @@ fn start(mut command: Command, streams: Streams, input: Stdio) -> io::Result<(St
     };
     // A group of its own, so that what it starts ends with it.
     command.stdin(input).stdout(writer).process_group(0);
-    Ok((Started::new(&mut command)?, reader))
+    Ok((Started::new(&mut command, hanging_max)?, reader))
 }
 
 fn exit_of(started: &Started) -> io::Result<Readable> {

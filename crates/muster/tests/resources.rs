@@ -271,3 +271,44 @@ fn r_08_a_start_and_a_stop_are_waited_for_and_their_status_counts_unless_a_start
     }
     assert!(!cell.shell("one", "pgrep -f 'sleep 10000[0]' && echo runs").contains("runs"));
 }
+
+/// A device that is a file on the file system: it uses that, and is no process that could be killed.
+struct Loop(String);
+
+impl Loop {
+    fn new(cell: &Cell, host: &str, file: &str) -> Self {
+        let losetup = program("losetup").display().to_string();
+        let made = cell.shell(host, &format!("truncate -s 1M {file} && {losetup} --find --show {file}"));
+        Self(made.trim().to_owned())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new(program("losetup")).args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_group_whose_file_system_cannot_be_given_back_starts_nowhere_else_until_it_can() {
+    let scratch = Scratch::new();
+    let cell = Cell::start(&scratch, &disk_group(&scratch));
+    let [first, other] = cell.wait_until_started("data");
+    let inner = scratch.join("mounted").join("inner").display().to_string();
+    let user = Loop::new(&cell, first, &inner);
+    // It does not come to its end before the user is gone.
+    cell.hosts.must("boss", &format!("muster group move data {other} --yes --no-wait"));
+    let held = cell.wait_until("to say what is left", "data", |group| {
+        group.reason.contains("it cannot be given back there: disk: it is still mounted on ")
+    });
+    assert!(held.node.as_ref().is_some_and(|node| node.0 == first), "{held:?}");
+    assert_eq!(held.state, GroupCondition::Stopping, "{held:?}");
+    assert!(is_mounted(&cell, first) && !is_mounted(&cell, other), "{held:?}");
+    let log = cell.hosts.must(first, "cat log");
+    assert!(log.contains("not all of it could be given back: disk: it is still mounted on "), "{log}");
+
+    // Once nobody uses it, it goes where it was to go.
+    drop(user);
+    cell.wait_until_online("data", other);
+    assert!(!is_mounted(&cell, first) && is_mounted(&cell, other));
+}

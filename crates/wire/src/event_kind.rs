@@ -3,7 +3,7 @@
 //! Each has a section in `docs/operate/alerts.md`; `cargo xtask tidy` compares the two.
 
 /// In the order of that page.
-pub const ALL: [&str; 68] = [
+pub const ALL: [&str; 70] = [
     // Machines.
     "node-unreachable",
     "node-degraded",
@@ -38,6 +38,8 @@ pub const ALL: [&str; 68] = [
     "group-failed",
     "group-down",
     "group-restarted",
+    "group-stop-failed",
+    "group-claimed",
     "group-recovery",
     "group-recovery-suppressed",
     // Fences.

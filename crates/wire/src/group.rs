@@ -210,8 +210,7 @@ pub struct GroupReport {
     #[serde(default, skip_serializing_if = "is_default")]
     pub recovery: RecoveryReport,
     /// What could not be given back when the group ended here, as a sentence: a file system that cannot be unmounted, an agent
-    /// whose stop fails. Only with `Stopping`, for as long as it is so; the node goes on trying. The leader obeys it; agents of
-    /// this version do not say it yet.
+    /// whose stop fails. Only with `Stopping`, for as long as it is so; the node goes on trying.
     #[serde(default, skip_serializing_if = "is_default")]
     pub left: Option<String>,
 }
@@ -225,6 +224,9 @@ pub struct RecoveryReport {
     pub acts: u64,
     pub last: String,
     pub wish: Option<RecoveryWish>,
+    /// What was not stopped in good order since the group began, and was killed: the newest, as a sentence.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_stopped: Option<String>,
 }
 
 /// A node may restart things by itself; whatever else it has to do to a group it asks the leader for.

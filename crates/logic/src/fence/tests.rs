@@ -210,6 +210,22 @@ fn reboot_switches_on_again_after_the_proof() {
 }
 
 #[test]
+fn what_a_person_wanted_off_stays_off() {
+    let off = || Input::Off { node: "a".into() };
+    check(
+        vec![fence("ipmi", FenceAction::Reboot)],
+        vec![off()],
+        "0 0 2",
+        expect![[r#"
+           [fencing] node a is being fenced
+        ipmi status of a: 0
+        ipmi off of a: 0
+        ipmi status of a: 2
+           [fenced] node a is off, as fence ipmi shows"#]],
+    );
+}
+
+#[test]
 fn what_is_not_wanted_any_more_is_killed() {
     let mut inputs = begin();
     inputs.push(Input::Spare { node: "a".into() });
@@ -320,6 +336,29 @@ fn an_agent_that_says_off_of_a_node_that_is_there_proves_nothing() {
             ipmi status of a: 2
                [fenced] node a is off, as fence ipmi shows
             => a run 1: Ok(())"#]],
+    );
+}
+
+#[test]
+fn a_lie_does_not_become_younger_by_being_repeated() {
+    let test = || Input::Test { fence: "ipmi".into() };
+    let pause = || std::iter::repeat_n(Input::Tick, 160);
+    // The second answer comes just before the node is lost.
+    let inputs = [here("a", true), test()].into_iter().chain(pause()).chain([test(), here("a", false)]);
+    check(
+        one(),
+        inputs.chain(begin()).collect(),
+        "2 0 2 0 2",
+        expect![[r#"
+        ipmi status of a: 2
+        ipmi status of b: 0
+           [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+        ipmi status of a: 2
+        ipmi status of b: 0
+           [fencing] node a is being fenced
+        ipmi status of a: 2
+           [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+        => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
     );
 }
 

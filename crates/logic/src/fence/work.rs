@@ -172,7 +172,6 @@ impl Work {
 
     /// Who waits for the proof.
     pub fn take_run(&mut self) -> Option<u64> {
-        self.is_asked = false;
         self.run.take()
     }
 
@@ -185,9 +184,9 @@ impl Work {
         self.run
     }
 
-    /// After the proof.
+    /// After the proof. What a person wanted off stays off.
     pub fn wants_on(&mut self) -> bool {
-        let wants_on = self.fences[self.at].action == FenceAction::Reboot;
+        let wants_on = self.fences[self.at].action == FenceAction::Reboot && !self.is_asked;
         if wants_on {
             self.stage = Stage::Wake;
         }

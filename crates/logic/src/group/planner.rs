@@ -420,6 +420,7 @@ impl Planner {
         let names: Vec<GroupName> = self.groups.keys().cloned().collect();
         for name in &names {
             self.tell_recovery(name);
+            self.tell_stops(name);
             self.settle_claims(now, name);
             self.count_failure(now, name);
             self.take_acts(now, name);

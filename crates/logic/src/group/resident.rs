@@ -2,11 +2,13 @@
 //!
 //! Each group that runs has a guardian, a process that holds all processes of it and a deadline. Promises:
 //! - Nothing is begun without the leader's word, and where a lease is needed nothing goes on after its end.
-//! - `Stopped`, `Failed` and `Expired` are only reported after the guardian's end, when nothing is left.
+//! - `Stopped`, `Failed` and `Expired` are only reported after the guardian's end, when nothing is left. What cannot be given
+//!   back, e.g. a file system that is in use, keeps the group `Stopping`, and says so.
 //! - Assignments older than those obeyed are refused.
 //!
 //! The shell's part: each `Do` is answered by `Done`, unless the guardian ends before; each guardian's end is told once,
-//! after everything that it held is gone. The time that is passed must count while the machine sleeps.
+//! after everything that it held is gone; where that takes long, what is `Left` is told meanwhile. The time that is passed must
+//! count while the machine sleeps.
 
 mod local;
 mod recover;
@@ -67,10 +69,27 @@ pub enum Input {
     },
     /// That program has failed: the node goes on.
     PowerFailed,
+    /// The guardian is gone, or hangs where it should be, and this of what it held is left, as a sentence. `Ended` follows
+    /// once it is gone too.
+    Left {
+        group: GroupName,
+        run: u64,
+        why: String,
+    },
+    /// The same of a group that an agent before this one ran; its run is `RUN_OF_BEFORE`.
+    Found {
+        group: GroupName,
+        epoch: u64,
+        resources: Vec<ResourceSettings>,
+        why: String,
+    },
     /// Stop everything, then `Finished`.
     Shutdown,
     Tick,
 }
+
+/// Of what an agent before this one ran: runs of this one begin above it.
+pub const RUN_OF_BEFORE: u64 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -92,9 +111,9 @@ pub enum Output {
     /// Before `Finished`, where a final action has ended the groups: all else that runs here shall end too, and then this program
     /// be run, if there is one.
     EndService { command: Vec<String>, why: String },
-    /// Nothing of groups runs any more, and this program is to be run. Answered by `Shutdown` or `PowerFailed`.
+    /// Nothing of groups runs any more, as at `Finished`, and this program is to be run. Answered by `Shutdown` or `PowerFailed`.
     Power { act: PowerAct, command: Vec<String>, who: String },
-    /// After `Shutdown`: nothing runs any more.
+    /// After `Shutdown`: nothing runs any more, and nothing more can be given back soon.
     Finished,
 }
 
@@ -317,7 +336,7 @@ impl Resident {
         (self.generation, self.number, has_lease, groups, self.ailments())
     }
 
-    /// Nothing runs any more.
+    /// Nothing runs any more, and nothing more can be given back soon.
     fn end(&mut self, outputs: &mut Vec<Output>) {
         match std::mem::replace(&mut self.power, Power::UnderWay) {
             Power::Wanted { act, command, who } => outputs.push(Output::Power { act, command, who }),
@@ -361,6 +380,16 @@ impl Resident {
                 if let Some(local) = self.groups.get_mut(&group) {
                     local.ended(run, &why, outputs);
                 }
+            }
+            Input::Left { group, run, why } => {
+                if let Some(local) = self.groups.get_mut(&group) {
+                    local.left(run, why, outputs);
+                }
+            }
+            Input::Found { group, epoch, resources, why } => {
+                let found = Local::found(group.clone(), epoch, resources, why);
+                found.tell(true, outputs);
+                self.groups.insert(group, found);
             }
             Input::Verdicts(verdicts) => self.take_verdicts(verdicts),
             Input::Power { generation, .. } if generation < self.generation => {
@@ -411,7 +440,7 @@ impl Machine for Resident {
             let report = self.report(now);
             outputs.push(Output::Report(report));
         }
-        if self.is_ending && self.groups.values().all(|local| !local.is_held()) {
+        if self.is_ending && self.groups.values().all(Local::is_over) {
             self.end(&mut outputs);
         }
         outputs
@@ -436,3 +465,6 @@ impl Machine for Resident {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

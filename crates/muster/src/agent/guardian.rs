@@ -4,14 +4,16 @@
 //! stdout (see `message`). Promises: when the deadline passes (by `CLOCK_BOOTTIME`, whatever the agent does), when the agent
 //! says so, and when the agent is gone, everything is taken away: what other machines see, then all processes, also those
 //! that left their process group and session, then the rest. Only then the guardian ends, and with it its lock: whoever gets
-//! the lock knows that nothing is left, or finds in the file what a guardian that was killed has left (see `record`). It has
-//! one thread, and is deaf to TERM, INT and HUP.
+//! the lock knows that nothing is left, or finds in the file what could not be given back, or what a guardian that was killed
+//! has left (see `record`). The thread that hears the deadline waits for no disk before it; others do. It is deaf to TERM, INT
+//! and HUP.
 //! Not here: when the node may go on (see `logic::group`), and what types of resources there are (see `resource`).
 
 pub mod message;
 pub mod record;
 mod run;
 mod tools;
+mod writer;
 
 pub use run::guard;
 pub use tools::{Process, Rest, Tools};

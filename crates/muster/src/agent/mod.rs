@@ -52,6 +52,8 @@ use wire::heartbeat::Errand;
 use wire::id::{MemberId, NodeName};
 use wire::link::{FromManager, Placed, Role, ToManager};
 
+/// How long the end waits for what is still being done off the event loop. A disk that hangs is not waited for.
+const BLOCKED_WAIT: Duration = Duration::from_millis(500);
 /// How long the end waits for the assignments to reach the disk.
 const REMEMBER_WAIT: Duration = Duration::from_secs(2);
 
@@ -108,7 +110,10 @@ pub fn start(options: AgentOptions) -> Result<RoleHandle, AgentError> {
     };
     let thread = std::thread::Builder::new()
         .name("agent".into())
-        .spawn(move || LocalSet::new().block_on(&runtime, live(start, stop_seen)))
+        .spawn(move || {
+            LocalSet::new().block_on(&runtime, live(start, stop_seen));
+            runtime.shutdown_timeout(BLOCKED_WAIT);
+        })
         .map_err(AgentError::Setup)?;
     Ok(RoleHandle { name: "agent", stop, thread })
 }
@@ -158,8 +163,8 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         directory: start.directory.clone(),
     };
     helpers.spawn_local(listen(link.events, is_connected.clone(), told, inputs.clone()));
+    let (cgroup, stop_groups) = (keeper::cgroup::find_base(&node.0), stop.clone());
     helpers.spawn_local(pass_on_stop(stop, inputs.clone(), group_inputs.clone()));
-    let cgroup = keeper::cgroup::find_base(&node.0);
     let around_groups = groups::Surroundings {
         node: node.clone(),
         incarnation: start.incarnation,
@@ -172,7 +177,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
         to_manager: link.to_manager.clone(),
         is_connected: is_connected.clone(),
     };
-    let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, seen));
+    let groups = tokio::task::spawn_local(groups::live(around_groups, group_inbox, seen, stop_groups));
     let remembering = tokio::task::spawn_local(disk::keep_remembering(start.directory, to_remember));
 
     let surroundings = Surroundings {

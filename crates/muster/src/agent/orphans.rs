@@ -58,19 +58,20 @@ impl Children {
         left
     }
 
-    /// Kills and reaps until nothing is left over.
-    pub async fn clear(&self) {
+    /// Kills and reaps until nothing is left over. False: something hangs in the kernel.
+    pub async fn clear(&self) -> bool {
         for _ in 0..SWEEPS_MAX {
             self.kill_left_over();
             let left = self.left_over();
             if left.is_empty() {
-                return;
+                return true;
             }
             for pid in left {
                 reap(pid).await;
             }
         }
         tracing::warn!("processes that a killed keeper left behind cannot be killed");
+        false
     }
 }
 

@@ -263,7 +263,8 @@ impl<'a> Kept<'a> {
             Told::Started | Told::Ended => Input::Exited { id, start, status, last_line: None },
         };
         let _ = self.around.inputs.send(input).await;
-        self.around.children.clear().await;
+        // What hangs in the kernel is looked for again by the next sweep.
+        let _ = self.around.children.clear().await;
         if let Some(group) = &self.cgroup {
             cgroup::remove(group);
         }

@@ -34,7 +34,7 @@ enum Act {
     List(ListArgs),
     /// Ask a fence whether it could switch its nodes off; this switches nothing
     Test(TestArgs),
-    /// Switch a node off with its fences, whatever runs there
+    /// Switch a node off with its fences, whatever runs there; it stays off
     Off(OffArgs),
 }
 

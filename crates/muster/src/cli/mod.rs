@@ -230,6 +230,7 @@ pub fn main() -> ExitCode {
         Command::UnitWatch(args) => hidden::unit_watch(args),
         Command::MemberExec(args) => hidden::member_exec(args),
     };
+    crate::logging::finish();
     exit.into()
 }
 

@@ -1,7 +1,8 @@
 //! The text of a configuration without what may be secret in it, for those who send it to others.
 //!
-//! Left out, at any depth: values whose key sounds like a secret, environments and parameters of agents as a whole,
-//! arguments of programs behind the program itself, addresses with a password, and comments, in which old settings lie.
+//! Left out, at any depth: values whose key sounds like a secret, environments, parameters of agents and headers that are set
+//! as a whole, arguments of programs behind the program itself, addresses with a password or a query, and comments, in which old
+//! settings lie.
 //! Names, places of files and numbers stay.
 
 use super::document::{Data, Document, Entry, Table, Value};
@@ -11,9 +12,10 @@ use std::ops::Range;
 const LEFT_OUT: &str = "\"(left out)\"";
 
 /// A key with one of them has a secret, unless it says where a file lies.
-const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "private"];
+const SECRET_WORDS: [&str; 8] =
+    ["password", "passwd", "secret", "token", "credential", "private", "key", "auth"];
 /// Everything in them is somebody else's, so any of it may be secret.
-const OPAQUE_KEYS: [&str; 2] = ["environment", "parameters"];
+const OPAQUE_KEYS: [&str; 3] = ["environment", "parameters", "set"];
 /// A key with one of them names a program and its arguments.
 const PROGRAM_WORDS: [&str; 5] = ["command", "script", "start", "stop", "before"];
 
@@ -77,7 +79,7 @@ fn of_value(value: &Value, names_program: bool, parts: &mut Parts) {
             program.iter().for_each(|item| of_value(item, false, parts));
             arguments.iter().for_each(|item| leave_out(item, parts));
         }
-        Data::Text(text) if text.contains("://") && text.contains('@') => {
+        Data::Text(text) if text.contains('?') || (text.contains("://") && text.contains('@')) => {
             parts.left_out.push(value.span.clone());
         }
         Data::Text(_) | Data::Integer(_) | Data::Boolean(_) | Data::Other(_) => {
@@ -111,14 +113,22 @@ mod tests {
                     parameters = { user = \"hunter2\", monpassword = \"hunter2\" }\n\
                     [groups.a.resources.c]\ncommand = [\"x\", \"hunter2\"]\nnodes = [\"one\", \"two\"]\n\
                     [groups.a.resources.b.environment]\n\n[x]\nsecrets = [{ a = \"hunter2\" }, \"hunter2\"]\n\
-                    [[y]]\npassword = '''\nhunter2\n'''\n[console]\nlisten = \"0.0.0.0:1\"\n";
+                    [[y]]\npassword = '''\nhunter2\n'''\n[console]\nlisten = \"0.0.0.0:1\"\n\
+                    [routers.r.routes.request_headers]\nset = { X-Api = \"hunter2\" }\nauthorization = \"hunter2\"\n\
+                    [monitors.m]\npath = \"/health?k=hunter2\"\nkey_file = \"/etc/k\"\n";
         let text =
             text.replace("[groups.a.resources.b.environment]\n", "[groups.d.environment]\nA = \"hunter2\"\n");
         let blanked = blank(&text, "muster.toml").expect("it is TOML");
         assert!(!blanked.contains("hunter2"), "{blanked}");
-        for kept in
-            ["\"a#b\"", "password_file = \"/etc/p\"", "\"0.0.0.0:1\"", "\"/bin/start\"", "\"two\"", "KEY"]
-        {
+        for kept in [
+            "\"a#b\"",
+            "password_file = \"/etc/p\"",
+            "key_file = \"/etc/k\"",
+            "\"0.0.0.0:1\"",
+            "\"/bin/start\"",
+            "\"two\"",
+            "KEY",
+        ] {
             assert!(blanked.contains(kept), "{kept} is missing: {blanked}");
         }
         Document::read(&blanked, "blanked").expect("it is TOML still");

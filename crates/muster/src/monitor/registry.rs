@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// Longest record of an identifier.
@@ -77,6 +77,7 @@ impl Registry {
         let path = self.path(identifier);
         let Some(mut held) = lock(&path)? else { return Ok(None) };
         let pid = std::process::id();
+        self.clear_up(&mut held)?;
         let socket = self.socket(pid);
         // A process that had our number before may have been killed.
         match std::fs::remove_file(&socket) {
@@ -90,6 +91,19 @@ impl Registry {
         held.rewind()?;
         held.write_all(format!("{pid} {command}\n").as_bytes())?;
         Ok(Some(Claim { path, socket, orders, _held: held }))
+    }
+
+    /// Removes what a process has left that had the identifier before and was killed.
+    fn clear_up(&self, held: &mut File) -> io::Result<()> {
+        let mut text = String::new();
+        held.take(RECORD_MAX_BYTES).read_to_string(&mut text)?;
+        let Some(pid) = text.split(' ').next().and_then(|pid| pid.parse().ok()) else { return Ok(()) };
+        let socket = self.socket(pid);
+        // Its number may be that of another monitor by now, which listens there.
+        if UnixStream::connect(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            std::fs::remove_file(&socket)?;
+        }
+        Ok(())
     }
 
     /// None: nobody has it, or had it last.
@@ -113,7 +127,8 @@ impl Registry {
         if !path.exists() {
             return Ok(true);
         }
-        let Some(_held) = lock(&path)? else { return Ok(false) };
+        let Some(mut held) = lock(&path)? else { return Ok(false) };
+        self.clear_up(&mut held)?;
         std::fs::remove_file(&path)?;
         Ok(true)
     }

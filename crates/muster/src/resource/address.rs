@@ -177,8 +177,6 @@ struct Address {
     interface: Option<String>,
     probe: Duration,
     expires: bool,
-    /// Somebody else has put it there, who keeps it.
-    is_foreign: Cell<bool>,
     /// Where it was put, and who is there.
     taken: RefCell<Option<Rc<Taken>>>,
 }
@@ -196,7 +194,7 @@ fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
     let Options { address, interface, probe_ms, expires } = options(settings)?;
     let prefixed = Prefixed::parse(&address).ok_or_else(|| format!("has no address: {address}"))?;
     let (probe, taken) = (Duration::from_millis(probe_ms), RefCell::default());
-    Ok(Rc::new(Address { prefixed, interface, probe, expires, is_foreign: Cell::default(), taken }))
+    Ok(Rc::new(Address { prefixed, interface, probe, expires, taken }))
 }
 
 impl Address {
@@ -204,17 +202,20 @@ impl Address {
         if self.expires && tools.has_deadline() { LIFETIME } else { Lifetime::Forever }
     }
 
-    async fn take(&self, tools: &Tools) -> Result<(), String> {
-        let all = interface::all()?;
+    fn find_other(&self) -> Result<(), String> {
         let address = self.prefixed.address;
-        if let Some(holder) = all.iter().find(|interface| interface.has(address)) {
-            self.is_foreign.set(true);
-            return Err(format!(
+        match interface::all()?.iter().find(|interface| interface.has(address)) {
+            Some(holder) => Err(format!(
                 "is on {} already, and Muster did not put it there: take {address} out of this machine's configuration",
                 holder.name
-            ));
+            )),
+            None => Ok(()),
         }
-        let interface = interface::choose(all, self.interface.as_deref(), self.prefixed)?;
+    }
+
+    async fn take(&self, tools: &Tools) -> Result<(), String> {
+        let address = self.prefixed.address;
+        let interface = interface::choose(interface::all()?, self.interface.as_deref(), self.prefixed)?;
         let failed = |what: &str, error: io::Error| could_not(what, &interface.name, &error);
         let changes = Changes::watch().map_err(|error| failed("watch", error))?;
         let neighbours = Neighbours::of(&interface, address).map_err(|error| failed("ask", error))?;
@@ -269,6 +270,10 @@ impl Address {
 }
 
 impl Resource for Address {
+    fn may_start<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(async { self.find_other() })
+    }
+
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(self.take(tools))
     }
@@ -298,9 +303,6 @@ impl Resource for Address {
     }
 
     fn cut(&self) -> Result<(), String> {
-        if self.is_foreign.get() {
-            return Ok(());
-        }
         // From now on nothing renews it.
         self.taken.replace(None);
         for interface in interface::all()?.iter().filter(|interface| interface.has(self.prefixed.address)) {

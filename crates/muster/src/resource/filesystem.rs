@@ -1,9 +1,10 @@
 //! The type `filesystem`: a file system that is mounted where the group is.
 //!
 //! Before it is mounted, it is made sure that nobody on this machine has its device, and it may be repaired. It is unmounted
-//! after all who use it are gone; whoever is left is killed. As the last resort it is detached, which is told: then data may
-//! still be written. Programs do what may hang (mount, fsck, umount), so that the guardian never waits for a disk before its
-//! deadline. Not here: whether the machine before this one still writes; only a fence proves that.
+//! after all who use it are gone; whoever is left is killed. It counts as given back once it is unmounted and nobody on this
+//! machine has its device; before that data may still be written. Programs and other threads do what may hang (mount, fsck, umount,
+//! looks at devices and users), so that the guardian never waits for a disk before its deadline.
+//! Not here: whether the machine before this one still writes; only a fence proves that.
 
 mod mounts;
 mod users;
@@ -18,10 +19,10 @@ use mounts::Mount;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Deserialize;
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use wire::group::{OptionValue, ResourceOptions, ResourceSettings};
 
@@ -79,16 +80,17 @@ const KEYS: &[Definition] = &[
         Kind::Boolean,
         Preset::Boolean(true),
         "false",
-        "Of `filesystem`: processes that use it when it is to be unmounted get TERM, after a second KILL; if that does not \
-         help it is detached, and the log says so. With `false` its stop fails instead. When the node has to end the group \
-         at once it is unmounted by force in any case.",
+        "Of `filesystem`: processes that use it when it is to be unmounted get TERM, after a second KILL; where it is \
+         mounted at another place too they cannot be told apart, and are left alone. If that does not help, the group is \
+         not given to another node, and says why; it is tried again every five seconds. With `false` its stop fails \
+         instead. When the node has to end the group at once it is unmounted by force in any case.",
     ),
 ];
 
 /// Between TERM and KILL for those who use a file system that is to be unmounted.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often an unmount is tried after a KILL, and the pause between: killed processes let go within milliseconds.
-const TRIES: u32 = 100;
+/// How long an unmount is tried after a KILL, and the pause between: killed processes let go within milliseconds.
+const TRY_FOR: Duration = Duration::from_secs(3);
 const TRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often it is looked whether it is still mounted and can be written: the system tells nobody when a bad disk makes it
 /// read-only.
@@ -108,9 +110,7 @@ struct Options {
 }
 
 struct Filesystem {
-    options: Options,
-    /// Somebody else has mounted something there, who keeps it.
-    is_foreign: Cell<bool>,
+    options: Arc<Options>,
 }
 
 fn check(options: &ResourceOptions) -> Vec<Wrong> {
@@ -137,7 +137,51 @@ fn look(settings: &ResourceSettings) -> Vec<String> {
 }
 
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
-    Ok(Rc::new(Filesystem { options: options(settings)?, is_foreign: Cell::default() }))
+    Ok(Rc::new(Filesystem { options: Arc::new(options(settings)?) }))
+}
+
+/// What may wait for a disk.
+impl Options {
+    /// As it is mounted there now, if anything is.
+    fn mounted(&self) -> Result<Option<Mount>, String> {
+        mounts::at(&self.mount_point)
+    }
+
+    fn holder(&self) -> Result<Option<String>, String> {
+        mounts::holder(Path::new(&self.device))
+    }
+
+    /// It is not mounted here. Somebody may still see it where it was mounted before, e.g. a container: then the kernel writes on.
+    fn let_go(&self) -> Result<(), String> {
+        let late = Instant::now() + TRY_FOR;
+        while mounts::has_holder(Path::new(&self.device)) {
+            if Instant::now() >= late {
+                return Err(format!("is unmounted, but something on this machine still has {}", self.device));
+            }
+            std::thread::sleep(TRY_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Unmounts it after all who use it are killed.
+    fn force_out(&self) -> Result<(), String> {
+        let Some(mount) = self.mounted()? else { return self.let_go() };
+        let late = Instant::now() + TRY_FOR;
+        // Later also what waits for a server that is gone.
+        let mut flags = UnmountFlags::empty();
+        loop {
+            match unmount(&self.mount_point, flags) {
+                Ok(()) => return self.let_go(),
+                Err(error) if NOT_MOUNTED.contains(&error) => return self.let_go(),
+                Err(error) if Instant::now() >= late => {
+                    return Err(format!("is still mounted on {}: {error}", self.mount_point.display()));
+                }
+                Err(_) => mount.users().into_iter().for_each(users::kill),
+            }
+            flags = UnmountFlags::FORCE;
+            std::thread::sleep(TRY_PAUSE);
+        }
+    }
 }
 
 impl Filesystem {
@@ -145,14 +189,14 @@ impl Filesystem {
         self.options.mount_point.display().to_string()
     }
 
-    /// As it is mounted there now, if anything is.
-    fn mounted(&self) -> Result<Option<Mount>, String> {
-        mounts::at(&self.options.mount_point)
-    }
-
-    /// What has to be taken away again.
-    fn own_mount(&self) -> Result<Option<Mount>, String> {
-        if self.is_foreign.get() { Ok(None) } else { self.mounted() }
+    /// On another thread, which may wait.
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Options) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let options = self.options.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&options)).await;
+        asked.unwrap_or_else(|error| Err(format!("cannot be looked at: {error}")))
     }
 
     /// Programs for disks are out of the path of ordinary users.
@@ -163,19 +207,25 @@ impl Filesystem {
         start
     }
 
-    async fn mount(&self, tools: &Tools) -> Result<(), String> {
-        let Options { device, file_system, mount_options, .. } = &self.options;
-        let mount_point = self.mount_point();
-        if let Some(mount) = self.mounted()? {
-            self.is_foreign.set(true);
+    async fn find_other(&self) -> Result<(), String> {
+        if let Some(Mount { source, .. }) = self.ask(Options::mounted).await? {
+            let mount_point = self.mount_point();
             return Err(format!(
-                "is not mounted: {} is mounted on {mount_point} already, and not by Muster",
-                mount.source
+                "is not mounted: {source} is mounted on {mount_point} already, and not by Muster"
             ));
         }
-        if let Some(holder) = mounts::holder(Path::new(device))? {
-            return Err(format!("is not mounted: {device} is in use on this machine: {holder}"));
+        match self.ask(Options::holder).await? {
+            Some(holder) => {
+                let device = &self.options.device;
+                Err(format!("is not mounted: {device} is in use on this machine: {holder}"))
+            }
+            None => Ok(()),
         }
+    }
+
+    async fn mount(&self, tools: &Tools) -> Result<(), String> {
+        let Options { device, file_system, mount_options, .. } = &*self.options;
+        let mount_point = self.mount_point();
         self.repair(tools).await?;
         let mut command = vec!["mount".to_owned(), "-t".to_owned(), file_system.clone()];
         if !mount_options.is_empty() {
@@ -183,7 +233,7 @@ impl Filesystem {
         }
         command.extend([device.clone(), mount_point.clone()]);
         tools.run(&self.program(tools, &command)).await?.good()?;
-        match self.mounted()? {
+        match self.ask(Options::mounted).await? {
             Some(_) => Ok(()),
             None => Err(format!("is not on {mount_point}, although `mount` was content")),
         }
@@ -216,45 +266,44 @@ impl Filesystem {
     }
 
     async fn unmount(&self, tools: &Tools) -> Result<(), String> {
-        let Some(mount) = self.own_mount()? else { return Ok(()) };
+        let Some(mount) = self.ask(Options::mounted).await? else { return self.ask(Options::let_go).await };
         let command = ["umount".to_owned(), self.mount_point()];
-        let Err(why) = tools.run(&self.program(tools, &command)).await?.good() else { return Ok(()) };
-        if self.mounted()?.is_none() {
-            return Ok(());
-        }
+        let unmounted = tools.run(&self.program(tools, &command)).await?.good();
+        let Err(why) = unmounted else { return self.ask(Options::let_go).await };
         if !self.options.forced_unmount {
-            return Err(format!("could not be unmounted: umount {why}"));
+            return match self.ask(Options::mounted).await? {
+                Some(_) => Err(format!("could not be unmounted: umount {why}")),
+                None => self.ask(Options::let_go).await,
+            };
         }
-        let users = users::ask_to_leave(mount.device);
-        if !users.is_empty() {
-            tools.warn(format!("still used, so these are ended: {}", users.join(", ")));
+        let users = mount.users();
+        let asked = self.ask(move |_| Ok(users.map(users::ask_to_leave).unwrap_or_default())).await?;
+        if !asked.is_empty() {
+            tools.warn(format!("still used, so these are ended: {}", asked.join(", ")));
             sleep(GRACE).await;
         }
-        for _ in 0..TRIES {
-            users::kill(mount.device);
-            if tools.run(&self.program(tools, &command)).await?.good().is_ok() || self.mounted()?.is_none() {
-                return Ok(());
+        let late = Instant::now() + TRY_FOR;
+        while Instant::now() < late {
+            self.ask(move |_| {
+                users.into_iter().for_each(users::kill);
+                Ok(())
+            })
+            .await?;
+            let unmounted = tools.run(&self.program(tools, &command)).await?.good();
+            if unmounted.is_ok() || self.ask(Options::mounted).await?.is_none() {
+                return self.ask(Options::let_go).await;
             }
             sleep(TRY_PAUSE).await;
         }
-        self.detach()
-    }
-
-    /// The last resort. An error also where it worked: people must know.
-    fn detach(&self) -> Result<(), String> {
-        let mount_point = self.mount_point();
-        match unmount(&self.options.mount_point, UnmountFlags::DETACH) {
-            Ok(()) => Err(format!(
-                "was only detached from {mount_point}: something still uses it, and may write to {}",
-                self.options.device
-            )),
-            Err(error) if NOT_MOUNTED.contains(&error) => Ok(()),
-            Err(error) => Err(format!("is still mounted on {mount_point}: {error}")),
-        }
+        Err(format!("is still mounted on {}: umount {why}", self.mount_point()))
     }
 }
 
 impl Resource for Filesystem {
+    fn may_start<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.find_other())
+    }
+
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(self.mount(tools))
     }
@@ -265,10 +314,11 @@ impl Resource for Filesystem {
 
     fn watch<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, String> {
         Box::pin(async {
-            let was_written = matches!(self.mounted(), Ok(Some(mount)) if !mount.is_read_only);
+            let look = || self.ask(Options::mounted);
+            let was_written = matches!(look().await, Ok(Some(mount)) if !mount.is_read_only);
             loop {
                 sleep(LOOK_EVERY).await;
-                match self.mounted() {
+                match look().await {
                     Ok(Some(mount)) if mount.is_read_only && was_written => {
                         return "cannot be written any more: the system has made it read-only".into();
                     }
@@ -281,15 +331,6 @@ impl Resource for Filesystem {
     }
 
     fn release(&self) -> Result<(), String> {
-        let Some(mount) = self.own_mount()? else { return Ok(()) };
-        for _ in 0..TRIES {
-            match unmount(&self.options.mount_point, UnmountFlags::empty()) {
-                Ok(()) => return Ok(()),
-                Err(error) if NOT_MOUNTED.contains(&error) => return Ok(()),
-                Err(_) => users::kill(mount.device),
-            }
-            std::thread::sleep(TRY_PAUSE);
-        }
-        self.detach()
+        self.options.force_out()
     }
 }

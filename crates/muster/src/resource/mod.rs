@@ -2,8 +2,9 @@
 //!
 //! A type says which keys it has, how it is started, stopped and watched, and how it is taken away when the group has to end
 //! at once. A new one is a file here and its line in `TYPES`: configuration, checks, schema, reference and guardian follow.
-//! All that is not a check of the configuration happens in the group's guardian, which has one thread: nothing here may
-//! block, but for `cut` and `release`. Not here: when something is started or stopped (see `logic::group`).
+//! All that is not a check of the configuration happens in the group's guardian, and on the thread that hears its deadline: nothing
+//! here may block, but for `cut` and `release`; looks at disks and mounts belong onto other threads.
+//! Not here: when something is started or stopped (see `logic::group`).
 
 mod address;
 mod exec;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 use wire::group::{ResourceOptions, ResourceSettings};
 
 /// What a type says of itself.
@@ -51,6 +53,10 @@ pub struct Wrong {
 pub const TYPES: [Type; 6] =
     [exec::TYPE, process::TYPE, systemd::TYPE, address::TYPE, filesystem::TYPE, ocf::TYPE];
 
+/// Longest time that a `release` may take, if the kernel lets go of what it does. Ten seconds: others may begin meanwhile, and what
+/// hangs for longer will not end.
+pub const CLEAR_MAX: Duration = Duration::from_secs(10);
+
 /// Keys of programs that a type runs.
 const OF_PROGRAMS: &[&str] = &["environment", "directory", "user"];
 
@@ -62,13 +68,19 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A resource of a group that runs here, in its guardian. Errors complete "it ...".
 ///
-/// At most one of `start` and `stop` is under way, and no `watch` beside them. All three may be dropped at any point, because
-/// they take too long or because the group ends; what a dropped `start` has done is undone by `stop`, `cut` or `release`.
+/// At most one of `may_start`, `start` and `stop` is under way, and no `watch` beside them. All may be dropped at any point,
+/// because they take too long or because the group ends; what a dropped `start` has done is undone by `stop`, `cut` or `release`.
 pub trait Resource {
+    /// What speaks against its start, e.g. that somebody else has it. Changes nothing: before `start` nothing of it is ours, so
+    /// nobody stops it or takes it away.
+    fn may_start<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Ends when it is there for whatever is started after it.
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>>;
 
-    /// Ends when nothing of it is there. Fine for what was never started.
+    /// Ends when nothing of it is there. Fine for what was not started to its end.
     fn stop<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>>;
 
     /// From a good start on: ends when it is not there any more, and says why.
@@ -80,12 +92,13 @@ pub trait Resource {
     fn renew(&self, _tools: &Tools) {}
 
     /// The first part of the kill path: what other machines see of it ends now. Also called by an agent whose guardian was
-    /// killed, so it must look at the machine and need no memory. What was there before a start is not ours to take away.
+    /// killed, so it must look at the machine and need no memory.
     fn cut(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// The second part, after all processes of the group are gone.
+    /// The second part, after all processes of the group are gone. An error means that something of it may still be there: then
+    /// nobody else may have the group, and it is called again.
     fn release(&self) -> Result<(), String> {
         Ok(())
     }

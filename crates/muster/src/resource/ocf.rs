@@ -6,7 +6,7 @@
 //! group. What it sets up that is not a process only itself can take away: where the group must end at once, its `stop` is
 //! called after all processes are gone. Facts: failover 5.2 to 5.4. Not here: what it says (see `logic::ocf`).
 
-use super::{Doing, Resource, Type, Wrong, options};
+use super::{CLEAR_MAX, Doing, Resource, Type, Wrong, options};
 use crate::agent::guardian::Tools;
 use crate::agent::keeper::message::Start;
 use crate::config::definition::{Definition, Preset};
@@ -16,7 +16,7 @@ use crate::ocf::{self, Agent, Call, reason_prefix};
 use logic::ocf::{Action, Description, meaning};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -39,10 +39,13 @@ pub const TYPE: Type = Type {
 
 /// Longer than any agent asks for; it stands for "as the agent says".
 const AGENTS_TIMEOUT_MS: u64 = 3 * 3_600_000;
-/// How long an agent may take for its `stop` when the group must end at once. Ten seconds: others may begin meanwhile, and
-/// what hangs for longer will not end.
-const LAST_STOP: Duration = Duration::from_secs(10);
+/// How long an agent may take for its `stop` when the group must end at once.
+const LAST_STOP: Duration = CLEAR_MAX;
 const LAST_STOP_LOOK: Duration = Duration::from_millis(5);
+/// What agents say that have no program for it, that cannot know how to run it, and whose resource does not run.
+const NOT_INSTALLED: i32 = 5;
+const NOT_CONFIGURED: i32 = 6;
+const NOT_RUNNING: i32 = 7;
 /// How long an agent may take to describe itself.
 const DESCRIBE: Duration = Duration::from_secs(20);
 
@@ -127,6 +130,8 @@ struct Ocf {
     agent: Agent,
     /// From the agent, once it was asked.
     description: RefCell<Option<Rc<Description>>>,
+    /// It was found neither there nor gone.
+    is_unclear: Cell<bool>,
 }
 
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
@@ -137,7 +142,8 @@ impl Ocf {
     fn of(settings: &ResourceSettings) -> Result<Self, String> {
         let options: Options = options(settings)?;
         let agent = Agent::new(&options.agent, &settings.name.0, &options.parameters, &settings.environment)?;
-        Ok(Self { settings: settings.clone(), options, agent, description: RefCell::default() })
+        let (description, is_unclear) = (RefCell::default(), Cell::default());
+        Ok(Self { settings: settings.clone(), options, agent, description, is_unclear })
     }
 
     fn start_of(&self, tools: &Tools, call: &Call<'_>) -> Start {
@@ -199,7 +205,8 @@ impl Ocf {
         }
     }
 
-    async fn begin(&self, tools: &Tools) -> Result<(), String> {
+    /// Whether the agent could run it here.
+    async fn inspect(&self, tools: &Tools) -> Result<(), String> {
         ocf::make_directory();
         let description = self.describe(tools).await?;
         if let Some(wrong) = description.wrong(&self.options.parameters).first() {
@@ -211,9 +218,19 @@ impl Ocf {
             self.demand(tools, &Call::once("validate-all", patience), &[0, 3]).await?;
         }
         let patience = Duration::from_millis(description.timeout_ms("monitor"));
-        let found = self.call(tools, &Call::once("monitor", patience)).await?;
-        if !matches!(found, Some(0 | 7)) {
-            // What is neither there nor gone is cleared away first.
+        match self.call(tools, &Call::once("monitor", patience)).await? {
+            Some(code @ (NOT_INSTALLED | NOT_CONFIGURED)) => Err(self.explain(tools, "monitor", code)),
+            found => {
+                self.is_unclear.set(!matches!(found, Some(0 | NOT_RUNNING)));
+                Ok(())
+            }
+        }
+    }
+
+    async fn begin(&self, tools: &Tools) -> Result<(), String> {
+        let description = self.describe(tools).await?;
+        if self.is_unclear.get() {
+            // It is cleared away first.
             self.end(tools).await?;
         }
         let patience = self.patience(&description, "start", self.settings.start_timeout_ms);
@@ -280,6 +297,10 @@ impl Ocf {
 }
 
 impl Resource for Ocf {
+    fn may_start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(self.inspect(tools))
+    }
+
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(self.begin(tools))
     }
@@ -293,26 +314,36 @@ impl Resource for Ocf {
     }
 
     fn release(&self) -> Result<(), String> {
+        let late = std::time::Instant::now() + LAST_STOP;
+        let why = match self.call_at_last("stop", late)? {
+            Some(0) => return Ok(()),
+            Some(code) => format!("may not be stopped: {} (action stop, status {code})", meaning(code)),
+            None => "may not be stopped: its stop was killed".to_owned(),
+        };
+        // Some find fault with anything that they are asked, also where nothing runs.
+        let is_gone = self.call_at_last("monitor", late) == Ok(Some(NOT_RUNNING));
+        if is_gone { Ok(()) } else { Err(why) }
+    }
+}
+
+impl Ocf {
+    /// The status of an action, without an event loop. None: it was killed.
+    fn call_at_last(&self, action: &str, late: std::time::Instant) -> Result<Option<i32>, String> {
         let mut command = Command::new(&self.agent.program);
-        command
-            .arg("stop")
-            .env_clear()
-            .envs(self.agent.environment(&Call::once("stop", LAST_STOP)))
-            .current_dir("/");
+        let environment = self.agent.environment(&Call::once(action, LAST_STOP));
+        command.arg(action).env_clear().envs(environment).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let could_not = |error| format!("could not be stopped: {error}");
         let mut child = command.spawn().map_err(could_not)?;
-        let late = std::time::Instant::now() + LAST_STOP;
         loop {
             match child.try_wait().map_err(could_not)? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("may not be stopped: its stop ended with {status}")),
+                Some(status) => return Ok(status.code()),
                 None if std::time::Instant::now() >= late => {
                     if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
                         let _ = kill_process_group(group, Signal::KILL);
                     }
                     let _ = child.wait();
-                    return Err(format!("may not be stopped: its stop did not end within {LAST_STOP:?}"));
+                    return Err(format!("may not be stopped: its {action} did not end within {LAST_STOP:?}"));
                 }
                 None => std::thread::sleep(LAST_STOP_LOOK),
             }

@@ -38,8 +38,10 @@ const KEYS: &[Definition] = &[key(
 
 /// Kinds of units that can be started and stopped at will.
 const SUFFIXES: [&str; 6] = ["service", "socket", "mount", "timer", "path", "target"];
-/// Longest name of a unit. systemd takes 255 bytes; the name of what watches over it is longer than its own.
-const UNIT_MAX_BYTES: usize = 160;
+/// Longest name of a unit that systemd takes. That of what watches over one is longer than its own.
+const UNIT_MAX_BYTES: usize = 255;
+/// As long as the number of a process can be.
+const LONGEST_NUMBER: &str = "4194304";
 /// How long systemd may take to say how a unit is. It needs milliseconds; when it reads all units anew, a second or two.
 const ASK: Duration = Duration::from_secs(10);
 /// Between two looks at a unit whose end nothing tells: a call costs about 5 ms of a processor.
@@ -125,7 +127,9 @@ fn is_unit(name: &str) -> bool {
     let Some((stem, suffix)) = name.rsplit_once('.') else { return false };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.@".contains(&byte);
     let has_instance = !stem.ends_with('@');
-    let is_fit = name.len() <= UNIT_MAX_BYTES && !stem.is_empty() && !stem.starts_with(['-', '@']);
+    let is_fit = watcher(name, LONGEST_NUMBER).len() <= UNIT_MAX_BYTES
+        && !stem.is_empty()
+        && !stem.starts_with(['-', '@']);
     is_fit && has_instance && name.bytes().all(is_plain) && SUFFIXES.contains(&suffix)
 }
 
@@ -190,12 +194,13 @@ fn systemctl(arguments: &[&str]) -> Command {
     command
 }
 
-/// The name of the unit that kills `unit` when the guardian with this number is gone; `*` for any. Differs for all units.
+/// The name of the unit that kills `unit` when the guardian with this number is gone; `*` for any. Differs for all units, also
+/// as a pattern: a unit's own `-` is written otherwise than those around it.
 fn watcher(unit: &str, guardian: &str) -> String {
     let mut name = format!("muster-watch-{guardian}-");
     for letter in unit.chars() {
         match letter {
-            '@' | ':' => name.push_str(&format!(":{:02x}", u32::from(letter))),
+            '@' | ':' | '-' => name.push_str(&format!(":{:02x}", u32::from(letter))),
             plain => name.push(plain),
         }
     }
@@ -318,6 +323,11 @@ async fn wait_for_end(process: rustix::fd::OwnedFd) {
 }
 
 impl Resource for Systemd {
+    /// Where systemd does not answer, nobody can take away either what it was not told to start.
+    fn may_start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
+        Box::pin(async { self.ask(tools).await.map(drop) })
+    }
+
     fn start<'a>(&'a self, tools: &'a Tools) -> Doing<'a, Result<(), String>> {
         Box::pin(self.begin(tools))
     }

@@ -11,9 +11,9 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
-/// Programs that are being started or were killed and have not ended, beyond which none is started any more. 256: half of the threads
+/// Programs that are being started or were killed and have not ended, beyond which none at all is started any more. 256: half of the threads
 /// that may wait for disks; who has as many has a disk that does not come back.
-const HANGING_MAX: usize = 256;
+pub const HANGING_MAX: usize = 256;
 /// How often, and at what distance, it is looked whether a program is being started right now. Starting takes a millisecond; only
 /// a program on a disk that hangs takes longer.
 const LOOKS_MAX: u32 = 50;
@@ -34,10 +34,10 @@ struct Programs {
 }
 
 impl Programs {
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin(&mut self, hanging_max: usize) -> io::Result<()> {
         self.bury();
-        if self.starting + self.killed.len() >= HANGING_MAX {
-            let text = format!("{HANGING_MAX} programs hang in the kernel");
+        if self.starting + self.killed.len() >= hanging_max {
+            let text = format!("{hanging_max} programs hang in the kernel");
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
         }
         self.starting += 1;
@@ -89,9 +89,9 @@ pub struct Started {
 }
 
 impl Started {
-    /// In a process group of its own, which `command` must say.
-    pub fn new(command: &mut Command) -> io::Result<Self> {
-        programs().begin()?;
+    /// In a process group of its own, which `command` must say. None is started where as many as `hanging_max` hang.
+    pub fn new(command: &mut Command, hanging_max: usize) -> io::Result<Self> {
+        programs().begin(hanging_max)?;
         let starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn();
         let mut programs = programs();

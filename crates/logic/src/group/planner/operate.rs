@@ -96,6 +96,8 @@ impl Planner {
         let text = format!("{who} asked for `{}` of group {name}", act.verb().name());
         match act {
             GroupAct::Start { .. } | GroupAct::Move { .. } | GroupAct::Failback => {
+                // Whoever looks after it has looked: it may go to other nodes as often as if it had never failed.
+                group.failovers.clear();
                 group.condition = GroupCondition::Starting;
                 group.reason.clone_from(&granted.text);
             }

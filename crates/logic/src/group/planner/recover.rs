@@ -24,6 +24,8 @@ pub(super) struct Recovering {
     granted: Option<(NodeName, u64, u64)>,
     /// Restarts that people were told of, of this owner in this epoch.
     told_acts: Option<(NodeName, u64, u64)>,
+    /// What people were told was not stopped in good order, by this owner in this epoch.
+    told_stop: Option<(NodeName, u64, String)>,
     /// The wish that people were told is not granted.
     told_refusal: Option<(NodeName, u64)>,
     /// A final action has stopped it.
@@ -73,6 +75,22 @@ impl Planner {
         for group in self.groups.values_mut() {
             group.recovering.granted.take_if(|(owner, _, _)| owner == node);
         }
+    }
+
+    /// Tells people of what a node could not stop in good order.
+    pub(super) fn tell_stops(&mut self, name: &GroupName) {
+        let Some(group) = self.groups.get(name) else { return };
+        let Some(owner) = group.record.owner.clone() else { return };
+        let Some(report) = self.nodes.get(&owner).and_then(|node| node.report_of(group)) else { return };
+        let Some(why) = report.recovery.not_stopped.clone() else { return };
+        let this = (owner, report.epoch, why);
+        if group.recovering.told_stop.as_ref() == Some(&this) {
+            return;
+        }
+        let text = format!("group {name} on node {}: {}", this.0, this.2);
+        let Some(group) = self.groups.get_mut(name) else { return };
+        group.recovering.told_stop = Some(this);
+        self.outputs.push(Output::Event { severity: Severity::Warning, kind: "group-stop-failed", text });
     }
 
     /// Tells people of restarts that a node has made by itself.

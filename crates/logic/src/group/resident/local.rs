@@ -2,11 +2,14 @@
 
 use super::super::plan::environment;
 use super::recover::{Care, Next};
-use super::{Action, Around, Output, Verb};
+use super::{Action, Around, Output, RUN_OF_BEFORE, Verb};
 use crate::limits::RECOVERY_SCRIPT_MS;
 use crate::recovery::Ledger;
 use crate::time::Time;
-use wire::group::{GroupAssignment, GroupReport, GroupState, ResourceReport, ResourceState};
+use wire::group::{
+    GroupAssignment, GroupReport, GroupState, ResourceReport, ResourceSettings, ResourceState, StartCause,
+};
+use wire::id::GroupName;
 
 /// How a group's stay ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,8 @@ pub(super) struct Local {
     pub phase: Phase,
     pub ledger: Ledger,
     pub care: Care,
+    /// What the guardian could not give back.
+    pub left: Option<String>,
 }
 
 impl Local {
@@ -88,6 +93,30 @@ impl Local {
             phase: Phase::Idle(GroupState::Waiting),
             ledger,
             care: Care::default(),
+            left: None,
+        }
+    }
+
+    /// What an agent before this one has left behind, and nobody wants here.
+    pub fn found(name: GroupName, epoch: u64, resources: Vec<ResourceSettings>, why: String) -> Self {
+        let assignment = GroupAssignment {
+            name,
+            epoch,
+            is_leased: false,
+            is_frozen: false,
+            restarts_max: 0,
+            granted: None,
+            cause: StartCause::Start,
+            priority: 0,
+            previous: None,
+            resources,
+        };
+        Self {
+            is_wanted: false,
+            reason: "an agent before this one did not end it in good order".into(),
+            phase: Phase::Ending { run: RUN_OF_BEFORE, then: Then::Failed },
+            left: Some(why),
+            ..Self::new(assignment, Ledger::default())
         }
     }
 
@@ -114,6 +143,11 @@ impl Local {
 
     pub fn is_done(&self) -> bool {
         !self.is_wanted && !self.is_held()
+    }
+
+    /// Nothing of it is there, or all that can be done soon was done.
+    pub fn is_over(&self) -> bool {
+        !self.is_held() || self.left.is_some()
     }
 
     pub fn assign(
@@ -223,13 +257,14 @@ impl Local {
             }
             let text = format!("{name} was not stopped in good order and is killed: it {why}");
             let group = self.assignment.name.clone();
-            outputs.push(Output::Tell { group, is_warning: true, text });
+            outputs.push(Output::Tell { group, is_warning: true, text: text.clone() });
+            self.care.not_stopped(text);
         }
         self.phase = Phase::Leaving { run, at, then };
     }
 
     pub(super) fn tell(&self, is_warning: bool, outputs: &mut Vec<Output>) {
-        let (group, text) = (self.assignment.name.clone(), self.reason.clone());
+        let (group, text) = (self.assignment.name.clone(), self.told_reason());
         outputs.push(Output::Tell { group, is_warning, text });
     }
 
@@ -258,6 +293,19 @@ impl Local {
         }
     }
 
+    /// Not all of it could be given back: that is tried again until `ended`.
+    pub fn left(&mut self, run: u64, why: String, outputs: &mut Vec<Output>) {
+        if self.run() != Some(run) || self.left.as_ref() == Some(&why) {
+            return;
+        }
+        if !matches!(self.phase, Phase::Ending { .. }) {
+            self.reason = "it has lost its guardian".into();
+            self.phase = Phase::Ending { run, then: Then::Failed };
+        }
+        self.left = Some(why);
+        self.tell(true, outputs);
+    }
+
     pub fn ended(&mut self, run: u64, why: &str, outputs: &mut Vec<Output>) {
         if self.run() != Some(run) {
             return;
@@ -275,6 +323,7 @@ impl Local {
                 Then::Failed
             }
         };
+        self.left = None;
         self.burnt = self.assignment.epoch;
         self.phase = Phase::Idle(match then {
             Then::Stopped => GroupState::Stopped,
@@ -431,7 +480,7 @@ impl Local {
             reason: self.told_reason(),
             resources: self.resources(),
             recovery: self.recovery_report(now),
-            left: None,
+            left: self.left.clone(),
         }
     }
 
@@ -455,7 +504,15 @@ impl Local {
 
     pub fn check(&self) {
         let count = self.assignment.resources.len();
-        assert!(count > 0, "group {} has no resources", self.assignment.name);
+        // What is found may not say what it was.
+        let is_found = self.run() == Some(RUN_OF_BEFORE);
+        assert!(count > 0 || is_found, "group {} has no resources", self.assignment.name);
+        let is_ending = matches!(self.phase, Phase::Ending { .. });
+        assert!(
+            self.left.is_none() || is_ending,
+            "group {} goes on beside what is left of it",
+            self.assignment.name
+        );
         match self.phase {
             Phase::Starting { at, .. } | Phase::Stopping { at, .. } => {
                 assert!(at < count, "resource {at} of {count} is at work");

@@ -41,6 +41,8 @@ pub(super) struct Care {
     /// Something is wrong, and there is nothing to be done about it.
     stuck: Option<String>,
     ends: Option<EndService>,
+    /// What was not stopped in good order, as a sentence.
+    not_stopped: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +63,10 @@ impl Care {
             1 => format!("all of it runs; restarted here once: {}", self.last),
             times => format!("all of it runs; restarted here {times} times, the last time: {}", self.last),
         }
+    }
+
+    pub fn not_stopped(&mut self, text: String) {
+        self.not_stopped = Some(text);
     }
 
     pub fn is_stuck(&self) -> bool {
@@ -92,7 +98,10 @@ impl Local {
             (Some(wish), _) => Some(&wish.told.why),
             (None, stuck) => stuck.as_ref(),
         };
-        why.filter(|_| is_online).unwrap_or(&self.reason).clone()
+        match &self.left {
+            Some(left) => format!("{}; not all of it could be given back: {left}", self.reason),
+            None => why.filter(|_| is_online).unwrap_or(&self.reason).clone(),
+        }
     }
 
     pub fn recovery_report(&self, now: Time) -> RecoveryReport {
@@ -103,6 +112,7 @@ impl Local {
             acts: self.care.acts,
             last: self.care.last.clone(),
             wish: wish.filter(|wish| is_online || wish.is_granted).cloned(),
+            not_stopped: self.care.not_stopped.clone(),
         }
     }
 

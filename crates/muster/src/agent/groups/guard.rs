@@ -1,16 +1,18 @@
 //! One guardian, seen from the agent: it is started, told what to do and listened to.
 //!
 //! Promise: `Ended` is told once, after the guardian and all that it held are gone; one that hangs when it should have
-//! ended is killed, and what it leaves behind too.
+//! ended is killed, and what it leaves behind too. What cannot be taken away is told as `Left`, and tried again.
 
 use super::Surroundings;
 use crate::agent::companion::{at, spawn};
 use crate::agent::guardian::message::{self, Hold, News, Order, Task};
-use crate::agent::guardian::record;
+use crate::agent::guardian::record::{self, Left};
 use crate::agent::keeper::{cgroup, signal};
 use crate::readable::{Lines, Readable};
-use logic::group::{Action, ResidentInput as Input, Verb};
+use crate::resource;
+use logic::group::{Action, RUN_OF_BEFORE, ResidentInput as Input, Verb};
 use logic::time::Time;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
@@ -19,12 +21,21 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::id::GroupName;
 
-/// How long a guardian may take to read an order, and to clear up. A working one needs milliseconds; 3 s tell a busy
-/// machine from a guardian that hangs.
+/// How long a guardian may take to read an order. A working one needs milliseconds; 3 s tell a busy machine from a guardian that
+/// hangs.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(3);
+/// How long a guardian may take for one thing that it clears up, and to be gone: longer than any resource may (see
+/// `resource::CLEAR_MAX`), so that who gives back in good order is not disturbed.
+const CLEAR_WAIT: Duration = resource::CLEAR_MAX.saturating_add(Duration::from_secs(5));
+/// How long a guardian that shall end may take before its processes are killed for it. It does so at once; where it cannot, nobody
+/// may wait until it is known to hang.
+const HELP_AFTER: Duration = Duration::from_millis(100);
+/// Pause before what could not be taken away is tried again: whoever keeps it is to be found and ended by a person.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How often a guardian is asked whether it hangs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Questions in a row that it may leave open. 4: longer than a busy machine needs, and found out within five seconds. They are
@@ -46,15 +57,23 @@ pub enum Command {
 pub async fn look_after(
     around: Rc<Surroundings>,
     group: GroupName,
+    epoch: u64,
     run: u64,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let why = match Guard::begin(&around, &group, run).await {
+    let why = match Guard::begin(&around, &group, epoch, run).await {
         Ok(guard) => guard.run(&mut commands).await,
         Err(error) => format!("could not be started: {error}"),
     };
     // Nobody listens only when the agent has ended.
     let _ = around.inputs.send(Input::Ended { group, run, why }).await;
+}
+
+/// Goes on to take away what an agent before this one has left.
+pub async fn clear_up(around: Rc<Surroundings>, group: GroupName, mut commands: mpsc::Receiver<Command>) {
+    give_back(&around, &group, RUN_OF_BEFORE, &mut commands).await;
+    let why = "is gone".to_owned();
+    let _ = around.inputs.send(Input::Ended { group, run: RUN_OF_BEFORE, why }).await;
 }
 
 struct Guard<'a> {
@@ -66,35 +85,42 @@ struct Guard<'a> {
     pidfd: Readable,
     orders: pipe::Sender,
     news: Lines,
+    help_at: Option<Instant>,
     kill_at: Option<Instant>,
-    ask_at: Instant,
+    /// None: it clears up, and is waited for otherwise.
+    ask_at: Option<Instant>,
     /// Questions since its last news. None before the first: a new guardian waits for what was there before it.
     open_questions: Option<u32>,
     cgroup: Option<std::path::PathBuf>,
+    is_killed: bool,
+    /// It has said that something is left.
+    has_left: bool,
 }
 
 enum Turn {
     News(Option<Vec<u8>>),
     Gone,
+    Help,
     Late,
     Ask,
     Command(Option<Command>),
 }
 
 impl<'a> Guard<'a> {
-    async fn begin(around: &'a Surroundings, group: &'a GroupName, run: u64) -> io::Result<Self> {
+    async fn begin(around: &'a Surroundings, group: &'a GroupName, epoch: u64, run: u64) -> io::Result<Self> {
         let (guardian, pidfd, orders, news) = spawn("guardian")?;
         let pid = guardian.id().cast_signed();
         around.children.add_keeper(pid);
         let cgroup = around.cgroup.as_ref().map(|base| base.join(format!("group.{group}")));
         let hold = Hold {
             lock: around.directory.join(format!("{group}.lock")),
+            epoch,
             cgroup: cgroup.clone(),
             log: around.log_directory.join(format!("group.{group}.log")),
             log_size_max_bytes: LOG_SIZE_MAX_BYTES,
             log_files_max: LOG_FILES_MAX,
         };
-        let (kill_at, ask_at) = (None, Instant::now() + ASK_EVERY);
+        let (help_at, kill_at, is_killed, has_left) = (None, None, false, false);
         let mut guard = Self {
             around,
             group,
@@ -104,10 +130,13 @@ impl<'a> Guard<'a> {
             pidfd,
             orders,
             news,
+            help_at,
             kill_at,
-            ask_at,
+            ask_at: Some(Instant::now() + ASK_EVERY),
             open_questions: None,
             cgroup,
+            is_killed,
+            has_left,
         };
         guard.send(&Order::Hold(hold)).await;
         Ok(guard)
@@ -122,15 +151,20 @@ impl<'a> Guard<'a> {
                 biased;
                 line = self.news.next(), if has_news => Turn::News(line),
                 () = self.pidfd.ready() => Turn::Gone,
+                () = at(self.help_at) => Turn::Help,
                 () = at(self.kill_at) => Turn::Late,
-                () = at(Some(self.ask_at)) => Turn::Ask,
+                () = at(self.ask_at) => Turn::Ask,
                 command = commands.recv(), if has_orders => Turn::Command(command),
             };
             match turn {
                 Turn::News(Some(line)) => self.on_news(&line).await,
                 Turn::News(None) => has_news = false,
                 Turn::Gone => break,
-                Turn::Late => self.kill(),
+                Turn::Help => {
+                    self.help_at = None;
+                    self.kill_processes();
+                }
+                Turn::Late => self.on_late().await,
                 Turn::Ask => self.ask().await,
                 Turn::Command(Some(Command::Until(until))) => {
                     let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
@@ -147,12 +181,14 @@ impl<'a> Guard<'a> {
                 }
                 Turn::Command(None | Some(Command::End)) => {
                     has_orders = false;
-                    self.kill_at = Some(Instant::now() + GUARDIAN_WAIT);
+                    self.ask_at = None;
+                    self.help_at = Some(Instant::now() + HELP_AFTER);
+                    self.kill_at = Some(Instant::now() + CLEAR_WAIT);
                     self.send(&Order::End).await;
                 }
             }
         }
-        self.end().await
+        self.end(commands).await
     }
 
     /// One that hangs renews no address and sees no end of a process, and nobody would know.
@@ -164,7 +200,7 @@ impl<'a> Guard<'a> {
             self.open_questions = self.open_questions.map(|open| open + 1);
             self.send(&Order::Answer).await;
         }
-        self.ask_at = Instant::now() + ASK_EVERY;
+        self.ask_at = Some(Instant::now() + ASK_EVERY);
     }
 
     /// A guardian that does not read is of no use any more.
@@ -177,9 +213,30 @@ impl<'a> Guard<'a> {
         }
     }
 
-    fn kill(&mut self) {
+    /// All that are in its control group. Where there is none, only the guardian knows them.
+    fn kill_processes(&self) {
+        if let Some(group) = &self.cgroup {
+            cgroup::kill(group);
+        }
+    }
+
+    async fn on_late(&mut self) {
+        if !self.is_killed {
+            return self.kill();
+        }
+        // The kernel does not let go of it: nothing can be done before it does.
         self.kill_at = None;
+        let why = "its guardian was killed, and hangs in the kernel".to_owned();
+        let (group, run) = (self.group.clone(), self.run);
+        let _ = self.around.inputs.send(Input::Left { group, run, why }).await;
+    }
+
+    fn kill(&mut self) {
+        self.kill_at = Some(Instant::now() + GUARDIAN_WAIT);
+        self.is_killed = true;
         tracing::warn!(group = %self.group, guardian = self.pid, "its guardian hangs and is killed");
+        // What it should have ended does not go on meanwhile.
+        self.kill_processes();
         // It is our child and not reaped, so the number can mean nobody else.
         let _ = self.guardian.kill();
     }
@@ -192,6 +249,15 @@ impl<'a> Guard<'a> {
             Ok(News::Done { step, error }) => {
                 Input::Done { group, run, step, result: error.map_or(Ok(()), Err) }
             }
+            Ok(News::Clearing) => {
+                self.ask_at = None;
+                self.kill_at = Some(Instant::now() + CLEAR_WAIT);
+                return;
+            }
+            Ok(News::Left { why }) => {
+                self.has_left = true;
+                Input::Left { group, run, why }
+            }
             Ok(News::Lost { index, why }) => Input::Lost { group, run, resource: index, why },
             Ok(News::Here) => return,
             Ok(News::Warning { text }) => return tracing::warn!(%group, "{text}"),
@@ -202,35 +268,106 @@ impl<'a> Guard<'a> {
     }
 
     /// The guardian is gone: hear its last news, and do its work if it could not.
-    async fn end(mut self) -> String {
+    async fn end(mut self, commands: &mut mpsc::Receiver<Command>) -> String {
         while let Ok(line) = self.news.next_now() {
             self.on_news(&line).await;
         }
-        let status = self.guardian.wait();
+        let trouble = match self.guardian.wait() {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(match status.signal() {
+                Some(signal) => format!("was killed by signal {}", signal::name_of(signal)),
+                None => format!("has failed: {status}"),
+            }),
+            Err(error) => Some(format!("has ended, and cannot be asked how: {error}")),
+        };
         self.around.children.remove_keeper(self.pid);
-        let how = status.as_ref().ok().and_then(ExitStatusExt::signal).map(signal::name_of);
-        let Some(name) = how else { return "ended".to_owned() };
-        if let Some(group) = &self.cgroup {
-            cgroup::kill(group);
+        if trouble.is_some() {
+            self.clear(commands).await;
         }
-        self.around.children.clear().await;
+        if trouble.is_some() || self.has_left {
+            give_back(self.around, self.group, self.run, commands).await;
+        }
+        trouble.unwrap_or_else(|| "ended".to_owned())
+    }
+
+    /// Ends the processes of a guardian that could not; or until nobody gives orders any more.
+    async fn clear(&self, commands: &mut mpsc::Receiver<Command>) {
+        self.kill_processes();
+        while !self.around.children.clear().await {
+            let why = "some of its processes hang in the kernel".to_owned();
+            let (group, run) = (self.group.clone(), self.run);
+            // Nobody listens only when the agent has ended.
+            let _ = self.around.inputs.send(Input::Left { group, run, why }).await;
+            // Waits only.
+            tokio::select! {
+                () = tokio::time::sleep(TRY_AGAIN) => {}
+                () = until_closed(commands) => return,
+            }
+        }
         if let Some(group) = &self.cgroup {
             cgroup::remove(group);
         }
-        self.undo().await;
-        format!("was killed by signal {name}")
     }
+}
 
-    /// Takes away what is no process.
-    async fn undo(&self) {
-        let path = self.around.directory.join(format!("{}.lock", self.group));
-        // Off the event loop: a file system may take as long as its disk does.
-        let undone = tokio::task::spawn_blocking(move || record::lock(&path).map(|file| record::undo(&file)));
-        let group = self.group;
-        match undone.await {
-            Ok(Ok(troubles)) => troubles.iter().for_each(|text| tracing::warn!(%group, "{text}")),
-            Ok(Err(error)) => tracing::warn!(%group, %error, "cannot see what the group has left"),
-            Err(error) => tracing::error!(%group, %error, "taking away what the group has left has panicked"),
+/// Takes away what is no process and what no guardian holds, again and again until it is gone; or until nobody gives orders any
+/// more. Tells each time what is left.
+pub async fn give_back(
+    around: &Surroundings,
+    group: &GroupName,
+    run: u64,
+    commands: &mut mpsc::Receiver<Command>,
+) {
+    let path = around.directory.join(format!("{group}.lock"));
+    loop {
+        let path = path.clone();
+        let why = match undo(move || record::lock(&path)).await {
+            Undone::Nothing => return,
+            Undone::Left(left) => left.why,
+            Undone::Hangs(task) => {
+                let why = "it hangs in the kernel".to_owned();
+                // Nobody listens only when the agent has ended.
+                let _ = around.inputs.send(Input::Left { group: group.clone(), run, why }).await;
+                tokio::select! {
+                    // What it has found is looked for again: it may be gone.
+                    _ = task => {}
+                    () = until_closed(commands) => return,
+                }
+                continue;
+            }
+        };
+        let _ = around.inputs.send(Input::Left { group: group.clone(), run, why }).await;
+        // Waits only.
+        tokio::select! {
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+            () = until_closed(commands) => return,
         }
     }
+}
+
+/// What became of it to take away what was left.
+pub enum Undone {
+    Nothing,
+    Left(Left),
+    /// It goes on.
+    Hangs(JoinHandle<Option<Left>>),
+}
+
+/// Takes away what stands in a record. Off the event loop: a file system may take as long as its disk does, or for ever.
+pub async fn undo(open: impl FnOnce() -> io::Result<File> + Send + 'static) -> Undone {
+    let mut task = tokio::task::spawn_blocking(move || match open() {
+        Ok(file) => record::undo(&file),
+        Err(error) => Some(Left::unknown(format!("what it was cannot be seen: {error}"))),
+    });
+    match tokio::time::timeout(CLEAR_WAIT, &mut task).await {
+        Ok(Ok(None)) => Undone::Nothing,
+        Ok(Ok(Some(left))) => Undone::Left(left),
+        Ok(Err(error)) => Undone::Left(Left::unknown(format!("taking it away has failed: {error}"))),
+        Err(_) => Undone::Hangs(task),
+    }
+}
+
+/// Orders mean nothing any more; their end does. May be cancelled.
+async fn until_closed(commands: &mut mpsc::Receiver<Command>) {
+    while commands.recv().await.is_some() {}
 }

@@ -1,23 +1,25 @@
 //! The shell of one node's groups: carries out what `logic::group::Resident` says, with a guardian for each that runs.
 //!
-//! Promise: nothing is begun before what an agent before this one held is gone (see `wait_for_guardians`). The machine's
+//! Promise: nothing is begun before no guardian of an agent before this one holds anything (see `wait_for_guardians`); a group of
+//! which one has left something is begun only once that is gone. The machine's
 //! time is that of leases, which counts while the machine sleeps. Files: `<state_dir>/agent/groups/NAME.lock`.
 
 mod guard;
 mod service;
 
-use super::guardian::record;
+use super::guardian::record::{self, Left};
 use super::monitors::GroupsSide;
 use super::orphans::Children;
 use crate::clock::BootClock;
 use crate::driver::INBOX_MAX;
-use guard::Command;
-use logic::group::{Resident, ResidentInput as Input, ResidentOutput as Output};
+use guard::{Command, Undone};
+use logic::group::{RUN_OF_BEFORE, Resident, ResidentInput as Input, ResidentOutput as Output};
 use logic::machine::Machine;
 use logic::recovery::{Activity, Verdict};
 use logic::time::Time;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -74,15 +76,28 @@ pub fn inbox() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
     mpsc::channel(INBOX_MAX)
 }
 
-/// Runs the node's groups until it was told to stop, or they want to, and nothing of them is left.
-pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: Seen) {
+/// Runs the node's groups until it was told to stop, or they want to, and nothing of them is left that can be given back.
+pub async fn live(
+    around: Surroundings,
+    mut inbox: mpsc::Receiver<Input>,
+    seen: Seen,
+    mut stop: watch::Receiver<bool>,
+) {
     let Seen { mut lease, mut verdicts, activity } = seen;
-    if let Err(error) = wait_for_guardians(&around.directory).await {
-        // Nothing is reported, so nobody believes that this node has stopped anything.
-        let path = around.directory.display();
-        tracing::error!(%path, %error, "no groups are run here: what an earlier agent left cannot be waited for");
-        return;
-    }
+    // Only waits; a handle that was dropped means stop too.
+    let found = tokio::select! {
+        found = wait_for_guardians(&around.directory) => found,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            // Nothing is reported, so nobody believes that this node has stopped anything.
+            let path = around.directory.display();
+            tracing::error!(%path, %error, "no groups are run here: what an earlier agent left cannot be waited for");
+            return;
+        }
+    };
     let clock = around.clock;
     let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
     let mut shell = Shell {
@@ -92,6 +107,12 @@ pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: 
         activity,
         service: None,
     };
+    for (group, left) in found {
+        shell.clear_up(&group);
+        let Left { epoch, resources, why } = left;
+        let outputs = machine.step(clock.now(), Input::Found { group, epoch, resources, why });
+        outputs.into_iter().for_each(|output| shell.carry_out(&machine, output));
+    }
     loop {
         let due = machine.wake_at();
         // `recv` and `changed` lose nothing when another branch wins.
@@ -107,7 +128,7 @@ pub async fn live(around: Surroundings, mut inbox: mpsc::Receiver<Input>, seen: 
         };
         let outputs = machine.step(clock.now(), input);
         let is_finished = outputs.contains(&Output::Finished);
-        outputs.into_iter().for_each(|output| shell.carry_out(output));
+        outputs.into_iter().for_each(|output| shell.carry_out(&machine, output));
         shell.retain(&machine);
         if is_finished {
             break;
@@ -127,18 +148,28 @@ async fn wait_until(clock: &BootClock, due: Option<Time>) {
     }
 }
 
-/// Until no guardian of an agent that was killed holds anything, and what one has left that was killed too is gone.
-async fn wait_for_guardians(directory: &Path) -> io::Result<()> {
+/// Until no guardian of an agent that was killed holds anything. What one has left that was killed too is taken away; says what
+/// of which group cannot be.
+async fn wait_for_guardians(directory: &Path) -> io::Result<BTreeMap<GroupName, Left>> {
     std::fs::create_dir_all(directory)?;
+    let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
+        let Some(group) = path.file_stem().and_then(OsStr::to_str).map(GroupName::from) else { continue };
         // Off the event loop: it may take as long as a process hangs in the kernel.
-        let locked = tokio::task::spawn_blocking(move || record::lock(&path).map(|file| record::undo(&file)));
-        for text in locked.await.map_err(io::Error::other)?? {
-            tracing::warn!("{text}");
+        let locked = tokio::task::spawn_blocking(move || record::lock(&path));
+        let file = locked.await.map_err(io::Error::other)??;
+        match guard::undo(move || Ok(file)).await {
+            Undone::Nothing => {}
+            Undone::Left(left) => {
+                found.insert(group, left);
+            }
+            Undone::Hangs(_) => {
+                found.insert(group, Left::unknown("it hangs in the kernel".to_owned()));
+            }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 struct Shell {
@@ -152,13 +183,22 @@ struct Shell {
 }
 
 impl Shell {
-    fn carry_out(&mut self, output: Output) {
+    /// What an agent before this one has left of the group.
+    fn clear_up(&mut self, group: &GroupName) {
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        self.tasks.spawn_local(guard::clear_up(self.around.clone(), group.clone(), received));
+        self.guardians.insert(group.clone(), (RUN_OF_BEFORE, orders));
+    }
+
+    fn carry_out(&mut self, machine: &Resident, output: Output) {
         match output {
             Output::Guard { group, run, until } => {
                 if self.guardians.get(&group).is_none_or(|(known, _)| *known != run) {
                     let (orders, received) = mpsc::channel(ORDERS_MAX);
                     let around = self.around.clone();
-                    self.tasks.spawn_local(guard::look_after(around, group.clone(), run, received));
+                    let epoch = machine.running().find(|(name, _)| **name == group);
+                    let epoch = epoch.map_or(0, |(_, epoch)| epoch);
+                    self.tasks.spawn_local(guard::look_after(around, group.clone(), epoch, run, received));
                     self.guardians.insert(group.clone(), (run, orders));
                 }
                 self.order(&group, run, Command::Until(until));

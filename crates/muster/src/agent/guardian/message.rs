@@ -24,6 +24,9 @@ pub enum Order {
 pub struct Hold {
     /// Held until nothing of the group is left; what was begun is noted in it.
     pub lock: PathBuf,
+    /// Of the group, for whoever finds what is left of it.
+    #[serde(default)]
+    pub epoch: u64,
     /// Created by the guardian and removed after the last process; None or impossible: process groups only.
     pub cgroup: Option<PathBuf>,
     pub log: PathBuf,
@@ -56,6 +59,10 @@ pub enum News {
     Done { step: u64, error: Option<String> },
     /// This resource, which was started, is not there any more.
     Lost { index: usize, why: String },
+    /// The kill path is at a resource, which may take as long as the resource does.
+    Clearing,
+    /// The last word: this could not be given back.
+    Left { why: String },
     /// It does not hang.
     Here,
     /// For the log.

@@ -1,8 +1,9 @@
 //! The guardian's life: hold the group until the deadline, the agent's word or its end, and leave nothing behind.
 
 use super::message::{Hold, News, Order, Task, Verb};
-use super::record::{self, Record};
+use super::record::{self, Book, Page};
 use super::tools::{Programs, Tools, tell};
+use super::writer::Writer;
 use crate::agent::keeper::log::Log;
 use crate::agent::keeper::message::LINE_MAX_BYTES;
 use crate::agent::keeper::{cgroup, descendants};
@@ -11,14 +12,16 @@ use crate::readable::{Lines, Readable};
 use crate::resource::{self, Doing, Resource};
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::Poll;
 use tokio::signal::unix::SignalKind;
@@ -40,7 +43,12 @@ enum GuardianError {
 pub fn guard() -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let guarded = match runtime {
-        Ok(runtime) => runtime.block_on(live()),
+        Ok(runtime) => {
+            let guarded = runtime.block_on(live());
+            // Looks at disks that hang are not waited for.
+            runtime.shutdown_background();
+            guarded
+        }
         Err(error) => Err(GuardianError::Setup(error)),
     };
     match guarded {
@@ -69,8 +77,11 @@ async fn live() -> Result<(), GuardianError> {
     let Some(Order::Hold(hold)) = next_order(&mut orders).await else { return Err(GuardianError::NoHold) };
     // Waits for a guardian before us, of an agent that was killed: it is about to end.
     let lock = record::lock(&hold.lock).map_err(GuardianError::Lock)?;
-    // What one has left that was killed beside its agent.
-    record::undo(&lock).into_iter().for_each(|text| tell(&News::Warning { text }));
+    // What one has left that was killed beside its agent. Nothing is begun beside what stays; the agent goes on trying.
+    if let Some(left) = record::undo(&lock) {
+        tell(&News::Left { why: left.why });
+        return Ok(());
+    }
     let guardian = Guardian::new(hold, lock).map_err(GuardianError::Setup)?;
     guardian.run(orders).await.map_err(GuardianError::Setup)
 }
@@ -80,20 +91,43 @@ async fn next_order(orders: &mut Lines) -> Option<Order> {
     serde_json::from_slice(&orders.next().await?).ok()
 }
 
-/// A resource that was begun, with its way to the guardian.
+/// A resource that may have been begun, with its way to the guardian.
+#[derive(Clone)]
 struct Begun {
     resource: Rc<dyn Resource>,
     tools: Rc<Tools>,
-    /// By its own means, and in good order: nothing of it is left.
-    is_stopped: bool,
+    /// Something of it may be there: it was begun, and not stopped in good order.
+    is_here: Rc<Cell<bool>>,
+}
+
+impl Begun {
+    /// It is noted before it is begun, for whoever comes after a guardian that was killed.
+    async fn start(&self, book: &RefCell<Book>, lock: &Path) -> Result<(), String> {
+        self.resource.may_start(&self.tools).await?;
+        let page = book.borrow_mut().add(self.tools.settings());
+        let noted = write(page).await;
+        noted.map_err(|error| format!("cannot be noted in {}: {error}", lock.display()))?;
+        self.is_here.set(true);
+        self.resource.start(&self.tools).await
+    }
+
+    async fn stop(&self, book: &RefCell<Book>) -> Result<(), String> {
+        self.resource.stop(&self.tools).await?;
+        self.is_here.set(false);
+        // What is noted too much is looked for once more, which does nothing.
+        let page = book.borrow_mut().remove(self.tools.settings());
+        let _ = write(page).await;
+        Ok(())
+    }
 }
 
 struct Guardian {
     hold: Hold,
-    lock: File,
-    record: Record,
+    book: Rc<RefCell<Book>>,
     has_cgroup: bool,
+    /// When it fires, `until` is over.
     deadline: Readable,
+    until: Option<Timespec>,
     has_deadline: Rc<Cell<bool>>,
     programs: Rc<Programs>,
     begun: BTreeMap<usize, Begun>,
@@ -123,14 +157,16 @@ impl Guardian {
     fn new(hold: Hold, lock: File) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let has_cgroup = hold.cgroup.as_deref().is_some_and(cgroup::create);
-        let log = Log::new(hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max);
+        let (log, size_max_bytes, files_max) =
+            (hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max);
+        let log = Writer::start(move || Log::new(log, size_max_bytes, files_max))?;
         let programs = Programs::new(hold.cgroup.clone().filter(|_| has_cgroup), log)?;
         Ok(Self {
+            book: Rc::new(RefCell::new(Book::new(lock, hold.epoch))),
             hold,
-            lock,
-            record: Record::default(),
             has_cgroup,
             deadline: Readable::watch(timer)?,
+            until: None,
             has_deadline: Rc::default(),
             programs: Rc::new(programs),
             begun: BTreeMap::new(),
@@ -156,6 +192,10 @@ impl Guardian {
                 (index, why) = first_lost(&mut self.watches) => Turn::Lost(index, why),
                 acted = finished(&mut self.action) => Turn::Acted(acted),
             };
+            // Asked from the clock and not from the timer, whose news may come after those of others: nothing is begun late.
+            if self.is_over() {
+                break;
+            }
             match turn {
                 Turn::Deadline | Turn::AgentGone | Turn::Order(None | Some(Order::End)) => break,
                 // A second one is nonsense: nobody is in charge any more.
@@ -176,14 +216,28 @@ impl Guardian {
         Ok(())
     }
 
-    fn set_deadline(&self, since_boot_ms: Option<u64>) -> io::Result<()> {
+    /// Whether the deadline has passed.
+    fn is_over(&self) -> bool {
+        let now = || {
+            let now = clock_gettime(ClockId::Boottime);
+            (now.tv_sec, now.tv_nsec)
+        };
+        self.until.is_some_and(|until| (until.tv_sec, until.tv_nsec) <= now())
+    }
+
+    fn set_deadline(&mut self, since_boot_ms: Option<u64>) -> io::Result<()> {
         // A time that is over fires at once, and 0 would mean never.
         let at_ms = since_boot_ms.map_or(0, |at_ms| at_ms.max(1)) as i64;
         let at = Timespec { tv_sec: at_ms / 1_000, tv_nsec: at_ms % 1_000 * 1_000_000 };
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let spec = Itimerspec { it_interval: never, it_value: at };
         timerfd_settime(&self.deadline, TimerfdTimerFlags::ABSTIME, &spec)?;
+        self.until = since_boot_ms.map(|_| at);
         self.has_deadline.set(since_boot_ms.is_some());
+        // What is over is not renewed: the next turn ends it.
+        if self.is_over() {
+            return Ok(());
+        }
         self.begun.values().for_each(|begun| begun.resource.renew(&begun.tools));
         Ok(())
     }
@@ -193,23 +247,29 @@ impl Guardian {
         self.action = None;
         let Task { step, index, verb, resource: settings, environment } = task;
         self.watches.remove(&index);
-        if verb == Verb::Start || !self.begun.contains_key(&index) {
-            let noted = self.record.add(&self.lock, &settings);
-            let noted =
-                noted.map_err(|error| format!("cannot be noted in {}: {error}", self.hold.lock.display()));
-            let resource = match noted.and_then(|()| resource::make(&settings)) {
+        if verb == Verb::Start {
+            let resource = match resource::make(&settings) {
                 Ok(resource) => resource,
                 Err(why) => return tell(&News::Done { step, error: Some(why) }),
             };
-            let tools = Tools::new(self.programs.clone(), settings, environment, self.has_deadline.clone());
-            self.begun.insert(index, Begun { resource, tools: Rc::new(tools), is_stopped: false });
+            let programs = self.programs.clone();
+            let tools = Tools::new(programs, settings, environment, self.has_deadline.clone());
+            // What a start before has left is still to be taken away, if this one does not begin.
+            let before = self.begun.remove(&index).is_some_and(|begun| begun.is_here.get());
+            let is_here = Rc::new(Cell::new(before));
+            self.begun.insert(index, Begun { resource, tools: Rc::new(tools), is_here });
         }
-        let Some(Begun { resource, tools, .. }) = self.begun.get(&index) else { return };
-        let (resource, tools) = (resource.clone(), tools.clone());
+        let Some(begun) = self.begun.get(&index).cloned() else {
+            // Nothing of it was begun, so nothing is to be stopped.
+            return tell(&News::Done { step, error: None });
+        };
+        let (book, lock) = (self.book.clone(), self.hold.lock.clone());
         self.action = Some(Box::pin(async move {
             let result = match verb {
-                Verb::Start => resource.start(&tools).await,
-                Verb::Stop => resource.stop(&tools).await,
+                Verb::Start => begun.start(&book, &lock).await,
+                Verb::Stop if begun.is_here.get() => begun.stop(&book).await,
+                // What is there is not ours.
+                Verb::Stop => Ok(()),
             };
             Acted { step, index, verb, result }
         }));
@@ -217,22 +277,23 @@ impl Guardian {
 
     fn conclude(&mut self, acted: Acted) {
         let Acted { step, index, verb, result } = acted;
-        match (verb, &result, self.begun.get_mut(&index)) {
+        match (verb, &result, self.begun.get(&index)) {
             (Verb::Start, Ok(()), Some(begun)) => {
                 let (resource, tools) = (begun.resource.clone(), begun.tools.clone());
                 self.watches.insert(index, Box::pin(async move { resource.watch(&tools).await }));
             }
-            (Verb::Stop, Ok(()), Some(begun)) => begun.is_stopped = true,
             (Verb::Start | Verb::Stop, _, _) => {}
         }
         tell(&News::Done { step, error: result.err() });
     }
 
-    /// The kill path: takes everything away, and goes when it is gone.
+    /// The kill path: takes everything away, and goes when it is gone, or says what is not.
     fn end(mut self) {
-        // First what other machines see of it, which takes microseconds.
-        for begun in self.begun.values().filter(|begun| !begun.is_stopped) {
-            report(begun, begun.resource.cut());
+        // First what other machines see of it, which takes microseconds. Nothing is told before all processes are killed: the
+        // agent may not read.
+        let mut troubles: BTreeMap<usize, String> = BTreeMap::new();
+        for (index, begun) in self.begun.iter().filter(|(_, begun)| begun.is_here.get()) {
+            troubles.extend(begun.resource.cut().err().map(|why| (*index, why)));
         }
         self.action = None;
         self.watches.clear();
@@ -241,11 +302,22 @@ impl Guardian {
         }
         descendants::kill_and_reap_all();
         self.programs.take_output();
-        for begun in self.begun.values().rev().filter(|begun| !begun.is_stopped) {
-            report(begun, begun.resource.release());
+        for (index, begun) in self.begun.iter().rev().filter(|(_, begun)| begun.is_here.get()) {
+            tell(&News::Clearing);
+            match (begun.resource.release(), troubles.contains_key(index)) {
+                (Ok(()), false) => begun.is_here.set(false),
+                (Ok(()), true) => {}
+                (Err(why), _) => drop(troubles.insert(*index, why)),
+            }
         }
-        // A record that stays names what is not there any more, and taking that away again does nothing.
-        let _ = record::clear(&self.lock);
+        let left = self.begun.iter().filter_map(|(index, begun)| {
+            Some(format!("{}: it {}", begun.tools.name(), troubles.get(index)?))
+        });
+        let left: Vec<String> = left.collect();
+        for begun in self.begun.values().filter(|begun| !begun.is_here.get()) {
+            // A record that names what is not there any more does no harm: taking that away again does nothing.
+            let _ = self.book.borrow_mut().remove(begun.tools.settings()).write();
+        }
         if self.has_cgroup
             && let Some(group) = &self.hold.cgroup
         {
@@ -253,13 +325,18 @@ impl Guardian {
             // Fails while there are other groups. If the agent is gone, the last one clears up for it.
             group.parent().map(cgroup::remove);
         }
+        if !left.is_empty() {
+            tell(&News::Left { why: left.join("; ") });
+        }
+        self.programs.finish_log();
     }
 }
 
-fn report(begun: &Begun, taken: Result<(), String>) {
-    if let Err(why) = taken {
-        begun.tools.warn(format!("it {why}"));
-    }
+/// Off the event loop: a disk may take long, or hang.
+async fn write(page: Page) -> io::Result<()> {
+    tokio::task::spawn_blocking(move || page.write())
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Ends when some resource is not there any more.

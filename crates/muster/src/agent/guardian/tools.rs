@@ -4,9 +4,9 @@
 //! group, when nobody waits for it any more. Not here: what becomes of a group (see `run`).
 
 use super::message::News;
-use crate::agent::keeper::log::Log;
+use super::writer::Writer;
 use crate::agent::keeper::message::Start;
-use crate::agent::keeper::output::Output;
+use crate::agent::keeper::output::LastLine;
 use crate::agent::keeper::{account, program, status_text};
 use crate::readable::Readable;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -112,7 +112,9 @@ async fn ended(end: &watch::Receiver<Option<Ended>>) -> Ended {
 /// All programs of a group, and what they say.
 pub struct Programs {
     cgroup: Option<PathBuf>,
-    output: RefCell<Output>,
+    /// None: the group has ended.
+    log: RefCell<Option<Writer>>,
+    last_line: RefCell<LastLine>,
     lines: RefCell<Lines>,
     pipe: Readable,
     /// What programs write to.
@@ -122,11 +124,12 @@ pub struct Programs {
 
 impl Programs {
     /// `cgroup`: where they are put, if it is there.
-    pub fn new(cgroup: Option<PathBuf>, log: Log) -> io::Result<Self> {
+    pub fn new(cgroup: Option<PathBuf>, log: Writer) -> io::Result<Self> {
         let (pipe, pipe_end) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Self {
             cgroup,
-            output: RefCell::new(Output::new(log)),
+            log: RefCell::new(Some(log)),
+            last_line: RefCell::default(),
             lines: RefCell::default(),
             pipe: Readable::new(pipe)?,
             pipe_end,
@@ -134,23 +137,41 @@ impl Programs {
         })
     }
 
-    /// Waits until some program has said something. May be cancelled.
+    /// Waits until some program has said something that can be taken. May be cancelled.
     pub async fn have_said_something(&self) {
         self.pipe.ready().await;
+        let room = self.log.borrow().as_ref().map(Writer::room);
+        if let Some(room) = room {
+            room.await;
+        }
     }
 
-    /// Takes what is there; what never ends is taken in several turns.
+    /// Takes what is there, as far as there is room; what never ends is taken in several turns.
     pub fn take_output(&self) {
+        let log = self.log.borrow();
+        let Some(log) = log.as_ref() else { return };
         let mut buffer = vec![0; READ_BYTES];
         for _ in 0..READS_MAX {
+            if !log.has_room() {
+                return;
+            }
             match self.pipe.read(&mut buffer) {
                 Ok(count) if count > 0 => {
-                    self.output.borrow_mut().take(&buffer[..count]);
-                    self.lines.borrow_mut().take(&buffer[..count]);
+                    let piece = &buffer[..count];
+                    log.take(piece.to_vec());
+                    self.last_line.borrow_mut().take(piece);
+                    self.lines.borrow_mut().take(piece);
                 }
                 // We hold an end of it ourselves, so it never ends.
                 Ok(_) | Err(_) => return,
             }
+        }
+    }
+
+    /// Everything has ended: the last words go to the disk.
+    pub fn finish_log(&self) {
+        if let Some(log) = self.log.take() {
+            log.finish();
         }
     }
 
@@ -170,7 +191,7 @@ impl Programs {
 
     fn judge(&self, status: WaitStatus) -> Ended {
         let text = status_text(status);
-        let how = match self.output.borrow().last_line() {
+        let how = match self.last_line.borrow().shown() {
             Some(line) => format!("{text}; it said last: {line}"),
             None => text,
         };
@@ -235,6 +256,10 @@ impl Tools {
         has_deadline: Rc<Cell<bool>>,
     ) -> Self {
         Self { programs, resource, environment, has_deadline }
+    }
+
+    pub fn settings(&self) -> &ResourceSettings {
+        &self.resource
     }
 
     pub fn name(&self) -> &str {

@@ -8,6 +8,12 @@ const LAST_LINE_MAX_BYTES: usize = 1024;
 #[derive(Debug)]
 pub struct Output {
     pub log: Log,
+    last: LastLine,
+}
+
+/// Listens to output for its last line.
+#[derive(Debug, Default)]
+pub struct LastLine {
     /// The last complete line that was not blank.
     last_line: Vec<u8>,
     /// Begun and not ended yet.
@@ -16,11 +22,21 @@ pub struct Output {
 
 impl Output {
     pub fn new(log: Log) -> Self {
-        Self { log, last_line: Vec::new(), open_line: Vec::new() }
+        Self { log, last: LastLine::default() }
     }
 
     pub fn take(&mut self, bytes: &[u8]) {
         self.log.write(bytes);
+        self.last.take(bytes);
+    }
+
+    pub fn last_line(&self) -> Option<String> {
+        self.last.shown()
+    }
+}
+
+impl LastLine {
+    pub fn take(&mut self, bytes: &[u8]) {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LAST_LINE_MAX_BYTES - self.open_line.len();
             self.open_line.extend_from_slice(&line[..line.len().min(room)]);
@@ -34,7 +50,7 @@ impl Output {
     }
 
     /// The last line that was not blank, ended or not, fit to be shown.
-    pub fn last_line(&self) -> Option<String> {
+    pub fn shown(&self) -> Option<String> {
         let open = self.open_line.trim_ascii();
         let line = if open.is_empty() { self.last_line.trim_ascii() } else { open };
         let text = String::from_utf8_lossy(line);

@@ -190,7 +190,7 @@ async fn ask_agent(asked: &OcfAgent, interval: Duration, limit: Duration) -> Ans
     let call = ocf::Call { action: "monitor", timeout: limit, interval, level: *level };
     let mut command = Command::new(&agent.program);
     command.arg(call.action).env_clear().envs(agent.environment(&call)).current_dir("/");
-    match script::run(command, Streams::Both, limit).await {
+    match script::run_often(command, Streams::Both, limit).await {
         Ok(ended) => logic::ocf::judge(ended.status.code(), &ended.output, &ocf::reason_prefix(instance)),
         Err(Unfinished::Late) => Answer::Silent,
         Err(error @ (Unfinished::Start(_) | Unfinished::Wait(_))) => {
@@ -203,7 +203,7 @@ async fn run(words: &[String], manner: wire::monitor::Manner, limit: Duration) -
     let (program, arguments) = words.split_first().expect("the configuration demands a program");
     let mut command = Command::new(program);
     command.args(arguments);
-    match script::run(command, Streams::Output, limit).await {
+    match script::run_often(command, Streams::Output, limit).await {
         Ok(ended) => plugin::judge(manner, ended.status.code(), &ended.output),
         Err(Unfinished::Late) => Answer::Silent,
         Err(error @ (Unfinished::Start(_) | Unfinished::Wait(_))) => {

@@ -227,24 +227,32 @@ fn servers(page: &mut Page, cell: &CellStatus, own: Option<&NodeName>) {
 fn groups(cell: &CellStatus, own: Option<&NodeName>) -> String {
     let mut page = Page::new("GROUP STATUS", cell);
     servers(&mut page, cell, own);
-    let head: String =
-        (0..cell.nodes.len()).map(|index| format!("{:<10}", format!("server{index}"))).collect();
+    let word =
+        |group: &GroupStatus, node: &NodeName| match (current(group) == node.0, group.nodes.contains(node)) {
+            (true, _) if group.state == GroupCondition::Online => "o",
+            (true, _) => group_state(group.state),
+            (false, true) => "-",
+            (false, false) => "",
+        };
+    let rows: Vec<(&str, Vec<&str>)> = cell
+        .groups
+        .iter()
+        .map(|group| {
+            let words = cell.nodes.iter().map(|node| word(group, &node.node));
+            (group.group.0.as_str(), words.collect())
+        })
+        .collect();
+    // "o" and "-" need no more; a group that starts or has failed does.
+    let width = rows.iter().flat_map(|(_, words)| words).map(|word| word.len() + 1).fold(10, usize::max);
+    let line = |name: &str, words: &mut dyn Iterator<Item = String>| {
+        let cells: String = words.map(|word| format!("{word:<width$}")).collect();
+        format!("   {name:<NAME_WIDTH$}  {cells}")
+    };
     page.line("");
-    page.line(&format!("   {:<NAME_WIDTH$}  {head}", "Group"));
+    page.line(&line("Group", &mut (0..cell.nodes.len()).map(|index| format!("server{index}"))));
     page.line(&format!("   {}", "-".repeat(WIDTH - 6)));
-    for group in &cell.groups {
-        let cells = cell.nodes.iter().map(|node| {
-            let is_there = current(group) == node.node.0;
-            let word = match (is_there, group.nodes.contains(&node.node)) {
-                (true, _) if group.state == GroupCondition::Online => "o",
-                (true, _) => group_state(group.state),
-                (false, true) => "-",
-                (false, false) => "",
-            };
-            format!("{word:<10}")
-        });
-        let cells: String = cells.collect();
-        page.line(&format!("   {:<NAME_WIDTH$}  {cells}", group.group.0));
+    for (name, words) in rows {
+        page.line(&line(name, &mut words.into_iter().map(str::to_owned)));
     }
     page.end()
 }

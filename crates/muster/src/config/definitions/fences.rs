@@ -53,7 +53,7 @@ const FENCE: &[Definition] = &[
         Preset::Text("off"),
         "\"reboot\"",
         "`off`: the node stays off until somebody switches it on. `reboot`: it is switched on again once it is proven to be \
-         off.",
+         off, unless a person wanted it off (`muster fence off`).",
     ),
     integer(
         "timeout_ms",

@@ -333,9 +333,10 @@ fn machines_are_rebooted_by_operators_who_confirm_with_their_name() {
     let wrong = console.post("/api/v1/nodes/web-1/reboot?confirm=web-2", "");
     assert_eq!((wrong.status, wrong.code().as_str()), (400, "M2022"), "{wrong:?}");
     assert_eq!(console.post("/api/v1/nodes/web-1/reboot?dry_run=true", "").status, 200);
+    assert_eq!(console.post("/api/v1/nodes/web-1/drain?dry_run=true", "").status, 200);
     assert_eq!(console.post("/api/v1/nodes/web-1/shutdown?confirm=web-1", "").status, 202);
     let audit = console.audit();
-    for wanted in ["node-reboot web-1 (dry run)", "node-shutdown web-1"] {
+    for wanted in ["node-reboot web-1 (dry run)", "node-drain web-1 (dry run)", "node-shutdown web-1"] {
         assert!(audit.iter().any(|line| line.contains(wanted)), "{wanted}: {audit:?}");
     }
 }

@@ -60,6 +60,29 @@ fn what_a_killed_process_left_is_told_and_taken_over() {
 }
 
 #[test]
+fn the_socket_of_a_killed_process_goes_and_that_of_a_living_one_stays() {
+    let place = Place::new("sockets");
+    let registry = &place.0;
+    drop(claim(registry));
+    let left = registry.socket(4_000_000);
+    for forget in [false, true] {
+        // Nobody listens there any more.
+        drop(UnixListener::bind(&left).expect("nothing is there"));
+        std::fs::write(registry.path("WATCH1"), "4000000 clp_httpmon\n").expect("it can be written");
+        match forget {
+            false => drop(claim(registry).expect("nobody holds it")),
+            true => assert!(registry.forget("WATCH1").expect("it can be removed")),
+        }
+        assert!(!left.exists());
+    }
+    let living = UnixListener::bind(&left).expect("nothing is there");
+    std::fs::write(registry.path("WATCH1"), "4000000 clp_httpmon\n").expect("it can be written");
+    drop(claim(registry).expect("nobody holds it"));
+    assert!(left.exists(), "the number is that of another monitor by now");
+    drop(living);
+}
+
+#[test]
 fn the_longest_identifier_has_a_place() {
     let place = Place::new("longest");
     let longest = "x".repeat(255);

@@ -56,3 +56,16 @@ fn what_watches_over_a_unit_has_a_name_of_its_own() {
     let distinct: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!(distinct.len(), names.len(), "{names:?}");
 }
+
+/// `*` stands for anything, a `-` too.
+#[test]
+fn what_watches_over_one_unit_is_not_found_under_the_name_of_another() {
+    let units = ["db.service", "shop-db.service", "1-db.service", "a@b.service", "x-a@b.service"];
+    for (asked, other) in units.iter().flat_map(|asked| units.map(|other| (*asked, other))) {
+        let pattern = watcher(asked, "*");
+        let (head, tail) = pattern.split_once('*').expect("there is one");
+        let name = watcher(other, "4711");
+        let is_found = name.strip_prefix(head).is_some_and(|rest| rest.ends_with(tail));
+        assert_eq!(is_found, asked == other, "{pattern} and {name}");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Instant;
 fn start(script: &str) -> Started {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).stdin(Stdio::null()).process_group(0);
-    Started::new(&mut command).expect("a shell can be started")
+    Started::new(&mut command, HANGING_MAX).expect("a shell can be started")
 }
 
 fn is_ours(pid: i32) -> bool {
@@ -54,15 +54,17 @@ fn what_does_not_end_when_it_is_killed_is_kept_and_waited_for_by_nobody() {
     all.bury();
     assert_eq!(all.killed.len(), 1, "it has not ended");
     all.starting = HANGING_MAX - 2;
-    assert!(all.begin().is_ok());
-    let refused = all.begin().expect_err("there are too many").to_string();
+    let refused = all.begin(HANGING_MAX / 2).expect_err("places are left for others").to_string();
+    assert!(refused.contains("hang in the kernel"), "{refused}");
+    assert!(all.begin(HANGING_MAX).is_ok());
+    let refused = all.begin(HANGING_MAX).expect_err("there are too many").to_string();
     assert!(refused.contains("hang in the kernel"), "{refused}");
     all.killed[0].kill().expect("it is ours");
     until(|| {
         all.bury();
         all.killed.is_empty()
     });
-    assert!(all.begin().is_ok());
+    assert!(all.begin(HANGING_MAX).is_ok());
     programs().running.remove(&pid);
 }
 
@@ -72,7 +74,7 @@ fn one_that_has_left_its_process_group_is_killed_too() {
     let mut command = Command::new("perl");
     let leave = "$| = 1; setpgrp(0, $ARGV[0]) or die; print 1; sleep 1000";
     command.args(["-e", leave, &own]).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    let mut started = Started::new(&mut command).expect("perl is part of every Debian");
+    let mut started = Started::new(&mut command, HANGING_MAX).expect("perl is part of every Debian");
     let mut said = started.child.as_mut().and_then(|child| child.stdout.take()).expect("it is a pipe");
     said.read_exact(&mut [0]).expect("it has left its group");
     started.kill();

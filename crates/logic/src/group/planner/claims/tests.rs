@@ -22,10 +22,11 @@ struct Told {
     left: Option<&'static str>,
     wish: Option<RecoveryWish>,
     restarts: u32,
+    not_stopped: Option<&'static str>,
 }
 
 fn told(epoch: u64, state: GroupState) -> Told {
-    Told { epoch, state, left: None, wish: None, restarts: 0 }
+    Told { epoch, state, left: None, wish: None, restarts: 0, not_stopped: None }
 }
 
 struct Stage {
@@ -180,6 +181,7 @@ impl Stage {
         let group = group.map(|told| {
             let mut recovery = wire::group::RecoveryReport::default();
             (recovery.wish, recovery.restarts) = (told.wish, told.restarts);
+            recovery.not_stopped = told.not_stopped.map(str::to_owned);
             GroupReport {
                 name: "db".into(),
                 epoch: told.epoch,
@@ -603,4 +605,33 @@ fn a_node_that_has_ended_a_later_epoch_forgets_it_before_it_is_told_an_earlier_o
     assert_eq!(stage.told("a"), None, "it runs no epoch below one that it has run");
     stage.say("a", None);
     assert_eq!(stage.told("a"), Some((5, true)));
+}
+
+#[test]
+fn a_persons_start_begins_the_count_of_failovers_anew() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.configure(GroupSettings { failovers_max: 1, ..settings(GroupClass::Soft, Attribute::Automatic) });
+    stage.say("a", Some(told(5, GroupState::Failed)));
+    assert_eq!(stage.owner(), "b 6");
+    stage.say("a", None);
+    stage.say("b", Some(told(6, GroupState::Failed)));
+    assert_eq!((stage.owner(), stage.status().state), ("b 6".into(), GroupCondition::Failed));
+    stage.ask(GroupAct::Start { node: None }).expect("it can be tried");
+    assert_eq!(stage.owner(), "b 7");
+    stage.say("b", Some(told(7, GroupState::Failed)));
+    assert_eq!(stage.owner(), "a 8");
+}
+
+#[test]
+fn a_stop_that_was_not_in_good_order_is_an_event_and_only_one() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.ask(GroupAct::Move { node: None }).expect("b is able");
+    let why = "disk was not stopped in good order and is killed: it ended with status 7";
+    for state in [GroupState::Stopping, GroupState::Stopped] {
+        stage.say("a", Some(Told { not_stopped: Some(why), ..told(5, state) }));
+    }
+    assert_eq!(stage.owner(), "b 6");
+    let told = |event: &&(&str, String)| event.0 == "group-stop-failed";
+    let texts: Vec<&String> = stage.events.iter().filter(told).map(|(_, text)| text).collect();
+    assert_eq!(texts, [&format!("group db on node a: {why}")]);
 }

@@ -68,6 +68,17 @@ fn clpstat_s_shows_servers_groups_and_resources() {
 }
 
 #[test]
+fn clpstat_g_gives_long_states_their_room() {
+    let mut cell = cell();
+    cell.groups[0].state = GroupCondition::Starting;
+    let text = groups(&cell, None);
+    let at = |name: &str| text.lines().find(|line| line.contains(name)).expect("a line of it").to_owned();
+    let (head, mail) = (at("Group"), at("mail"));
+    assert_eq!(mail.find("Online Pending -"), head.find("server0"), "{text}");
+    assert_eq!(mail.rfind('-'), head.find("server1"), "{text}");
+}
+
+#[test]
 fn clpstat_g_shows_where_each_group_is() {
     let text = groups(&cell(), Some(&"two".into()));
     assert!(text.contains("    server0 : one\n   *server1 : two\n"), "{text}");

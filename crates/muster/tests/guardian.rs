@@ -1,0 +1,176 @@
+//! The real guardian with real processes, told what to do by hand: what comes too late, and what it cannot give back.
+
+#[allow(dead_code, reason = "tests share it, and each needs a part")]
+mod processes;
+
+use processes::Scratch;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A guardian, told by hand.
+struct Guardian {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    news: Lines<BufReader<ChildStdout>>,
+    said: Vec<Value>,
+}
+
+impl Guardian {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .arg("guardian")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the guardian starts");
+        let stdin = process.stdin.take();
+        let news = BufReader::new(process.stdout.take().expect("it is a pipe")).lines();
+        Self { process, stdin, news, said: Vec::new() }
+    }
+
+    /// All at once.
+    fn tell(&mut self, orders: &[Value]) {
+        let all: String = orders.iter().map(|order| format!("{order}\n")).collect();
+        let stdin = self.stdin.as_mut().expect("its agent is there");
+        stdin.write_all(all.as_bytes()).expect("a pipe holds it");
+    }
+
+    /// Listens until this word was said, or until it has said all.
+    fn hear(&mut self, word: &str) {
+        for line in self.news.by_ref() {
+            let line: Value = serde_json::from_str(&line.expect("it can be heard")).expect("it speaks JSON");
+            self.said.push(line.clone());
+            if line[word].is_object() {
+                return;
+            }
+        }
+    }
+
+    /// The agent is gone; all that it has said until it has ended.
+    fn end(mut self) -> Vec<Value> {
+        self.stdin = None;
+        self.hear("nothing that it says");
+        assert!(self.process.wait().expect("it ends").success(), "{:?}", self.said);
+        self.said
+    }
+}
+
+/// All that it says, when all of this stands in its pipe before it looks. The agent is gone once something was done.
+fn told(orders: &[Value]) -> Vec<Value> {
+    let mut guardian = Guardian::start();
+    guardian.tell(orders);
+    guardian.hear("done");
+    guardian.end()
+}
+
+fn hold(scratch: &Scratch) -> Value {
+    json!({ "hold": {
+        "lock": scratch.path("lock"), "epoch": 3, "cgroup": null, "log": scratch.path("log"),
+        "log_size_max_bytes": 1_000_000, "log_files_max": 1,
+    }})
+}
+
+fn start(resource: &Value) -> Value {
+    json!({ "do": { "step": 1, "verb": "start", "index": 0, "resource": resource, "environment": {} } })
+}
+
+fn resource(name: &str, kind: &Value) -> Value {
+    json!({ "name": name, "kind": kind, "start_timeout_ms": 1000, "stop_timeout_ms": 1000 })
+}
+
+#[test]
+fn nothing_is_begun_after_the_deadline_whatever_waits_in_the_pipe() {
+    let scratch = Scratch::new("guardian-late");
+    let touched = scratch.path("touched");
+    let exec = resource("app", &json!({ "exec": { "start": ["touch", touched], "stop": ["true"] } }));
+    // The machine has run for longer than a millisecond.
+    let said = told(&[hold(&scratch), json!({ "until": { "since_boot_ms": 1 } }), start(&exec)]);
+    assert!(!touched.exists(), "{said:?}");
+}
+
+/// A resource whose agent answers `monitor` and `stop` so; all else is fine.
+fn of_agent(scratch: &Scratch, monitor: &str, stop: &str) -> Value {
+    let root = scratch.path("ocf");
+    let directory = root.join("resource.d/test");
+    std::fs::create_dir_all(&directory).expect("the test's directory can be written");
+    let agent = directory.join("sticky");
+    let text = format!(
+        "#!/bin/sh\ncase $1 in\nmeta-data) echo '<resource-agent name=\"sticky\"><actions><action name=\"start\" timeout=\"5\"/>\
+         <action name=\"stop\" timeout=\"5\"/><action name=\"monitor\" timeout=\"5\" interval=\"100\"/></actions></resource-agent>';;\n\
+         monitor) {monitor};;\nstop) {stop};;\nesac\n"
+    );
+    std::fs::write(&agent, text).expect("it can be written");
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let options = json!({ "agent": "test:sticky", "check_level": 0, "check_interval_ms": 0 });
+    let mut resource = resource("disk", &json!({ "ocf": options }));
+    resource["environment"] = json!({ "OCF_ROOT": root });
+    resource
+}
+
+fn noted(scratch: &Scratch) -> String {
+    std::fs::read_to_string(scratch.path("lock")).expect("it is there")
+}
+
+#[test]
+fn what_cannot_be_given_back_is_the_last_word_and_stays_noted() {
+    let scratch = Scratch::new("guardian-left");
+    let keeps = scratch.path("keeps");
+    std::fs::write(&keeps, "").expect("it can be written");
+    let (there, gone) = (format!("[ -e {} ]", keeps.display()), format!("[ ! -e {} ]", keeps.display()));
+    let ocf = of_agent(&scratch, &format!("{there} || exit 7"), &gone);
+    let said = told(&[hold(&scratch), start(&ocf)]);
+    assert_eq!(said[0], json!({ "done": { "step": 1, "error": null } }), "{said:?}");
+    let last = said.last().expect("it says something");
+    let why = last["left"]["why"].as_str().unwrap_or_default();
+    assert!(why.starts_with("disk: it may not be stopped"), "{said:?}");
+    let noted_here = noted(&scratch);
+    assert!(noted_here.contains("test:sticky") && noted_here.contains("\"epoch\":3"), "{noted_here}");
+
+    // The next one begins nothing beside it.
+    let touched = scratch.path("touched");
+    let exec = resource("app", &json!({ "exec": { "start": ["touch", touched], "stop": ["true"] } }));
+    let said = told(&[hold(&scratch), start(&exec)]);
+    assert!(said.last().is_some_and(|last| last["left"].is_object()), "{said:?}");
+    assert!(!touched.exists(), "{said:?}");
+
+    // Once it lets go, nothing is left.
+    std::fs::remove_file(&keeps).expect("it is there");
+    let said = told(&[hold(&scratch), start(&exec)]);
+    assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
+    assert!(touched.exists(), "{said:?}");
+    assert_eq!(noted(&scratch), "");
+}
+
+#[test]
+fn an_agent_whose_stop_fails_where_nothing_runs_keeps_nothing() {
+    let scratch = Scratch::new("guardian-gone");
+    let said = told(&[hold(&scratch), start(&of_agent(&scratch, "exit 7", "exit 1"))]);
+    assert_eq!(said[0], json!({ "done": { "step": 1, "error": null } }), "{said:?}");
+    assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
+    assert_eq!(noted(&scratch), "");
+}
+
+#[test]
+fn what_speaks_against_a_start_is_told_and_nothing_is_stopped_that_was_not_started() {
+    let scratch = Scratch::new("guardian-not-begun");
+    let stopped = scratch.path("stopped");
+    let agent = of_agent(&scratch, "exit 5", &format!("touch {}; exit 1", stopped.display()));
+    let stop =
+        json!({ "do": { "step": 2, "verb": "stop", "index": 0, "resource": agent, "environment": {} } });
+    let said = {
+        let mut guardian = Guardian::start();
+        guardian.tell(&[hold(&scratch), start(&agent)]);
+        guardian.hear("done");
+        guardian.tell(&[stop]);
+        guardian.hear("done");
+        guardian.end()
+    };
+    let error = said[0]["done"]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("(action monitor, status 5)"), "{said:?}");
+    assert_eq!(said[1], json!({ "done": { "step": 2, "error": null } }), "{said:?}");
+    assert!(said.iter().all(|news| !news["left"].is_object()), "{said:?}");
+    assert!(!stopped.exists(), "{said:?}");
+    assert_eq!(noted(&scratch), "");
+}
