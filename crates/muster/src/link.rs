@@ -342,6 +342,7 @@ async fn connection(
         generation: *highest_generation,
         resumes: speaker.having.is_some(),
         carries: matches!(speaker.role, Role::Agent { .. }),
+        powers: matches!(speaker.role, Role::Agent { .. }),
     };
     if let Err(error) = write_frame(&mut stream, &hello).await {
         return Ended::BeforeWelcome(error.to_string());

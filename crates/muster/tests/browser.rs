@@ -6,6 +6,10 @@
 mod failover;
 #[path = "browser/groups.rs"]
 mod groups;
+#[path = "browser/remote.rs"]
+mod remote;
+#[path = "browser/verifications.rs"]
+mod verifications;
 #[path = "browser/webdriver.rs"]
 mod webdriver;
 

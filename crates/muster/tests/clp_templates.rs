@@ -5,148 +5,28 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt as _;
 use support::hosts::Hosts;
+use support::templates::{Case, HTTP, SMTP, furnish};
 use support::{Running, Scratch, wait_for};
 use wire::group::{GroupCondition, GroupStatus};
 use wire::status::{CellStatus, Event};
 
 const HOSTS: [&str; 3] = ["boss", "one", "two"];
 
-/// A template: what is done is between a time stamp and the end of each branch.
-fn template(name: &str, act: &str) -> String {
-    let branch = |word: &str, number: u8, event: &str| {
-        format!(
-            "if [ \"$CLP_DISK\" = \"SUCCESS\" ]\nthen\n  echo \"{word}1\"\n  if [ \"$CLP_SERVER\" = \"HOME\" ]\n  then\n    \
-             echo \"{word}2\"\n  else\n    echo \"ON_OTHER{number}\"\n  fi\n  date +\"%Y/%m/%d %T\"\n{act}else\n  \
-             echo \"ERROR_DISK from {event}\"\nfi\n"
-        )
-    };
+fn tables(case: &Case, scratch: &Scratch) -> String {
+    let script = |name: &str| case.script(scratch, name);
+    let group = case.group;
     format!(
-        "#! /bin/sh\n#***********\n#*  {name}\n#***********\nif [ \"$CLP_EVENT\" = \"START\" ]\nthen\n{}\
-         elif [ \"$CLP_EVENT\" = \"FAILOVER\" ]\nthen\n{}else\n  echo \"NO_CLP\"\nfi\necho \"EXIT\"\nexit 0\n",
-        branch("NORMAL", 1, "START"),
-        branch("FAILOVER", 2, "FAILOVER")
-    )
-}
-
-/// What is monitored, in the words of the guide.
-struct Case {
-    group: &'static str,
-    daemon: &'static str,
-    command: &'static str,
-    identifier: &'static str,
-    kind: &'static str,
-}
-
-const HTTP: Case = Case {
-    group: "web",
-    daemon: "/etc/init.d/httpd",
-    command: "clp_httpmon",
-    identifier: "httpwatch",
-    kind: "clp-httpmon",
-};
-const SMTP: Case = Case {
-    group: "mail",
-    daemon: "/etc/init.d/sendmail",
-    command: "clp_smtpmon",
-    identifier: "smtpwatch",
-    kind: "clp-smtpmon",
-};
-
-impl Case {
-    /// The four scripts of the guide for it.
-    fn write_scripts(&self, scratch: &Scratch) {
-        let Self { daemon, command, identifier, .. } = self;
-        for (file, act) in [
-            ("app-start.sh", format!("  echo \"`{daemon} start`\"\n")),
-            ("app-stop.sh", format!("  echo \"`{daemon} stop`\"\n")),
-            ("mon-start.sh", format!("  echo \"{command} start\"\n  {command} {identifier}\n")),
-            ("mon-stop.sh", format!("  echo \"{command} stop\"\n  {command} {identifier} --stop\n")),
-        ] {
-            let name = if file.ends_with("start.sh") { "start.sh" } else { "stop.sh" };
-            let path = scratch.write(file, &template(name, &act));
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-        }
-    }
-
-    fn tables(&self, scratch: &Scratch) -> String {
-        let script = |name: &str| scratch.join(name).display().to_string();
-        let group = self.group;
-        format!(
-            "[groups.{group}]\nnodes = [\"one\", \"two\"]\nrestarts_max = 0\n\n\
+        "[groups.{group}]\nnodes = [\"one\", \"two\"]\nrestarts_max = 0\n\n\
              [groups.{group}.resources.app]\ntype = \"exec\"\nstart = [\"{}\"]\nstop = [\"{}\"]\n\n\
              [groups.{group}.resources.mon]\ntype = \"process\"\ncommand = [\"{}\"]\n\n\
              [groups.{group}.resources.mon-stop]\ntype = \"exec\"\nstart = [\"true\"]\nstop = [\"{}\"]\n",
-            script("app-start.sh"),
-            script("app-stop.sh"),
-            script("mon-start.sh"),
-            script("mon-stop.sh")
-        )
-    }
-
-    /// Puts `/etc/init.d` of a host's own in place, with the daemon; and the names of the commands where scripts find them.
-    fn furnish(&self, hosts: &Hosts, host: &str) {
-        let home = hosts.home(host).display().to_string();
-        let daemon = match self.group {
-            "web" => {
-                hosts.write(
-                    host,
-                    "nginx.conf",
-                    &format!(
-                        "pid {home}/nginx.pid;\nerror_log {home}/nginx.log;\nworker_processes 1;\nevents {{ }}\nhttp {{\n\
-                         access_log off;\nclient_body_temp_path {home}/body;\nproxy_temp_path {home}/proxy;\n\
-                         fastcgi_temp_path {home}/fastcgi;\nuwsgi_temp_path {home}/uwsgi;\nscgi_temp_path {home}/scgi;\n\
-                         server {{ listen 127.0.0.1:80; return 200 \"ok\"; }}\n}}\n"
-                    ),
-                );
-                let nginx = format!("nginx -p {home} -c {home}/nginx.conf -e {home}/nginx.log");
-                format!(
-                    "#!/bin/sh\ncase $1 in start) {nginx};; stop) {nginx} -s stop;; esac\necho \"$1: $?\"\n"
-                )
-            }
-            _ => {
-                for directory in ["conf", "queue", "data"] {
-                    let path = hosts.home(host).join(directory);
-                    std::fs::create_dir_all(&path).expect("the test's directory can be written");
-                }
-                hosts.write(host, "conf/main.cf", &main_cf(&home));
-                hosts.write(host, "conf/master.cf", MASTER_CF);
-                let postfix = format!("postfix -c {home}/conf");
-                format!("#!/bin/sh\n{postfix} $1 >{home}/postfix.log 2>&1\necho \"$1: $?\"\n")
-            }
-        };
-        hosts.write(host, "daemon", &daemon);
-        let said = hosts.shell(
-            host,
-            &format!(
-                "set -e; chmod 755 {home}; [ ! -d {home}/data ] || chown postfix {home}/data; mount -t tmpfs none /etc/init.d; \
-                 cp {home}/daemon {}; chmod 755 {}; mount -t tmpfs none /usr/local/sbin; mkdir -p /run/muster; \
-                 mount -t tmpfs none /run/muster; muster install-names /usr/local/sbin",
-                self.daemon, self.daemon
-            ),
-        );
-        assert_eq!(said.code, Some(0), "{said:?}");
-    }
-}
-
-fn main_cf(home: &str) -> String {
-    format!(
-        "compatibility_level = 3.6\nqueue_directory = {home}/queue\ndata_directory = {home}/data\n\
-         command_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\ninet_interfaces = 127.0.0.1\n\
-         inet_protocols = ipv4\nmyhostname = mail.test\nmydestination =\nalias_maps =\nlocal_recipient_maps =\n\
-         maillog_file = {home}/maillog\nmaillog_file_prefixes = /\n"
+        script("app-start.sh"),
+        script("app-stop.sh"),
+        script("mon-start.sh"),
+        script("mon-stop.sh")
     )
 }
-
-const MASTER_CF: &str = "\
-127.0.0.1:25 inet n - n - - smtpd
-anvil unix - - n - 1 anvil
-rewrite unix - - n - - trivial-rewrite
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-postlog unix-dgram n - n - 1 postlogd
-";
 
 /// A cell of three hosts, of which two may run the group.
 struct Cell {
@@ -164,13 +44,14 @@ impl Cell {
         for (index, host) in HOSTS.iter().enumerate() {
             config.push_str(&format!("\n[nodes.{host}]\naddress = \"10.0.0.{}\"\n", index + 1));
         }
-        hosts.write("boss", "muster.toml", &format!("{config}\n{}", case.tables(scratch)));
+        hosts.write("boss", "muster.toml", &format!("{config}\n{}", tables(&case, scratch)));
         hosts.must("boss", "muster init");
         let mut cell = Self { running: Vec::new(), hosts, case };
         cell.running.push(cell.hosts.start("boss", "muster run --node boss"));
         wait_for("the manager to answer", || cell.try_status().map(drop));
         for host in &HOSTS[1..] {
-            cell.case.furnish(&cell.hosts, host);
+            furnish(&cell.hosts, host);
+            cell.case.install(&cell.hosts, host);
             let join = cell.hosts.must("boss", &format!("muster node token {host}"));
             cell.hosts.must(host, join.trim());
             cell.running.push(cell.hosts.start(host, "muster run"));

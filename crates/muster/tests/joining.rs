@@ -206,6 +206,7 @@ fn hello(mut stream: Stream, version: u32, role: Role) -> Result<FromManager, St
         generation: 0,
         resumes: false,
         carries: false,
+        powers: false,
     };
     let body = serde_json::to_vec(&message).expect("JSON");
     let frame = [&u32::try_from(body.len()).expect("short").to_be_bytes()[..], &body].concat();

@@ -102,6 +102,7 @@ impl Manager {
             generation: 0,
             resumes: false,
             carries: false,
+            powers: false,
         });
         peer
     }
@@ -395,6 +396,7 @@ fn roles_that_do_not_belong_are_refused_with_a_reason() {
         generation: 0,
         resumes: false,
         carries: false,
+        powers: false,
     });
     assert!(refusal(newer).contains("version 99"));
     let mut rude = Peer::dial(&manager);

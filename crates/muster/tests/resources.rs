@@ -229,6 +229,49 @@ fn a_file_system_that_somebody_has_is_not_mounted_and_not_taken_from_him() {
     assert!(is_mounted(&cell, "one"));
 }
 
+#[test]
+fn r_08_a_start_and_a_stop_are_waited_for_and_their_status_counts_unless_a_start_is_asynchronous() {
+    let scratch = Scratch::new();
+    let (gate, ended) = (scratch.join("gate"), scratch.write("ended", ""));
+    let (gate, ended) = (gate.display().to_string(), ended.display().to_string());
+    let group = |name: &str, start: &str, more: &str| {
+        format!(
+            "[groups.{name}]\nnodes = [\"one\", \"two\"]\nstartup = \"manual\"\nrestarts_max = 0\nfailovers_max = 0\n\n\
+             [groups.{name}.resources.{name}-app]\ntype = \"exec\"\nstart = [\"sh\", \"-c\", \"{start}\"]\n{more}\n\
+             stop = [\"sh\", \"-c\", \"sleep 0.3; echo {name} >> {ended}\"]\n\n"
+        )
+    };
+    let text = [
+        group("waits", &format!("until [ -e {gate} ]; do sleep 0.1; done"), ""),
+        group("fails", "echo no; exit 7", ""),
+        group("goes-on", "exec sleep 100000", "asynchronous = true"),
+    ]
+    .concat();
+    let cell = Cell::start(&scratch, &text);
+    for name in ["waits", "fails", "goes-on"] {
+        cell.wait_until_able(name);
+        let args = if name == "waits" { " --no-wait" } else { "" };
+        let said = cell.hosts.run("boss", &format!("muster group start {name} one{args}"));
+        assert_eq!(said.code, Some(i32::from(name == "fails")), "{said:?}");
+    }
+    // Synchronous: not online before its program has ended, and not at all with another status than 0.
+    let waits = cell.wait_until("to start", "waits", |group| group.state == GroupCondition::Starting);
+    assert!(waits.resources.iter().all(|resource| resource.state.to_string() == "starting"), "{waits:?}");
+    let failed = cell.wait_until("to fail", "fails", |group| group.state == GroupCondition::Failed);
+    assert!(failed.reason.contains("exit") && failed.reason.contains('7'), "{failed:?}");
+    std::fs::write(&gate, "").expect("the test's directory can be written");
+    cell.wait_until_online("waits", "one");
+    // Asynchronous: online while its program goes on; its stop is waited for as any.
+    cell.wait_until_online("goes-on", "one");
+    assert!(cell.shell("one", "pgrep -f 'sleep 10000[0]' && echo runs").ends_with("runs\n"));
+    for name in ["goes-on", "waits"] {
+        cell.hosts.must("boss", &format!("muster group stop {name} --yes"));
+        let stopped = std::fs::read_to_string(&ended).expect("it is there");
+        assert!(stopped.ends_with(&format!("{name}\n")), "the stop of {name} has come to its end: {stopped}");
+    }
+    assert!(!cell.shell("one", "pgrep -f 'sleep 10000[0]' && echo runs").contains("runs"));
+}
+
 /// A device that is a file on the file system: it uses that, and is no process that could be killed.
 struct Loop(String);
 

@@ -119,6 +119,7 @@ impl World {
             ToManager::Monitors(_)
             | ToManager::Alert(_)
             | ToManager::Carried { .. }
+            | ToManager::PowerFailed { .. }
             | ToManager::Groups(_)
             | ToManager::Hello { .. }
             | ToManager::Have(_)

@@ -135,6 +135,7 @@ impl World {
             | FromManager::Monitors { .. }
             | FromManager::Placed(_)
             | FromManager::Carry { .. }
+            | FromManager::Power { .. }
             | FromManager::KeepAlive => unreachable!("not for agents or not in one process"),
         }
     }

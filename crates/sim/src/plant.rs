@@ -99,6 +99,7 @@ impl Plant {
             state_dir: "/none".into(),
             nodes: (1..=self.nodes).map(Self::node_name).collect(),
             node_addresses: Default::default(),
+            node_power: Default::default(),
             manager: Default::default(),
             store: wire::settings::StoreSettings::Sqlite,
             console: ConsoleSettings { listen: ([127, 0, 0, 1], 29003).into() },

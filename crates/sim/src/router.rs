@@ -134,6 +134,7 @@ impl World {
             | FromManager::Monitors { .. }
             | FromManager::Placed(_)
             | FromManager::Carry { .. }
+            | FromManager::Power { .. }
             | FromManager::KeepAlive => {
                 unreachable!("not for routers")
             }

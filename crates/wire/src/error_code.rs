@@ -81,6 +81,8 @@ codes! {
     CONSOLE_FAILED "M2027" "The console failed at its own work",
     NO_SUCH_FENCE "M2028" "There is no such fence",
     NOT_FENCED "M2029" "The node cannot be switched off by a fence",
+    NODE_POWER_UNCONFIRMED "M2035" "Something would be without a node",
+    AGENT_TOO_OLD_FOR_POWER "M2036" "The agent of a node cannot reboot or shut down its machine",
     IN_NO_CELL "M2040" "This machine is in no cell",
     IN_A_CELL_ALREADY "M2041" "This machine is in a cell already",
     TOKEN_MALFORMED "M2042" "A join token is malformed",

@@ -3,7 +3,7 @@
 //! Each has a section in `docs/operate/alerts.md`; `cargo xtask tidy` compares the two.
 
 /// In the order of that page.
-pub const ALL: [&str; 69] = [
+pub const ALL: [&str; 70] = [
     // Machines.
     "node-unreachable",
     "node-degraded",
@@ -11,6 +11,7 @@ pub const ALL: [&str; 69] = [
     "node-lost",
     "node-connected",
     "node-rebooted",
+    "node-power",
     "node-vouched",
     "node-certificate",
     "node-twice",

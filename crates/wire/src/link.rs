@@ -10,6 +10,7 @@ use crate::heartbeat::{Errand, HeartbeatSettings, Sealed};
 use crate::id::{ClusterName, Epoch, NodeName, RouterName};
 use crate::is_default;
 use crate::monitor::{Alert, MonitorAssignment, MonitorsReport};
+use crate::node::PowerAct;
 use crate::router::{RouterProgress, RouterReport, RouterSettings};
 use crate::view::View;
 use crate::view_change::ViewChange;
@@ -43,6 +44,9 @@ pub enum ToManager {
         /// The agent knows what `FromManager::Carry` means.
         #[serde(default, skip_serializing_if = "is_default")]
         carries: bool,
+        /// The agent knows what `FromManager::Power` means.
+        #[serde(default, skip_serializing_if = "is_default")]
+        powers: bool,
     },
     /// What a router has when it comes, so that it need only be sent the rest.
     Have(Have),
@@ -55,6 +59,11 @@ pub enum ToManager {
     /// What came back of the questions that the agent has carried.
     Carried {
         replies: Vec<Sealed>,
+    },
+    /// The agent could not do what `FromManager::Power` asked for, and its node goes on; the error completes "it ...".
+    PowerFailed {
+        act: PowerAct,
+        why: String,
     },
     /// Between two reports of a router with very many members.
     Progress(RouterProgress),
@@ -124,6 +133,14 @@ pub enum FromManager {
     /// To agents that say that they carry: bring each of these where it shall go, and bring back what comes.
     Carry {
         errands: Vec<Errand>,
+    },
+    /// To agents that say that they know it: everything that runs on the node ends in its order, and then this program is run.
+    Power {
+        generation: u64,
+        act: PowerAct,
+        command: Vec<String>,
+        /// Who asked for it.
+        who: String,
     },
     /// To routers. Boxed: it is eight times as large as the rest, and the rest waits in queues.
     Settings {
@@ -202,6 +219,7 @@ impl Known for ToManager {
         "monitors",
         "alert",
         "carried",
+        "power-failed",
         "progress",
         "keep-alive",
     ];
@@ -217,6 +235,7 @@ impl Known for FromManager {
         "monitors",
         "placed",
         "carry",
+        "power",
         "settings",
         "views",
         "changes",

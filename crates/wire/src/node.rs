@@ -1,4 +1,4 @@
-//! What operators want of a whole node: that it is emptied, or left alone.
+//! What operators want of a whole node: that it is emptied, left alone, rebooted or shut down.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -39,6 +39,64 @@ impl NodeAct {
 
     pub fn named(name: &str) -> Option<Self> {
         NodeAct::ALL.into_iter().find(|act| act.name() == name)
+    }
+}
+
+/// What is asked of a node's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerAct {
+    Reboot,
+    Shutdown,
+}
+
+impl PowerAct {
+    pub const ALL: [PowerAct; 2] = [PowerAct::Reboot, PowerAct::Shutdown];
+
+    /// As the API has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            PowerAct::Reboot => "reboot",
+            PowerAct::Shutdown => "shutdown",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        PowerAct::ALL.into_iter().find(|act| act.name() == name)
+    }
+
+    /// What is done to a node, in a sentence.
+    pub fn done(self) -> &'static str {
+        match self {
+            PowerAct::Reboot => "rebooted",
+            PowerAct::Shutdown => "shut down",
+        }
+    }
+
+    /// What does it where the configuration does not say.
+    pub fn default_command(self) -> Vec<String> {
+        let act = match self {
+            PowerAct::Reboot => "reboot",
+            PowerAct::Shutdown => "poweroff",
+        };
+        vec!["systemctl".to_owned(), act.to_owned()]
+    }
+}
+
+/// The programs with which a node's machine is rebooted and shut down; empty: the usual ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerCommands {
+    pub reboot: Vec<String>,
+    pub shutdown: Vec<String>,
+}
+
+impl PowerCommands {
+    pub fn of(&self, act: PowerAct) -> Vec<String> {
+        let said = match act {
+            PowerAct::Reboot => &self.reboot,
+            PowerAct::Shutdown => &self.shutdown,
+        };
+        if said.is_empty() { act.default_command() } else { said.clone() }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::group::GroupSettings;
 use crate::id::{ClusterName, MemberName, NodeName, RouterName};
 use crate::is_default;
 use crate::monitor::MonitorSettings;
+use crate::node::PowerCommands;
 use crate::router::{Limits, RetrySettings, Timeouts};
 use crate::view::{Affinity, HashKey, Health, Policy, Transport};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct CellSettings {
     /// Where others reach a node; those that have none are only reached from their own machine.
     #[serde(default)]
     pub node_addresses: BTreeMap<NodeName, IpAddr>,
+    /// Of nodes of which the file says how they are rebooted or shut down.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node_power: BTreeMap<NodeName, PowerCommands>,
     #[serde(default)]
     pub manager: ManagerSettings,
     #[serde(default)]

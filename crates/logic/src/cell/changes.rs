@@ -76,6 +76,9 @@ fn nodes(old: &CellSettings, new: &CellSettings, told: &mut Vec<String>) {
             let address = new.node_addresses.get(node).map_or("none".to_owned(), ToString::to_string);
             told.push(format!("the address of node {node} becomes {address}{}", shared_address(new, node)));
         }
+        if old.node_power.get(node) != new.node_power.get(node) {
+            told.push(format!("node {node}: how its machine is rebooted or shut down changes"));
+        }
     }
     for node in old.nodes.iter().filter(|node| !new.nodes.contains(node)) {
         told.push(format!("node {node} is removed"));

@@ -14,6 +14,7 @@ mod decide;
 mod fence;
 mod node;
 mod operate;
+mod power;
 mod recover;
 mod status;
 mod wish;

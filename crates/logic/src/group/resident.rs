@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use wire::group::{Ailment, GroupAssignment, GroupsReport, ResourceSettings};
 use wire::id::{GroupName, NodeName};
 use wire::monitor::{MonitorState, RecoveryTarget};
+use wire::node::PowerAct;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -60,6 +61,15 @@ pub enum Input {
         run: u64,
         why: String,
     },
+    /// The leader of this generation wants everything stopped, and then this program run.
+    Power {
+        generation: u64,
+        act: PowerAct,
+        command: Vec<String>,
+        who: String,
+    },
+    /// That program has failed: the node goes on.
+    PowerFailed,
     /// The guardian is gone, or hangs where it should be, and this of what it held is left, as a sentence. `Ended` follows
     /// once it is gone too.
     Left {
@@ -102,6 +112,8 @@ pub enum Output {
     /// Before `Finished`, where a final action has ended the groups: all else that runs here shall end too, and then this program
     /// be run, if there is one.
     EndService { command: Vec<String>, why: String },
+    /// Nothing of groups runs any more, as at `Finished`, and this program is to be run. Answered by `Shutdown` or `PowerFailed`.
+    Power { act: PowerAct, command: Vec<String>, who: String },
     /// After `Shutdown`: nothing runs any more, and nothing more can be given back soon.
     Finished,
 }
@@ -145,6 +157,20 @@ pub struct Resident {
     /// Of groups that are not here.
     ledgers: BTreeMap<GroupName, Ledger>,
     ends: Option<recover::EndService>,
+    power: Power,
+}
+
+/// Whether the machine is to be rebooted or shut down. Until that has failed the node ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Power {
+    No,
+    /// Once nothing runs.
+    Wanted {
+        act: PowerAct,
+        command: Vec<String>,
+        who: String,
+    },
+    UnderWay,
 }
 
 /// What a group needs to know of its node.
@@ -183,6 +209,7 @@ impl Resident {
             activity: Activity::default(),
             ledgers: BTreeMap::new(),
             ends: None,
+            power: Power::No,
         }
     }
 
@@ -217,8 +244,10 @@ impl Resident {
         for (name, local) in &mut self.groups {
             local.assign(wanted.remove(name), &around, outputs);
         }
-        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once.
-        for (name, assignment) in wanted.into_iter().filter(|_| !self.is_ending) {
+        // One that ends begins nothing, and still says what it has obeyed: what it has stopped may then run elsewhere at once. It
+        // may have to go on, though, if its machine does.
+        let may_begin = !self.is_ending || self.power != Power::No;
+        for (name, assignment) in wanted.into_iter().filter(|_| may_begin) {
             let ledger = self.ledgers.remove(&name).unwrap_or_default();
             self.groups.insert(name, Local::new(assignment, ledger));
         }
@@ -308,6 +337,21 @@ impl Resident {
         (self.generation, self.number, has_lease, groups, self.ailments())
     }
 
+    /// Nothing runs any more, and nothing more can be given back soon.
+    fn end(&mut self, outputs: &mut Vec<Output>) {
+        match std::mem::replace(&mut self.power, Power::UnderWay) {
+            Power::Wanted { act, command, who } => outputs.push(Output::Power { act, command, who }),
+            Power::UnderWay => {}
+            Power::No => {
+                (self.power, self.is_finished) = (Power::No, true);
+                if let Some(recover::EndService { command, why }) = self.ends.take() {
+                    outputs.push(Output::EndService { command, why });
+                }
+                outputs.push(Output::Finished);
+            }
+        }
+    }
+
     fn take(&mut self, now: Time, input: Input, outputs: &mut Vec<Output>) -> bool {
         match input {
             Input::Assign { generation, number, groups } => {
@@ -349,7 +393,20 @@ impl Resident {
                 self.groups.insert(group, found);
             }
             Input::Verdicts(verdicts) => self.take_verdicts(verdicts),
-            Input::Shutdown => self.is_ending = true,
+            Input::Power { generation, .. } if generation < self.generation => {
+                outputs.push(Output::Refused { generation, newest: self.generation });
+            }
+            Input::Power { act, command, who, .. } if !self.is_ending => {
+                (self.power, self.is_ending) = (Power::Wanted { act, command, who }, true);
+            }
+            // It ends already.
+            Input::Power { .. } => {}
+            Input::PowerFailed => {
+                self.is_ending &= self.power != Power::UnderWay;
+                self.power = Power::No;
+                return true;
+            }
+            Input::Shutdown => (self.power, self.is_ending) = (Power::No, true),
             Input::Tick => {}
         }
         false
@@ -385,11 +442,7 @@ impl Machine for Resident {
             outputs.push(Output::Report(report));
         }
         if self.is_ending && self.groups.values().all(Local::is_over) {
-            self.is_finished = true;
-            if let Some(recover::EndService { command, why }) = self.ends.take() {
-                outputs.push(Output::EndService { command, why });
-            }
-            outputs.push(Output::Finished);
+            self.end(&mut outputs);
         }
         outputs
     }

@@ -1,6 +1,8 @@
 //! The rules of recovery as rows, each with planner and residents together: messages arrive at once, what is started runs at
 //! once, and monitors judge at once. `r_NN` is a row of the rules of ExpressCluster.
 
+mod power;
+
 use super::*;
 use crate::group::{
     CommitEnd, Planner, PlannerInput, PlannerOutput, Resident, ResidentInput, ResidentOutput, Verb,
@@ -215,6 +217,10 @@ impl Story {
             }
             ResidentOutput::EndService { command, .. } => {
                 self.done.push(format!("{node} ends: {}", command.join(" ")));
+                return;
+            }
+            ResidentOutput::Power { act, command, .. } => {
+                self.done.push(format!("{node} is {}: {}", act.done(), command.join(" ")));
                 return;
             }
             ResidentOutput::Finished => {

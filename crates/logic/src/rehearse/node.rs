@@ -211,7 +211,9 @@ impl World {
             }
             ResidentOutput::Report(report) => self.send_report(node, report),
             // Nothing is watched here, so that nothing is recovered.
-            ResidentOutput::Activity(_) | ResidentOutput::EndService { .. } => {}
+            ResidentOutput::Activity(_)
+            | ResidentOutput::EndService { .. }
+            | ResidentOutput::Power { .. } => {}
             ResidentOutput::Refused { .. } | ResidentOutput::Tell { .. } | ResidentOutput::Finished => {}
         }
     }

@@ -45,6 +45,7 @@ fn cell(profile: &str, nodes: &[&str], managers: &[&str], groups: Vec<GroupSetti
         state_dir: "state".into(),
         nodes: names(nodes),
         node_addresses: Default::default(),
+        node_power: Default::default(),
         manager: ManagerSettings {
             listen: Some(([10, 0, 0, 1], 29001).into()),
             nodes: names(managers),

@@ -237,6 +237,12 @@ impl Told {
         }
     }
 
+    async fn tell_groups(&self, input: GroupInput) {
+        if self.groups.send(input).await.is_err() {
+            tracing::debug!("no groups are run here any more");
+        }
+    }
+
     /// Another agent has spoken in this node's name, under numbers up to `above`. Those of this one go on above it, and the
     /// next start's above that.
     fn rise_above(&mut self, above: u64) {
@@ -264,9 +270,7 @@ async fn listen(
             LinkEvent::Connected { generation } => {
                 tracing::info!(generation, "the manager is there");
                 is_connected.set(true);
-                if told.groups.send(GroupInput::Connected).await.is_err() {
-                    tracing::debug!("no groups are run here any more");
-                }
+                told.tell_groups(GroupInput::Connected).await;
                 told.monitors.connected().await;
                 Input::Connected
             }
@@ -287,10 +291,11 @@ async fn listen(
                 Input::Assign { generation, assignments }
             }
             LinkEvent::Message(FromManager::Groups { generation, number, groups }) => {
-                let assign = GroupInput::Assign { generation, number, groups };
-                if told.groups.send(assign).await.is_err() {
-                    tracing::debug!("no groups are run here any more");
-                }
+                told.tell_groups(GroupInput::Assign { generation, number, groups }).await;
+                continue;
+            }
+            LinkEvent::Message(FromManager::Power { generation, act, command, who }) => {
+                told.tell_groups(GroupInput::Power { generation, act, command, who }).await;
                 continue;
             }
             LinkEvent::Message(FromManager::Placed(mut place)) => {

@@ -1,6 +1,7 @@
 //! `muster node`: the machines of the cell, whether they are heard, and who may become one.
 
 mod empty;
+mod power;
 
 pub use empty::{ask as ask_of_node, see_empty};
 
@@ -12,6 +13,7 @@ use super::time::time_ms;
 use super::{Exit, print};
 use wire::enrol::IssuedToken;
 use wire::id::is_valid_name;
+use wire::node::PowerAct;
 use wire::status::Acted;
 
 const EXAMPLES: &str = "\
@@ -24,6 +26,7 @@ Examples:
   muster node drain web-2            empty it, and see that through
   muster node undrain web-2          it may be used again
   muster node maintenance web-2 on   leave it alone while somebody works on it
+  muster node reboot web-2           its groups go elsewhere, then its machine is rebooted
   muster node remove web-2           its machine is cut off at once
 
 Exit codes:
@@ -55,6 +58,10 @@ enum Act {
     Undrain(empty::UndrainArgs),
     /// Leave a node alone, or look after it again: its monitors pause, and nothing moves because of it
     Maintenance(empty::MaintenanceArgs),
+    /// Reboot a node's machine, after its groups went elsewhere
+    Reboot(power::PowerArgs),
+    /// Shut a node's machine down, after its groups went elsewhere
+    Shutdown(power::PowerArgs),
     /// Cut a node's machine off: its connections end and its certificate counts no longer
     Remove(RemoveArgs),
 }
@@ -102,10 +109,16 @@ pub fn run(args: Args) -> Exit {
         Some(Act::Maintenance(args)) => {
             run_until_done(empty::maintain(&args)).unwrap_or_else(|error| fail(&error, args.how.json))
         }
+        Some(Act::Reboot(args)) => end_machine(&args, PowerAct::Reboot),
+        Some(Act::Shutdown(args)) => end_machine(&args, PowerAct::Shutdown),
         Some(Act::Remove(args)) => {
             run_until_done(remove(&args)).unwrap_or_else(|error| fail(&error, args.json))
         }
     }
+}
+
+fn end_machine(args: &power::PowerArgs, act: PowerAct) -> Exit {
+    run_until_done(power::end(args, act)).unwrap_or_else(|error| fail(&error, args.json))
 }
 
 fn list(args: &Args) -> Exit {

@@ -7,6 +7,7 @@ mod fences;
 mod groups;
 mod member;
 mod monitor;
+mod node;
 mod plugin_cfg;
 mod store;
 mod transport;
@@ -93,7 +94,7 @@ pub const SECTIONS: &[Section] = &[
         path: "nodes.*",
         repeats: Repeats::Named { most: NODES_MAX },
         doc: "The machines of the cell, that of the manager first. Without any there is one, called `local`.",
-        keys: &[NODE],
+        keys: &[node::NODE],
     },
     Section {
         path: "clients.*",
@@ -310,15 +311,6 @@ const MANAGER: &[Definition] = &[
          a node may be without the manager for a third of it.",
     ),
 ];
-
-const NODE: &[Definition] = &[key(
-    "address",
-    Kind::Text(Form::IpAddress),
-    Preset::Else("none: 127.0.0.1"),
-    "\"10.0.0.2\"",
-    "Where other machines reach this one. Members that its agent starts are probed and reached at this address, so they \
-     must listen on it; it stands for `{address}` in their command and environment.",
-)];
 
 const CLIENT: &[Definition] = &[
     key(

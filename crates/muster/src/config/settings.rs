@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use wire::error_code::{self, ErrorCode};
 use wire::id::{ClusterName, NodeName, RouterName};
+use wire::node::PowerCommands;
 use wire::router::{Limits, RetrySettings, Timeouts};
 use wire::settings::{
     AccessLog, AccessLogFormat, CellSettings, ClientSettings, ClusterSettings, ConsoleSettings, Listener,
@@ -43,6 +44,7 @@ pub struct Builder<'a> {
     pub problems: Problems,
     nodes: Vec<NodeName>,
     node_addresses: BTreeMap<NodeName, IpAddr>,
+    node_power: BTreeMap<NodeName, PowerCommands>,
     pub clusters: Vec<ClusterName>,
     /// Those of other cells, as routes name them.
     pub elsewhere: Vec<ClusterName>,
@@ -62,6 +64,7 @@ impl<'a> Builder<'a> {
             problems: Problems::default(),
             nodes,
             node_addresses: BTreeMap::new(),
+            node_power: BTreeMap::new(),
             clusters,
             elsewhere: Vec::new(),
             clients: Vec::new(),
@@ -90,7 +93,7 @@ impl<'a> Builder<'a> {
             let path = KeyPath::of(&["cell", "state_dir"]);
             self.refuse(error_code::CONFIG_MISSING, &path, At::Key, message, "a path that starts with `/`");
         }
-        self.read_node_addresses();
+        self.read_nodes();
         let manager = self.manager();
         let store = stores::read(self, &manager);
         self.demand_tables("routers", "a router takes the requests: [routers.NAME]");
@@ -112,6 +115,7 @@ impl<'a> Builder<'a> {
             state_dir: state_dir.unwrap_or_default(),
             nodes: self.nodes.clone(),
             node_addresses: self.node_addresses.clone(),
+            node_power: self.node_power.clone(),
             manager,
             store,
             console: ConsoleSettings { listen: address(&console.text("listen")) },
@@ -125,10 +129,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn read_node_addresses(&mut self) {
+    fn read_nodes(&mut self) {
         for (name, table) in named(&self.document.root, "nodes") {
             let path = KeyPath::of(&["nodes", name]);
             let reader = self.reader("nodes.*", path.clone(), Some(table));
+            let power = PowerCommands {
+                reboot: reader.list("reboot_command"),
+                shutdown: reader.list("shutdown_command"),
+            };
+            if power != PowerCommands::default() {
+                self.node_power.insert(name.into(), power);
+            }
             let Some(text) = reader.text_if_any("address") else { continue };
             let address: IpAddr = text.parse().expect("addresses are checked with the definitions");
             if address.is_unspecified() {

@@ -8,8 +8,8 @@ use super::server::{Proven, SESSION_COOKIE, Shared, session_cookie};
 use super::stream::{EventStream, Subscription};
 use super::{forward, metrics, page, people};
 use crate::config;
-use crate::manager::FenceWish;
 use crate::manager::handle::Request as Ask;
+use crate::manager::{FenceWish, PowerWish};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use wire::error_code;
 use wire::group::GroupVerb;
 use wire::id::{ClusterName, GroupName, MemberName, MonitorName, NodeName, RouterName};
-use wire::node::NodeAct;
+use wire::node::{NodeAct, PowerAct};
 use wire::status::{Act, Acted, ConfigText, ErrorBody, MonitorAct};
 
 /// How long a token can be used if nothing is said. An hour: from one machine to the next by foot.
@@ -82,6 +82,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::NodeOff { node } => act_on_fence(shared, &proven, FenceWish::Off(node)).await,
         Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::ActNode { node, act } => act_on_node(shared, &proven, node, act).await,
+        Call::Power { node, act } => act_on_machine(shared, &proven, node, act).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
@@ -207,6 +208,21 @@ async fn act_on_node(shared: &Shared, proven: &Proven, node: NodeName, act: Node
     let dry_run = is_true("dry_run", dry_run)?;
     let who = who(proven);
     let done = ask(shared, |reply| Ask::ActNode { who, node, act, dry_run, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(answer::json(status, &Acted { text }))
+}
+
+/// `confirm` is the node's name, typed by a person who has read what would be without a node.
+async fn act_on_machine(shared: &Shared, proven: &Proven, node: NodeName, act: PowerAct) -> Outcome {
+    let [dry_run, confirm] = query(proven, ["dry_run", "confirm"])?;
+    let dry_run = is_true("dry_run", dry_run)?;
+    if confirm.as_ref().is_some_and(|name| *name != node.0) {
+        return Err(bad_request(format!("`confirm` is not the name of the node; allowed: {node}.")));
+    }
+    let is_confirmed = confirm.is_some();
+    let wish = PowerWish { who: who(proven), node, act, dry_run, is_confirmed };
+    let done = ask(shared, |reply| Ask::Power { wish, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(answer::json(status, &Acted { text }))

@@ -84,6 +84,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::FenceTest { .. }
         | Call::NodeOff { .. }
         | Call::ActNode { .. }
+        | Call::Power { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

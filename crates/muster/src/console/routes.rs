@@ -10,7 +10,7 @@ use wire::group::GroupVerb;
 use wire::id::{
     ClusterName, FenceName, GroupName, MemberName, MonitorName, NodeName, TokenName, UserName, is_valid_name,
 };
-use wire::node::NodeAct;
+use wire::node::{NodeAct, PowerAct};
 use wire::status::Act;
 
 /// What may be asked of a monitor; how long a drill lasts is in the query.
@@ -61,6 +61,10 @@ pub enum Call {
     ActNode {
         node: NodeName,
         act: NodeAct,
+    },
+    Power {
+        node: NodeName,
+        act: PowerAct,
     },
     NodeToken {
         node: NodeName,
@@ -233,6 +237,18 @@ pub const ROUTES: &[Route] = &[
         need: ADMIN,
         make: |names| Some(Call::NodeRemove { node: (*names.first()?).into() }),
     },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/reboot",
+        need: OPERATOR,
+        make: |names| Some(Call::Power { node: (*names.first()?).into(), act: PowerAct::Reboot }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/shutdown",
+        need: OPERATOR,
+        make: |names| Some(Call::Power { node: (*names.first()?).into(), act: PowerAct::Shutdown }),
+    },
     Route { method: Method::POST, path: "/api/v1/nodes/{node}/{act}", need: OPERATOR, make: act_node },
     Route { method: Method::GET, path: "/api/v1/config", need: OPERATOR, make: |_| Some(Call::Config) },
     Route { method: Method::POST, path: "/api/v1/config", need: ADMIN, make: |_| Some(Call::Apply) },
@@ -404,6 +420,8 @@ impl Call {
             Call::FenceTest { fence } => ("fence-test", fence.to_string()),
             Call::NodeOff { node } => ("node-off", node.to_string()),
             Call::ActNode { node, act } => (node_act(*act), node.to_string()),
+            Call::Power { node, act: PowerAct::Reboot } => ("node-reboot", node.to_string()),
+            Call::Power { node, act: PowerAct::Shutdown } => ("node-shutdown", node.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),

@@ -296,7 +296,8 @@ async fn respond(shared: &Shared, peer: Peer, request: Request<Incoming>) -> Ans
     let is_for_another = caller.way == Way::Manager;
     let refusal = refuse(shared, &caller, need, &request);
     let mut noting = Noting::begin(shared, &call, &peer, Some(&caller));
-    if let (Some(noting), Call::ActGroup { .. }) = (&mut noting, &call)
+    if let (Some(noting), Call::ActGroup { .. } | Call::ActNode { .. } | Call::Power { .. }) =
+        (&mut noting, &call)
         && is_dry_run(&request)
     {
         noting.is_dry_run();

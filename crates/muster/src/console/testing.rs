@@ -91,7 +91,7 @@ impl FakeManager {
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
             }
-            request @ (Request::ActGroup { .. } | Request::ActNode { .. }) => {
+            request @ (Request::ActGroup { .. } | Request::ActNode { .. } | Request::Power { .. }) => {
                 answer_of_groups(&mut world.asked, request);
             }
             Request::GroupMoves { group, reply } => drop(reply.send(Ok(vec![sample_move(group)]))),
@@ -139,6 +139,12 @@ fn answer_of_groups(asked: &mut Vec<String>, request: Request) {
         }
         Request::ActNode { who, node, act, dry_run, reply } => {
             asked.push(format!("{act:?} node {node} {who}{}", dry(dry_run)));
+            drop(reply.send(Ok(format!("{} of {node} has begun.", act.name()))));
+        }
+        Request::Power { wish, reply } => {
+            let how = if wish.is_confirmed { " confirmed" } else { "" };
+            let (act, node, who) = (wish.act, &wish.node, &wish.who);
+            asked.push(format!("{act:?} node {node} {who}{}{how}", dry(wish.dry_run)));
             drop(reply.send(Ok(format!("{} of {node} has begun.", act.name()))));
         }
         other => panic!("{other:?} is no act of a group or node"),

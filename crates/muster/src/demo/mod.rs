@@ -79,10 +79,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The configuration as a file would have it. One router thread, so that members answer strictly in turn.
+    /// The configuration as a file would have it. One router thread, so that members answer strictly in turn. The machine that
+    /// it runs on is nobody's to reboot from here.
     pub fn configuration(&self, state_dir: &Path, program: &Path) -> String {
         let mut text = format!(
             "[cell]\nname = \"demo\"\nstate_dir = {state_dir}\n\n[console]\nlisten = \"{console}\"\n\n\
+             [nodes.local]\nreboot_command = {refusal}\nshutdown_command = {refusal}\n\n\
              [routers.front]\nlisten = [\"{router}\"]\nthreads = 1\n\n\
              [clusters.shop]\npolicy = \"round-robin\"\ndrain_ms = 2000\n\n[clusters.shop.affinity]\ncookie = \"JSESSIONID\"\n\n\
              [clusters.shop.probe]\npath = \"/healthz\"\ninterval_ms = 200\ntimeout_ms = 1000\n\n\
@@ -91,6 +93,7 @@ impl Plan {
             state_dir = quoted(state_dir),
             program = quoted(program),
             console = self.console,
+            refusal = "[\"sh\", \"-c\", \"echo a demo does not end its machine; exit 1\"]",
             router = self.router,
         );
         for (name, weight) in &self.members {

@@ -14,6 +14,7 @@ mod errands;
 mod fences;
 mod groups;
 mod peer;
+mod power;
 mod resuming;
 mod shown;
 mod twins;
@@ -30,6 +31,7 @@ use logic::heartbeat::Carriers;
 use logic::machine::Machine;
 use logic::time::Time;
 pub use peer::{Outlet, Peer, Place};
+pub use power::PowerWish;
 use resuming::{Reader, Telling};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
@@ -395,6 +397,9 @@ impl Desk {
             (Place::Agent(node), ToManager::Alert(alert)) => {
                 self.step_cell(now, cell::Input::Alert { node: node.clone(), alert })
             }
+            (Place::Agent(node), ToManager::PowerFailed { act, why }) => {
+                vec![Self::power_failed(node, act, &why)]
+            }
             // It speaks for somebody else, or out of turn.
             (
                 _,
@@ -406,6 +411,7 @@ impl Desk {
                 | ToManager::Monitors(_)
                 | ToManager::Alert(_)
                 | ToManager::Carried { .. }
+                | ToManager::PowerFailed { .. }
                 | ToManager::Hello { .. },
             ) => vec![Output::Cut(place.clone())],
             (_, ToManager::KeepAlive) => Vec::new(),

@@ -3,7 +3,7 @@
 //! The manager's own task answers every request; the console and the API use nothing else.
 
 pub use super::archive::LeaderRecord;
-use super::desk::FenceWish;
+use super::desk::{FenceWish, PowerWish};
 use crate::accounts::AccountsHandle;
 use crate::role::RoleHandle;
 use logic::enrol::Bearer;
@@ -110,6 +110,11 @@ pub enum Request {
         who: String,
         monitor: MonitorName,
         act: MonitorAct,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
+    /// A node's machine is to be rebooted or shut down.
+    Power {
+        wish: PowerWish,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
     /// Something of fences is to be begun.

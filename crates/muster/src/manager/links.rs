@@ -168,9 +168,17 @@ async fn hello(
     let reading = read_bounded_frame(stream, length_max_bytes);
     let read = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), reading).await;
     let role = match read {
-        Ok(Ok(ToManager::Hello { version: LINK_VERSION, role, muster, generation, resumes, carries })) => {
+        Ok(Ok(ToManager::Hello {
+            version: LINK_VERSION,
+            role,
+            muster,
+            generation,
+            resumes,
+            carries,
+            powers,
+        })) => {
             peer.generation = generation;
-            (peer.resumes, peer.carries) = (resumes, carries);
+            (peer.resumes, peer.carries, peer.powers) = (resumes, carries, powers);
             peer.muster = muster.chars().take(VERSION_LENGTH_MAX).collect();
             role
         }
@@ -190,6 +198,7 @@ async fn hello(
             | ToManager::Monitors(_)
             | ToManager::Alert(_)
             | ToManager::Carried { .. }
+            | ToManager::PowerFailed { .. }
             | ToManager::KeepAlive,
         )) => {
             return Err("it did not say hello".into());

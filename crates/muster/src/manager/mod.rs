@@ -201,7 +201,7 @@ impl ManagerError {
     }
 }
 
-pub use desk::FenceWish;
+pub use desk::{FenceWish, PowerWish};
 pub use storage::read_password as read_store_password;
 
 /// Where the keys of cookies are kept.

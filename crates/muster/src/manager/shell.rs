@@ -263,6 +263,7 @@ impl Shell {
             Request::Act { .. }
             | Request::ActGroup { .. }
             | Request::ActNode { .. }
+            | Request::Power { .. }
             | Request::ActMonitor { .. }
             | Request::ActFence { .. } => {
                 unreachable!("the desk asks the cell")

@@ -304,6 +304,7 @@ impl Control {
                 | FromManager::Monitors { .. }
                 | FromManager::Placed(_)
                 | FromManager::Carry { .. }
+                | FromManager::Power { .. }
                 | FromManager::KeepAlive,
             ) => false,
         };

@@ -14,12 +14,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wire::group::{GroupCondition, GroupStatus};
-use wire::status::CellStatus;
+use wire::status::{CellStatus, Event};
 
 pub const HOSTS: [&str; 3] = ["boss", "one", "two"];
 const ETHERNET_ARP: u16 = 0x0806;
 /// Pause between two questions who has an address.
 const ASK_EVERY: Duration = Duration::from_millis(2);
+
+/// A cell of these hosts, with keys of each node beside its address.
+pub fn config(keys: &dyn Fn(&str) -> String, groups: &str) -> String {
+    let mut text = String::from("[manager]\nlisten = \"0.0.0.0:29001\"\n");
+    for (index, host) in HOSTS.iter().enumerate() {
+        text.push_str(&format!("\n[nodes.{host}]\naddress = \"10.0.0.{}\"\n{}", index + 1, keys(host)));
+    }
+    format!("{text}\n{groups}")
+}
 
 pub struct Cell {
     /// By host; dropped before the hosts.
@@ -35,14 +44,15 @@ impl Cell {
 
     /// The same with another way to start what runs on the nodes.
     pub fn start_as(scratch: &Scratch, groups: &str, run: &str) -> Self {
+        Self::start_where(scratch, &|_| String::new(), groups, run)
+    }
+
+    /// The same with more keys of each node.
+    pub fn start_where(scratch: &Scratch, keys: &dyn Fn(&str) -> String, groups: &str, run: &str) -> Self {
         let hosts = Hosts::new(scratch, &HOSTS);
         hosts.connect_by_lan();
         let mut cell = Self { running: Vec::new(), hosts };
-        let mut text = String::from("[manager]\nlisten = \"0.0.0.0:29001\"\n");
-        for (index, host) in HOSTS.iter().enumerate() {
-            text.push_str(&format!("\n[nodes.{host}]\naddress = \"10.0.0.{}\"\n", index + 1));
-        }
-        cell.hosts.write("boss", "muster.toml", &format!("{text}\n{groups}"));
+        cell.hosts.write("boss", "muster.toml", &config(keys, groups));
         cell.hosts.must("boss", "muster check --node boss");
         cell.hosts.must("boss", "muster init");
         cell.running.push(cell.hosts.start("boss", "muster run --node boss"));
@@ -53,6 +63,16 @@ impl Cell {
             cell.running.push(cell.hosts.start(host, run));
         }
         cell
+    }
+
+    /// All events that the manager keeps.
+    pub fn events(&self) -> Result<Vec<Event>, String> {
+        let said = self.hosts.shell(
+            "boss",
+            "curl -s -H \"Authorization: Bearer $(cat /var/lib/muster/admin-token)\" \
+             'http://127.0.0.1:29003/api/v1/events?most=1000'",
+        );
+        serde_json::from_str(&said.data).map_err(|error| format!("{error}: {said:?}"))
     }
 
     fn try_status(&self) -> Result<CellStatus, String> {

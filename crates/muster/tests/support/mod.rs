@@ -19,6 +19,7 @@ pub mod scripted;
 pub mod servers;
 pub mod steady;
 pub mod stores;
+pub mod templates;
 pub mod websocket;
 
 use rustix::process::{Pid, Signal};

@@ -272,6 +272,7 @@ impl World {
             ResidentOutput::Refused { .. } => self.outcome.refused += 1,
             ResidentOutput::Activity(activity) => self.on_activity(node, start, activity),
             ResidentOutput::EndService { .. } => self.outcome.ended += 1,
+            ResidentOutput::Power { .. } => unreachable!("nobody asks for it here"),
             ResidentOutput::Finished => self.on_service_ended(node),
             ResidentOutput::Tell { .. } => {}
         }

@@ -402,6 +402,7 @@ pub fn settings(words: &[&str]) -> CellSettings {
         state_dir: "state".into(),
         nodes: vec!["a".into(), "b".into()],
         node_addresses: Default::default(),
+        node_power: Default::default(),
         manager: wire::settings::ManagerSettings {
             listen: Some(([10, 0, 0, 1], 29001).into()),
             ..Default::default()

@@ -58,7 +58,8 @@ impl Story {
                 | Output::Refused { .. }
                 | Output::Tell { .. }
                 | Output::Activity(_)
-                | Output::EndService { .. } => {}
+                | Output::EndService { .. }
+                | Output::Power { .. } => {}
             }
         }
         done.into_iter().for_each(|done| self.tell(done));

@@ -125,16 +125,38 @@ fn option_stop() {
     }
 }
 
-#[test]
-fn options_pause_resume_disp_and_del() {
-    for (word, act) in
-        [("--pause", Act::Pause), ("--resume", Act::Resume), ("--disp", Act::Display), ("--del", Act::Delete)]
-    {
-        for service in [Http, Smtp] {
-            assert_eq!(parse(service, &words(&format!("W {word}"))), Ok(("W".into(), act.clone())));
-            refused(service, &format!("W {word} 5"));
-        }
+/// An option that is a whole command and takes nothing.
+fn act(word: &str, act: &Act) {
+    for service in [Http, Smtp] {
+        assert_eq!(parse(service, &words(&format!("W {word}"))), Ok(("W".into(), act.clone())));
+        refused(service, &format!("W {word} 5"));
+        refused(service, &format!("W -n 80 {word}"));
+        assert_eq!(parse(service, &words(word)), Err(Mistake::NoIdentifier));
     }
+}
+
+#[test]
+fn option_pause() {
+    act("--pause", &Act::Pause);
+}
+
+#[test]
+fn option_resume() {
+    act("--resume", &Act::Resume);
+}
+
+#[test]
+fn option_disp() {
+    act("--disp", &Act::Display);
+}
+
+#[test]
+fn option_del() {
+    act("--del", &Act::Delete);
+}
+
+#[test]
+fn options_that_there_are_not_are_refused() {
     refused(Http, "W --other");
     refused(Http, "W word");
 }

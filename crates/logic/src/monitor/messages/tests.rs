@@ -110,27 +110,49 @@ fn event_42_system_error() {
 }
 
 #[test]
-fn events_51_to_56_license() {
-    use Class::{Normal, Setting, System};
-    twins(Message::NoLicense, 51, Setting, "The license of clp_httpmon is not registered.");
+fn event_51_no_license() {
+    twins(Message::NoLicense, 51, Class::Setting, "The license of clp_httpmon is not registered.");
+    assert!(Message::NoLicense.is_inferred(Service::Http), "its number is lost");
+}
+
+#[test]
+fn event_52_trial() {
     check(
         Message::Trial { until: DATE },
         52,
-        [Normal; 2],
+        [Class::Normal; 2],
         "clp_httpmon trial version is effective till 08/31/2007 (mm/dd/yyyy).",
         "Trial version of clp_smtpmon is effective till 08/31/2007 (mm/dd/yyyy).",
     );
+}
+
+#[test]
+fn event_53_trial_expired() {
     check(
         Message::TrialExpired { on: DATE },
         53,
-        [Setting; 2],
+        [Class::Setting; 2],
         "The trial version license has expired in 08/31/2007 (mm/dd/yyyy).",
         "The trial version license has expired on 08/31/2007 (mm/dd/yyyy).",
     );
-    twins(Message::LicenseUnchecked, 54, System, "Failed to check the license information of clp_httpmon.");
+}
+
+#[test]
+fn event_54_license_unchecked() {
+    let text = "Failed to check the license information of clp_httpmon.";
+    twins(Message::LicenseUnchecked, 54, Class::System, text);
+    assert!(Message::LicenseUnchecked.is_inferred(Service::Http), "its number is lost");
+}
+
+#[test]
+fn event_55_trial_not_yet() {
     let text = "The trial version license is effective from 08/31/2007 (mm/dd/yyyy).";
-    twins(Message::TrialNotYet { from: DATE }, 55, Setting, text);
-    twins(Message::LicenseOverlaps, 56, Setting, "The registration license overlaps.");
+    twins(Message::TrialNotYet { from: DATE }, 55, Class::Setting, text);
+}
+
+#[test]
+fn event_56_license_overlaps() {
+    twins(Message::LicenseOverlaps, 56, Class::Setting, "The registration license overlaps.");
 }
 
 #[test]
@@ -153,15 +175,21 @@ fn event_72_connect() {
 }
 
 #[test]
-fn events_73_to_75_send_select_and_receive() {
-    for (message, id, what) in [
-        (Message::SendError { number: 32 }, 73, "send"),
-        (Message::SelectError { number: 32 }, 74, "select"),
-        (Message::ReceiveError { number: 32 }, 75, "recv"),
-    ] {
-        let text = format!("clp_httpmon has detected network error({what} error[32]). [ID:watch1]");
-        twins(message, id, Class::Detection, &text);
-    }
+fn event_73_send() {
+    let text = "clp_httpmon has detected network error(send error[32]). [ID:watch1]";
+    twins(Message::SendError { number: 32 }, 73, Class::Detection, text);
+}
+
+#[test]
+fn event_74_select() {
+    let text = "clp_httpmon has detected network error(select error[32]). [ID:watch1]";
+    twins(Message::SelectError { number: 32 }, 74, Class::Detection, text);
+}
+
+#[test]
+fn event_75_receive() {
+    let text = "clp_httpmon has detected network error(recv error[32]). [ID:watch1]";
+    twins(Message::ReceiveError { number: 32 }, 75, Class::Detection, text);
 }
 
 #[test]

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use wire::group::GroupsReport;
 use wire::id::{GroupName, NodeName};
 use wire::link::ToManager;
+use wire::node::PowerAct;
 
 /// Orders that may wait for one guardian. 64: steps of one group come one after the other, the rest are deadlines, of which
 /// only the newest counts.
@@ -218,8 +219,25 @@ impl Shell {
             Output::Tell { group, is_warning: true, text } => tracing::warn!(%group, "{text}"),
             Output::Activity(activity) => drop(self.activity.send_replace(activity)),
             Output::EndService { command, why } => self.service = Some(service::Ending { command, why }),
+            Output::Power { act, command, who } => self.power(act, command, who),
             Output::Finished => {}
         }
+    }
+
+    /// What came of it is told to who leads, if it can be; a machine that does not end is a node again either way.
+    fn power(&mut self, act: PowerAct, command: Vec<String>, who: String) {
+        let around = self.around.clone();
+        self.tasks.spawn_local(async move {
+            let Err(why) = service::power(act, &command, &who).await else { return };
+            tracing::error!(why, "this machine is not {}, and its node goes on", act.done());
+            if around.is_connected.get()
+                && around.to_manager.try_send(ToManager::PowerFailed { act, why }).is_err()
+            {
+                tracing::warn!("the manager does not hear of that: it does not read");
+            }
+            // Only fails when the node ends all the same.
+            drop(around.inputs.send(Input::PowerFailed).await);
+        });
     }
 
     fn order(&mut self, group: &GroupName, run: u64, command: Command) {

@@ -25,6 +25,7 @@ fn smallest_file_gets_every_default() {
                 ),
             ],
             node_addresses: {},
+            node_power: {},
             manager: ManagerSettings {
                 listen: None,
                 nodes: [

@@ -162,7 +162,7 @@ fn unknown_keys() {
             muster.toml:10:1: M1002: there is no key `adress` in `nodes.local`
               key:     nodes.local.adress
               value:   "10.0.0.3"
-              allowed: address
+              allowed: address, reboot_command, shutdown_command
               did you mean `address`?"#]],
     );
 }

@@ -41,7 +41,9 @@ export function ofServer(node) {
   // A manager that does not say so cannot drain.
   if (!mayAct() || node.drained === undefined) return [];
   const base = `/api/v1/nodes/${encodeURIComponent(node.node)}`;
-  const plan = (act, label, title) => () => open({ base, act, label, title });
+  const plan = (act, label, title, more = {}) => () => open({ base, act, label, title, ...more });
+  const away = node.connected ? null : "Its agent does not answer, so nobody there can be told.";
+  const named = { typed: node.node, key: "confirm" };
   return [
     node.drained
       ? { label: "Undrain", icon: "start", act: () => wish(`${base}/undrain`) }
@@ -49,6 +51,9 @@ export function ofServer(node) {
     node.maintenance
       ? { label: "End maintenance", icon: "sun", act: () => wish(`${base}/maintenance-off`) }
       : { label: "Maintenance…", icon: "pause", act: plan("maintenance-on", "Begin maintenance", `Maintenance of server ${node.node}`) },
+    null,
+    { label: "Reboot…", icon: "restart", isDanger: true, why: away, act: plan("reboot", "Reboot", `Reboot server ${node.node}?`, named) },
+    { label: "Shut down…", icon: "off", isDanger: true, why: away, act: plan("shutdown", "Shut down", `Shut server ${node.node} down?`, named) },
   ];
 }
 
@@ -73,10 +78,10 @@ async function drill(name, target) {
 
 const groupAt = (group) => `/api/v1/groups/${encodeURIComponent(group.group)}`;
 
-function path({ base, act }, node, isDry) {
+function path({ base, act, key }, node, isDry) {
   const query = new URLSearchParams();
   if (isDry) query.set("dry_run", "true");
-  if (node) query.set("node", node);
+  if (node) query.set(key, node);
   const asked = query.size > 0 ? `?${query}` : "";
   return `${base}/${act}${asked}`;
 }
@@ -90,12 +95,15 @@ let tries = 0;
 const WARNINGS = {
   drain: "Its groups go to other nodes one after the other, its members take no new conversations, and nothing is placed there until it is undrained.",
   "maintenance-on": "Its monitors pause, and nothing that fails there, or is lost with it, moves by itself until maintenance is over.",
+  reboot: "All that Muster runs there ends in its order, and goes to other servers where it can. Then the machine is rebooted.",
+  shutdown: "All that Muster runs there ends in its order, and goes to other servers where it can. Then the machine is shut down, and somebody has to switch it on again.",
   stop: "It stays stopped until somebody starts it.",
   "confirm-off": "Only a person can know this. If the node is not off and runs the group yet, the group will run twice, and its data may be lost. Look at the machine itself.",
 };
 
-function open({ base, act, label, title, group = null, hasNodes = false, typed = null }) {
-  wanted = { base, act, group, typed };
+/** `typed` is to be typed before it is done; `key` is what the call has it as. */
+function open({ base, act, label, title, group = null, hasNodes = false, typed = null, key = "node" }) {
+  wanted = { base, act, group, typed, key };
   byId("plan-title").textContent = title;
   byId("plan-text").textContent = WARNINGS[act] ?? "";
   byId("plan-text").hidden = !WARNINGS[act];

@@ -325,6 +325,23 @@ fn a_dry_run_is_written_down_as_one() {
 }
 
 #[test]
+fn machines_are_rebooted_by_operators_who_confirm_with_their_name() {
+    let console = Console::start();
+    let viewer = console.token_of("looks", "viewer");
+    let refused = console.call_as(&viewer, "POST /api/v1/nodes/web-1/reboot", "");
+    assert_eq!((refused.status, refused.code().as_str()), (403, "M2060"), "{refused:?}");
+    let wrong = console.post("/api/v1/nodes/web-1/reboot?confirm=web-2", "");
+    assert_eq!((wrong.status, wrong.code().as_str()), (400, "M2022"), "{wrong:?}");
+    assert_eq!(console.post("/api/v1/nodes/web-1/reboot?dry_run=true", "").status, 200);
+    assert_eq!(console.post("/api/v1/nodes/web-1/drain?dry_run=true", "").status, 200);
+    assert_eq!(console.post("/api/v1/nodes/web-1/shutdown?confirm=web-1", "").status, 202);
+    let audit = console.audit();
+    for wanted in ["node-reboot web-1 (dry run)", "node-drain web-1 (dry run)", "node-shutdown web-1"] {
+        assert!(audit.iter().any(|line| line.contains(wanted)), "{wanted}: {audit:?}");
+    }
+}
+
+#[test]
 fn viewers_read_what_a_group_went_through() {
     let console = Console::start();
     let viewer = console.token_of("looks", "viewer");

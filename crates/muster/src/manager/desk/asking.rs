@@ -23,6 +23,7 @@ impl Desk {
                 let input = self.groups.ask_of_node(who, node, (act, dry_run), members, reply);
                 self.step_groups(now, input)
             }
+            Request::Power { wish, reply } => self.wish_of_power(wish, reply),
             Request::ActFence { who, wish, reply } => self.wish_of_fences(now, &who, wish, reply),
             Request::ActMonitor { who, monitor, act, reply } => {
                 self.asks_count += 1;

@@ -82,4 +82,6 @@ pub struct Peer {
     pub resumes: bool,
     /// It carries questions to nodes that are not heard.
     pub carries: bool,
+    /// It can be told to reboot or shut down its machine.
+    pub powers: bool,
 }

@@ -87,6 +87,7 @@ fn report(sequence: u64) -> ToManager {
 }
 
 mod errands;
+mod power;
 
 #[test]
 fn slow_connection_is_cut_and_gets_nothing_after_a_gap() {

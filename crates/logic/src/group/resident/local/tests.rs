@@ -64,7 +64,7 @@ impl Stage {
                     lines.push(format!("report {states:?}"));
                 }
                 Output::Activity(_) | Output::Tell { .. } | Output::Refused { .. } => {}
-                Output::EndService { .. } | Output::Finished => {}
+                Output::EndService { .. } | Output::Power { .. } | Output::Finished => {}
             }
         }
         self.resident.check();
