@@ -61,8 +61,8 @@ impl Link {
         let mut link = Self { stream, rest: Vec::new(), scratch: vec![0; READ_SIZE_BYTES] };
         let muster = "bench".to_owned();
         let resumes = matches!(role, Role::Router { .. });
-        let (version, generation, carries) = (LINK_VERSION, 0, false);
-        link.send(&ToManager::Hello { version, role, muster, generation, resumes, carries })?;
+        let (version, generation, carries, powers) = (LINK_VERSION, 0, false, false);
+        link.send(&ToManager::Hello { version, role, muster, generation, resumes, carries, powers })?;
         link.welcome()?;
         if resumes {
             link.send(&ToManager::Have(Have::default()))?;
