@@ -23,6 +23,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(90);
 /// Longest wait for an answer of a manager that may be frozen.
 const ANSWER_SECONDS_MAX: &str = "2";
 
+/// What the group `once` runs; nothing else does.
+const GROUP_COMMAND: &str = "[\"sleep\", \"86413\"]";
+
 /// The API of a manager on its own machine.
 pub const API: &str = "--api http://127.0.0.1:29003 --token-file /var/lib/muster/admin-token";
 
@@ -41,6 +44,8 @@ pub struct Plan {
     pub disks: Vec<(String, String)>,
     /// Hosts whose clocks can be stepped.
     pub clocks: Vec<String>,
+    /// Where the failover group `once` may run, first where it shall; none: there is no such group.
+    pub group: Vec<String>,
 }
 
 /// The process or processes of Muster on one host.
@@ -93,6 +98,14 @@ pub fn configuration(plan: &Plan) -> String {
         .zip(plan.hosts.iter().flat_map(|host| std::iter::repeat_n(host, plan.members)))
     {
         let _ = writeln!(text, "\n[clusters.shop.members.shop-{number}]\nnode = \"{host}\"");
+    }
+    if !plan.group.is_empty() {
+        let names: Vec<String> = plan.group.iter().map(|name| format!("\"{name}\"")).collect();
+        let _ = write!(
+            text,
+            "\n[groups.once]\nnodes = [{}]\n\n[groups.once.resources.work]\ntype = \"process\"\ncommand = {GROUP_COMMAND}\n",
+            names.join(", ")
+        );
     }
     text
 }

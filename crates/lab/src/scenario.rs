@@ -9,7 +9,7 @@ use crate::servers::Kind;
 use std::time::Duration;
 
 /// Words that begin a line before the cell is started.
-const PLAN_WORDS: &str = "hosts, managers, store, profile, members, split, disk, clock-of, nightly";
+const PLAN_WORDS: &str = "hosts, managers, store, profile, members, group, split, disk, clock-of, nightly";
 const STEP_WORDS: &str = "load, wait, cut, partition, heal, lose, delay, unplug, plug, off, on, freeze, thaw, kill, start, \
                           fill, clear, burn, calm, clock, store, do, expect";
 /// Stands for the host whose manager leads, and for what `@leader` stood for last.
@@ -182,6 +182,7 @@ pub fn parse(text: &str) -> Result<Scenario, Mistake> {
         split: Vec::new(),
         disks: Vec::new(),
         clocks: Vec::new(),
+        group: Vec::new(),
     };
     let mut scenario = Scenario { title, plan, is_nightly: false, steps: Vec::new() };
     let mut lines = 0;
@@ -233,6 +234,7 @@ fn read_plan(scenario: &mut Scenario, words: &[&str]) -> Result<bool, String> {
         ["profile", profile] => plan.profile = Some(name(profile)?),
         ["members", count] => plan.members = number(count, 1, 50)?,
         ["split", hosts @ ..] if !hosts.is_empty() => plan.split = known(plan, hosts)?,
+        ["group", hosts @ ..] if !hosts.is_empty() => plan.group = known(plan, hosts)?,
         ["clock-of", hosts @ ..] if !hosts.is_empty() => plan.clocks = known(plan, hosts)?,
         ["disk", host, size] => {
             let host = known(plan, &[host])?.remove(0);

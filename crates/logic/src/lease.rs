@@ -63,6 +63,13 @@ impl Profile {
         Inequality { of: *self }
     }
 
+    /// What the leader of managers that are elected grants to nodes. It lasts while another one is elected, which begins L after
+    /// the last renewal of the one before: so nothing ends on a node because a manager does. L(1-ρ) ≥ R(1+ρ) + K holds as
+    /// before, for both sides are longer by the same.
+    pub fn across_leaders(&self) -> Profile {
+        Profile { hold_ms: self.hold_ms + self.wait_ms, wait_ms: 2 * self.wait_ms, ..*self }
+    }
+
     /// So long after a holder's last sign of life its release can be taken as what came next: it renews in between, and
     /// news of that take a round trip. Too short for a store to be copied, stopped, put back and started.
     pub fn hand_over_ms(&self) -> u64 {

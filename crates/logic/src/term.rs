@@ -129,6 +129,12 @@ impl Elector {
         Some(held.term)
     }
 
+    /// That term, and the first moment at which it may not act any more, as far as is known now.
+    pub fn holding(&self) -> Option<(TermNumber, Time)> {
+        let held = self.held.as_ref().filter(|held| held.is_led)?;
+        Some((held.term, held.lease.ends_at()))
+    }
+
     /// The highest term that this manager knows of, its own or another's.
     pub fn highest(&self) -> TermNumber {
         self.highest

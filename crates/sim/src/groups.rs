@@ -1,5 +1,5 @@
-//! Failover groups on several nodes with one manager: planner, residents, heartbeats and leases, unchanged, in a world that
-//! kills, stops, cuts and delays.
+//! Failover groups on several nodes with one manager or several: planner, residents, heartbeats, leases and election, unchanged,
+//! in a world that kills, stops, cuts and delays.
 //!
 //! True time is in microseconds; each host has a clock of its own that runs a little wrong. A guardian is as simple as the
 //! real one: it ends what it holds when told, when its agent is gone, and at its deadline, whatever its agent does; that
@@ -7,6 +7,7 @@
 //! that was stopped. Checked from outside, in true time: no group is held by two guardians at any instant.
 
 mod chaos;
+mod election;
 mod fence;
 mod manager;
 mod monitors;
@@ -14,20 +15,22 @@ mod node;
 mod story;
 
 use crate::fleet::Clock;
+use election::{Asked, Word};
 use logic::fence::Call;
 use logic::group::{PlannerInput, ResidentInput};
 use logic::lease::Profile;
-use logic::model::{Model, Txn};
+use logic::model::{Check, Model, Txn};
 use logic::seed::Chance;
+use logic::term;
 use manager::ManagerHost;
 use node::NodeHost;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::heartbeat::Datagram;
-use wire::id::{GroupName, NodeName};
+use wire::id::{GroupName, NodeName, TermNumber};
 
 pub use chaos::{GroupsOutcome, run_groups_seed};
-pub use story::run_groups_claimed;
+pub use story::{Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -41,7 +44,36 @@ enum Event {
         node: usize,
         said: Said,
     },
+    WakeElector {
+        run: u64,
+    },
+    ToElector {
+        run: u64,
+        input: term::Input,
+    },
+    AskStore {
+        manager: usize,
+        run: u64,
+        asked: Asked,
+    },
+    /// An elected manager takes its generation and reads the records.
+    BeginTerm {
+        run: u64,
+        term: TermNumber,
+        fence: Check,
+    },
+    /// Of another manager.
+    Between {
+        run: u64,
+        word: Word,
+    },
+    /// A node has heard nothing of its manager for long.
+    Silent {
+        node: usize,
+        link: u64,
+    },
     ToStore {
+        manager: usize,
         run: u64,
         attempt: u64,
         txn: Txn,
@@ -139,7 +171,9 @@ struct World {
     queued: u64,
     chance: Chance,
     profile: Profile,
-    manager: ManagerHost,
+    managers: Vec<ManagerHost>,
+    /// Who leads is elected.
+    has_several: bool,
     nodes: Vec<NodeHost>,
     groups: Vec<GroupSettings>,
     /// As they are configured now: some less, some changed.
@@ -152,8 +186,16 @@ struct World {
     backup: Option<Model>,
     is_store_down: bool,
     generation: u64,
-    /// Nodes that neither reach the manager nor are reached.
+    /// The store is being put back until then.
+    away_until_us: u64,
+    /// Nodes that neither reach any manager nor are reached.
     cut: BTreeSet<usize>,
+    /// A manager and a node that do not reach each other.
+    cut_pairs: BTreeSet<(usize, usize)>,
+    /// Managers that do not reach the store.
+    cut_store: BTreeSet<usize>,
+    /// One way each.
+    cut_managers: BTreeSet<(usize, usize)>,
     loss_permille: u32,
     /// How often an agent of a fence fails.
     fence_fails_percent: u32,
@@ -161,6 +203,8 @@ struct World {
     held: BTreeMap<GroupName, Vec<Held>>,
     /// Guardians that ever were: by node, start of its agent, and run.
     begun: BTreeSet<(usize, u64, u64)>,
+    /// Nothing fails by chance any more.
+    is_calm: bool,
     outcome: GroupsOutcome,
     trace: Option<Vec<String>>,
 }
@@ -197,7 +241,13 @@ fn settings(name: &str, nodes: Vec<NodeName>, chance: &mut Chance) -> GroupSetti
 }
 
 impl World {
-    fn new(nodes: usize, groups: usize, profile: Profile, seed: u64, is_traced: bool) -> Self {
+    fn new(
+        (managers, nodes): (usize, usize),
+        groups: usize,
+        profile: Profile,
+        seed: u64,
+        is_traced: bool,
+    ) -> Self {
         let mut chance = Chance::new(seed);
         let policy = |chance: &mut Chance| {
             let first = chance.below(nodes as u32) as usize;
@@ -212,7 +262,7 @@ impl World {
             })
             .collect();
         let monitors = monitors::assignments(&groups, &mut chance);
-        let manager = ManagerHost::new(Clock::new(&mut chance));
+        let hosts_of_managers = (0..managers).map(|_| ManagerHost::new(Clock::new(&mut chance))).collect();
         let hosts = (0..nodes).map(|_| NodeHost::new(Clock::new(&mut chance))).collect();
         let mut world = Self {
             now_us: 0,
@@ -220,7 +270,8 @@ impl World {
             queued: 0,
             chance,
             profile,
-            manager,
+            managers: hosts_of_managers,
+            has_several: managers > 1,
             nodes: hosts,
             configured: groups.clone(),
             groups,
@@ -230,16 +281,21 @@ impl World {
             backup: None,
             is_store_down: false,
             generation: 0,
+            away_until_us: 0,
             cut: BTreeSet::new(),
+            cut_pairs: BTreeSet::new(),
+            cut_store: BTreeSet::new(),
+            cut_managers: BTreeSet::new(),
             loss_permille: 0,
             fence_fails_percent: 30,
             numbers: 0,
             held: BTreeMap::new(),
             begun: BTreeSet::new(),
+            is_calm: false,
             outcome: GroupsOutcome::default(),
             trace: is_traced.then(Vec::new),
         };
-        world.start_manager();
+        (0..managers).for_each(|manager| world.start_manager(manager));
         (0..nodes).for_each(|node| world.start_node(node));
         world
     }
@@ -262,8 +318,14 @@ impl World {
         least + u64::from(self.chance.below((most - least + 1) as u32))
     }
 
-    fn is_lost(&mut self, node: usize) -> bool {
-        self.cut.contains(&node) || (self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille)
+    /// There is no way between them.
+    fn is_cut(&self, manager: usize, node: usize) -> bool {
+        self.cut.contains(&node) || self.cut_pairs.contains(&(manager, node))
+    }
+
+    fn is_lost(&mut self, manager: usize, node: usize) -> bool {
+        self.is_cut(manager, node)
+            || (self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille)
     }
 
     fn tell(&mut self, line: impl FnOnce() -> String) {
@@ -285,21 +347,41 @@ impl World {
         self.now_us = end_us;
     }
 
-    fn handle(&mut self, event: Event) {
+    /// The manager at which something happens.
+    fn at_manager(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::WakeManager { .. }
-            | Event::ToManager { .. }
-            | Event::FromStore { .. }
-            | Event::Heartbeat { .. }
-                if self.manager.is_stopped =>
-            {
-                self.manager.held.push(event);
-            }
+            Event::WakeManager { run }
+            | Event::ToManager { run, .. }
+            | Event::FromStore { run, .. }
+            | Event::WakeElector { run }
+            | Event::ToElector { run, .. }
+            | Event::BeginTerm { run, .. }
+            | Event::Between { run, .. } => self.manager_of(*run),
+            Event::Heartbeat { datagram } => Some(usize::from(datagram.manager.0)),
+            _ => None,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some(manager) = self.at_manager(&event)
+            && self.managers[manager].is_stopped
+        {
+            return self.managers[manager].hold(event);
+        }
+        match event {
             Event::WakeManager { run } => self.wake_manager(run),
             Event::ToManager { run, link, node, said } => self.on_said(run, link, node, said),
-            Event::FromStore { run, input } => self.on_stored(run, input),
+            Event::FromStore { run, input } => self.step_planner(run, input),
             Event::Heartbeat { datagram } => self.on_heartbeat(&datagram),
-            Event::ToStore { run, attempt, txn, key } => self.on_store(run, attempt, &txn, &key),
+            Event::WakeElector { run } => self.wake_elector(run),
+            Event::ToElector { run, input } => self.step_elector(run, input),
+            Event::AskStore { manager, run, asked } => self.on_asked(manager, run, asked),
+            Event::BeginTerm { run, term, fence } => self.begin_term(run, term, fence),
+            Event::Between { run, word } => self.on_word(run, word),
+            Event::Silent { node, link } => self.on_silent(node, link),
+            Event::ToStore { manager, run, attempt, txn, key } => {
+                self.on_store(manager, run, attempt, &txn, &key);
+            }
             Event::Answer { node, .. }
             | Event::ToNode { node, .. }
             | Event::FromGuardian { node, .. }

@@ -6,7 +6,7 @@
 //! | 0-3 | `MuHb` |
 //! | 4 | version, 1 |
 //! | 5 | 1: heartbeat, 2: answer, 3: question, 4: reply |
-//! | 6 | bit 0: the node hears no answers (heartbeat), the lease is granted (answer) |
+//! | 6 | bit 0: the node hears no answers (heartbeat), the only manager grants the lease (answer); bit 1: the leader of several grants it (answer) |
 //! | 7 | 0 |
 //! | 8-15 | cell |
 //! | 16-19 | node |
@@ -44,6 +44,15 @@ pub const SIZE_MAX_BYTES: usize = 512;
 
 pub type Code = [u8; CODE_SIZE_BYTES];
 
+/// Who lets a node act by its lease since it sent the heartbeat that is answered. How long follows from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// The only manager of the cell.
+    Only,
+    /// The one of several that leads.
+    Leader,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Heartbeat {
@@ -51,8 +60,8 @@ pub enum Kind {
         is_deaf: bool,
     },
     Answer {
-        /// The node may act by its lease since it sent this heartbeat.
-        is_granted: bool,
+        /// None: nothing is granted.
+        grant: Option<Grant>,
     },
     /// A manager that does not hear the node wants to know whether it is there; another node has brought it.
     Question,
@@ -139,15 +148,18 @@ pub enum Malformed {
 impl Datagram {
     /// The bytes that the code is computed over; the code follows them.
     pub fn body(&self) -> [u8; BODY_SIZE_BYTES] {
-        let (kind, flag) = match self.kind {
-            Kind::Heartbeat { is_deaf } => (1, is_deaf),
-            Kind::Answer { is_granted } => (2, is_granted),
-            Kind::Question => (3, false),
-            Kind::Reply => (4, false),
+        let (kind, flags) = match self.kind {
+            Kind::Heartbeat { is_deaf } => (1, u8::from(is_deaf)),
+            Kind::Answer { grant: None } => (2, 0),
+            Kind::Answer { grant: Some(Grant::Only) } => (2, 1),
+            // A node of before must not take it for one of a majority that it needs.
+            Kind::Answer { grant: Some(Grant::Leader) } => (2, 2),
+            Kind::Question => (3, 0),
+            Kind::Reply => (4, 0),
         };
         let mut bytes = [0; BODY_SIZE_BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4..8].copy_from_slice(&[VERSION, kind, u8::from(flag), 0]);
+        bytes[4..8].copy_from_slice(&[VERSION, kind, flags, 0]);
         bytes[8..16].copy_from_slice(&self.cell.0.to_be_bytes());
         bytes[16..20].copy_from_slice(&self.node.0.to_be_bytes());
         bytes[20..22].copy_from_slice(&self.manager.0.to_be_bytes());
@@ -183,10 +195,15 @@ impl<'a> Parsed<'a> {
         if signed[4] != VERSION {
             return Err(Malformed::Version(signed[4]));
         }
-        let flag = signed[6] & 1 != 0;
         let kind = match signed[5] {
-            1 => Kind::Heartbeat { is_deaf: flag },
-            2 => Kind::Answer { is_granted: flag },
+            1 => Kind::Heartbeat { is_deaf: signed[6] & 1 != 0 },
+            2 => Kind::Answer {
+                grant: match signed[6] & 3 {
+                    0 => None,
+                    1 => Some(Grant::Only),
+                    _ => Some(Grant::Leader),
+                },
+            },
             3 => Kind::Question,
             4 => Kind::Reply,
             other => return Err(Malformed::Kind(other)),

@@ -44,7 +44,7 @@ pub fn judge(node: &NodeName, facts: &Facts) -> NodeWhy {
     } else if facts.is_in_maintenance && !facts.is_owner {
         Some(format!("it is in maintenance, until `muster node maintenance {node} off`"))
     } else if facts.lacks_lease {
-        Some("it has no lease: its heartbeats are not answered by most managers".to_owned())
+        Some("it has no lease: its heartbeats are not answered by the manager that leads".to_owned())
     } else if let Some((count, why)) = &facts.failed {
         let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
         Some(format!("the group failed there {times}: {why}"))

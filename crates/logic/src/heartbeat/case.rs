@@ -286,10 +286,4 @@ impl Case {
             && (self.said == Reach::Elsewhere || self.both_ways_with(now, signs).is_none())
             && self.searched_at.is_none_or(|asked| now.since_ms(asked) >= pause_ms)
     }
-
-    /// Other managers that promised to grant it nothing more, and when the oldest of these promises was asked for.
-    pub fn promises(&self, now: Time) -> (usize, Time) {
-        let promised = || self.opinions(now, OPINION_AGE_MAX_MS).filter(|told| told.opinion.is_over);
-        (promised().count(), promised().map(|told| told.asked_at).min().unwrap_or(now))
-    }
 }

@@ -88,7 +88,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::heartbeat::{CODE_SIZE_BYTES, SIZE_BYTES};
+    use wire::heartbeat::{CODE_SIZE_BYTES, Grant, SIZE_BYTES};
     use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 
     fn datagram(kind: Kind, node: u32, sequence: u64) -> [u8; SIZE_BYTES] {
@@ -122,7 +122,7 @@ mod tests {
         assert!(!courier.bring(Time(5), at("10.0.0.7:4001"), &reply), "of another port");
         assert!(!courier.bring(Time(5), there, &datagram(Kind::Reply, 4, 77)), "of another node");
         assert!(!courier.bring(Time(5), there, &datagram(Kind::Reply, 3, 76)), "to another question");
-        assert!(!courier.bring(Time(5), there, &datagram(Kind::Answer { is_granted: true }, 3, 77)));
+        assert!(!courier.bring(Time(5), there, &datagram(Kind::Answer { grant: Some(Grant::Only) }, 3, 77)));
         assert!(!courier.bring(Time(5), there, &[&reply[..], &[0; 4]].concat()), "longer than the question");
         assert!(courier.bring(Time(5), at("[::ffff:10.0.0.7]:4000"), &reply));
         assert!(!courier.bring(Time(6), there, &reply), "again");
@@ -139,7 +139,9 @@ mod tests {
             assert!(!courier.take(Time(0), at(to), &question), "{to}");
         }
         let there = at("10.0.0.7:4000");
-        for kind in [Kind::Reply, Kind::Heartbeat { is_deaf: false }, Kind::Answer { is_granted: true }] {
+        for kind in
+            [Kind::Reply, Kind::Heartbeat { is_deaf: false }, Kind::Answer { grant: Some(Grant::Only) }]
+        {
             assert!(!courier.take(Time(0), there, &datagram(kind, 3, 77)), "{kind:?}");
         }
         assert!(!courier.take(Time(0), there, b"GET / HTTP/1.0"));

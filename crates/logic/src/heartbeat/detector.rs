@@ -4,12 +4,13 @@
 //! managers, and has other nodes ask the silent one (see `Carriers` and `Courier`). Promises:
 //! - A verdict against a node needs its silence here, and most managers' silence or the lack of anyone who hears it.
 //! - What falls together is said together: a failed rack is one batch.
-//! - `Output::TakeOver` needs promises of a majority, after all their grants have run out.
+//! - Only who leads grants leases, and `Output::TakeOver` comes after all grants have run out, those of earlier leaders too.
 //! - A manager that was not running, or hears nobody, believes itself to be the one that is ill.
 //!
 //! The shell reads all that lies in the socket before it calls `step`, so that no heartbeat waits behind a look.
 
-mod promises;
+mod asking;
+mod leases;
 mod searches;
 
 use super::case::{Case, Signs, missing_ms};
@@ -67,10 +68,11 @@ pub struct Detector {
     listening_since: Time,
     /// Nothing is taken over before.
     distrust_until: Time,
+    /// From then on what others than this manager have granted has run out.
+    earlier_over_at: Time,
     cut_since: Option<Time>,
     hears_nobody: bool,
     sweep_at: Time,
-    withheld_told_at: Time,
     relief_level: u32,
     relief_at: Time,
 }
@@ -85,7 +87,7 @@ impl Detector {
         assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
         assert!(settings.managers.contains(&settings.me), "{} is not among its managers", settings.me);
         let distrust_until = now + settings.lease.wait_ms;
-        Self {
+        let mut detector = Self {
             settings,
             facts: Vec::new(),
             due_at: Vec::new(),
@@ -98,17 +100,20 @@ impl Detector {
             started_at: now,
             listening_since: now,
             distrust_until,
+            earlier_over_at: now,
             cut_since: None,
             hears_nobody: false,
             sweep_at: now + SWEEP_INTERVAL_MS,
-            withheld_told_at: now,
             relief_level: 0,
             relief_at: now,
-        }
+        };
+        detector.earlier_over_at = now + detector.earlier_wait_ms();
+        detector
     }
 
-    /// Takes a heartbeat that `admit` let through. `at`: when it arrived.
-    pub fn hear(&mut self, at: Time, beat: &Datagram) -> Heard {
+    /// Takes a heartbeat that `admit` let through. `at`: when it arrived. `may_grant`: this manager leads, and its own lease
+    /// holds at that time or later.
+    pub fn hear(&mut self, at: Time, beat: &Datagram, may_grant: bool) -> Heard {
         let index = beat.node.0 as usize;
         let Some(facts) = self.facts.get_mut(index).filter(|facts| facts.is_member) else {
             return Heard::Unknown;
@@ -138,10 +143,7 @@ impl Detector {
         facts.is_deaf = is_deaf;
         let due_ms = if is_deaf { 0 } else { missing_ms(ASK_AFTER_BEATS, facts.interval_ms) };
         self.due_at[index] = (facts.last_heard + due_ms).0;
-        // Who has just started may have promised to another that it grants nothing, and lost its memory.
-        let has_listened = at.since_ms(self.started_at) >= self.settings.lease.wait_ms;
-        let is_alone = self.settings.managers.len() == 1;
-        let is_granted = (has_listened || is_alone) && !facts.is_withheld;
+        let is_granted = may_grant && !facts.is_withheld;
         if is_granted {
             facts.granted_at = facts.granted_at.max(at);
         }
@@ -150,7 +152,8 @@ impl Detector {
 
     /// The answer to a heartbeat that was fresh, or unproven.
     pub fn answer(&self, beat: &Datagram, is_granted: bool, term: TermNumber, epochs: u64) -> Datagram {
-        let (kind, interval_ms, run) = (Kind::Answer { is_granted }, self.interval_ms(), self.settings.run);
+        let grant = is_granted.then(|| self.grant());
+        let (kind, interval_ms, run) = (Kind::Answer { grant }, self.interval_ms(), self.settings.run);
         Datagram { kind, interval_ms, term, epochs, run, ..*beat }
     }
 
@@ -168,7 +171,7 @@ impl Detector {
         Some(Glance {
             silence_ms: facts.was_heard.then(|| now.since_ms(facts.last_heard)),
             interval_ms: facts.interval_ms,
-            is_granted: facts.was_heard && now < facts.granted_at + self.settings.lease.wait_ms,
+            is_granted: facts.was_heard && now < self.runs_out_at(facts.granted_at),
             is_withheld: facts.is_withheld,
         })
     }
@@ -235,15 +238,7 @@ impl Detector {
                 self.cases.insert(node, case);
             }
         }
-        for node in taken {
-            self.withhold(*node);
-        }
-        // Whoever is granted nothing here has a case, so that it is released once it is there.
-        for node in self.withheld.clone() {
-            self.facts[node.0 as usize].has_case = true;
-            let case = self.cases.entry(node).or_insert_with(|| Case::new(Reach::Reachable));
-            case.is_taken = taken.contains(&node);
-        }
+        self.withhold_only(now, taken);
         self.distrust_until = self.distrust_until.max(self.started_at + self.settings.lease.wait_ms).max(now);
     }
 
@@ -273,23 +268,6 @@ impl Detector {
         self.cases.clear();
         self.cut_since = None;
         self.hears_nobody = false;
-    }
-
-    fn withhold(&mut self, node: NodeNumber) {
-        if self.is_member(node) {
-            self.facts[node.0 as usize].is_withheld = true;
-            self.withheld.insert(node);
-        }
-    }
-
-    fn release(&mut self, node: NodeNumber) {
-        if self.is_member(node) {
-            self.facts[node.0 as usize].is_withheld = false;
-            self.withheld.remove(&node);
-        }
-        if let Some(case) = self.cases.get_mut(&node) {
-            case.is_taken = false;
-        }
     }
 
     fn lagged(&mut self, now: Time, lag_ms: u64, outputs: &mut Vec<Output>) {
@@ -328,11 +306,9 @@ impl Detector {
             self.relief_at = now + RELIEF_INTERVAL_MS;
         }
         self.tell_restarts(outputs);
-        self.remind(now, outputs);
         if self.is_leader {
             self.open_due(now);
             self.look(now, outputs);
-            self.drop_promises(now, outputs);
             self.ask(now, outputs);
             self.search(now, outputs);
             self.take_over(now, outputs);
@@ -469,22 +445,13 @@ impl Machine for Detector {
             Input::Own(node) => self.own = Some(node),
             Input::Lead { away, taken } => self.lead(now, away, &taken),
             Input::Follow => self.follow(),
-            Input::Asked { by, asked_at, questions } => {
-                let opinions = self.on_asked(now, &questions);
-                let (to, asked_at) = (Some(by), Some(asked_at));
-                outputs.push(Output::Tell { to, asked_at, opinions });
+            Input::Asked { by, asked_at, nodes } => {
+                let opinions = self.on_asked(now, &nodes);
+                outputs.push(Output::Tell { to: by, asked_at, opinions });
             }
-            Input::Told { by, asked_at, opinions } => {
-                outputs.extend(self.on_told(by, asked_at, &opinions));
-            }
+            Input::Told { by, asked_at, opinions } => self.on_told(by, asked_at, &opinions),
             Input::Carried { by, reply } => self.on_carried(now, by, &reply),
-            Input::Withhold { node } => self.withhold(node),
-            Input::Release { node } => {
-                self.release(node);
-                if self.is_leader {
-                    outputs.push(Output::Release { node });
-                }
-            }
+            Input::Release { node } => self.release(node),
             Input::Confirm => self.confirm(),
             Input::Lagged { lag_ms } if lag_ms > SWEEP_LAG_MAX_MS => self.lagged(now, lag_ms, &mut outputs),
             Input::Lagged { .. } => {}

@@ -13,6 +13,9 @@ pub struct Settings {
     /// All managers of the cell, this one too; one to `MANAGERS_MAX`.
     pub managers: Vec<ManagerNumber>,
     pub lease: Profile,
+    /// Its store is shared: who leads is elected, and may act, and grant leases, only while it holds the term. A manager that
+    /// has its store to itself always may.
+    pub is_elected: bool,
     /// Drawn by chance when this manager starts: what repeats it was sent since.
     pub run: u64,
 }
@@ -21,10 +24,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Reachable,
-    /// Between it and the leader something is broken, but another manager hears it and is heard by it.
+    /// Between it and the leader something is broken, but another manager hears it and is heard by it. Use it; nobody but
+    /// the leader grants anything, so what only one node may do is taken over as from one that cannot be reached.
     Elsewhere,
-    /// No manager hears it and is heard by it, but another node has asked it and was answered. Use it; it is granted
-    /// nothing, so what only one node may do is taken over as from one that cannot be reached.
+    /// No manager hears it and is heard by it, but another node has asked it and was answered. The same follows.
     Nearby,
     /// One direction is broken: it hears no manager, though some hear it.
     Degraded,
@@ -33,11 +36,11 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Somebody grants it leases, as far as the leader knows.
+    /// The leader may go on granting it leases.
     pub fn may_hold_lease(self) -> bool {
         match self {
-            Reach::Reachable | Reach::Elsewhere | Reach::Degraded => true,
-            Reach::Nearby | Reach::Unreachable => false,
+            Reach::Reachable | Reach::Degraded => true,
+            Reach::Elsewhere | Reach::Nearby | Reach::Unreachable => false,
         }
     }
 }
@@ -77,14 +80,6 @@ pub enum Heard {
     Unknown,
 }
 
-/// A question of the leader to other managers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question {
-    pub node: NodeNumber,
-    /// The leader wants to take over: whoever may, promises to grant nothing more until `Input::Release`.
-    pub wants_promise: bool,
-}
-
 /// What another manager knows of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opinion {
@@ -92,8 +87,6 @@ pub struct Opinion {
     pub silent_ms: u64,
     /// It does not hear that manager.
     pub is_deaf: bool,
-    /// Its grants have run out, and it grants nothing more.
-    pub is_over: bool,
 }
 
 /// A node that others shall be sent to ask.
@@ -120,8 +113,8 @@ pub enum Input {
     Nodes(Vec<NodeNumber>),
     /// The node of this manager's own machine.
     Own(NodeNumber),
-    /// This manager leads. What is committed of nodes that cannot be reached, and those from which something is being
-    /// taken over.
+    /// This manager leads from now on. What is committed of nodes that cannot be reached, and those from which something is
+    /// being taken over.
     Lead {
         away: Vec<(NodeNumber, Reach)>,
         taken: Vec<NodeNumber>,
@@ -131,12 +124,11 @@ pub enum Input {
         by: ManagerNumber,
         /// The leader's own time: repeated in the answer.
         asked_at: Time,
-        questions: Vec<Question>,
+        nodes: Vec<NodeNumber>,
     },
     Told {
         by: ManagerNumber,
-        /// None: told unasked.
-        asked_at: Option<Time>,
+        asked_at: Time,
         opinions: Vec<Opinion>,
     },
     /// Another node has brought this reply, which `admit` let through.
@@ -144,12 +136,7 @@ pub enum Input {
         by: NodeNumber,
         reply: Datagram,
     },
-    /// A committed plan takes something over from it: nothing may be granted to it. Every manager that starts must be
-    /// told of all such nodes within its first lease, because its promises died with its memory.
-    Withhold {
-        node: NodeNumber,
-    },
-    /// The node may be granted leases again: it has stopped what was taken over, or nothing was.
+    /// The node may be granted leases again: it has stopped what was taken over.
     Release {
         node: NodeNumber,
     },
@@ -165,20 +152,19 @@ pub enum Input {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// To all other managers.
+    /// To all other managers: what they hear of these.
     Ask {
         asked_at: Time,
-        questions: Vec<Question>,
+        nodes: Vec<NodeNumber>,
     },
     /// Other nodes shall ask these whether they are there (`Detector::question`).
     Search {
         asked_at: Time,
         searches: Vec<Search>,
     },
-    /// None: to all other managers, unasked.
     Tell {
-        to: Option<ManagerNumber>,
-        asked_at: Option<Time>,
+        to: ManagerNumber,
+        asked_at: Time,
         opinions: Vec<Opinion>,
     },
     /// One epoch.
@@ -188,13 +174,9 @@ pub enum Output {
         is_mass: bool,
     },
     Restarted(Restart),
-    /// A majority has promised: what is committed before `until` may count on the node having stopped.
+    /// Every grant has run out, and it gets none before it is released: what this leader commits may count on the node having
+    /// stopped.
     TakeOver {
-        node: NodeNumber,
-        until: Time,
-    },
-    /// To all other managers: they may grant it leases again.
-    Release {
         node: NodeNumber,
     },
     Alarm(Alarm),

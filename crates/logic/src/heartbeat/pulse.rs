@@ -1,7 +1,8 @@
 //! A node's side: sends a heartbeat to every manager, and knows by their answers how long it may act.
 //!
-//! A manager's grant counts from when the node *sent* the heartbeat that was answered. The node may act while a majority
-//! of managers has granted it, R each. An answer that is replayed or late grants what it granted before, no more.
+//! A grant counts from when the node *sent* the heartbeat that was answered: for R if the only manager gave it, and for as long
+//! as another leader may take to be elected besides if the one of several that leads did (`Profile::across_leaders`). The
+//! others grant nothing. An answer that is replayed or late grants what it granted before, no more.
 
 use crate::lease::Profile;
 use crate::limits::{
@@ -10,7 +11,7 @@ use crate::limits::{
 };
 use crate::machine::Machine;
 use crate::time::Time;
-use wire::heartbeat::{Datagram, Kind};
+use wire::heartbeat::{Datagram, Grant, Kind};
 use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,8 @@ struct Peer {
     answered_at: Option<Time>,
     /// The newest heartbeat that was answered.
     answered: u64,
-    /// When the newest heartbeat that it granted was sent.
-    granted: Option<Time>,
+    /// Until when it lets the node act.
+    granted_until: Option<Time>,
     /// What it last said that it has.
     epochs: u64,
     /// Its run, as it last said.
@@ -67,7 +68,7 @@ struct Peer {
 impl Peer {
     fn new(manager: ManagerNumber) -> Self {
         let interval_ms = HEARTBEAT_INTERVAL_MS;
-        Self { manager, interval_ms, answered_at: None, answered: 0, granted: None, epochs: 0, run: 0 }
+        Self { manager, interval_ms, answered_at: None, answered: 0, granted_until: None, epochs: 0, run: 0 }
     }
 }
 
@@ -118,10 +119,17 @@ impl Pulse {
 
     /// The first moment at which this node may no longer act by its lease; None: it never might.
     pub fn lease_ends_at(&self) -> Option<Time> {
-        let mut grants: Vec<Option<Time>> = self.peers.iter().map(|peer| peer.granted).collect();
-        grants.sort_unstable_by(|one, other| other.cmp(one));
-        let of_majority = grants[self.peers.len() / 2]?;
-        Some(of_majority + self.settings.lease.hold_ms)
+        self.peers.iter().filter_map(|peer| peer.granted_until).max()
+    }
+
+    /// How long a node may act by a grant.
+    fn hold_ms(&self, grant: Grant) -> Option<u64> {
+        match grant {
+            Grant::Leader => Some(self.settings.lease.across_leaders().hold_ms),
+            Grant::Only if self.peers.len() == 1 => Some(self.settings.lease.hold_ms),
+            // Of several, those that are older than this rule all grant, whoever leads.
+            Grant::Only => None,
+        }
     }
 
     /// Ask right before each act that only one node may do.
@@ -182,7 +190,8 @@ impl Pulse {
     }
 
     fn on_answer(&mut self, now: Time, answer: &Datagram) -> Vec<PulseOutput> {
-        let Kind::Answer { is_granted } = answer.kind else { return self.reply(answer) };
+        let Kind::Answer { grant } = answer.kind else { return self.reply(answer) };
+        let hold_ms = grant.and_then(|grant| self.hold_ms(grant));
         let oldest = self.sequence.saturating_sub(HEARTBEATS_REMEMBERED_MAX as u64 - 1).max(1);
         let is_ours = answer.incarnation == self.settings.incarnation
             && answer.node == self.settings.node
@@ -198,8 +207,8 @@ impl Pulse {
         let sent_at = self.sent[answer.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
         peer.answered_at = peer.answered_at.max(Some(now));
         peer.interval_ms = answer.interval_ms.clamp(HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MAX_MS);
-        if is_granted {
-            peer.granted = peer.granted.max(Some(sent_at));
+        if let Some(hold_ms) = hold_ms {
+            peer.granted_until = peer.granted_until.max(Some(sent_at + hold_ms));
         }
         let is_news = answer.epochs != peer.epochs || answer.term > self.term;
         let is_behind = answer.epochs != self.epochs || answer.term > self.term;
@@ -239,9 +248,11 @@ impl Machine for Pulse {
 
     fn check(&self) {
         let newest = self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
+        let longest = newest + self.settings.lease.across_leaders().hold_ms;
         for peer in &self.peers {
-            assert!(peer.granted.is_none_or(|granted| granted <= newest), "a grant of what was never sent");
-            assert!(peer.granted.is_none() || peer.answered_at.is_some(), "a grant without an answer");
+            let granted = peer.granted_until;
+            assert!(granted.is_none_or(|until| until <= longest), "a grant of what was never sent");
+            assert!(granted.is_none() || peer.answered_at.is_some(), "a grant without an answer");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::time::Time;
 use expect_test::{Expect, expect};
 use std::fmt::Write as _;
-use wire::heartbeat::{Code, Datagram, Kind, Parsed};
+use wire::heartbeat::{Code, Datagram, Grant, Kind, Parsed};
 use wire::id::{CellNumber, ManagerNumber, NodeNumber, TermNumber};
 
 mod nearby;
@@ -39,8 +39,8 @@ struct Stage {
     silenced: Vec<u32>,
     deaf: Vec<u32>,
     incarnations: Vec<u64>,
-    /// What each other manager says of every node: how long it has been silent, and whether it promises.
-    opinions: Vec<Option<(u64, bool)>>,
+    /// What each other manager says of every node: how long it has been silent.
+    opinions: Vec<Option<u64>>,
     /// Nodes that hear none of the others.
     deaf_elsewhere: Vec<u32>,
     /// Nodes that reply to others, and to whom.
@@ -53,7 +53,9 @@ struct Stage {
 impl Stage {
     fn new(managers: u16, nodes: u32) -> Self {
         let numbers: Vec<ManagerNumber> = (0..managers).map(ManagerNumber).collect();
-        let settings = Settings { me: ManagerNumber(0), managers: numbers, lease: NORMAL, run: 0 };
+        let is_elected = managers > 1;
+        let settings =
+            Settings { me: ManagerNumber(0), managers: numbers, lease: NORMAL, is_elected, run: 0 };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector.step(Time(0), Input::Lead { away: Vec::new(), taken: Vec::new() });
@@ -77,9 +79,9 @@ impl Stage {
         let outputs = self.detector.step(self.now, input);
         self.detector.check();
         for output in outputs {
-            if let Output::Ask { asked_at, questions } = output {
-                self.asked += questions.len();
-                self.answer(asked_at, &questions);
+            if let Output::Ask { asked_at, nodes } = output {
+                self.asked += nodes.len();
+                self.answer(asked_at, &nodes);
                 continue;
             }
             if let Output::Search { asked_at, searches } = output {
@@ -91,18 +93,17 @@ impl Stage {
         }
     }
 
-    fn answer(&mut self, asked_at: Time, questions: &[Question]) {
+    fn answer(&mut self, asked_at: Time, nodes: &[NodeNumber]) {
         for (index, opinion) in self.opinions.clone().into_iter().enumerate() {
-            let Some((silent_ms, promises)) = opinion else { continue };
-            let opinion = |question: &Question| Opinion {
-                node: question.node,
+            let Some(silent_ms) = opinion else { continue };
+            let opinion = |node: &NodeNumber| Opinion {
+                node: *node,
                 silent_ms,
-                is_deaf: self.deaf_elsewhere.contains(&question.node.0),
-                is_over: promises && question.wants_promise,
+                is_deaf: self.deaf_elsewhere.contains(&node.0),
             };
-            let opinions = questions.iter().map(opinion).collect();
+            let opinions = nodes.iter().map(opinion).collect();
             let by = ManagerNumber(index as u16 + 1);
-            self.give(Input::Told { by, asked_at: Some(asked_at), opinions });
+            self.give(Input::Told { by, asked_at, opinions });
         }
     }
 
@@ -127,7 +128,7 @@ impl Stage {
                     let is_deaf = self.deaf.contains(&node);
                     let beat =
                         Datagram { kind: Kind::Heartbeat { is_deaf }, ..beat(node, incarnation, self.now.0) };
-                    self.detector.hear(self.now, &beat);
+                    self.detector.hear(self.now, &beat, true);
                 }
             }
             if self.detector.wake_at().is_some_and(|due| due <= self.now) {
@@ -144,7 +145,7 @@ impl Stage {
 #[test]
 fn who_did_not_run_believes_nobody_to_be_deaf() {
     let mut stage = Stage::new(3, 30);
-    stage.opinions = vec![Some((5, false)), Some((5, false))];
+    stage.opinions = vec![Some(5), Some(5)];
     stage.run_until(2_000);
     // The manager stands still for a second and answers nobody; then one node misses three, so that it is looked at.
     stage.now = Time(3_000);
@@ -171,7 +172,7 @@ fn who_did_not_run_believes_nobody_to_be_deaf() {
 #[test]
 fn a_node_whose_last_word_was_that_it_hears_nobody_is_missed_too() {
     let mut stage = Stage::new(3, 30);
-    stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+    stage.opinions = vec![Some(5_000), Some(5_000)];
     stage.run_until(2_000);
     // After a pause of the manager all nodes say so once; one of them then dies.
     stage.now = Time(3_000);
@@ -193,18 +194,20 @@ fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
     stage.silenced = vec![7];
     for turn in 0..6 {
         // Nobody hears it for two seconds, then one other does for four.
-        stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+        stage.opinions = vec![Some(5_000), Some(5_000)];
         stage.run_until(3_000 + turn * 6_000);
-        stage.opinions = vec![Some((5_000, false)), Some((5, false))];
+        stage.opinions = vec![Some(5_000), Some(5)];
         stage.run_until(7_000 + turn * 6_000);
     }
     stage.said(expect![[r#"
         1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
-        1.775s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(7), silent_ms: 840, is_deaf: false, is_over: true }] }
-        4.325s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 3390, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        7.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6140, heard_by: None }], is_mass: false }
-        11.525s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 10590, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140, heard_by: None }], is_mass: false }
+        4.050s TakeOver { node: NodeNumber(7) }
+        4.925s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3990, heard_by: None }], is_mass: false }
+        6.200s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 5265, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        7.050s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6115, heard_by: None }], is_mass: false }
+        11.500s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10565, heard_by: None }], is_mass: false }
+        12.775s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 11840, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        13.125s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12190, heard_by: None }], is_mass: false }
     "#]]);
 }
 
@@ -221,10 +224,11 @@ fn a_silent_node_is_unreachable_when_a_majority_misses_it() {
     let mut stage = Stage::new(3, 10);
     stage.run_until(3_000);
     stage.silenced.push(4);
-    stage.opinions = vec![Some((700, false)), None];
+    stage.opinions = vec![Some(700), None];
     stage.run_until(6_000);
     stage.said(expect![[r#"
         3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
+        5.975s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
 
@@ -236,61 +240,69 @@ fn alone_it_takes_one_heartbeat_more() {
     stage.run_until(6_000);
     stage.said(expect![[r#"
         3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None }], is_mass: false }
-        4.425s TakeOver { node: NodeNumber(4), until: Time(5625) }
+        4.425s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
 
 #[test]
-fn a_node_that_another_manager_hears_is_degraded_and_never_taken_over_from() {
+fn a_node_that_another_manager_hears_stays_in_use_and_gets_no_lease() {
     let mut stage = Stage::new(3, 10);
     stage.run_until(3_000);
     stage.silenced.push(4);
-    stage.opinions = vec![Some((20, false)), Some((3_000, false))];
+    stage.opinions = vec![Some(20), Some(3_000)];
     stage.run_until(9_000);
     stage.silenced.clear();
     stage.run_until(12_000);
     stage.said(expect![[r#"
         4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        5.975s TakeOver { node: NodeNumber(4) }
         9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
     "#]]);
 }
 
 #[test]
-fn a_node_is_taken_over_from_by_a_majority_of_promises_and_granted_nothing_until_released() {
+fn a_node_is_taken_over_from_once_the_leaders_grants_have_run_out_and_granted_nothing_until_released() {
     let mut stage = Stage::new(3, 10);
-    stage.run_until(3_000);
+    stage.run_until(8_000);
     stage.silenced.push(4);
-    stage.opinions = vec![Some((900, true)), None];
-    stage.run_until(6_000);
+    // Whatever others hear: nobody but the leader grants anything.
+    stage.opinions = vec![Some(900), None];
+    stage.run_until(12_000);
     let again = beat(4, 1, 9_000_000);
-    assert_eq!(stage.detector.hear(stage.now, &again), Heard::Fresh { is_granted: false });
+    assert_eq!(stage.detector.hear(stage.now, &again, true), Heard::Fresh { is_granted: false });
     stage.give(Input::Release { node: NodeNumber(4) });
     let again = beat(4, 1, 9_000_001);
-    assert_eq!(stage.detector.hear(stage.now, &again), Heard::Fresh { is_granted: true });
+    assert_eq!(stage.detector.hear(stage.now, &again, true), Heard::Fresh { is_granted: true });
+    let answer = stage.detector.answer(&again, true, TermNumber(0), 0);
+    assert_eq!(answer.kind, Kind::Answer { grant: Some(Grant::Leader) });
     stage.said(expect![[r#"
-        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
-        4.450s TakeOver { node: NodeNumber(4), until: Time(5625) }
-        6.000s Release { node: NodeNumber(4) }
+        8.775s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
+        11.075s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
 
 #[test]
-fn without_a_majority_nothing_is_taken_over() {
+fn who_begins_to_lead_waits_for_what_those_before_have_granted() {
     let mut stage = Stage::new(3, 10);
-    stage.run_until(3_000);
+    stage.run_until(8_000);
+    stage.give(Input::Follow);
     stage.silenced.push(4);
-    stage.opinions = vec![Some((900, false)), None];
-    stage.run_until(60_000);
+    stage.run_until(20_000);
+    // It is long silent here; who led until now may have heard it a moment ago. Another one was taken over from by that one.
+    stage.give(Input::Lead { away: Vec::new(), taken: vec![NodeNumber(5)] });
+    let taken = beat(5, 1, 9_000_000);
+    assert_eq!(stage.detector.hear(stage.now, &taken, true), Heard::Fresh { is_granted: false });
+    stage.run_until(20_000 + NORMAL.across_leaders().wait_ms - 30);
     assert!(!stage.said.contains("TakeOver"), "{}", stage.said);
-    // It comes back before anybody else could promise: everybody is told to grant it leases again.
-    stage.said.clear();
-    stage.silenced.clear();
-    stage.run_until(63_000);
-    stage.said(expect![[r#"
-        60.250s Tell { to: None, asked_at: None, opinions: [Opinion { node: NodeNumber(4), silent_ms: 80, is_deaf: false, is_over: true }] }
-        60.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
-        60.325s Release { node: NodeNumber(4) }
-    "#]]);
+    stage.run_until(20_000 + NORMAL.across_leaders().wait_ms + 30);
+    assert!(stage.said.contains("TakeOver { node: NodeNumber(4) }"), "{}", stage.said);
+    // The next term knows only what is written down.
+    stage.give(Input::Follow);
+    stage.give(Input::Lead { away: Vec::new(), taken: Vec::new() });
+    let again = beat(5, 1, 9_000_001);
+    assert_eq!(stage.detector.hear(stage.now, &again, true), Heard::Fresh { is_granted: true });
+    let again = beat(5, 1, 9_000_002);
+    assert_eq!(stage.detector.hear(stage.now, &again, false), Heard::Fresh { is_granted: false });
 }
 
 #[test]
@@ -349,7 +361,7 @@ fn who_hears_nobody_but_its_own_machine_says_nothing_either() {
     stage.run_until(14_000);
     stage.said(expect![[r#"
         12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965, heard_by: None }], is_mass: false }
-        13.425s TakeOver { node: NodeNumber(2), until: Time(14625) }
+        13.425s TakeOver { node: NodeNumber(2) }
     "#]]);
 }
 
@@ -367,7 +379,7 @@ fn what_the_kernel_dropped_is_held_against_nobody() {
     stage.run_until(9_000);
     stage.said(expect![[r#"
         6.450s Verdicts { verdicts: [Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
-        7.050s TakeOver { node: NodeNumber(1), until: Time(8250) }
+        7.050s TakeOver { node: NodeNumber(1) }
     "#]]);
 }
 
@@ -401,7 +413,7 @@ fn glances_show_what_people_want_to_know() {
     .assert_eq(&format!("{:#?}", glance(&stage, 1)));
     assert_eq!(glance(&stage, 2), None);
     stage.silenced.push(0);
-    stage.give(Input::Withhold { node: NodeNumber(0) });
+    stage.give(Input::Lead { away: Vec::new(), taken: vec![NodeNumber(0)] });
     stage.run_until(4_000);
     expect![[r#"
         Some(
@@ -431,7 +443,7 @@ fn a_manager_that_was_not_running_listens_anew() {
     stage.said(expect![[r#"
         9.300s Alarm(Lagged { lag_ms: 5975 })
         10.250s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
-        10.850s TakeOver { node: NodeNumber(4), until: Time(12050) }
+        10.850s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
 
@@ -457,7 +469,7 @@ fn restarts_are_noticed_however_fast_and_reboots_told_apart() {
     stage.run_until(3_500);
     let agent_only = Datagram { boot: 2, ..beat(1, 3, 1) };
     stage.incarnations[1] = 3;
-    assert_eq!(stage.detector.hear(stage.now, &agent_only), Heard::Fresh { is_granted: true });
+    assert_eq!(stage.detector.hear(stage.now, &agent_only, true), Heard::Fresh { is_granted: true });
     stage.give(Input::Tick);
     stage.now = stage.now + 25;
     stage.give(Input::Tick);
@@ -471,20 +483,27 @@ fn restarts_are_noticed_however_fast_and_reboots_told_apart() {
 fn old_heartbeats_count_for_nothing() {
     let mut stage = Stage::new(1, 4);
     let fresh = Heard::Fresh { is_granted: true };
-    let mut hear = |incarnation, sequence| stage.detector.hear(Time(10), &beat(0, incarnation, sequence));
+    let mut hear =
+        |incarnation, sequence| stage.detector.hear(Time(10), &beat(0, incarnation, sequence), true);
     assert_eq!(hear(5, 7), fresh);
     assert_eq!(hear(5, 7), Heard::Old, "it was sent again");
     assert_eq!(hear(5, 6), Heard::Old, "it was overtaken");
     assert_eq!(hear(4, 900), Heard::Old, "it comes from an earlier start");
     assert_eq!(hear(5, 8), fresh);
     assert_eq!(hear(6, 1), fresh);
-    assert_eq!(stage.detector.hear(Time(10), &beat(4, 1, 1)), Heard::Unknown);
-    assert_eq!(stage.detector.hear(Time(10), &beat(u32::MAX, 1, 1)), Heard::Unknown);
+    assert_eq!(stage.detector.hear(Time(10), &beat(4, 1, 1), true), Heard::Unknown);
+    assert_eq!(stage.detector.hear(Time(10), &beat(u32::MAX, 1, 1), true), Heard::Unknown);
 }
 
 #[test]
 fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
-    let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease: NORMAL, run: 7 };
+    let settings = Settings {
+        me: ManagerNumber(0),
+        managers: vec![ManagerNumber(0)],
+        lease: NORMAL,
+        is_elected: false,
+        run: 7,
+    };
     let mut detector = Detector::new(settings, Time(0));
     detector.step(Time(0), Input::Nodes(vec![NodeNumber(3)]));
     let mut pulse = pulse(1);
@@ -494,19 +513,19 @@ fn what_was_sent_to_an_earlier_run_of_this_manager_proves_nothing() {
     };
     let first = beat_of(pulse.step(Time(1_000), PulseInput::Tick));
     let old = Datagram { run: 6, sequence: 900, ..first };
-    assert_eq!(detector.hear(Time(1_000), &old), Heard::Unproven);
-    assert_eq!(detector.hear(Time(1_000), &first), Heard::Unproven);
+    assert_eq!(detector.hear(Time(1_000), &old, true), Heard::Unproven);
+    assert_eq!(detector.hear(Time(1_000), &first, true), Heard::Unproven);
     let answer = detector.answer(&first, false, TermNumber(0), 0);
     pulse.step(Time(1_001), PulseInput::Answer(answer));
     assert_eq!(pulse.lease_ends_at(), None);
     let second = beat_of(pulse.step(Time(1_150), PulseInput::Tick));
-    assert_eq!(detector.hear(Time(1_150), &second), Heard::Fresh { is_granted: true });
+    assert_eq!(detector.hear(Time(1_150), &second, true), Heard::Fresh { is_granted: true });
 }
 
 #[test]
 fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
     let mut stage = Stage::new(3, 10);
-    stage.opinions = vec![Some((20, false)), Some((20, false))];
+    stage.opinions = vec![Some(20), Some(20)];
     stage.run_until(3_000);
     stage.deaf.push(4);
     stage.deaf_elsewhere.push(4);
@@ -517,11 +536,12 @@ fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
     stage.silenced.push(4);
     stage.run_until(9_000);
     // Nor with them.
-    stage.opinions = vec![Some((5_000, false)), Some((5_000, false))];
+    stage.opinions = vec![Some(5_000), Some(5_000)];
     stage.run_until(12_000);
     stage.said(expect![[r#"
         3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105, heard_by: None }], is_mass: false }
         7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        8.975s TakeOver { node: NodeNumber(4) }
         9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180, heard_by: None }], is_mass: false }
     "#]]);
 }
@@ -529,7 +549,7 @@ fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
 #[test]
 fn who_is_not_heard_by_a_node_asks_whom_it_hears() {
     let mut stage = Stage::new(3, 10);
-    stage.opinions = vec![Some((20, false)), None];
+    stage.opinions = vec![Some(20), None];
     stage.run_until(3_000);
     stage.deaf.push(4);
     stage.run_until(6_000);
@@ -579,7 +599,13 @@ fn who_comes_and_goes_must_stay_longer_each_time() {
 #[test]
 fn many_nodes_and_load_make_heartbeats_rarer_within_what_leases_bear() {
     let at = |nodes: u32, lease: Profile| {
-        let settings = Settings { me: ManagerNumber(0), managers: vec![ManagerNumber(0)], lease, run: 0 };
+        let settings = Settings {
+            me: ManagerNumber(0),
+            managers: vec![ManagerNumber(0)],
+            lease,
+            is_elected: false,
+            run: 0,
+        };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..nodes).map(NodeNumber).collect()));
         detector
@@ -603,7 +629,7 @@ fn a_node_that_speaks_rarely_is_missed_later() {
     let rarely = Datagram { interval_ms: 600, ..beat(3, 1, 9_000_000) };
     stage.silenced.push(3);
     stage.run_until(100);
-    stage.detector.hear(Time(100), &rarely);
+    stage.detector.hear(Time(100), &rarely, true);
     stage.run_until(3_000);
     assert_eq!(stage.said, "");
     stage.run_until(4_000);
@@ -630,15 +656,10 @@ fn a_follower_answers_and_says_nothing_else() {
     stage.give(Input::Follow);
     stage.silenced.push(2);
     stage.run_until(6_000);
-    let ask = |node, wants_promise| Question { node: NodeNumber(node), wants_promise };
-    let by = ManagerNumber(1);
-    stage.give(Input::Asked {
-        by,
-        asked_at: Time(77),
-        questions: vec![ask(1, true), ask(2, true), ask(7, true)],
-    });
+    let (by, nodes) = (ManagerNumber(1), [1, 2, 7].map(NodeNumber).to_vec());
+    stage.give(Input::Asked { by, asked_at: Time(77), nodes });
     stage.said(expect![[r#"
-        6.000s Tell { to: Some(ManagerNumber(1)), asked_at: Some(Time(77)), opinions: [Opinion { node: NodeNumber(1), silent_ms: 145, is_deaf: false, is_over: false }, Opinion { node: NodeNumber(2), silent_ms: 3140, is_deaf: false, is_over: true }] }
+        6.000s Tell { to: ManagerNumber(1), asked_at: Time(77), opinions: [Opinion { node: NodeNumber(1), silent_ms: 145, is_deaf: false }, Opinion { node: NodeNumber(2), silent_ms: 3140, is_deaf: false }] }
     "#]]);
 }
 
@@ -659,7 +680,7 @@ fn pulse(managers: u16) -> Pulse {
 
 fn answer(manager: u16, sequence: u64) -> Datagram {
     Datagram {
-        kind: Kind::Answer { is_granted: true },
+        kind: Kind::Answer { grant: Some(Grant::Leader) },
         manager: ManagerNumber(manager),
         boot: 9,
         ..beat(3, 5, sequence)
@@ -667,22 +688,36 @@ fn answer(manager: u16, sequence: u64) -> Datagram {
 }
 
 #[test]
-fn a_node_acts_by_a_majority_from_when_it_sent() {
+fn a_node_acts_by_the_leaders_grant_from_when_it_sent() {
     let mut pulse = pulse(3);
+    let of = |datagram, grant| Datagram { kind: Kind::Answer { grant }, ..datagram };
     assert_eq!(pulse.step(Time(1_000), PulseInput::Tick).len(), 3);
     pulse.step(Time(1_150), PulseInput::Tick);
-    pulse.step(Time(1_200), PulseInput::Answer(answer(0, 2)));
-    assert_eq!(pulse.lease_ends_at(), None, "one of three is no majority");
-    pulse.step(Time(1_900), PulseInput::Answer(answer(1, 1)));
-    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + NORMAL.hold_ms)));
-    // Sent again by somebody, for a heartbeat that was never sent, or of an earlier start: nothing changes.
-    for wrong in [answer(1, 1), answer(1, 99), Datagram { incarnation: 4, ..answer(1, 2) }, answer(7, 2)] {
-        pulse.step(Time(2_000), PulseInput::Answer(wrong));
-        assert_eq!(pulse.lease_ends_at(), Some(Time(2_200)));
+    for manager in [0, 1] {
+        pulse.step(Time(1_200), PulseInput::Answer(of(answer(manager, 1), None)));
+        pulse.step(Time(1_200), PulseInput::Answer(of(answer(manager, 2), Some(Grant::Only))));
     }
-    assert!(pulse.may_act(Time(2_199)));
-    assert!(!pulse.may_act(Time(2_200)));
+    assert_eq!(pulse.lease_ends_at(), None, "managers of before all grant, whoever leads");
+    pulse.step(Time(1_900), PulseInput::Answer(answer(2, 1)));
+    let end = 1_000 + NORMAL.across_leaders().hold_ms;
+    assert_eq!(pulse.lease_ends_at(), Some(Time(end)));
+    // Sent again by somebody, for a heartbeat that was never sent, or of an earlier start: nothing changes.
+    for wrong in [answer(2, 1), answer(2, 99), Datagram { incarnation: 4, ..answer(2, 2) }, answer(7, 2)] {
+        pulse.step(Time(2_000), PulseInput::Answer(wrong));
+        assert_eq!(pulse.lease_ends_at(), Some(Time(end)));
+    }
+    assert!(pulse.may_act(Time(end - 1)));
+    assert!(!pulse.may_act(Time(end)));
     pulse.check();
+}
+
+#[test]
+fn the_only_manager_grants_for_as_long_as_its_profile_says() {
+    let mut pulse = pulse(1);
+    pulse.step(Time(1_000), PulseInput::Tick);
+    let only = Datagram { kind: Kind::Answer { grant: Some(Grant::Only) }, ..answer(0, 1) };
+    pulse.step(Time(1_100), PulseInput::Answer(only));
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + NORMAL.hold_ms)));
 }
 
 #[test]
@@ -715,7 +750,7 @@ fn a_node_that_hears_of_other_managers_goes_on_counting() {
     assert!(pulse.may_act(Time(1_100)));
     let mut settings = pulse_settings(2);
     pulse.reconfigure(settings.clone());
-    assert!(!pulse.may_act(Time(1_100)), "one grant of two is no majority");
+    assert!(pulse.may_act(Time(1_100)), "what it granted stands");
     let sent = pulse.step(Time(1_150), PulseInput::Tick);
     let of = |output: &PulseOutput| match output {
         PulseOutput::Send(datagram) => (datagram.manager.0, datagram.sequence),

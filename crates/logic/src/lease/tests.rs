@@ -11,6 +11,11 @@ fn every_profile_is_safe_and_lasts() {
         assert!(profile.safety().holds(), "{}", profile.safety());
         assert!(profile.is_lasting(), "{} loses its lease on a slow network", profile.name);
         assert_eq!(Profile::named(profile.name), Some(profile));
+        let across = profile.across_leaders();
+        assert!(across.safety().holds(), "{}", across.safety());
+        // Granted just before its leader is lost: the next one begins L after that one's last renewal, and has as long as a lease
+        // is to read the store and to be heard.
+        assert!(across.hold_ms >= profile.wait_ms + profile.hold_ms, "{}", profile.name);
     }
     assert_eq!(Profile::named("reckless"), None);
 }

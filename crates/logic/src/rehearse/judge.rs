@@ -194,13 +194,13 @@ fn nobody_leads(world: &World, from: usize, loss: &Loss) -> String {
     let managers: Vec<&str> = world.managers.iter().map(|host| world.names[host.node].0.as_str()).collect();
     let who = match managers.as_slice() {
         [only] => format!("the only manager, on {only}, is gone"),
-        all => format!("no majority of the managers ({}) is there", all.join(", ")),
+        all => format!("none of the managers ({}) can lead", all.join(", ")),
     };
     let name = &world.names[from];
     if world.off.contains(&from) {
         return format!("nobody decides: {who}");
     }
-    let hold_s = world.profile.hold_ms as f64 / 1_000.0;
+    let hold_s = world.lease().hold_ms as f64 / 1_000.0;
     let until = match loss {
         Loss::Link(..) => "until the link is whole",
         _ => "until it is back",

@@ -50,7 +50,8 @@ impl World {
         let now = self.time();
         for (index, host) in hosts.iter().enumerate() {
             let (run, me) = (index as u64 + 1, numbers[index]);
-            let settings = Settings { me, managers: numbers.clone(), lease: self.profile, run };
+            let is_elected = hosts.len() > 1;
+            let settings = Settings { me, managers: numbers.clone(), lease: self.profile, is_elected, run };
             let name = ManagerName(self.names[*host].0.clone());
             let elector = (hosts.len() > 1).then(|| Elector::new(name, run, self.profile));
             let detector = self.has_heartbeats.then(|| {
@@ -115,7 +116,7 @@ impl World {
         let revisions = found.iter().map(|entry| (entry.key.clone(), entry.revision)).collect();
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let records: Vec<_> = found.iter().map(|it| (it.key.clone(), text(&it.value))).collect();
-        let planner = Planner::new(now, term, self.profile.wait_ms, records);
+        let planner = Planner::new(now, term, self.lease().wait_ms, records);
         let is_taken = |node: &usize| planner.taken().any(|name| *name == self.names[*node]);
         let taken = (0..self.names.len()).filter(is_taken).map(|node| NodeNumber(node as u32)).collect();
         self.managers[manager].led =
@@ -339,7 +340,9 @@ impl World {
         let host = &mut self.managers[manager];
         let highest = host.elector.as_ref().map_or(TermNumber(0), Elector::highest);
         let Some(detector) = &mut host.detector else { return };
-        let is_granted = match detector.hear(now, beat) {
+        let may_grant =
+            host.led.is_some() && host.elector.as_ref().is_none_or(|elector| elector.acting(now).is_some());
+        let is_granted = match detector.hear(now, beat, may_grant) {
             Heard::Fresh { is_granted } => is_granted,
             Heard::Unproven => false,
             Heard::Old | Heard::Unknown => return,
@@ -366,13 +369,12 @@ impl World {
         let by = ManagerNumber(self.managers[manager].node as u16);
         let term = self.managers[manager].led.as_ref().map(|led| led.term);
         match output {
-            Seen::Ask { asked_at, questions } => {
-                self.tell_others(manager, None, &heartbeat::Input::Asked { by, asked_at, questions });
+            Seen::Ask { asked_at, nodes } => {
+                self.tell_others(manager, None, &heartbeat::Input::Asked { by, asked_at, nodes });
             }
             Seen::Tell { to, asked_at, opinions } => {
-                self.tell_others(manager, to, &heartbeat::Input::Told { by, asked_at, opinions });
+                self.tell_others(manager, Some(to), &heartbeat::Input::Told { by, asked_at, opinions });
             }
-            Seen::Release { node } => self.tell_others(manager, None, &heartbeat::Input::Release { node }),
             Seen::Verdicts { verdicts, .. } => {
                 let Some(term) = term else { return };
                 self.changed_at = self.now;
@@ -382,7 +384,7 @@ impl World {
                     self.step_planner(manager, term, PlannerInput::Reach { node, is_reachable });
                 }
             }
-            Seen::TakeOver { node, .. } => {
+            Seen::TakeOver { node } => {
                 let Some(term) = term else { return };
                 self.changed_at = self.now;
                 let node = self.names[node.0 as usize].clone();

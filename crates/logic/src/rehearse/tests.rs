@@ -92,12 +92,16 @@ fn with_three_managers_the_loss_of_any_machine_is_saved() {
 }
 
 #[test]
-fn without_a_majority_of_managers_nothing_is_taken_over() {
+fn of_several_managers_one_is_enough_to_lead_and_a_person_to_say_that_the_others_are_off() {
     let names = ["a", "b", "c"];
     let cell = cell("normal", &names, &names, vec![group("g", &names)]);
     let rehearsal = Rehearsal::new(&cell);
     let (how, to, _) = end(&rehearsal, &Loss::Pair("a".into(), "b".into())).expect("it is touched");
-    assert_eq!((how, to), (End::NotSaved, None));
+    assert_eq!(
+        (how, to),
+        (End::ByHand, Some("c".into())),
+        "one that hears nobody may be the one that is cut off"
+    );
 }
 
 #[test]

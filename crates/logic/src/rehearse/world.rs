@@ -219,10 +219,16 @@ impl World {
         self.now = end;
     }
 
+    /// What nodes are granted.
+    pub fn lease(&self) -> Profile {
+        if self.managers.len() > 1 { self.profile.across_leaders() } else { self.profile }
+    }
+
     /// Goes on until all that `is_whole` asks for is so for the time of a lease, or nothing more is to be expected.
     pub fn run_until_calm(&mut self, is_whole: impl Fn(&World) -> bool) {
-        let lease_ms = self.profile.hold_ms + self.profile.stop_ms;
-        let patience_ms = PATIENCE_MS + self.profile.wait_ms + self.profile.hold_ms;
+        let lease = self.lease();
+        let lease_ms = lease.hold_ms + lease.stop_ms;
+        let patience_ms = PATIENCE_MS + lease.wait_ms + lease.hold_ms;
         let begun = self.now;
         loop {
             self.run_until(self.now + 100);

@@ -228,6 +228,13 @@ fn describe_managers(settings: &CellSettings, lines: &mut Vec<String>) {
     lines.push(format!("managers {}", managers.join(", ")));
     if let Some(profile) = Profile::named(&settings.manager.profile) {
         lines.push(format!("  two never lead at once, because {}", profile.safety()));
+        if settings.has_several_managers() {
+            let across = profile.across_leaders();
+            let (hold_s, wait_s) = (across.hold_ms as f64 / 1_000.0, across.wait_ms as f64 / 1_000.0);
+            lines.push(format!(
+                "  a node's lease lasts {hold_s} s, and its groups go elsewhere after {wait_s} s"
+            ));
+        }
     }
 }
 

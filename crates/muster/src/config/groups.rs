@@ -152,14 +152,6 @@ pub fn check(settings: &CellSettings, builder: &mut Builder<'_>) {
             let allowed = "no circle of groups that wait for each other";
             builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with("after"), At::Key, message, allowed);
         }
-        if group.is_leased() && settings.has_several_managers() {
-            let message = format!(
-                "group `{}` cannot go to another node by itself: a cell with several managers moves none",
-                group.name
-            );
-            let allowed = "one manager, or `failover = \"manual\"`, or one node";
-            builder.refuse(error_code::CONFIG_CONTRADICTION, &path.with("nodes"), At::Key, message, allowed);
-        }
         if group.is_leased() && settings.manager.listen.is_none() {
             let message = format!(
                 "group `{}` cannot go to another node by itself: without `listen` in [manager] no node sends heartbeats",

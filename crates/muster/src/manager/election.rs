@@ -195,10 +195,17 @@ impl Shell {
             };
             let now = self.shared.clock.now();
             let outputs = self.shared.elector.borrow_mut().step(now, input);
-            self.shared.terms.know(self.shared.elector.borrow().highest());
+            self.tell_terms();
             outputs.into_iter().for_each(|output| self.carry_out(output));
             while self.calls.try_join_next().is_some() {}
         }
+    }
+
+    /// Before anything is carried out: who is to stop grants nothing more when others are told so.
+    fn tell_terms(&self) {
+        let elector = self.shared.elector.borrow();
+        self.shared.terms.know(elector.highest());
+        self.shared.terms.hold(elector.holding());
     }
 
     fn carry_out(&mut self, output: Output) {

@@ -31,8 +31,8 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use wire::heartbeat::{Errand, HeartbeatKey, HeartbeatSettings, ManagerAddress};
-use wire::id::{CellNumber, ManagerNumber, NodeName, NodeNumber};
-use wire::settings::CellSettings;
+use wire::id::{CellNumber, ManagerNumber, NodeName, NodeNumber, TermNumber};
+use wire::settings::{CellSettings, StoreSettings};
 
 use super::desk::Input;
 
@@ -136,6 +136,20 @@ fn profile_of(cell: &CellSettings) -> Profile {
     *Profile::named(&cell.manager.profile).unwrap_or(&NORMAL)
 }
 
+/// The store is on servers, and shared.
+fn is_elected(cell: &CellSettings) -> bool {
+    match cell.store {
+        StoreSettings::Sqlite => false,
+        StoreSettings::Postgres { .. } | StoreSettings::Etcd { .. } => true,
+    }
+}
+
+/// How long a new leader waits until all that was granted before it has run out.
+pub fn lease_wait_ms(cell: &CellSettings) -> u64 {
+    let profile = profile_of(cell);
+    if is_elected(cell) { profile.across_leaders().wait_ms } else { profile.wait_ms }
+}
+
 /// Tells cells apart: the id of its authority, which is 16 hexadecimal digits.
 pub fn cell_number(authority: &str) -> CellNumber {
     CellNumber(u64::from_str_radix(authority, 16).unwrap_or(0))
@@ -156,14 +170,18 @@ pub struct Sought {
     pub errand: Errand,
 }
 
-/// What comes to the thread from the manager: orders, nodes that are released, and what other nodes have brought.
-type Inlets = (watch::Receiver<Orders>, mpsc::Receiver<NodeNumber>, mpsc::Receiver<(NodeNumber, Vec<u8>)>);
+/// What comes to the thread from the manager: orders, nodes that are released by a generation, and what other nodes have
+/// brought.
+type Inlets =
+    (watch::Receiver<Orders>, mpsc::Receiver<(u64, NodeNumber)>, mpsc::Receiver<(NodeNumber, Vec<u8>)>);
 
 /// What a manager that leads has the thread do for it.
 #[derive(Debug, Clone)]
 pub struct Lead {
     /// Tells its term from others.
     pub generation: u64,
+    /// In which it was elected; None: it has its store to itself.
+    pub term: Option<TermNumber>,
     /// The nodes that are left out, as the term began.
     pub away: Vec<(NodeNumber, Reach)>,
     /// The nodes whose leases were taken from them, as the term began.
@@ -178,6 +196,8 @@ struct Orders {
     me: Option<ManagerNumber>,
     managers: Vec<ManagerAddress>,
     profile: Profile,
+    /// Whoever leads is elected.
+    is_elected: bool,
     known: Vec<Known>,
     /// None: another manager leads, or nobody.
     lead: Option<Lead>,
@@ -185,7 +205,14 @@ struct Orders {
 
 impl Default for Orders {
     fn default() -> Self {
-        Self { me: None, managers: Vec::new(), profile: NORMAL, known: Vec::new(), lead: None }
+        Self {
+            me: None,
+            managers: Vec::new(),
+            profile: NORMAL,
+            is_elected: false,
+            known: Vec::new(),
+            lead: None,
+        }
     }
 }
 
@@ -195,6 +222,7 @@ impl Orders {
         self.me == other.me
             && self.managers == other.managers
             && self.profile == other.profile
+            && self.is_elected == other.is_elected
             && self.known == other.known
             && generation(self) == generation(other)
     }
@@ -216,7 +244,7 @@ pub struct Heartbeats {
     clock: BootClock,
     orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
-    releases: mpsc::Sender<NodeNumber>,
+    releases: mpsc::Sender<(u64, NodeNumber)>,
     replies: mpsc::Sender<(NodeNumber, Vec<u8>)>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -265,7 +293,14 @@ impl Heartbeats {
             let key = self.keys.key_of(&place, joined_us(&place.node)?);
             Some(Known { place, key })
         });
-        let new = Orders { me, managers, profile: profile_of(cell), known: known.collect(), lead };
+        let new = Orders {
+            me,
+            managers,
+            profile: profile_of(cell),
+            is_elected: is_elected(cell),
+            known: known.collect(),
+            lead,
+        };
         self.orders.send_if_modified(|orders| {
             let is_new = !orders.is_same(&new);
             if is_new {
@@ -275,9 +310,9 @@ impl Heartbeats {
         });
     }
 
-    /// The node may be granted leases again.
-    pub fn release(&self, node: NodeNumber) {
-        if self.releases.try_send(node).is_err() {
+    /// The node may be granted leases again, as the leader of this generation says.
+    pub fn release(&self, generation: u64, node: NodeNumber) {
+        if self.releases.try_send((generation, node)).is_err() {
             tracing::error!(%node, "this node gets no leases until another manager leads: the thread does not listen");
         }
     }

@@ -134,7 +134,7 @@ impl Shell {
             Output::KillFence { job } => self.fence_calls.kill(job),
             Output::Release { node } => {
                 if let Some(heartbeats) = &self.heartbeats {
-                    heartbeats.release(node);
+                    heartbeats.release(desk.cell.generation(), node);
                 }
             }
             Output::Carried { by, reply } => {
@@ -159,6 +159,7 @@ impl Shell {
             let taken = desk.groups.planner.taken().filter_map(|name| Some(number(name)?.number));
             let lead = Lead {
                 generation: desk.cell.generation(),
+                term: self.lease.term(),
                 away: desk.cell.away().collect(),
                 taken: taken.collect(),
                 inbox: self.inbox.clone(),

@@ -12,6 +12,7 @@ use super::fenced::FencedStore;
 use super::fences::FenceCalls;
 use super::group_records::GroupRecords;
 use super::handle::Request;
+use super::heartbeats::lease_wait_ms;
 use super::links::{self, Reception};
 use super::shell::Shell;
 use super::telling;
@@ -22,7 +23,6 @@ use crate::driver::{INBOX_MAX, drive};
 use logic::cell::{self, Cell, changes};
 use logic::enrol::number_of;
 use logic::group::Planner;
-use logic::lease::{NORMAL, Profile};
 use logic::machine::Machine;
 use logic::model::Revision;
 use std::collections::BTreeMap;
@@ -212,7 +212,7 @@ fn open_groups(
     found: &[(String, String, Revision)],
 ) -> Groups {
     let records = found.iter().map(|(key, text, _)| (key.clone(), text.clone()));
-    let wait_ms = Profile::named(&settings.manager.profile).unwrap_or(&NORMAL).wait_ms;
+    let wait_ms = lease_wait_ms(settings);
     Groups::new(Planner::new(base.clock.now(), generation, wait_ms, records))
 }
 

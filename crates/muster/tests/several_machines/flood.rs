@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use wire::heartbeat::{Datagram, Kind, Parsed, SIZE_BYTES};
+use wire::heartbeat::{Datagram, Grant, Kind, Parsed, SIZE_BYTES};
 use wire::status::NodeReach;
 
 /// Where the manager of the guide hears heartbeats.
@@ -43,7 +43,7 @@ fn bad_ones(heard: &[Vec<u8>]) -> Vec<Vec<u8>> {
             Datagram { cell: wire::id::CellNumber(!of.cell.0), sequence: of.sequence + 1_000, ..of };
         let other =
             Datagram { node: wire::id::NodeNumber(of.node.0 + 1), sequence: of.sequence + 1_000, ..of };
-        let answer = Datagram { kind: Kind::Answer { is_granted: true }, ..of };
+        let answer = Datagram { kind: Kind::Answer { grant: Some(Grant::Only) }, ..of };
         for made in [newer, reborn, deaf, foreign, other, answer] {
             bad.push(made.bytes(code).to_vec());
         }

@@ -91,7 +91,7 @@ fn bad_ones(genuine: &[u8]) -> Vec<Vec<u8>> {
         *genuine.last_chunk::<CODE_SIZE_BYTES>().expect("a datagram is longer than its code")
     };
     let newer = Head { sequence: of.sequence + 1_000, ..of };
-    let silent = nodes.map(|node| Entry { node, silent_ms: 60_000, promise: true, deaf: true });
+    let silent = nodes.map(|node| Entry { node, silent_ms: 60_000, deaf: true });
     for made in [
         newer,
         Head { run: !of.run, ..newer },
@@ -100,7 +100,7 @@ fn bad_ones(genuine: &[u8]) -> Vec<Vec<u8>> {
         Head { term: TermNumber(of.term.0 + FORGED_TERMS), ..newer },
         Head { topic: Topic::Opinions, ..newer },
         Head { topic: Topic::Questions, leads: true, asked_at: Some(0), ..newer },
-        Head { topic: Topic::Releases, leads: true, term: TermNumber(1 << 40), ..newer },
+        Head { topic: Topic::Questions, leads: true, term: TermNumber(1 << 40), ..newer },
     ] {
         bad.push(made.bytes(&silent, code));
     }

@@ -78,7 +78,7 @@ impl Day {
     }
 
     fn host(&self, me: ManagerNumber, managers: &[ManagerNumber]) -> Host {
-        let settings = Settings { me, managers: managers.to_vec(), lease: NORMAL, run: 0 };
+        let settings = Settings { me, managers: managers.to_vec(), lease: NORMAL, is_elected: true, run: 0 };
         let mut detector = Detector::new(settings, Time(0));
         detector.step(Time(0), Input::Nodes((0..self.nodes).map(NodeNumber).collect()));
         Host { detector, number: me }
@@ -112,7 +112,7 @@ impl Day {
                 run: 0,
             };
             let at = now + u64::from(chance.below(DELAY_MAX_MS));
-            let heard = host.detector.hear(at, &beat);
+            let heard = host.detector.hear(at, &beat, true);
             assert!(matches!(heard, Heard::Fresh { .. }), "a heartbeat was not taken: {heard:?}");
             outcome.heartbeats += 1;
         }
@@ -128,11 +128,11 @@ impl Day {
     ) {
         for output in outputs {
             match output {
-                Output::Ask { asked_at, questions } => {
-                    outcome.questions += questions.len() as u64;
+                Output::Ask { asked_at, nodes } => {
+                    outcome.questions += nodes.len() as u64;
                     let by = hosts[from].number;
                     for other in (0..hosts.len()).filter(|other| *other != from) {
-                        let asked = Input::Asked { by, asked_at, questions: questions.clone() };
+                        let asked = Input::Asked { by, asked_at, nodes: nodes.clone() };
                         let told = hosts[other].detector.step(now, asked);
                         let by = hosts[other].number;
                         for output in told {
@@ -143,12 +143,9 @@ impl Day {
                     }
                 }
                 Output::Verdicts { verdicts, .. } => outcome.false_verdicts += verdicts.len() as u64,
-                Output::TakeOver { node, .. } => panic!("node {node} is well and was taken over from"),
+                Output::TakeOver { node } => panic!("node {node} is well and was taken over from"),
                 Output::Alarm(alarm) => panic!("nothing is wrong, and yet: {alarm:?}"),
-                Output::Search { .. }
-                | Output::Tell { .. }
-                | Output::Restarted(_)
-                | Output::Release { .. } => {}
+                Output::Search { .. } | Output::Tell { .. } | Output::Restarted(_) => {}
             }
         }
     }

@@ -55,6 +55,8 @@ impl Fleet {
             me: ManagerNumber(manager as u16),
             managers: self.manager_numbers(),
             lease: self.profile,
+            // Also one that has no other comes to lead only by election here.
+            is_elected: true,
             run,
         };
         let host = &mut self.managers[manager];
@@ -62,10 +64,6 @@ impl Fleet {
         let mut detector = Detector::new(settings, now);
         let nodes = (0..self.nodes.len() as u32).map(NodeNumber).collect();
         detector.step(now, heartbeat::Input::Nodes(nodes));
-        // It has read the committed plans before it grants anything.
-        for (node, _) in self.nodes.iter().enumerate().filter(|(_, node)| node.taken_at_us.is_some()) {
-            detector.step(now, heartbeat::Input::Withhold { node: NodeNumber(node as u32) });
-        }
         host.machines = Some((Elector::new(name, run, self.profile), detector));
         host.carriers = Carriers::default();
         (0..self.nodes.len() as u32).for_each(|node| host.carriers.came(NodeNumber(node)));
@@ -225,7 +223,9 @@ impl Fleet {
         let receiver = Receiver::Manager { cell: CELL, manager: ManagerNumber(manager as u16) };
         let beat = receiver.admit(&parsed, || Some(code(parsed.signed, key))).ok()?;
         self.heartbeats += 1;
-        let heard = detector.hear(now, &beat);
+        // It grants once it has read the committed plans, and only in the term that it was told to lead.
+        let may_grant = host.leads.is_some() && elector.acting(now) == host.leads;
+        let heard = detector.hear(now, &beat, may_grant);
         let is_granted = heard == Heard::Fresh { is_granted: true };
         match heard {
             Heard::Fresh { .. } | Heard::Unproven => {
@@ -274,18 +274,14 @@ impl Fleet {
     fn on_seen(&mut self, manager: usize, now: Time, output: Seen) {
         let by = ManagerNumber(manager as u16);
         match output {
-            Seen::Ask { asked_at, questions } => {
-                self.send_to_others(manager, &heartbeat::Input::Asked { by, asked_at, questions });
+            Seen::Ask { asked_at, nodes } => {
+                self.send_to_others(manager, &heartbeat::Input::Asked { by, asked_at, nodes });
             }
             Seen::Search { asked_at, searches } => self.search(manager, now, asked_at, &searches),
-            Seen::Tell { to: Some(to), asked_at, opinions } => {
+            Seen::Tell { to, asked_at, opinions } => {
                 let input = heartbeat::Input::Told { by, asked_at, opinions };
                 self.send_to_manager(manager, usize::from(to.0), input);
             }
-            Seen::Tell { to: None, asked_at, opinions } => {
-                self.send_to_others(manager, &heartbeat::Input::Told { by, asked_at, opinions });
-            }
-            Seen::Release { node } => self.send_to_others(manager, &heartbeat::Input::Release { node }),
             Seen::Restarted(restart) => {
                 if self.managers[manager].leads.is_some() {
                     let what = if restart.is_reboot { "was rebooted" } else { "has a new agent" };
@@ -298,7 +294,7 @@ impl Fleet {
                 self.tell(|| format!("manager-{}: {alarm:?}", manager + 1));
             }
             Seen::Verdicts { verdicts, is_mass } => self.on_verdicts(manager, now, &verdicts, is_mass),
-            Seen::TakeOver { node, until } => self.on_take_over(manager, now, node, until),
+            Seen::TakeOver { node } => self.on_take_over(manager, now, node),
         }
     }
 
@@ -352,8 +348,8 @@ impl Fleet {
         self.tell(|| format!("manager-{} says: {}{mass}", manager + 1, parts.join("; ")));
     }
 
-    fn on_take_over(&mut self, manager: usize, now: Time, node: NodeNumber, until: Time) {
-        if !self.may_act(manager, now) || now >= until {
+    fn on_take_over(&mut self, manager: usize, now: Time, node: NodeNumber) {
+        if !self.may_act(manager, now) {
             return;
         }
         let node = node.0 as usize;

@@ -16,6 +16,10 @@ const WHOLE_WITHIN_US: u64 = 120_000_000;
 /// each, and those of a recovery before.
 const PUT_BACK_WITHIN_US: u64 = 12_000_000;
 
+/// After a leader is lost, or the store was put back, another one leads within this time: 14 s with the slowest profile if two
+/// claim it at once.
+const LEADS_WITHIN_US: u64 = 30_000_000;
+
 /// All nodes have said what they hold within this time after the manager began, and that is written down: they dial ten times
 /// a second. Soon enough for most that are told to end something not to have done so.
 const HEARD_WITHIN_US: u64 = 120_000;
@@ -34,6 +38,8 @@ pub struct GroupsOutcome {
     pub refused: u64,
     /// Nodes that were switched off.
     pub fenced: u64,
+    /// Terms that began.
+    pub terms: u64,
     /// Stores that were put back.
     pub put_back: u64,
     /// Managers that were lost a moment after that, while nodes still held what is not theirs.
@@ -60,14 +66,14 @@ impl Drop for Replay {
     }
 }
 
-/// Runs the history of `seed`. Panics where a promise is broken.
-pub fn run_groups_seed(seed: u64, steps: u32, is_traced: bool) -> GroupsOutcome {
+/// Runs the history of `seed` with so many managers. Panics where a promise is broken.
+pub fn run_groups_seed(managers: usize, seed: u64, steps: u32, is_traced: bool) -> GroupsOutcome {
     let _replay = Replay { seed };
     let mut chance = Chance::new(seed);
     let nodes = 2 + chance.below(3) as usize;
     let groups = 1 + chance.below(4) as usize;
     let profile = PROFILES[chance.below(PROFILES.len() as u32) as usize];
-    let mut world = World::new(nodes, groups, profile, chance.bits(), is_traced);
+    let mut world = World::new((managers, nodes), groups, profile, chance.bits(), is_traced);
     world.run_until_us(5_000_000);
     for _ in 0..steps {
         let pause_us = 1_000 + u64::from(chance.below(400_000));
@@ -86,7 +92,9 @@ impl World {
         let node = chance.below(self.nodes.len() as u32) as usize;
         let group = self.groups[chance.below(self.groups.len() as u32) as usize].name.0.clone();
         let target = chance.percent(50).then(|| node_name(node));
-        match chance.below(40) {
+        let manager = chance.below(self.managers.len() as u32) as usize;
+        match chance.below(if self.has_several { 48 } else { 40 }) {
+            40..=47 => self.disturb_managers(chance, manager, node),
             32..=36 => self.change(chance, &group),
             37 => self.backup = Some(self.store.clone()),
             38 => self.put_back(chance),
@@ -103,13 +111,12 @@ impl World {
                 }
             }
             9..=11 => {
-                self.tell(|| "all cables are whole".into());
-                self.cut.clear();
+                self.heal_cables();
             }
-            12 => self.kill_manager(),
-            13 | 14 => self.start_manager(),
-            15 => self.manager.is_stopped = self.manager.is_there(),
-            16 => self.resume_manager(),
+            12 => self.kill_manager(manager),
+            13 | 14 => self.start_manager(manager),
+            15 => self.stop_manager(manager),
+            16 => self.resume_manager(manager),
             17 => self.is_store_down = chance.percent(50),
             20..=22 => self.fall_sick(node, &group),
             // Wherever it goes.
@@ -125,6 +132,42 @@ impl World {
                     _ => GroupAct::Move { node: target },
                 },
             ),
+        }
+    }
+
+    pub(super) fn heal_cables(&mut self) {
+        self.tell(|| "all cables are whole".into());
+        self.cut.clear();
+        self.cut_pairs.clear();
+        self.cut_store.clear();
+        self.cut_managers.clear();
+    }
+
+    /// What only several managers know: that some reach what others do not, and that the leader is lost with a node.
+    fn disturb_managers(&mut self, chance: &mut Chance, manager: usize, node: usize) {
+        let leader = self.leader().unwrap_or(manager);
+        match chance.below(8) {
+            0 | 1 => {
+                self.tell(|| format!("{} and manager-{} are cut off", node_name(node), manager + 1));
+                self.cut_pairs.insert((manager, node));
+            }
+            2 => {
+                self.tell(|| format!("manager-{} does not reach the store", leader + 1));
+                self.cut_store.insert(leader);
+            }
+            3 => {
+                self.cut_managers.insert((manager, leader));
+            }
+            4 => self.resign(leader),
+            5 => self.stop_manager(leader),
+            6 => {
+                self.stop_manager(leader);
+                self.cut.insert(node);
+            }
+            _ => {
+                self.kill_manager(leader);
+                self.cut.insert(node);
+            }
         }
     }
 
@@ -160,21 +203,33 @@ impl World {
     /// that nobody hears of, nobody can know of. Once all have said what they hold, nothing that happens makes two owners.
     fn put_back(&mut self, chance: &mut Chance) {
         let Some(store) = self.backup.take() else { return };
-        self.cut.clear();
+        self.heal_cables();
         (self.loss_permille, self.is_store_down) = (0, false);
-        self.resume_manager();
+        for manager in 0..self.managers.len() {
+            self.resume_manager(manager);
+            self.start_manager(manager);
+        }
         (0..self.nodes.len()).for_each(|node| self.resume_node(node));
         self.run_until_us(self.now_us + 3_000_000);
         let is_lost = |held: &super::Held| held.is_stuck || self.nodes[held.node].start != held.start;
         if self.held.values().flatten().any(is_lost) {
             return;
         }
-        self.kill_manager();
+        // The only manager is stopped for it. Of several none has to be: the store is away for a moment.
+        if self.has_several {
+            let away_ms =
+                self.profile.hand_over_ms() + u64::from(chance.below(2 * self.profile.wait_ms as u32));
+            self.away_until_us = self.now_us + away_ms * 1_000;
+            self.run_until_us(self.away_until_us - 1);
+        } else {
+            self.kill_manager(0);
+        }
         self.tell(|| "the store is put back".into());
         self.store = store;
         self.outcome.put_back += 1;
         self.outcome.epochs.clear();
-        self.start_manager();
+        self.start_manager(0);
+        self.await_term(self.generation);
         let end_us = self.now_us + PUT_BACK_WITHIN_US;
         self.run_until_us(self.now_us + HEARD_WITHIN_US);
         if chance.percent(50) {
@@ -185,7 +240,9 @@ impl World {
 
     /// Who leads next knows only what was written down: some that hold a group say nothing for as long as others are waited for.
     fn lose_manager_and_claimants(&mut self, chance: &mut Chance) {
-        self.kill_manager();
+        let leader = self.leader().unwrap_or(0);
+        self.kill_manager(leader);
+        let generation = self.generation;
         let holders: BTreeSet<usize> = self.held.values().flatten().map(|held| held.node).collect();
         for node in holders {
             match chance.below(4) {
@@ -198,23 +255,35 @@ impl World {
             }
         }
         self.outcome.left_claimed += 1;
-        self.start_manager();
+        self.start_manager(leader);
+        self.await_term(generation);
         self.run_until_us(self.now_us + SILENT_FOR_US);
         self.cut.clear();
         (0..self.nodes.len()).for_each(|node| self.resume_node(node));
     }
 
+    /// Until a manager leads in a later generation: the only one does at once.
+    pub(super) fn await_term(&mut self, generation: u64) {
+        let end_us = self.now_us + LEADS_WITHIN_US;
+        while self.has_several && (self.generation == generation || self.leader().is_none()) {
+            assert!(self.now_us < end_us, "nobody leads");
+            self.run_until_us(self.now_us + 1_000);
+        }
+    }
+
     fn end_faults(&mut self) {
         self.tell(|| "all faults end".into());
-        self.cut.clear();
+        self.heal_cables();
         self.loss_permille = 0;
         self.is_store_down = false;
         self.fence_fails_percent = 0;
         self.unstick();
         self.heal(None);
         self.configured.clone_from(&self.groups);
-        self.resume_manager();
-        self.start_manager();
+        for manager in 0..self.managers.len() {
+            self.resume_manager(manager);
+            self.start_manager(manager);
+        }
         self.configure(self.groups.clone());
         for node in 0..self.nodes.len() {
             self.resume_node(node);

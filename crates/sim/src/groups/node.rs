@@ -23,8 +23,8 @@ pub(super) struct NodeHost {
     /// Number of the agent's start.
     pub start: u64,
     incarnation: u64,
-    /// The manager's run and the number of the link, as the network knows them.
-    link: Option<(u64, u64)>,
+    /// The term's run and the number of the link, as the network knows them.
+    pub link: Option<(u64, u64)>,
     /// The newest link that the agent itself knows of.
     known_link: u64,
     /// When the last message of the link arrives: none overtakes another.
@@ -69,7 +69,7 @@ impl World {
         let settings = PulseSettings {
             cell: CellNumber(1),
             node: NodeNumber(node as u32),
-            managers: vec![ManagerNumber(0)],
+            managers: (0..self.managers.len() as u16).map(ManagerNumber).collect(),
             lease: self.profile,
             incarnation: self.nodes[node].incarnation + 1,
             boot: 1,
@@ -108,16 +108,30 @@ impl World {
         self.after(DIAL_PAUSE_US, Event::Dial { node });
     }
 
+    pub(super) fn break_link_of(&mut self, node: usize, run: u64) {
+        if self.nodes[node].link.is_some_and(|(of, _)| of == run) {
+            self.break_link(node);
+        }
+    }
+
+    /// It looks for another manager if the one that it is linked with has stopped.
+    pub(super) fn on_silent(&mut self, node: usize, link: u64) {
+        let Some((run, _)) = self.nodes[node].link.filter(|(_, own)| *own == link) else { return };
+        if self.manager_of(run).is_none_or(|manager| self.managers[manager].is_stopped) {
+            self.break_link(node);
+        }
+    }
+
     pub(super) fn dial(&mut self, node: usize) {
         let host = &self.nodes[node];
         if host.link.is_some() || host.machines.is_none() {
             return;
         }
-        let is_possible = self.manager.is_there() && !self.manager.is_stopped && !host.is_stopped;
-        if !is_possible || self.cut.contains(&node) {
+        let leader = self.leader().filter(|leader| !host.is_stopped && !self.is_cut(*leader, node));
+        let Some(run) = leader.and_then(|leader| Some(self.managers[leader].led()?.run)) else {
             return self.after(DIAL_PAUSE_US, Event::Dial { node });
-        }
-        let (run, link, start) = (self.manager.run, self.fresh(), self.nodes[node].start);
+        };
+        let (link, start) = (self.fresh(), self.nodes[node].start);
         self.nodes[node].link = Some((run, link));
         self.nodes[node].arrives_us = self.now_us;
         self.handle(Event::ToManager { run, link, node, said: Said::Joined });
@@ -131,11 +145,13 @@ impl World {
         if self.nodes[node].link.is_none_or(|(_, own)| own != link) {
             return;
         }
-        if self.cut.contains(&node) {
+        if self.is_link_cut(node) {
             return self.break_link(node);
         }
         let start = self.nodes[node].start;
-        let arrives_us = (self.now_us + self.some(100, 3_000)).max(self.nodes[node].arrives_us + 1);
+        // What was sent may be long on its way, also if who has sent it leads no longer.
+        let longest_us = if self.has_mischief() && self.chance.percent(2) { 2_000_000 } else { 3_000 };
+        let arrives_us = (self.now_us + self.some(100, longest_us)).max(self.nodes[node].arrives_us + 1);
         self.nodes[node].arrives_us = arrives_us;
         self.at(arrives_us, Event::ToNode { node, start, link, input: Box::new(input) });
     }
@@ -149,9 +165,14 @@ impl World {
         self.step_resident(node, start, input);
     }
 
+    fn is_link_cut(&self, node: usize) -> bool {
+        let manager = self.nodes[node].link.and_then(|(run, _)| self.manager_of(run));
+        self.cut.contains(&node) || manager.is_none_or(|manager| self.is_cut(manager, node))
+    }
+
     fn send_report(&mut self, node: usize, report: wire::group::GroupsReport) {
         let Some((run, link)) = self.nodes[node].link else { return };
-        if self.cut.contains(&node) {
+        if self.is_link_cut(node) {
             return self.break_link(node);
         }
         if self.nodes[node].known_link != link {
@@ -212,7 +233,7 @@ impl World {
     fn send_heartbeats(&mut self, node: usize, outputs: Vec<PulseOutput>) {
         for output in outputs {
             if let PulseOutput::Send(datagram) = output
-                && !self.is_lost(node)
+                && !self.is_lost(usize::from(datagram.manager.0), node)
             {
                 let pause_us = self.some(100, 3_000);
                 self.after(pause_us, Event::Heartbeat { datagram });
@@ -250,7 +271,7 @@ impl World {
             ResidentOutput::Guard { group, run, until } => self.guard(node, start, &group, run, until),
             ResidentOutput::Do { group, run, step, action } => {
                 let is_process = action.resource.kind.name == "process";
-                let is_bad = self.chance.percent(3);
+                let is_bad = !self.is_calm && self.chance.percent(3);
                 let (pause_us, result) = match (action.verb, is_bad) {
                     // It hangs.
                     (_, true) if self.chance.percent(30) => return,
@@ -260,7 +281,7 @@ impl World {
                 };
                 let input = ResidentInput::Done { group: group.clone(), run, step, result };
                 self.after(pause_us, Event::FromGuardian { node, start, input: Box::new(input) });
-                if is_process && action.verb == Verb::Start && self.chance.percent(5) {
+                if is_process && action.verb == Verb::Start && !self.is_calm && self.chance.percent(5) {
                     let why = "was killed by signal KILL".to_owned();
                     let input = ResidentInput::Lost { group, run, resource: action.index, why };
                     let pause_us = self.some(2_000, 8_000_000);

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 0-3 | `MuMg` |
 //! | 4 | version, 1 |
-//! | 5 | 1: presence, 2: questions, 3: opinions, 4: releases |
+//! | 5 | 1: presence, 2: questions, 3: opinions; 4: a release, which no manager sends any more |
 //! | 6 | bit 0: the sender leads |
 //! | 7 | 0 |
 //! | 8-15 | cell |
@@ -16,7 +16,7 @@
 //! | 40-47 | sequence: rises with each datagram of a run |
 //! | 48-55 | highest term that the sender knows |
 //! | 56-63 | when the questions were asked, by the clock of who asked; an opinion repeats it, all ones: unasked |
-//! | then 9 each | node (4), milliseconds of its silence (4), bit 0: a promise is wanted or given, bit 1: it does not hear the sender |
+//! | then 9 each | node (4), milliseconds of its silence (4), bit 0: once a promise, now 0, bit 1: it does not hear the sender |
 //! | last 16 | code that proves the sender, over everything before it |
 //!
 //! A later Muster may give a meaning to bits and bytes that have none yet; nobody looks at them until then.
@@ -40,7 +40,6 @@ pub enum Topic {
     Presence,
     Questions,
     Opinions,
-    Releases,
 }
 
 /// What it says before it comes to nodes.
@@ -64,8 +63,6 @@ pub struct Head {
 pub struct Entry {
     pub node: NodeNumber,
     pub silent_ms: u32,
-    /// Wanted, or given.
-    pub promise: bool,
     /// The node does not hear the sender.
     pub deaf: bool,
 }
@@ -88,7 +85,6 @@ impl Head {
             Topic::Presence => 1,
             Topic::Questions => 2,
             Topic::Opinions => 3,
-            Topic::Releases => 4,
         };
         bytes.extend([VERSION, topic, u8::from(self.leads), 0]);
         bytes.extend(self.cell.0.to_be_bytes());
@@ -102,7 +98,7 @@ impl Head {
         for entry in entries.iter().take(ENTRIES_MAX) {
             bytes.extend(entry.node.0.to_be_bytes());
             bytes.extend(entry.silent_ms.to_be_bytes());
-            bytes.push(u8::from(entry.promise) | u8::from(entry.deaf) << 1);
+            bytes.push(u8::from(entry.deaf) << 1);
         }
         let code = code(&bytes);
         bytes.extend(code);
@@ -126,7 +122,6 @@ impl<'a> ParsedBetween<'a> {
             1 => Topic::Presence,
             2 => Topic::Questions,
             3 => Topic::Opinions,
-            4 => Topic::Releases,
             other => return Err(Malformed::Kind(other)),
         };
         let number = |at| u64::from_be_bytes(field(signed, at));
@@ -150,7 +145,6 @@ impl<'a> ParsedBetween<'a> {
         self.signed[HEAD_SIZE_BYTES..].chunks_exact(ENTRY_SIZE_BYTES).map(|bytes| Entry {
             node: NodeNumber(u32::from_be_bytes(field(bytes, 0))),
             silent_ms: u32::from_be_bytes(field(bytes, 4)),
-            promise: bytes[8] & 1 != 0,
             deaf: bytes[8] & 2 != 0,
         })
     }
@@ -180,15 +174,12 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_arrives() {
         let entries = [
-            Entry { node: NodeNumber(3), silent_ms: 640, promise: false, deaf: true },
-            Entry { node: NodeNumber(70_000), silent_ms: u32::MAX, promise: true, deaf: false },
+            Entry { node: NodeNumber(3), silent_ms: 640, deaf: true },
+            Entry { node: NodeNumber(70_000), silent_ms: u32::MAX, deaf: false },
         ];
-        for (topic, asked_at) in [
-            (Topic::Presence, None),
-            (Topic::Questions, Some(0)),
-            (Topic::Opinions, Some(u64::MAX - 1)),
-            (Topic::Releases, None),
-        ] {
+        for (topic, asked_at) in
+            [(Topic::Presence, None), (Topic::Questions, Some(0)), (Topic::Opinions, Some(u64::MAX - 1))]
+        {
             let head = Head { topic, asked_at, ..HEAD };
             let bytes = head.bytes(&entries, code);
             let parsed = ParsedBetween::parse(&bytes).expect("it is whole");
@@ -199,7 +190,7 @@ mod tests {
 
     #[test]
     fn datagrams_are_bounded_and_damaged_ones_are_refused() {
-        let entry = Entry { node: NodeNumber(1), silent_ms: 1, promise: true, deaf: true };
+        let entry = Entry { node: NodeNumber(1), silent_ms: 1, deaf: true };
         let bytes = HEAD.bytes(&[entry; ENTRIES_MAX + 5], code);
         assert_eq!(bytes.len(), BETWEEN_SIZE_MAX_BYTES);
         assert_eq!(ParsedBetween::parse(&bytes).expect("it is whole").entries().count(), ENTRIES_MAX);

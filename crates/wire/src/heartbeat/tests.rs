@@ -35,7 +35,7 @@ fn the_layout_is_the_one_in_the_table() {
     let counted: Vec<u8> = (1..=64).collect();
     assert_eq!(&bytes[8..72], &counted);
     assert_eq!(bytes.len(), 88);
-    let answer = datagram(Kind::Answer { is_granted: false }).bytes(code);
+    let answer = datagram(Kind::Answer { grant: None }).bytes(code);
     assert_eq!(&answer[..8], b"MuHb\x01\x02\x00\x00");
     assert_eq!(&datagram(Kind::Question).bytes(code)[..8], b"MuHb\x01\x03\x00\x00");
     assert_eq!(&datagram(Kind::Reply).bytes(code)[..8], b"MuHb\x01\x04\x00\x00");
@@ -46,8 +46,9 @@ fn what_is_sent_arrives() {
     for kind in [
         Kind::Heartbeat { is_deaf: false },
         Kind::Heartbeat { is_deaf: true },
-        Kind::Answer { is_granted: false },
-        Kind::Answer { is_granted: true },
+        Kind::Answer { grant: None },
+        Kind::Answer { grant: Some(Grant::Only) },
+        Kind::Answer { grant: Some(Grant::Leader) },
         Kind::Question,
         Kind::Reply,
     ] {

@@ -36,7 +36,8 @@ fn seconds(milliseconds: u64) -> String {
 }
 
 fn heading(settings: &CellSettings) -> String {
-    let profile = Profile::named(&settings.manager.profile).unwrap_or(&NORMAL);
+    let profile = *Profile::named(&settings.manager.profile).unwrap_or(&NORMAL);
+    let profile = if settings.has_several_managers() { profile.across_leaders() } else { profile };
     let managers: Vec<&str> = settings.managers().iter().map(|node| node.0.as_str()).collect();
     format!(
         "Cell {}: {}, {} ({}), {}.\nProfile {}: a node runs groups for {} after its last answered heartbeat, and {} after \

@@ -237,6 +237,16 @@ fn a_member_is_reached_at_the_address_of_its_node() {
 }
 
 #[test]
+fn groups_that_fail_over_by_themselves_may_have_several_managers() {
+    let settings = settings(
+        "[manager]\nlisten = \"0.0.0.0:29001\"\nnodes = [\"a\", \"b\"]\n[store]\nkind = \"postgres\"\nservers = [\"db.example:5432\"]\n\
+         [nodes.a]\naddress = \"10.0.0.1\"\n[nodes.b]\naddress = \"10.0.0.2\"\n\
+         [groups.g]\nnodes = [\"a\", \"b\"]\n[groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n",
+    );
+    assert!(settings.has_several_managers() && settings.groups[0].is_leased());
+}
+
+#[test]
 fn managers_and_their_store_are_read() {
     let settings = settings(
         "[manager]\nlisten = \"0.0.0.0:29001\"\nnodes = [\"b\", \"a\"]\n[store]\nkind = \"postgres\"\n\

@@ -1394,22 +1394,6 @@ fn a_monitor_of_a_group_asks_where_the_group_may_be() {
 }
 
 #[test]
-fn several_managers_refuse_groups_that_fail_over_by_themselves() {
-    let file = |more: &str| {
-        format!(
-            "[manager]\nnodes = [\"a\", \"b\", \"c\"]\nlisten = \"0.0.0.0:9000\"\n[nodes.a]\n[nodes.b]\n[nodes.c]\n\
-             [groups.g]\nnodes = [\"a\", \"b\"]\n{more}[groups.g.resources.r]\ntype = \"process\"\ncommand = [\"x\"]\n"
-        )
-    };
-    let refused = "group `g` cannot go to another node by itself: a cell with several managers moves none";
-    let problems = parse(&file("")).expect_err("a group that fails over by itself").to_string();
-    assert!(problems.contains(refused), "{problems}");
-    if let Err(problems) = parse(&file("failover = \"manual\"\n")) {
-        assert!(!problems.to_string().contains("group `g`"), "{problems}");
-    }
-}
-
-#[test]
 fn resources_have_the_keys_of_their_type_and_no_others() {
     let file = |resource: &str| {
         format!(

@@ -96,7 +96,7 @@ impl Ears {
                     let new = orders.borrow_and_update().clone();
                     ears.obey(new);
                 }
-                Some(node) = released.recv() => ears.step(Input::Release { node }),
+                Some((by, node)) = released.recv() => ears.release(by, node),
                 Some((by, reply)) = carried.recv() => ears.take_carried(by, &reply),
                 _ = ears.socket.readable() => {}
                 () = tokio::time::sleep_until(ears.clock.instant(due)) => {}
@@ -155,6 +155,7 @@ impl Ears {
         let numbers = |orders: &Orders| orders.managers.iter().map(|it| it.number).collect::<Vec<_>>();
         let is_same = old.me == self.orders.me
             && old.profile == self.orders.profile
+            && old.is_elected == self.orders.is_elected
             && numbers(&old) == numbers(&self.orders);
         if !is_same {
             self.begin_anew();
@@ -293,7 +294,8 @@ impl Ears {
         let Ok(beat) = self.receiver.admit(&parsed, || key.map(|key| code(key, parsed.signed))) else {
             return;
         };
-        let is_granted = match self.detector.hear(at, &beat) {
+        let may_grant = self.may_grant(at);
+        let is_granted = match self.detector.hear(at, &beat, may_grant) {
             Heard::Fresh { is_granted } => is_granted,
             Heard::Unproven => false,
             Heard::Old => return,
@@ -313,10 +315,26 @@ impl Ears {
         self.answer(&beat, is_granted, from);
     }
 
+    /// Whether leases may be granted for what has arrived at that moment. The clock is looked at after the heartbeat was sent, and
+    /// before the lease of whoever grants is over: more is not needed, however late the answer leaves.
+    fn may_grant(&self, at: Time) -> bool {
+        match &self.orders.lead {
+            Some(Lead { term: Some(term), .. }) => self.terms.holds(*term, at),
+            Some(Lead { term: None, .. }) => true,
+            None => !self.orders.is_elected,
+        }
+    }
+
+    /// What a leader of before has said does not count any more.
+    fn release(&mut self, by: u64, node: NodeNumber) {
+        if self.orders.lead.as_ref().is_some_and(|lead| lead.generation == by) {
+            self.step(Input::Release { node });
+        }
+    }
+
     /// What another manager says, if it is one.
     fn take_word(&mut self, at: Time, bytes: &[u8]) {
-        let stand = self.stand();
-        for input in self.council.take(at, bytes, stand) {
+        if let Some(input) = self.council.take(at, bytes) {
             self.step(input);
         }
         self.terms.hear(self.council.heard_term());
@@ -369,7 +387,7 @@ impl Ears {
             let stand = self.stand();
             let Some(output) = self.council.carry_out(&self.socket, stand, output) else { continue };
             match output {
-                Output::Ask { .. } | Output::Tell { .. } | Output::Release { .. } => {
+                Output::Ask { .. } | Output::Tell { .. } => {
                     unreachable!("the council carries these out")
                 }
                 Output::Search { asked_at, searches } => self.search(asked_at, &searches),
@@ -378,7 +396,7 @@ impl Ears {
                 // Its leader hears it too.
                 Output::Restarted(_) => {}
                 // The planner of groups releases it, also where it takes nothing from it.
-                Output::TakeOver { node, .. } => self.pending.taken(node),
+                Output::TakeOver { node } => self.pending.taken(node),
                 Output::Alarm(alarm) if leads => self.pending.alarm(alarm),
                 Output::Alarm(alarm) => tracing::warn!(?alarm, "of this manager, which follows"),
             }
@@ -435,7 +453,7 @@ fn machines(
     let managers: Vec<ManagerNumber> = orders.managers.iter().map(|manager| manager.number).collect();
     let fellows = Fellows::new(cell, me, &managers, run, now);
     let council = Council::new(fellows, managers_key.clone(), orders.managers.clone(), now);
-    let settings = Settings { me, managers, lease: orders.profile, run };
+    let settings = Settings { me, managers, lease: orders.profile, is_elected: orders.is_elected, run };
     let mut detector = Detector::new(settings, now);
     detector.step(now, Input::Own(NodeNumber(u32::from(me.0))));
     Ok((detector, council))

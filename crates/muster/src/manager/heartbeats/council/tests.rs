@@ -21,13 +21,13 @@ struct Side {
 
 impl Side {
     /// Everything that lies in the socket, given to the council.
-    async fn hear(&mut self, now: Time, stand: Stand, count: usize) -> Vec<Input> {
+    async fn hear(&mut self, now: Time, count: usize) -> Vec<Input> {
         let mut inputs = Vec::new();
         for _ in 0..count {
             let mut buffer = [0; 2_048];
             let heard = tokio::time::timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
             let (length, _) = heard.expect("nothing comes").expect("it is there");
-            inputs.extend(self.council.take(now, &buffer[..length], stand));
+            inputs.extend(self.council.take(now, &buffer[..length]));
         }
         inputs
     }
@@ -65,47 +65,35 @@ async fn acquaint(leader: &mut Side, other: &mut Side, from: Time) {
     for now in [from, from + PRESENCE_INTERVAL_MS] {
         leader.council.look(&leader.socket, now, LEADS);
         other.council.look(&other.socket, now, FOLLOWS);
-        assert_eq!(other.hear(now, FOLLOWS, 1).await, []);
-        assert_eq!(leader.hear(now, LEADS, 1).await, []);
+        assert_eq!(other.hear(now, 1).await, []);
+        assert_eq!(leader.hear(now, 1).await, []);
     }
 }
 
 #[tokio::test]
-async fn a_leader_asks_is_told_and_releases() {
+async fn a_leader_asks_and_is_told() {
     let key = key("asks");
     let (mut leader, mut other) = two([key.clone(), key]).await;
     acquaint(&mut leader, &mut other, Time(0)).await;
     assert_eq!(leader.council.heard_term(), TermNumber(4));
 
     // More than one datagram takes.
-    let question = |node| Question { node: NodeNumber(node), wants_promise: node == 7 };
-    let questions: Vec<Question> = (0..200).map(question).collect();
-    let ask = Output::Ask { asked_at: Time(77), questions: questions.clone() };
+    let nodes: Vec<NodeNumber> = (0..200).map(NodeNumber).collect();
+    let (by, asked_at) = (NUMBERS[0], Time(77));
+    let ask = Output::Ask { asked_at, nodes: nodes.clone() };
     assert_eq!(leader.council.carry_out(&leader.socket, LEADS, ask), None);
-    let by = NUMBERS[0];
-    let asked =
-        |questions: &[Question]| Input::Asked { by, asked_at: Time(77), questions: questions.to_vec() };
-    let heard = other.hear(Time(300), FOLLOWS, 2).await;
-    assert_eq!(heard, [asked(&questions[..ENTRIES_MAX]), asked(&questions[ENTRIES_MAX..])]);
+    let asked = |nodes: &[NodeNumber]| Input::Asked { by, asked_at, nodes: nodes.to_vec() };
+    let heard = other.hear(Time(300), 2).await;
+    assert_eq!(heard, [asked(&nodes[..ENTRIES_MAX]), asked(&nodes[ENTRIES_MAX..])]);
 
     let opinions = vec![
-        Opinion { node: NodeNumber(7), silent_ms: 900, is_deaf: false, is_over: true },
-        Opinion { node: NodeNumber(8), silent_ms: 3, is_deaf: true, is_over: false },
+        Opinion { node: NodeNumber(7), silent_ms: 900, is_deaf: false },
+        Opinion { node: NodeNumber(8), silent_ms: 3, is_deaf: true },
     ];
-    let asked_at = Some(Time(77));
-    let tell = Output::Tell { to: Some(by), asked_at, opinions: opinions.clone() };
+    let tell = Output::Tell { to: by, asked_at, opinions: opinions.clone() };
     assert_eq!(other.council.carry_out(&other.socket, FOLLOWS, tell), None);
     let told = Input::Told { by: NUMBERS[1], asked_at, opinions };
-    assert_eq!(leader.hear(Time(310), LEADS, 1).await, [told]);
-
-    // All that is released at once is one datagram, with the next look.
-    for node in [7, 9] {
-        let release = Output::Release { node: NodeNumber(node) };
-        assert_eq!(leader.council.carry_out(&leader.socket, LEADS, release), None);
-    }
-    leader.council.look(&leader.socket, Time(320), LEADS);
-    let released = [7, 9].map(|node| Input::Release { node: NodeNumber(node) });
-    assert_eq!(other.hear(Time(320), FOLLOWS, 1).await, released);
+    assert_eq!(leader.hear(Time(310), 1).await, [told]);
 }
 
 #[tokio::test]
@@ -116,8 +104,8 @@ async fn who_has_another_secret_is_nobody() {
     let down = [(NUMBERS[1], Presence::Down { since: None })];
     assert_eq!(leader.council.presence(Time(FELLOW_DOWN_AFTER_MS)), down);
     assert_eq!(leader.council.heard_term(), TermNumber(0));
-    let release = Output::Release { node: NodeNumber(1) };
-    leader.council.carry_out(&leader.socket, LEADS, release);
+    let ask = Output::Ask { asked_at: Time(700), nodes: vec![NodeNumber(1)] };
+    leader.council.carry_out(&leader.socket, LEADS, ask);
     leader.council.look(&leader.socket, Time(800), LEADS);
     let mut buffer = [0; 64];
     let error = stranger.socket.try_recv(&mut buffer).expect_err("nothing is said to who has proven nothing");
@@ -125,7 +113,7 @@ async fn who_has_another_secret_is_nobody() {
 }
 
 #[test]
-fn only_a_leaders_questions_and_the_newest_leaders_releases_mean_anything() {
+fn only_a_leaders_questions_mean_anything() {
     let head = Head {
         topic: Topic::Questions,
         leads: true,
@@ -138,20 +126,9 @@ fn only_a_leaders_questions_and_the_newest_leaders_releases_mean_anything() {
         term: TermNumber(4),
         asked_at: Some(5),
     };
-    let count = |head: Head, stand, newest| {
-        let entry = Entry { node: NodeNumber(1), silent_ms: 0, promise: false, deaf: false };
-        meaning(&head, std::iter::once(entry), stand, TermNumber(newest)).len()
-    };
-    assert_eq!(count(head, FOLLOWS, 4), 1);
-    assert_eq!(count(Head { leads: false, ..head }, FOLLOWS, 4), 0, "it does not lead");
-    assert_eq!(
-        count(Head { asked_at: None, ..head }, FOLLOWS, 4),
-        0,
-        "nobody could tell how old the answer is"
-    );
-    let release = Head { topic: Topic::Releases, asked_at: None, ..head };
-    assert_eq!(count(release, FOLLOWS, 4), 1);
-    assert_eq!(count(release, FOLLOWS, 5), 0, "another one leads");
-    assert_eq!(count(release, LEADS, 4), 0, "this one leads");
-    assert_eq!(count(Head { leads: false, ..release }, FOLLOWS, 4), 0, "it does not lead");
+    let entry = Entry { node: NodeNumber(1), silent_ms: 0, deaf: false };
+    let counts = |head: Head| meaning(&head, std::iter::once(entry)).is_some();
+    assert!(counts(head));
+    assert!(!counts(Head { leads: false, ..head }), "it does not lead");
+    assert!(!counts(Head { asked_at: None, ..head }), "nobody could tell how old the answer is");
 }
