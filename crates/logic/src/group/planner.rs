@@ -177,7 +177,7 @@ struct Group {
     /// Other nodes that may run it.
     claims: BTreeMap<NodeName, claims::Claim>,
     /// The owner is proven to be off, as far as it ran this epoch.
-    proven: Option<u64>,
+    proven: Option<fence::Proof>,
     /// As people are told.
     condition: GroupCondition,
     reason: String,
@@ -424,6 +424,7 @@ impl Planner {
             self.settle_claims(now, name);
             self.count_failure(now, name);
             self.take_acts(now, name);
+            self.weigh_proof(now, name);
             self.settle_group(now, name);
         }
         // One that comes earlier may have waited for one that comes later.
@@ -562,7 +563,7 @@ impl Machine for Planner {
                 (node.is_taken, node.is_taken_here) = (true, true);
             }
             Input::Committed { attempt, end } => self.on_committed(now, attempt, end),
-            Input::Fenced { node, run, result } => self.on_fenced(&node, run, result),
+            Input::Fenced { node, run, result } => self.on_fenced(now, &node, run, result),
             Input::Operator { ask, who, group, act, dry_run } => {
                 self.queue(&group, Act { ask, who, act, dry_run });
             }

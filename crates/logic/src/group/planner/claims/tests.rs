@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::group::planner::{CommitEnd, Input};
-use crate::limits::GROUP_RETRY_MS;
+use crate::limits::{FENCE_DOUBT_MS, GROUP_RETRY_MS};
 use crate::machine::Machine;
 use std::collections::BTreeMap;
 use wire::error_code::{ACT_MAKES_NO_SENSE, ErrorCode};
@@ -388,6 +388,7 @@ fn what_a_node_cannot_give_back_stays_its_own() {
     assert_eq!(stage.fencing, ["fence a"]);
     stage.off("a");
     assert_eq!(stage.owner(), "a 5");
+    stage.later(FENCE_DOUBT_MS / 2);
     stage.lose("a");
     assert_eq!(stage.owner(), "b 6");
 
@@ -408,6 +409,34 @@ fn what_a_node_cannot_give_back_stays_its_own() {
     assert_eq!((stage.owner().as_str(), stage.fencing.len()), ("a 5", 0));
     let reason = stage.status().reason;
     assert!(reason.contains("still mounted") && reason.contains("confirm-off db a"), "{reason}");
+}
+
+#[test]
+fn a_fence_that_says_off_of_a_node_whose_heartbeats_go_on_proves_nothing_about_later() {
+    let stuck = || Told { left: Some("/srv/db is still mounted"), ..told(5, GroupState::Stopping) };
+    let mut stage = Stage::running(GroupClass::Hard, Attribute::Automatic);
+    stage.ask(GroupAct::Move { node: Some("b".into()) }).expect("it is granted");
+    stage.say("a", Some(stuck()));
+    stage.off("a");
+    stage.later(FENCE_DOUBT_MS);
+    assert!(stage.record().contains("mark=asked"), "{}", stage.record());
+    assert_eq!(stage.fencing, ["fence a", "fence a"], "it is fenced anew");
+    // An hour later its network is gone.
+    stage.later(3_600_000);
+    stage.lose("a");
+    assert_eq!(stage.owner(), "a 5", "it has what it could not give back");
+    stage.off("a");
+    assert_eq!(stage.owner(), "b 6");
+}
+
+#[test]
+fn a_node_that_is_back_is_not_off_though_it_says_that_it_has_what_it_had() {
+    let off = on("a", 5, true).replace("mark=-", "mark=off");
+    let mut stage = Stage::lead(settings(GroupClass::Hard, Attribute::Automatic), Some(off));
+    stage.join("a", Some(Told { left: Some("/srv/db is still mounted"), ..told(5, GroupState::Stopping) }));
+    assert!(!stage.record().contains("mark=off"), "{}", stage.record());
+    stage.lose("a");
+    assert_eq!(stage.owner(), "a 5");
 }
 
 #[test]
