@@ -311,6 +311,9 @@ pub const CELLS_MAX: usize = 256;
 
 /// Wishes of operators that may wait for one group. Sixteen: each waits for one write; more is a program gone wild.
 pub const GROUP_ACTS_MAX: usize = 16;
+/// How far ahead of the store a node may say that a group's epoch is, and the next one goes above it. A million: more than a
+/// group moves between two copies of a store; beyond that it is nonsense, and must not use all epochs up.
+pub const GROUP_EPOCHS_AHEAD_MAX: u64 = 1_000_000;
 /// Names of groups in a message.
 pub const GROUPS_NAMED_MAX: usize = 20;
 /// Pause before a decision about a group is written again after the store has failed. A third of a second: a server that

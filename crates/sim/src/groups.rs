@@ -11,6 +11,7 @@ mod fence;
 mod manager;
 mod monitors;
 mod node;
+mod story;
 
 use crate::fleet::Clock;
 use logic::fence::Call;
@@ -26,6 +27,7 @@ use wire::heartbeat::Datagram;
 use wire::id::{GroupName, NodeName};
 
 pub use chaos::{GroupsOutcome, run_groups_seed};
+pub use story::run_groups_claimed;
 
 #[derive(Debug, Clone)]
 enum Event {

@@ -29,7 +29,7 @@ pub use fleet::{
     Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, fleet_boot_ms, fleet_join_ms, run_fleet_case,
     run_fleet_scenario, run_fleet_seed,
 };
-pub use groups::{GroupsOutcome, run_groups_seed};
+pub use groups::{GroupsOutcome, run_groups_claimed, run_groups_seed};
 pub use plant::Plant;
 pub use push::{PushBytes, push_bytes};
 pub use scenario::run_scenario;

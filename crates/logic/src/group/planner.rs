@@ -10,6 +10,7 @@
 //! after its connection ended is dropped. Not here: what a node does (`resident`), who is silent (`heartbeat`).
 
 mod claims;
+mod commits;
 mod decide;
 mod fence;
 mod node;
@@ -19,9 +20,9 @@ mod recover;
 mod status;
 mod wish;
 
-use super::record::{self, Mark, Record, Wish};
+use super::record::{self, Claim, Mark, Record, Wish};
 use crate::cell::Refusal;
-use crate::limits::{GROUP_ACTS_MAX, GROUP_RETRY_MS};
+use crate::limits::{GROUP_ACTS_MAX, NODE_NUMBERS_MAX};
 use crate::machine::Machine;
 use crate::time::Time;
 use fence::Fencing;
@@ -174,8 +175,8 @@ struct Group {
     failovers: VecDeque<Time>,
     /// The owner is off: a person has said so.
     confirmed_off: Option<NodeName>,
-    /// Other nodes that may run it.
-    claims: BTreeMap<NodeName, claims::Claim>,
+    /// Other nodes that may run it, as far as is known; the record follows.
+    claims: BTreeMap<NodeName, Claim>,
     /// The owner is proven to be off, as far as it ran this epoch.
     proven: Option<fence::Proof>,
     /// As people are told.
@@ -199,6 +200,7 @@ impl Group {
         Self {
             settings,
             is_leaving: false,
+            claims: record.claims.clone(),
             record,
             pending: None,
             retry_at: now,
@@ -206,7 +208,6 @@ impl Group {
             failures: BTreeMap::new(),
             failovers: VecDeque::new(),
             confirmed_off: None,
-            claims: BTreeMap::new(),
             proven: None,
             condition: GroupCondition::Offline,
             reason: "it is not started yet".into(),
@@ -349,71 +350,6 @@ impl Planner {
         nodes.iter().for_each(|node| self.note_claims(node));
     }
 
-    fn on_committed(&mut self, now: Time, attempt: u64, end: CommitEnd) {
-        if self.on_wish_committed(now, attempt, &end) {
-            return;
-        }
-        let is_it = |group: &Group| group.pending.as_ref().is_some_and(|it| it.attempt == attempt);
-        let Some((name, group)) = self.groups.iter_mut().find(|(_, group)| is_it(group)) else { return };
-        let name = name.clone();
-        let Some(pending) = group.pending.take() else { return };
-        match end {
-            CommitEnd::Done => {
-                if let Some((ask, text)) = pending.answer {
-                    self.outputs.push(Output::Answer { ask, result: Ok(text) });
-                }
-                if let Some(text) = pending.event {
-                    let (severity, kind) = (Severity::Info, "group-planned");
-                    self.outputs.push(Output::Event { severity, kind, text });
-                }
-                match pending.record {
-                    Some(record) => {
-                        if record.owner != group.record.owner {
-                            group.confirmed_off = None;
-                        }
-                        if record.mark == Mark::No {
-                            group.proven = None;
-                        }
-                        group.record = record;
-                    }
-                    None if group.is_leaving => drop(self.groups.remove(&name)),
-                    // It was put back into the configuration meanwhile, and begins anew.
-                    None => group.record = Record::default(),
-                }
-            }
-            CommitEnd::NotDone { found } => {
-                group.retry_at = now + GROUP_RETRY_MS;
-                if let Some(record) = found.as_deref().and_then(Record::parse) {
-                    let is_stay =
-                        |other: &Record| (&other.owner, other.epoch) == (&record.owner, record.epoch);
-                    // Its own decision, whose answer was lost, was taken with proof.
-                    if !pending.record.as_ref().is_some_and(is_stay) {
-                        Self::note_foreign(group, &record);
-                    }
-                    group.record = record;
-                }
-                if let Some((ask, _)) = pending.answer {
-                    let refusal = operate::not_kept(&name);
-                    self.outputs.push(Output::Answer { ask, result: Err(refusal) });
-                }
-            }
-        }
-    }
-
-    fn commit(
-        &mut self,
-        name: &GroupName,
-        record: Option<Record>,
-        event: Option<String>,
-        answer: Option<(u64, String)>,
-    ) {
-        self.attempts += 1;
-        let (attempt, key) = (self.attempts, record::key(name));
-        self.outputs.push(Output::Commit { attempt, key, value: record.as_ref().map(Record::to_string) });
-        let group = self.groups.get_mut(name).expect("only groups that there are are committed");
-        group.pending = Some(Pending { attempt, record, event, answer });
-    }
-
     /// Everything that follows from what is known now.
     fn settle(&mut self, now: Time) {
         self.settle_wishes(now);
@@ -422,6 +358,7 @@ impl Planner {
             self.tell_recovery(name);
             self.tell_stops(name);
             self.settle_claims(now, name);
+            self.commit_claims(now, name);
             self.count_failure(now, name);
             self.take_acts(now, name);
             self.weigh_proof(now, name);
@@ -590,6 +527,11 @@ impl Machine for Planner {
         for (name, group) in &self.groups {
             let record = &group.record;
             assert!(record.owner.is_none() || record.epoch > 0, "group {name} has an owner without an epoch");
+            assert!(
+                record.claims.len() <= NODE_NUMBERS_MAX,
+                "{} claims to group {name}",
+                record.claims.len()
+            );
             if let Some(next) = group.pending.as_ref().and_then(|pending| pending.record.as_ref()) {
                 assert!(next.epoch >= record.epoch, "group {name} goes back to epoch {}", next.epoch);
             }

@@ -1,8 +1,9 @@
 //! What the store keeps of a group: who may run it, and what people want. One line of text, under one key for each.
 //!
 //! `epoch=3 owner=a cause=failover previous=b wish=run to=- frozen=no leased=yes class=hard taken=b mark=-`: an operator can read it.
+//! Behind that stands, after a store was put back and until that is settled, which other nodes may run it: `claimed=c:7 above=7`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wire::group::{GroupClass, StartCause};
 use wire::id::{GroupName, NodeName};
@@ -44,6 +45,14 @@ pub(super) enum Mark {
     Off,
 }
 
+/// A node that may run a group which is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub epoch: u64,
+    /// It is known to run it only as long as its lease allows, so that nothing is left of it once that is over.
+    pub ends_with_lease: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// Of the newest owner; 0: it never had one.
@@ -66,6 +75,10 @@ pub(super) struct Record {
     /// Nodes that it was taken from by their leases, and that have not come back since.
     pub taken: BTreeSet<NodeName>,
     pub mark: Mark,
+    /// Nobody is told to begin with it before each of them is known to have nothing of it.
+    pub claims: BTreeMap<NodeName, Claim>,
+    /// The highest epoch that was ever claimed: the next one is above it. 0: none is above `epoch`.
+    pub above: u64,
 }
 
 impl Default for Record {
@@ -82,14 +95,35 @@ impl Default for Record {
             class: None,
             taken: BTreeSet::new(),
             mark: Mark::No,
+            claims: BTreeMap::new(),
+            above: 0,
         }
     }
 }
 
 /// What stands where there is no name: no name begins so.
 const NOBODY: &str = "-";
+/// Behind a claim that ends with its node's lease.
+const LEASED: &str = ":leased";
+
+impl Claim {
+    /// `c:7` or `c:7:leased`.
+    fn parse(text: &str) -> Option<(NodeName, Self)> {
+        let (rest, ends_with_lease) = match text.strip_suffix(LEASED) {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let (node, epoch) = rest.rsplit_once(':')?;
+        Some((NodeName::from(node), Self { epoch: epoch.parse().ok()?, ends_with_lease }))
+    }
+}
 
 impl Record {
+    /// Of who gets it next.
+    pub fn next_epoch(&self) -> u64 {
+        self.epoch.max(self.above) + 1
+    }
+
     /// None for what nobody has written so.
     pub fn parse(text: &str) -> Option<Self> {
         let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -131,6 +165,14 @@ impl Record {
                 NOBODY => Mark::No,
                 _ => return None,
             },
+            claims: match word("claimed") {
+                Some(claims) => claims.split(',').map(Claim::parse).collect::<Option<_>>()?,
+                None => BTreeMap::new(),
+            },
+            above: match word("above") {
+                Some(epoch) => epoch.parse().ok()?,
+                None => 0,
+            },
         })
     }
 }
@@ -171,7 +213,16 @@ impl fmt::Display for Record {
             "epoch={} owner={owner} cause={cause} previous={previous} wish={wish} to={to} frozen={frozen} leased={leased}\
              {class} taken={taken} mark={mark}",
             self.epoch
-        )
+        )?;
+        for (place, (node, claim)) in self.claims.iter().enumerate() {
+            let before = if place == 0 { " claimed=" } else { "," };
+            let leased = if claim.ends_with_lease { LEASED } else { "" };
+            write!(out, "{before}{node}:{}{leased}", claim.epoch)?;
+        }
+        if self.above > self.epoch {
+            write!(out, " above={}", self.above)?;
+        }
+        Ok(())
     }
 }
 
@@ -205,5 +256,12 @@ mod tests {
         let older = record.to_string().replace(" class=hard", "");
         assert_eq!(Record::parse(&older).map(|record| record.class), Some(None));
         assert_eq!(Record::parse("epoch=seven"), None);
+        let claim = |epoch, ends_with_lease| Claim { epoch, ends_with_lease };
+        record.claims = BTreeMap::from([("c".into(), claim(9, false)), ("d.x".into(), claim(8, true))]);
+        record.above = 9;
+        assert!(record.to_string().ends_with(" claimed=c:9,d.x:8:leased above=9"), "{record}");
+        assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
+        assert_eq!(record.next_epoch(), 10);
+        assert_eq!(Record::parse(&record.to_string().replace(":9,", ":nine,")), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Event, World, node_name};
 use logic::lease::PROFILES;
 use logic::seed::Chance;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::group::{Attribute, GroupAct, GroupClass, GroupCondition};
 use wire::id::GroupName;
 use wire::node::NodeAct;
@@ -15,6 +15,13 @@ const WHOLE_WITHIN_US: u64 = 120_000_000;
 /// After the store was put back, what runs in the wrong place has ended there: scripts of two resources hang for two seconds
 /// each, and those of a recovery before.
 const PUT_BACK_WITHIN_US: u64 = 12_000_000;
+
+/// All nodes have said what they hold within this time after the manager began, and that is written down: they dial ten times
+/// a second. Soon enough for most that are told to end something not to have done so.
+const HEARD_WITHIN_US: u64 = 120_000;
+
+/// Longer than a leader waits for nodes that may never come, so that it decides without them.
+pub(super) const SILENT_FOR_US: u64 = 4_000_000;
 
 /// What a history came to.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +36,8 @@ pub struct GroupsOutcome {
     pub fenced: u64,
     /// Stores that were put back.
     pub put_back: u64,
+    /// Managers that were lost a moment after that, while nodes still held what is not theirs.
+    pub left_claimed: u64,
     /// What people were told, by kind.
     pub events: BTreeMap<&'static str, u64>,
     /// Nodes whose service ended as a final action.
@@ -80,7 +89,7 @@ impl World {
         match chance.below(40) {
             32..=36 => self.change(chance, &group),
             37 => self.backup = Some(self.store.clone()),
-            38 => self.put_back(),
+            38 => self.put_back(chance),
             28 | 29 => self.stick(node),
             0 => self.kill_node(node),
             1..=3 => self.handle(Event::StartNode { node }),
@@ -148,8 +157,8 @@ impl World {
     }
 
     /// People put the store back to what it was. They do so while the nodes are there and nothing hangs: what a machine holds
-    /// that nobody hears of, nobody can know of. The groups that have moved since end where they are not any more.
-    fn put_back(&mut self) {
+    /// that nobody hears of, nobody can know of. Once all have said what they hold, nothing that happens makes two owners.
+    fn put_back(&mut self, chance: &mut Chance) {
         let Some(store) = self.backup.take() else { return };
         self.cut.clear();
         (self.loss_permille, self.is_store_down) = (0, false);
@@ -166,7 +175,33 @@ impl World {
         self.outcome.put_back += 1;
         self.outcome.epochs.clear();
         self.start_manager();
-        self.run_until_us(self.now_us + PUT_BACK_WITHIN_US);
+        let end_us = self.now_us + PUT_BACK_WITHIN_US;
+        self.run_until_us(self.now_us + HEARD_WITHIN_US);
+        if chance.percent(50) {
+            self.lose_manager_and_claimants(chance);
+        }
+        self.run_until_us(end_us);
+    }
+
+    /// Who leads next knows only what was written down: some that hold a group say nothing for as long as others are waited for.
+    fn lose_manager_and_claimants(&mut self, chance: &mut Chance) {
+        self.kill_manager();
+        let holders: BTreeSet<usize> = self.held.values().flatten().map(|held| held.node).collect();
+        for node in holders {
+            match chance.below(4) {
+                0 => {}
+                1 => self.stop_node(node),
+                _ => {
+                    self.tell(|| format!("{} is cut off", node_name(node)));
+                    self.cut.insert(node);
+                }
+            }
+        }
+        self.outcome.left_claimed += 1;
+        self.start_manager();
+        self.run_until_us(self.now_us + SILENT_FOR_US);
+        self.cut.clear();
+        (0..self.nodes.len()).for_each(|node| self.resume_node(node));
     }
 
     fn end_faults(&mut self) {

@@ -3,27 +3,20 @@
 //! A store may be put back to what it was, or be written to by a decision that nobody waits for any more. Then it names an owner
 //! while another node runs the group, and knows nothing of that. Promises: who begins to lead tells nobody to begin with a group
 //! before the other nodes of its policy have said what they run, or `SETTLE_MS` have passed; and a node that holds a group which
-//! is not its own keeps it from all others until it has given it back, or a person says that the node is off.
+//! is not its own keeps it from all others until it has given it back, or a person says that the node is off. What was noted
+//! is committed before anything is decided upon it, so that it holds for whoever leads next as well.
 //! Not here: the proof that an owner has stopped (`node`).
 
-use super::super::record::Record;
+use super::super::record::{Claim, Record};
 use super::decide::{Decision, stay};
 use super::node::{Node, is_held};
 use super::{Group, Output, Planner};
-use crate::limits::SETTLE_MS;
+use crate::limits::{GROUP_EPOCHS_AHEAD_MAX, SETTLE_MS};
 use crate::time::Time;
 use std::cmp::Ordering;
 use wire::group::{GroupClass, GroupCondition};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
-
-/// A node that may run a group which is not its own.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Claim {
-    epoch: u64,
-    /// This leader knows that it runs it only as long as its lease allows, and that nothing is left of it then.
-    ends_with_lease: bool,
-}
 
 impl Planner {
     /// Notes which groups a node holds that are not its own.
@@ -66,6 +59,25 @@ impl Planner {
         group.claims.insert(owner, Claim { epoch: old.epoch, ends_with_lease });
     }
 
+    /// What the record says of claims, once what is known now is committed.
+    fn with_claims(group: &Group) -> Record {
+        let old = &group.record;
+        // What a node says may be nonsense, and no epoch can follow upon the last of all numbers.
+        let is_fit = |epoch: &u64| *epoch <= old.epoch.saturating_add(GROUP_EPOCHS_AHEAD_MAX);
+        let newest = group.claims.values().map(|claim| claim.epoch).filter(is_fit).max();
+        Record { claims: group.claims.clone(), above: old.above.max(newest.unwrap_or(0)), ..old.clone() }
+    }
+
+    /// Has what changed of claims committed, before anything else is decided of the group.
+    pub(super) fn commit_claims(&mut self, now: Time, name: &GroupName) {
+        let Some(group) = self.groups.get(name) else { return };
+        if group.claims == group.record.claims || group.pending.is_some() || now < group.retry_at {
+            return;
+        }
+        let record = Self::with_claims(group);
+        self.commit(name, Some(record), None, None);
+    }
+
     /// Forgets claims of nodes that have given back what was not theirs.
     pub(super) fn settle_claims(&mut self, now: Time, name: &GroupName) {
         let Some(group) = self.groups.get(name).filter(|group| !group.claims.is_empty()) else { return };
@@ -87,21 +99,22 @@ impl Planner {
 
     /// Why nobody is told to begin with the group, whoever its owner is; None: nothing speaks against it.
     pub(super) fn withheld(&self, now: Time, group: &Group) -> Option<String> {
-        if let Some((node, claim)) = group.claims.iter().next() {
-            let is_connected = self.nodes.get(node).is_some_and(|node| node.is_connected);
-            let name = &group.settings.name;
-            let what = match is_connected {
-                true => "and has to stop it first".to_owned(),
-                false => {
-                    format!("once that node is off, say so with `muster group confirm-off {name} {node}`")
-                }
-            };
-            let epoch = claim.epoch;
-            return Some(format!(
-                "node {node} runs it as epoch {epoch}, which the store does not say: {what}"
-            ));
-        }
-        self.unheard(now, group).map(|node| format!("node {node} has not said yet what runs there"))
+        let unheard =
+            || self.unheard(now, group).map(|node| format!("node {node} has not said yet what runs there"));
+        self.claimed(group).or_else(unheard)
+    }
+
+    /// Which other node may run it, and what a person can do.
+    pub(super) fn claimed(&self, group: &Group) -> Option<String> {
+        let (node, claim) = group.claims.iter().next()?;
+        let is_connected = self.nodes.get(node).is_some_and(|node| node.is_connected);
+        let name = &group.settings.name;
+        let what = match is_connected {
+            true => "and has to stop it first".to_owned(),
+            false => format!("once that node is off, say so with `muster group confirm-off {name} {node}`"),
+        };
+        let epoch = claim.epoch;
+        Some(format!("node {node} runs it as epoch {epoch}, which the store does not say: {what}"))
     }
 
     /// A node that may run the group, for all that is known a moment after the start.

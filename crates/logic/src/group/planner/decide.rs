@@ -126,7 +126,10 @@ impl Planner {
 
     fn decide_without_owner(&self, now: Time, group: &Group) -> Decision {
         if group.is_leaving {
-            return Decision::Forget;
+            return match self.claimed(group) {
+                Some(why) => stay(GroupCondition::Waiting, why),
+                None => Decision::Forget,
+            };
         }
         if let Some(record) = self.come_back(group) {
             let event = format!("group {}: {}", group.settings.name, what_changed(&group.record, &record));
@@ -164,13 +167,14 @@ impl Planner {
     pub(super) fn give(&self, group: &Group, node: &NodeName, cause: StartCause, why: &str) -> Decision {
         let old = &group.record;
         let mut record = Record {
-            epoch: old.epoch + 1,
+            epoch: old.next_epoch(),
             owner: Some(node.clone()),
             cause,
             to: None,
             is_leased: group.settings.is_leased(),
             class: Some(group.settings.class),
             mark: Mark::No,
+            above: 0,
             ..old.clone()
         };
         let from = match &old.owner {

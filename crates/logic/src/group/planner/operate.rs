@@ -86,12 +86,8 @@ impl Planner {
         // Which epoch was counted last stays: what has failed is not counted again.
         let forgiven = group.failures.iter_mut().filter(|(node, _)| granted.forgives.contains(node));
         forgiven.for_each(|(_, failure)| failure.count = 0);
-        if let Some(node) = granted.confirms_off {
-            group.claims.remove(&node);
-            if group.record.owner.as_ref() == Some(&node) {
-                group.confirmed_off = Some(node);
-            }
-        }
+        let confirmed = granted.confirms_off.filter(|node| group.record.owner.as_ref() == Some(node));
+        group.confirmed_off = confirmed.or(group.confirmed_off.take());
         group.recovering.forget_stop();
         let text = format!("{who} asked for `{}` of group {name}", act.verb().name());
         match act {
@@ -220,7 +216,10 @@ impl Planner {
             return Err(refuse(format!("the agent of node {node} is connected, so it is not off")));
         }
         let text = format!("node {node} counts as off for group {name}");
-        Ok(Granted { record: None, text, forgives: Vec::new(), confirms_off: Some(node.clone()) })
+        let mut record = group.record.clone();
+        // Kept until that is written: whoever leads next would wait for the node again.
+        let record = record.claims.remove(node).is_some().then_some(record);
+        Ok(Granted { record, text, forgives: Vec::new(), confirms_off: Some(node.clone()) })
     }
 }
 
