@@ -197,6 +197,15 @@ fn wait_until_ready(guardian: &Guardian) -> u32 {
     }
 }
 
+fn wait_until_buried(pid: u32) {
+    let place = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let started = std::time::Instant::now();
+    while place.exists() {
+        assert!(started.elapsed().as_secs() < 30, "{pid} is still there");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn the_next_program_is_run_by_a_process_that_waits_for_it_if_it_lives() {
     let scratch = Scratch::new("guardian-ready");
@@ -233,6 +242,7 @@ fn the_next_program_is_run_by_a_process_that_waits_for_it_if_it_lives() {
     let gone = wait_until_ready(&guardian);
     let killed = Command::new("kill").args(["-9", &gone.to_string()]).status().expect("there is a kill");
     assert!(killed.success());
+    wait_until_buried(gone);
     guardian.tell(&[step(4, &app)]);
     guardian.hear("done");
     assert_eq!(guardian.said.last(), Some(&json!({ "done": { "step": 4, "error": null } })));
