@@ -755,3 +755,59 @@ fn an_epoch_that_no_group_can_have_come_to_keeps_nothing_but_the_group() {
     stage.say("a", None);
     assert_eq!(stage.owner(), "b 6");
 }
+
+/// Whether the node was told that nobody has to be asked.
+fn is_handed_over(stage: &Stage, node: &str) -> bool {
+    let (_, groups) = &stage.sent[&NodeName::from(node)];
+    groups.first().expect("it was told to run it").is_handed_over
+}
+
+#[test]
+fn who_has_given_it_back_hands_it_over_to_who_begins_at_once() {
+    for end in [None, Some(told(5, GroupState::Stopped))] {
+        let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+        assert!(!is_handed_over(&stage, "a"), "nobody had it before");
+        stage.ask(GroupAct::Move { node: None }).expect("b is able");
+        stage.say("a", Some(told(5, GroupState::Stopping)));
+        assert_eq!(stage.told("b"), None);
+        stage.say("a", end);
+        assert_eq!(stage.told("b"), Some((6, true)));
+        assert!(is_handed_over(&stage, "b"));
+        // Its agent dies, and the next one begins at another time.
+        stage.give(Input::NodeLost { node: "b".into() });
+        stage.join("b", None);
+        assert_eq!(stage.told("b"), Some((6, true)));
+        assert!(!is_handed_over(&stage, "b"));
+    }
+}
+
+#[test]
+fn what_a_lease_or_a_person_proves_or_has_failed_is_not_handed_over() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.lose("a");
+    assert_eq!(stage.told("b"), Some((6, true)));
+    assert!(!is_handed_over(&stage, "b"));
+    // As long as the first one has not come back, nobody knows what it has.
+    stage.join("c", None);
+    stage.configure(GroupSettings {
+        nodes: ["a", "b", "c"].map(NodeName::from).to_vec(),
+        ..settings(GroupClass::Soft, Attribute::Automatic)
+    });
+    stage.say("b", Some(told(6, GroupState::Online)));
+    stage.ask(GroupAct::Move { node: Some("c".into()) }).expect("c is able");
+    stage.say("b", None);
+    assert_eq!(stage.told("c"), Some((7, true)));
+    assert!(!is_handed_over(&stage, "c"));
+
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Manual);
+    stage.give(Input::NodeLost { node: "a".into() });
+    stage.confirm_off("a").expect("it is the only way out");
+    stage.later(SETTLE_MS);
+    assert_eq!(stage.told("b"), Some((6, false)));
+    assert!(!is_handed_over(&stage, "b"));
+
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.say("a", Some(told(5, GroupState::Failed)));
+    assert_eq!(stage.told("b"), Some((6, true)));
+    assert!(!is_handed_over(&stage, "b"), "perhaps because somebody else has its address");
+}
