@@ -16,12 +16,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What the first process does: a `/var/lib` of the host's own, then it buries whoever dies as an orphan.
+/// What the first process does: a `/var/lib` of the host's own, and what `/sys` says of interfaces; the control groups in there
+/// stay. Then it buries whoever dies as an orphan.
 const FIRST: &str = "[ -z \"$3\" ] || echo 0 >\"$3/cgroup.procs\"
 echo \"$1\" >/proc/sys/kernel/hostname
 mount -t tmpfs none /var/lib && mkdir /var/lib/muster || exit 1
 if [ -n \"$2\" ]; then mount -t tmpfs -o size=$2 none /var/lib/muster
 else mount --bind \"$0/state\" /var/lib/muster; fi || exit 1
+mkdir /var/lib/sys && mount -t sysfs none /var/lib/sys || exit 1
+for d in class/net devices/virtual/net; do mount --bind /var/lib/sys/$d /sys/$d || exit 1; done
+umount /var/lib/sys
 echo ready; exec >/dev/null
 while :; do sleep 1000 & wait $!; done";
 /// What a command does before it is what it is: into the host's control group and its home.

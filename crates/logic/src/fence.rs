@@ -157,6 +157,22 @@ struct Check {
     is_doubted: bool,
 }
 
+impl Check {
+    /// Whether its answer is not believed, given all that it has said before.
+    fn doubt(&mut self, now: Time, shown: &Shown, is_here: bool) -> bool {
+        match shown {
+            Shown::Off => {
+                let since = *self.off_since.get_or_insert(now);
+                // A link that was broken would have been found to be by now.
+                self.is_doubted |= is_here && now.since_ms(since) >= FENCE_DOUBT_MS;
+            }
+            Shown::On => (self.off_since, self.is_doubted) = (None, false),
+            Shown::Nothing(_) => {}
+        }
+        self.is_doubted
+    }
+}
+
 /// All fences of a cell, as their leader uses them.
 #[derive(Debug, Clone)]
 pub struct Fences {
@@ -340,10 +356,10 @@ impl Fences {
         if let Some((node, work)) = work {
             let node = node.clone();
             let check = self.checks.get_mut(&(work.fence_name().clone(), node.clone()));
-            let is_doubted = check.is_some_and(|check| {
-                check.is_doubted &= end.shown() != Shown::On;
-                check.is_doubted
-            });
+            // Its word about what it did itself is not an answer.
+            let asked = check.filter(|_| work.is_asking());
+            let is_doubted =
+                asked.is_some_and(|check| check.doubt(now, &end.shown(), self.here.contains(&node)));
             work.ended(&end, is_doubted);
             return self.go_on(now, &node);
         }
@@ -358,20 +374,14 @@ impl Fences {
             self.settings.iter().find(|known| known.name == *fence).map_or(0, |it| it.check_interval_ms);
         let Some(check) = self.checks.get_mut(key) else { return };
         let is_here = self.here.contains(node);
+        check.doubt(now, &end.shown(), is_here);
         let result = match end.shown() {
             Shown::Off if is_here => {
-                check.off_since.get_or_insert(now);
+                // For whoever is lost a moment later, see `note_here`.
                 check.is_doubted = true;
                 Err("says that it is off, and it is there".to_owned())
             }
-            Shown::Off => {
-                check.off_since.get_or_insert(now);
-                Ok(())
-            }
-            Shown::On => {
-                (check.off_since, check.is_doubted) = (None, false);
-                Ok(())
-            }
+            Shown::Off | Shown::On => Ok(()),
             Shown::Nothing(why) => Err(why),
         };
         (check.job, check.due, check.checked_at) = (None, now + interval_ms, Some(now));

@@ -333,6 +333,9 @@ pub const GROUP_FAILBACK_AFTER_MS: u64 = 10_000;
 /// Failures and failovers of a group are counted over this time. An hour: what fails less often is not worth a person's
 /// night, what fails more often needs one.
 pub const GROUP_FAILOVER_WINDOW_MS: u64 = 3_600_000;
+/// How long a node believes that a group was handed over to it in this moment. A second: much longer than a start takes to begin,
+/// and short enough that nobody else has taken an address of it meanwhile.
+pub const GROUP_HANDED_OVER_MS: u64 = 1_000;
 /// What fails so soon after something of it was started has failed at once. A second: longer than what cannot work needs to find out.
 pub const GROUP_HASTY_MS: u64 = 1_000;
 /// Pause before what has failed at once twice in a row is started again; doubled each time. Half a second: an address that is given

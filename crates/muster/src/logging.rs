@@ -35,7 +35,10 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), BadLevel> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &STDERR);
     let set = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            STDERR.speak_json();
+            builder.json().flatten_event(true).try_init()
+        }
     };
     // Fails only where logging is set up already, which is as good.
     drop(set);

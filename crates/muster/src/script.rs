@@ -15,7 +15,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use started::while_none_starts;
+pub use started::{run_until, while_none_starts};
 
 /// Output that is kept. 4 KiB: a page of text; what follows is read and dropped.
 pub const OUTPUT_MAX_BYTES: usize = 4 << 10;

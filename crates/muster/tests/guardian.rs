@@ -174,3 +174,82 @@ fn what_speaks_against_a_start_is_told_and_nothing_is_stopped_that_was_not_start
     assert!(!stopped.exists(), "{said:?}");
     assert_eq!(noted(&scratch), "");
 }
+
+/// The process that waits for the next program of this guardian.
+fn wait_until_ready(guardian: &Guardian) -> u32 {
+    let is_ready = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let is_alive = fields.next() != Some("Z");
+        let is_child = fields.next() == Some(guardian.process.id().to_string().as_str());
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        is_child && is_alive && words.contains("--ready")
+    };
+    let started = std::time::Instant::now();
+    loop {
+        let all = std::fs::read_dir("/proc").expect("it can be read");
+        let mut numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        if let Some(pid) = numbers.find(|pid| is_ready(*pid)) {
+            return pid;
+        }
+        assert!(started.elapsed().as_secs() < 30, "nobody waits for the next program");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn wait_until_buried(pid: u32) {
+    let place = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let started = std::time::Instant::now();
+    while place.exists() {
+        assert!(started.elapsed().as_secs() < 30, "{pid} is still there");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_next_program_is_run_by_a_process_that_waits_for_it_if_it_lives() {
+    let scratch = Scratch::new("guardian-ready");
+    let seen = scratch.path("seen");
+    let step = |step: u64, resource: &Value| {
+        let environment = json!({ "MUSTER_RESOURCE": "app" });
+        json!({ "do": { "step": step, "verb": "start", "index": step, "resource": resource, "environment": environment } })
+    };
+    let write = format!("echo $$ $PWD $MUSTER_RESOURCE $OWN $(readlink /proc/$$/fd/0) >{}", seen.display());
+    let mut app = resource("app", &json!({ "exec": { "start": ["sh", "-c", write], "stop": ["true"] } }));
+    app["directory"] = json!("/");
+    app["environment"] = json!({ "OWN": "mine" });
+    let mut guardian = Guardian::start();
+    guardian.tell(&[hold(&scratch), step(1, &app)]);
+    guardian.hear("done");
+    let saw = || std::fs::read_to_string(&seen).expect("it was written");
+    let own = " / app mine /dev/null\n";
+    assert!(saw().ends_with(own), "{}", saw());
+
+    let ready = wait_until_ready(&guardian);
+    guardian.tell(&[step(2, &app)]);
+    guardian.hear("done");
+    assert_eq!(saw(), format!("{ready}{own}"), "{:?}", guardian.said);
+
+    // It says why it cannot be run, too.
+    let missing = resource("no", &json!({ "exec": { "start": ["no-such-program"], "stop": ["true"] } }));
+    wait_until_ready(&guardian);
+    guardian.tell(&[step(3, &missing)]);
+    guardian.hear("done");
+    let why = guardian.said.last().expect("it was heard")["done"]["error"].clone();
+    assert_eq!(why, "could not be run: there is no command no-such-program in PATH");
+
+    // One that is gone is not waited for.
+    let gone = wait_until_ready(&guardian);
+    let killed = Command::new("kill").args(["-9", &gone.to_string()]).status().expect("there is a kill");
+    assert!(killed.success());
+    wait_until_buried(gone);
+    guardian.tell(&[step(4, &app)]);
+    guardian.hear("done");
+    assert_eq!(guardian.said.last(), Some(&json!({ "done": { "step": 4, "error": null } })));
+    assert!(saw().ends_with(own) && !saw().starts_with(&gone.to_string()), "{}", saw());
+
+    // The one that waits goes with the group.
+    let last = wait_until_ready(&guardian);
+    guardian.end();
+    assert!(!std::path::Path::new(&format!("/proc/{last}")).exists());
+}

@@ -158,6 +158,10 @@ pub struct GroupAssignment {
     /// Where it ran before.
     #[serde(default)]
     pub previous: Option<NodeName>,
+    /// That node has said, after it was told to stop it, that nothing of it is left there, and no other node can have anything of
+    /// it. Who begins at once need not ask whether somebody has it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_handed_over: bool,
     pub resources: Vec<ResourceSettings>,
 }
 

@@ -337,6 +337,42 @@ fn an_agent_that_says_off_of_a_node_that_is_there_proves_nothing() {
                [fenced] node a is off, as fence ipmi shows
             => a run 1: Ok(())"#]],
     );
+    // That it cannot tell once, and says that it has done what it should, is no better.
+    lost(
+        one(),
+        "2 0 1 0 2",
+        expect![[r#"
+            ipmi status of a: 2
+            ipmi status of b: 0
+               [fence-failing] fence ipmi could not switch node a off: its agent says that it is off, and it is there
+               [fencing] node a is being fenced
+            ipmi status of a: 1
+            ipmi off of a: 0
+            ipmi status of a: 2
+               [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+            => a run 1: Err("fence ipmi says that it is off, and said so while it was there")"#]],
+    );
+}
+
+#[test]
+fn of_a_node_that_is_there_for_long_after_it_was_said_to_be_off_nothing_is_believed() {
+    // It is wanted off although it is there: it cannot give back what it has. The first time its link may be about to break.
+    let inputs = [here("a", true), Input::Fence { node: "a".into(), run: 1 }];
+    let later = std::iter::repeat_n(Input::Tick, 160);
+    check(
+        one(),
+        inputs.into_iter().chain(later).chain([Input::Fence { node: "a".into(), run: 2 }]).collect(),
+        "2 2",
+        expect![[r#"
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fenced] node a is off, as fence ipmi shows
+            => a run 1: Ok(())
+               [fencing] node a is being fenced
+            ipmi status of a: 2
+               [fence-failed] node a could not be fenced: fence ipmi says that it is off, and said so while it was there
+            => a run 2: Err("fence ipmi says that it is off, and said so while it was there")"#]],
+    );
 }
 
 #[test]

@@ -82,6 +82,11 @@ impl Work {
         &self.fences[self.at].name
     }
 
+    /// What is under way asks whether the node is off, and its answer is of use.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Look | Stage::Verify)
+    }
+
     /// What people see.
     pub fn tell(&self) -> String {
         let troubles = self.troubles.last().map(|why| format!("; {why}")).unwrap_or_default();

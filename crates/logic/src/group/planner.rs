@@ -178,7 +178,9 @@ struct Group {
     /// Other nodes that may run it, as far as is known; the record follows.
     claims: BTreeMap<NodeName, Claim>,
     /// The owner is proven to be off, as far as it ran this epoch.
-    proven: Option<u64>,
+    proven: Option<fence::Proof>,
+    /// The epoch before which its owner gave it back, and said so.
+    handed_over: Option<u64>,
     /// As people are told.
     condition: GroupCondition,
     reason: String,
@@ -209,6 +211,7 @@ impl Group {
             failovers: VecDeque::new(),
             confirmed_off: None,
             proven: None,
+            handed_over: None,
             condition: GroupCondition::Offline,
             reason: "it is not started yet".into(),
             since: now,
@@ -340,7 +343,7 @@ impl Planner {
         }
         // Of a group that was removed while nobody led: its owner may still run it.
         for (name, record) in std::mem::take(&mut self.found) {
-            let settings = removed(&name, &record);
+            let settings = claims::removed(&name, &record);
             let mut group = Group::new(settings, record, now);
             group.is_leaving = true;
             self.groups.insert(name, group);
@@ -361,6 +364,7 @@ impl Planner {
             self.commit_claims(now, name);
             self.count_failure(now, name);
             self.take_acts(now, name);
+            self.weigh_proof(now, name);
             self.settle_group(now, name);
         }
         // One that comes earlier may have waited for one that comes later.
@@ -417,6 +421,7 @@ impl Planner {
                     cause: group.record.cause,
                     priority: place.unwrap_or(0) as u32,
                     previous: group.record.previous.clone(),
+                    is_handed_over: group.handed_over == Some(group.record.epoch),
                     resources: group.settings.resources.clone(),
                 }
             })
@@ -455,24 +460,6 @@ impl Planner {
     }
 }
 
-/// What is left of a group that is not in the configuration any more: enough to stop it.
-fn removed(name: &GroupName, record: &Record) -> GroupSettings {
-    GroupSettings {
-        name: name.clone(),
-        nodes: record.owner.iter().cloned().collect(),
-        startup: Attribute::Manual,
-        failover: Attribute::Manual,
-        failback: Attribute::Manual,
-        // Where nobody has noted it, it may have been either.
-        class: record.class.unwrap_or(GroupClass::Hard),
-        restarts_max: 0,
-        failovers_max: 0,
-        after: Vec::new(),
-        apart: Vec::new(),
-        resources: Vec::new(),
-    }
-}
-
 impl Machine for Planner {
     type Input = Input;
     type Output = Output;
@@ -483,8 +470,9 @@ impl Machine for Planner {
             Input::Nodes(nodes) => self.configure_nodes(nodes),
             Input::Configure(groups) => self.configure(now, groups),
             Input::NodeConnected { node } => {
-                // Another agent may begin, which counts its wishes anew.
+                // Another agent may begin, which counts its wishes anew, and begins at another time.
                 self.forget_grants(&node);
+                self.forget_handed_over(&node);
                 self.node(node).connected(now);
             }
             Input::NodeLost { node } => self.node(node).lost(),
@@ -499,7 +487,7 @@ impl Machine for Planner {
                 (node.is_taken, node.is_taken_here) = (true, true);
             }
             Input::Committed { attempt, end } => self.on_committed(now, attempt, end),
-            Input::Fenced { node, run, result } => self.on_fenced(&node, run, result),
+            Input::Fenced { node, run, result } => self.on_fenced(now, &node, run, result),
             Input::Operator { ask, who, group, act, dry_run } => {
                 self.queue(&group, Act { ask, who, act, dry_run });
             }

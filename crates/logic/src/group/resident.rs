@@ -133,6 +133,8 @@ pub struct Action {
     pub resource: ResourceSettings,
     /// What it may know, beside what is configured.
     pub environment: BTreeMap<String, String>,
+    /// The node before has given it back in this moment, and no other had it: nobody has to be asked.
+    pub is_handed_over: bool,
 }
 
 /// All groups of one node.
@@ -249,7 +251,7 @@ impl Resident {
         let may_begin = !self.is_ending || self.power != Power::No;
         for (name, assignment) in wanted.into_iter().filter(|_| may_begin) {
             let ledger = self.ledgers.remove(&name).unwrap_or_default();
-            self.groups.insert(name, Local::new(assignment, ledger));
+            self.groups.insert(name, Local::new(now, assignment, ledger));
         }
     }
 

@@ -10,6 +10,7 @@
 //! Not here: when the node may go on (see `logic::group`), and what types of resources there are (see `resource`).
 
 pub mod message;
+mod ready;
 pub mod record;
 mod run;
 mod tools;

@@ -19,5 +19,5 @@ pub mod output;
 mod run;
 pub mod signal;
 
-pub use member_exec::{MemberExec, UserNumbers, become_member};
-pub use run::{keep, program, status_text};
+pub use member_exec::{Place, become_member, become_member_when_told};
+pub use run::{keep, program, status_text, what_to_become};

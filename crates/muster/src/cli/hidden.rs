@@ -2,22 +2,68 @@
 
 use super::Exit;
 use crate::agent::guardian::guard;
-use crate::agent::keeper::{MemberExec, UserNumbers, become_member, keep};
+use crate::agent::keeper::message::{Become, UserNumbers};
+use crate::agent::keeper::{Place, become_member, become_member_when_told, keep};
 use crate::agent::{self, AgentOptions};
 use crate::link::ManagerAt;
 use crate::role::{RoleHandle, manager_socket};
+use clap::{Parser, Subcommand};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::id::NodeName;
+
+/// What agents, keepers and guardians start, each as a process of its own.
+#[derive(Debug, Subcommand)]
+pub enum Own {
+    /// Runs one member for an agent
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
+    /// Holds one group for an agent
+    #[command(hide = true)]
+    Guardian(GuardianArgs),
+    /// Waits for the end of a guardian, for systemd
+    #[command(hide = true)]
+    UnitWatch(UnitWatchArgs),
+    /// Becomes a member's own program
+    #[command(hide = true)]
+    MemberExec(MemberExecArgs),
+}
+
+/// The part of the command line that people have no use for.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version)]
+struct OwnLine {
+    #[command(subcommand)]
+    command: Own,
+}
+
+/// One of these commands, if this process was started as one. The whole command line with its texts takes milliseconds to set
+/// up, and these are started while somebody waits for a service to be back.
+pub fn own() -> Option<Own> {
+    let name = std::env::args_os().nth(1)?;
+    Own::has_subcommand(name.to_str()?).then(|| OwnLine::parse().command)
+}
+
+impl Own {
+    pub fn run(self) -> Exit {
+        match self {
+            Own::Keeper(args) => keeper(args),
+            Own::Guardian(args) => guardian(args),
+            Own::UnitWatch(args) => unit_watch(args),
+            Own::MemberExec(args) => member_exec(args),
+        }
+    }
+}
 
 /// Orders come on stdin, see `agent::keeper::message`.
 #[derive(Debug, clap::Args)]
 pub struct KeeperArgs {}
 
-pub fn keeper(KeeperArgs {}: KeeperArgs) -> Exit {
+fn keeper(KeeperArgs {}: KeeperArgs) -> Exit {
     keep()
 }
 
@@ -25,7 +71,7 @@ pub fn keeper(KeeperArgs {}: KeeperArgs) -> Exit {
 #[derive(Debug, clap::Args)]
 pub struct GuardianArgs {}
 
-pub fn guardian(GuardianArgs {}: GuardianArgs) -> Exit {
+fn guardian(GuardianArgs {}: GuardianArgs) -> Exit {
     guard()
 }
 
@@ -36,7 +82,7 @@ pub struct UnitWatchArgs {
     pid: i32,
 }
 
-pub fn unit_watch(UnitWatchArgs { pid }: UnitWatchArgs) -> Exit {
+fn unit_watch(UnitWatchArgs { pid }: UnitWatchArgs) -> Exit {
     // One that is not there any more has ended, too.
     if let Some(guardian) = Pid::from_raw(pid)
         && let Ok(guardian) = pidfd_open(guardian, PidfdFlags::empty())
@@ -54,6 +100,9 @@ pub struct MemberExecArgs {
     keeper: i32,
     #[arg(long)]
     cgroup: Option<PathBuf>,
+    /// Wait for a line on stdin that says what to become
+    #[arg(long, conflicts_with_all = ["uid", "gid", "groups", "directory", "command"])]
+    ready: bool,
     #[arg(long, requires = "gid")]
     uid: Option<u32>,
     #[arg(long, requires = "uid")]
@@ -63,19 +112,25 @@ pub struct MemberExecArgs {
     groups: Vec<u32>,
     #[arg(long)]
     directory: Option<PathBuf>,
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required_unless_present = "ready")]
     command: Vec<String>,
 }
 
-pub fn member_exec(args: MemberExecArgs) -> Exit {
+fn member_exec(args: MemberExecArgs) -> Exit {
+    let place = Place { keeper_pid: args.keeper, cgroup: args.cgroup };
     let numbers = args.uid.zip(args.gid);
-    become_member(MemberExec {
-        keeper_pid: args.keeper,
-        cgroup: args.cgroup,
-        user: numbers.map(|(uid, gid)| UserNumbers { uid, gid, groups: args.groups }),
-        directory: args.directory,
+    let wish = Become {
         command: args.command,
-    });
+        // It has it already.
+        environment: BTreeMap::new(),
+        is_bare: false,
+        directory: args.directory,
+        user: numbers.map(|(uid, gid)| UserNumbers { uid, gid, groups: args.groups }),
+    };
+    match args.ready {
+        true => become_member_when_told(&place),
+        false => become_member(&place, &wish),
+    }
     Exit::OurFault
 }
 

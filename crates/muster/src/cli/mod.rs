@@ -128,18 +128,8 @@ enum Command {
     /// Run a node's agent alone
     #[command(hide = true)]
     Agent(hidden::AgentArgs),
-    /// Runs one member for an agent
-    #[command(hide = true)]
-    Keeper(hidden::KeeperArgs),
-    /// Holds one group for an agent
-    #[command(hide = true)]
-    Guardian(hidden::GuardianArgs),
-    /// Waits for the end of a guardian, for systemd
-    #[command(hide = true)]
-    UnitWatch(hidden::UnitWatchArgs),
-    /// Becomes a member's own program
-    #[command(hide = true)]
-    MemberExec(hidden::MemberExecArgs),
+    #[command(flatten)]
+    Own(hidden::Own),
 }
 
 /// How a command ends; scripts rely on the numbers.
@@ -192,6 +182,9 @@ pub fn main() -> ExitCode {
     if let Some(exit) = clp::under_other_name() {
         return exit.into();
     }
+    if let Some(own) = hidden::own() {
+        return own.run().into();
+    }
     let exit = match CommandLine::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
@@ -225,10 +218,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::InstallNames(args) => clp::names::run(&args),
         Command::Agent(args) => hidden::agent(args),
-        Command::Keeper(args) => hidden::keeper(args),
-        Command::Guardian(args) => hidden::guardian(args),
-        Command::UnitWatch(args) => hidden::unit_watch(args),
-        Command::MemberExec(args) => hidden::member_exec(args),
+        Command::Own(own) => own.run(),
     };
     crate::logging::finish();
     exit.into()

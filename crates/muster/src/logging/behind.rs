@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Behind {
     came: Condvar,
     emptied: Condvar,
     thread: Once,
+    /// Lines are for programs.
+    is_json: AtomicBool,
 }
 
 /// Of this process.
@@ -39,7 +42,13 @@ impl Behind {
             came: Condvar::new(),
             emptied: Condvar::new(),
             thread: Once::new(),
+            is_json: AtomicBool::new(false),
         }
+    }
+
+    /// What it says itself is JSON from now on.
+    pub fn speak_json(&self) {
+        self.is_json.store(true, Ordering::Relaxed);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -75,7 +84,16 @@ impl Behind {
                 let _ = out.write_all(&line);
             }
             if lost > 0 {
-                let _ = writeln!(out, "{lost} lines of this log are lost: nobody has read it");
+                let message = format!("{lost} lines of this log are lost: nobody has read it");
+                let _ = if self.is_json.load(Ordering::Relaxed) {
+                    writeln!(
+                        out,
+                        "{}",
+                        serde_json::json!({ "level": "WARN", "message": message, "lost": lost })
+                    )
+                } else {
+                    writeln!(out, "{message}")
+                };
             }
             queue = self.queue();
         }

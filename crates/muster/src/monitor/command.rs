@@ -5,8 +5,9 @@
 //! could not be done; 2 wrong use; 4 the system failed.
 //! Not here: options, and when an error counts (see `logic::monitor::command`).
 
-use super::converse::{Step, Trouble, converse};
+use super::converse::{Step, Trouble};
 use super::registry::{Claim, Registry};
+use super::small::{Broken, ORDER_WAIT, Order, Ordered, Orders, Server, Woken};
 use super::tell;
 use crate::clock::Clock;
 use logic::monitor::command::{Act, Failure, Mistake, Options, Rounds, parse};
@@ -18,10 +19,6 @@ use rustix::io::Errno;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 use wire::monitor::{HttpAsk, Target};
 
 /// How a command ends.
@@ -32,17 +29,6 @@ pub enum End {
     WrongUse,
     SystemFailed,
 }
-
-/// What a running monitor is told, a byte each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Stop = b's' as isize,
-    Pause = b'p' as isize,
-    Resume = b'r' as isize,
-}
-
-/// How long who connects may take to say what it wants, and an interrupted or resumed monitor to say that it heard.
-const ORDER_WAIT: Duration = Duration::from_secs(10);
 
 /// One use of a command, for its messages.
 #[derive(Debug)]
@@ -105,63 +91,55 @@ fn begin(asked: &Use, registry: &Registry, options: &Options) -> End {
         Err(error) => return asked.system("open", &error),
     };
     asked.tell(Message::HasStarted);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return asked.system("epoll_create", &error),
-    };
-    let end = LocalSet::new().block_on(&runtime, monitor(asked, options, claim));
-    // A lookup may still hang in the system; nobody waits for it.
-    runtime.shutdown_background();
-    end
-}
-
-async fn monitor(asked: &Use, options: &Options, claim: Claim) -> End {
-    let listener = claim.orders.try_clone().and_then(UnixListener::from_std);
-    let listener = match listener {
-        Ok(listener) => listener,
+    let orders = match claim.orders.try_clone() {
+        Ok(listener) => Orders::new(listener),
         Err(error) => return asked.system("listen", &error),
     };
-    let (orders, mut ordered) = mpsc::channel(1);
-    let taking = tokio::task::spawn_local(take_orders(listener, orders));
+    monitor(asked, options, claim, orders)
+}
+
+fn monitor(asked: &Use, options: &Options, claim: Claim, mut orders: Orders) -> End {
     asked.tell(Message::WillMonitor);
     let clock = Clock::start();
     let mut rounds = Rounds::new(clock.now(), options);
-    let end = loop {
-        let due = rounds.due();
-        let round = async {
-            let Some(due) = due else { return std::future::pending().await };
-            tokio::time::sleep_until(clock.instant(due)).await;
-            (clock.now(), probe(asked.service, options).await)
+    let mut server = Server::new(Target { host: options.server.clone(), port: options.port });
+    loop {
+        let due = rounds.due().map(|due| clock.instant(due).into_std());
+        let ordered = match orders.wait(None, due) {
+            Woken::Order(ordered) => ordered,
+            Woken::Ready | Woken::Late => {
+                let began = clock.now();
+                let deadline = Instant::now() + Duration::from_secs(options.response_wait_s);
+                let conversation = conversation(asked.service, options);
+                let result = match server.converse(&mut orders, conversation, deadline) {
+                    // A probe that is broken off by an order is begun anew, if it is still due then.
+                    Err(Broken::ByOrder(ordered)) => Err(ordered),
+                    Err(Broken::Failed(trouble)) => Ok(Err(failure(&trouble))),
+                    Ok(()) => Ok(Ok(())),
+                };
+                match result {
+                    Err(ordered) => ordered,
+                    Ok(result) => {
+                        let Some(messages) = rounds.probed(clock.now(), began, result) else { continue };
+                        messages.into_iter().for_each(|message| asked.tell(message));
+                        drop(claim);
+                        return End::Failed;
+                    }
+                }
+            }
         };
-        // A probe that is broken off by an order is begun anew, if it is still due then.
-        tokio::select! {
-            biased;
-            Some((order, heard)) = ordered.recv() => {
-                let is_end = obey(asked, &mut rounds, &clock, order);
-                if is_end {
-                    drop(claim);
-                    let _: Result<(), ()> = heard.send(());
-                    break End::Done;
-                }
-                // Who asked may have gone.
-                let _: Result<(), ()> = heard.send(());
-            }
-            (began, result) = round => {
-                if let Some(messages) = rounds.probed(clock.now(), began, result) {
-                    messages.into_iter().for_each(|message| asked.tell(message));
-                    drop(claim);
-                    break End::Failed;
-                }
-            }
+        if obey(asked, &mut rounds, &clock, &ordered) {
+            drop(claim);
+            ordered.heard();
+            return End::Done;
         }
-    };
-    taking.abort();
-    end
+        ordered.heard();
+    }
 }
 
 /// Whether that is the end.
-fn obey(asked: &Use, rounds: &mut Rounds, clock: &Clock, order: Order) -> bool {
-    match order {
+fn obey(asked: &Use, rounds: &mut Rounds, clock: &Clock, ordered: &Ordered) -> bool {
+    match ordered.order {
         Order::Stop => {
             asked.tell(Message::WillStop);
             return true;
@@ -173,32 +151,9 @@ fn obey(asked: &Use, rounds: &mut Rounds, clock: &Clock, order: Order) -> bool {
     false
 }
 
-/// One after the other: orders come from people and scripts.
-async fn take_orders(listener: UnixListener, orders: mpsc::Sender<(Order, oneshot::Sender<()>)>) {
-    loop {
-        let Ok((mut stream, _)) = listener.accept().await else {
-            // For want of descriptors: it is not ours, and who asks hears of it by its own time-out.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(Ok(byte)) = tokio::time::timeout(ORDER_WAIT, stream.read_u8()).await else { continue };
-        let order = match byte {
-            b's' => Order::Stop,
-            b'p' => Order::Pause,
-            b'r' => Order::Resume,
-            _ => continue,
-        };
-        let (heard, done) = oneshot::channel();
-        if orders.send((order, heard)).await.is_err() || done.await.is_err() {
-            return;
-        }
-        let _ = stream.write_u8(byte).await;
-    }
-}
-
-async fn probe(service: Service, options: &Options) -> Result<(), Failure> {
+fn conversation(service: Service, options: &Options) -> Conversation {
     let target = Target { host: options.server.clone(), port: options.port };
-    let conversation = match service {
+    match service {
         Service::Http => {
             let ask = HttpAsk {
                 is_head: true,
@@ -213,9 +168,7 @@ async fn probe(service: Service, options: &Options) -> Result<(), Failure> {
             Conversation::http(options.wanted(), http::request(&ask, &target, 80, None))
         }
         Service::Smtp => Conversation::smtp(SmtpManner::Noop),
-    };
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(options.response_wait_s);
-    converse(&target, None, conversation, deadline).await.map_err(|trouble| failure(&trouble))
+    }
 }
 
 fn failure(trouble: &Trouble) -> Failure {

@@ -15,9 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use wire::monitor::Target;
 
 /// Bytes that are read at once.
-const READ_MAX_BYTES: usize = 16 << 10;
+pub const READ_MAX_BYTES: usize = 16 << 10;
 /// Addresses of one name that are tried. Eight: what a name has in practice; the deadline is for all of them.
-const ADDRESSES_MAX: usize = 8;
+pub const ADDRESSES_MAX: usize = 8;
 
 /// How a server is spoken to in TLS.
 #[derive(Debug, Clone)]

@@ -6,4 +6,5 @@
 pub mod command;
 pub mod converse;
 mod registry;
+mod small;
 pub mod tell;

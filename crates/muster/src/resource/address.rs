@@ -1,7 +1,7 @@
 //! The type `address`: an address that is on one machine at a time, that of the group.
 //!
-//! Before it is taken, the network is asked whether somebody has it; once it is there, the network is told, several times.
-//! Where the group has a deadline the kernel gets one too, and takes the address away by itself when nobody moves it: then
+//! Before it is taken, the network is asked whether somebody has it, unless another node of the group has just handed it over;
+//! once it is there, the network is told, several times. Where the group has a deadline the kernel gets one too, and takes the address away by itself when nobody moves it: then
 //! it goes also when agent and guardian are killed at the same moment. Facts: failover 4.3, 7.5.
 
 mod frame;
@@ -65,7 +65,8 @@ const KEYS: &[Definition] = &[
         PROBE_MAX_MS,
         PROBE_MS,
         "200",
-        "Of `address`: how long the network is asked whether another machine has it before it is taken; 0: not at all.",
+        "Of `address`: how long the network is asked whether another machine has it before it is taken; 0: not at all. It is not \
+         asked where the node before has just given the address back and said so.",
     ),
     key(
         "expires",
@@ -179,6 +180,8 @@ struct Address {
     expires: bool,
     /// Where it was put, and who is there.
     taken: RefCell<Option<Rc<Taken>>>,
+    /// The same of one that was cut. The kernel takes ten milliseconds to close the socket, for which nobody shall wait then.
+    past: RefCell<Option<Rc<Taken>>>,
 }
 
 struct Taken {
@@ -193,8 +196,9 @@ struct Taken {
 fn make(settings: &ResourceSettings) -> Result<Rc<dyn Resource>, String> {
     let Options { address, interface, probe_ms, expires } = options(settings)?;
     let prefixed = Prefixed::parse(&address).ok_or_else(|| format!("has no address: {address}"))?;
-    let (probe, taken) = (Duration::from_millis(probe_ms), RefCell::default());
-    Ok(Rc::new(Address { prefixed, interface, probe, expires, taken }))
+    let probe = Duration::from_millis(probe_ms);
+    let (taken, past) = (RefCell::default(), RefCell::default());
+    Ok(Rc::new(Address { prefixed, interface, probe, expires, taken, past }))
 }
 
 impl Address {
@@ -219,7 +223,9 @@ impl Address {
         let failed = |what: &str, error: io::Error| could_not(what, &interface.name, &error);
         let changes = Changes::watch().map_err(|error| failed("watch", error))?;
         let neighbours = Neighbours::of(&interface, address).map_err(|error| failed("ask", error))?;
-        neighbours.ask(self.probe).await.map_err(|error| failed("ask", error))?.map_or(Ok(()), |holder| {
+        // Who had it before has given it back, as the leader knows from that node: nobody is left to be asked.
+        let wait = if tools.is_handed_over() { Duration::ZERO } else { self.probe };
+        neighbours.ask(wait).await.map_err(|error| failed("ask", error))?.map_or(Ok(()), |holder| {
             Err(format!("was not taken: the machine with the link address {holder} has {address}"))
         })?;
         // Whatever happens from here on, `cut` takes it away.
@@ -240,6 +246,7 @@ impl Address {
         let mut tell_after = TELL_AFTER.into_iter();
         let mut tell_at = tell_after.next().map(|pause| Instant::now() + pause);
         let mut defended = None;
+        taken.neighbours.narrow().await;
         loop {
             // Each only waits, or has taken what it gives.
             tokio::select! {
@@ -279,7 +286,11 @@ impl Resource for Address {
     }
 
     fn stop<'a>(&'a self, _tools: &'a Tools) -> Doing<'a, Result<(), String>> {
-        Box::pin(async { self.cut() })
+        Box::pin(async {
+            // Before it is taken away: from then on somebody waits for it.
+            drop(self.taken.take());
+            self.cut()
+        })
     }
 
     fn watch<'a>(&'a self, tools: &'a Tools) -> Doing<'a, String> {
@@ -304,7 +315,9 @@ impl Resource for Address {
 
     fn cut(&self) -> Result<(), String> {
         // From now on nothing renews it.
-        self.taken.replace(None);
+        if let Some(taken) = self.taken.take() {
+            self.past.replace(Some(taken));
+        }
         for interface in interface::all()?.iter().filter(|interface| interface.has(self.prefixed.address)) {
             match netlink::remove(interface, self.prefixed) {
                 Ok(()) => {}

@@ -13,12 +13,11 @@ use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::{integer, key};
 use crate::config::kind::{Form, Kind};
 use crate::ocf::{self, Agent, Call, reason_prefix};
+use crate::script;
 use logic::ocf::{Action, Description, meaning};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,7 +40,6 @@ pub const TYPE: Type = Type {
 const AGENTS_TIMEOUT_MS: u64 = 3 * 3_600_000;
 /// How long an agent may take for its `stop` when the group must end at once.
 const LAST_STOP: Duration = CLEAR_MAX;
-const LAST_STOP_LOOK: Duration = Duration::from_millis(5);
 /// What agents say that have no program for it, that cannot know how to run it, and whose resource does not run.
 const NOT_INSTALLED: i32 = 5;
 const NOT_CONFIGURED: i32 = 6;
@@ -332,21 +330,10 @@ impl Ocf {
         let mut command = Command::new(&self.agent.program);
         let environment = self.agent.environment(&Call::once(action, LAST_STOP));
         command.arg(action).env_clear().envs(environment).current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let could_not = |error| format!("could not be stopped: {error}");
-        let mut child = command.spawn().map_err(could_not)?;
-        loop {
-            match child.try_wait().map_err(could_not)? {
-                Some(status) => return Ok(status.code()),
-                None if std::time::Instant::now() >= late => {
-                    if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
-                        let _ = kill_process_group(group, Signal::KILL);
-                    }
-                    let _ = child.wait();
-                    return Err(format!("may not be stopped: its {action} did not end within {LAST_STOP:?}"));
-                }
-                None => std::thread::sleep(LAST_STOP_LOOK),
-            }
+        match script::run_until(&mut command, late) {
+            Ok(Some(status)) => Ok(status.code()),
+            Ok(None) => Err(format!("may not be stopped: its {action} did not end within {LAST_STOP:?}")),
+            Err(error) => Err(format!("could not be stopped: {error}")),
         }
     }
 }

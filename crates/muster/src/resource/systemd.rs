@@ -15,10 +15,11 @@ use crate::config::definition::{Definition, Preset};
 use crate::config::definitions::key;
 use crate::config::kind::{Form, Kind};
 use crate::readable::Readable;
+use crate::script;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
@@ -355,26 +356,12 @@ impl Resource for Systemd {
 
 /// Runs it to its end, which must be a good one and in time.
 fn finish(command: &mut Command, late: Instant) -> Result<(), String> {
-    let could_not = |error: std::io::Error| format!("may still be there: systemctl: {error}");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(could_not)?;
-    loop {
-        match child.try_wait().map_err(could_not)? {
-            Some(status) if status.success() || status.code() == Some(NOT_LOADED) => return Ok(()),
-            Some(status) => return Err(format!("may still be there: systemctl ended with {status}")),
-            None if Instant::now() >= late => {
-                abandon(&mut child);
-                return Err(format!("may still be there: systemd did not stop it within {LAST_STOP:?}"));
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
+    match script::run_until(command, late) {
+        Ok(Some(status)) if status.success() || status.code() == Some(NOT_LOADED) => Ok(()),
+        Ok(Some(status)) => Err(format!("may still be there: systemctl ended with {status}")),
+        Ok(None) => Err(format!("may still be there: systemd did not stop it within {LAST_STOP:?}")),
+        Err(error) => Err(format!("may still be there: systemctl: {error}")),
     }
-}
-
-/// What hangs is not waited for any longer.
-fn abandon(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

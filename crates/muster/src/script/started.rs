@@ -7,9 +7,10 @@
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeSet;
 use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Programs that are being started or were killed and have not ended, beyond which none at all is started any more. 256: half of the threads
 /// that may wait for disks; who has as many has a disk that does not come back.
@@ -18,6 +19,8 @@ pub const HANGING_MAX: usize = 256;
 /// a program on a disk that hangs takes longer.
 const LOOKS_MAX: u32 = 50;
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// How often it is looked whether one has ended that no event loop waits for.
+const END_LOOK: Duration = Duration::from_millis(2);
 
 /// All of this process.
 static PROGRAMS: Mutex<Programs> =
@@ -125,6 +128,22 @@ impl Started {
         self.child = None;
         programs().running.remove(&self.pid);
         Ok(status)
+    }
+}
+
+/// Runs it to its end, without an event loop. None: it took until `late`, and was killed.
+pub fn run_until(command: &mut Command, late: Instant) -> io::Result<Option<ExitStatus>> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut started = Started::new(command, HANGING_MAX)?;
+    loop {
+        match started.status() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            ended => return ended.map(Some),
+        }
+        if Instant::now() >= late {
+            return Ok(None);
+        }
+        std::thread::sleep(END_LOOK);
     }
 }
 

@@ -48,11 +48,31 @@ const MANY: &str = "a node that runs 200 groups and asks 1,000 monitors each sec
 /// Starts of the service by itself.
 const STARTS: usize = 20;
 
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Nodes are cut off, frozen, killed and parted
+    Lost,
+    /// Planned moves
+    Moves,
+    /// Monitors find an error
+    Monitors,
+    /// Processes of a group are killed
+    Kills,
+    /// Calls of an OCF agent
+    Agents,
+    /// A node with 200 groups and 1,000 monitors
+    Many,
+}
+
 #[derive(Debug, clap::Args)]
 pub struct FailoverArgs {
     /// Times that each fault happens
     #[arg(long, default_value_t = 2)]
     rounds: usize,
+    /// Parts to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Lost, Part::Moves, Part::Monitors, Part::Kills, Part::Agents, Part::Many])]
+    only: Vec<Part>,
     /// Leave the others out
     #[arg(long)]
     muster_only: bool,
@@ -109,7 +129,7 @@ impl Cost {
     }
 }
 
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize)]
 struct Report {
     machine: String,
     figures: Vec<Figure>,
@@ -136,28 +156,40 @@ pub fn failover(args: &FailoverArgs) -> Outcome<bool> {
             candidate::muster()?
         }
     };
-    let directory = directory("failover")?;
     let systems = if args.muster_only { vec![System::Muster] } else { SYSTEMS.to_vec() };
-    if !args.muster_only {
+    let started = Instant::now();
+    let mut report = match args.only.iter().any(|part| *part != Part::Many) {
+        true => compare(args, &systems, &program)?,
+        false => Report { machine: super::router::machine(), ..Report::default() },
+    };
+    // The rest took minutes, and is told whatever becomes of this.
+    let many = match args.only.contains(&Part::Many) {
+        true => many(&program).map(|percent| report.costs.push(Cost::new(MANY, percent, 5.0, "%"))),
+        false => Ok(()),
+    };
+    report.took_s = started.elapsed().as_secs_f64();
+    report.show(args.json)?;
+    many.map(|()| report.is_met())
+}
+
+fn many(program: &Path) -> Outcome<f64> {
+    eprintln!("bringing up a node with 200 groups and 1,000 monitors");
+    many::measure(&directory("failover-many")?, program)
+}
+
+/// All that is measured on the same four hosts.
+fn compare(args: &FailoverArgs, systems: &[System], program: &Path) -> Outcome<Report> {
+    if systems.len() > 1 {
         packages::install_rivals(&std::env::temp_dir().join("muster-failover-packages.log"))?;
     }
-    let started = Instant::now();
     eprintln!("bringing up four hosts with {} systems", systems.len());
-    let mut run = Run::start(&systems, args.rounds, &directory, &program)?;
+    let directory = directory("failover")?;
+    let mut run = Run::start(systems, args, &directory, program)?;
     if let Err(failure) = run.all(&directory) {
         run.world.hosts.keep_directory();
         return Err(Failure(format!("{failure}\nkept for a look: {}", directory.display())));
     }
-    let mut report = run.report();
-    eprintln!("bringing up a node with 200 groups and 1,000 monitors");
-    // The rest took minutes, and is told whatever becomes of this.
-    let many = many::measure(&crate::lab::directory("failover-many")?, &program);
-    if let Ok(percent) = many {
-        report.costs.push(Cost::new(MANY, percent, 5.0, "%"));
-    }
-    report.took_s = started.elapsed().as_secs_f64();
-    report.show(args.json)?;
-    many.map(|_| report.is_met())
+    Ok(run.report())
 }
 
 /// What was measured of one thing.
@@ -171,6 +203,7 @@ struct Measured {
 struct Run {
     world: World,
     rounds: usize,
+    only: Vec<Part>,
     measured: Vec<Measured>,
     /// Instants with two owners.
     owners: BTreeMap<(Fault, System), u64>,
@@ -178,30 +211,42 @@ struct Run {
 }
 
 impl Run {
-    fn start(systems: &[System], rounds: usize, directory: &Path, program: &Path) -> Outcome<Self> {
+    fn start(systems: &[System], args: &FailoverArgs, directory: &Path, program: &Path) -> Outcome<Self> {
         let world = World::start(systems, directory, program)?;
-        Ok(Self { world, rounds, measured: Vec::new(), owners: BTreeMap::new(), costs: Vec::new() })
+        let (rounds, only) = (args.rounds, args.only.clone());
+        Ok(Self { world, rounds, only, measured: Vec::new(), owners: BTreeMap::new(), costs: Vec::new() })
     }
 
     fn all(&mut self, directory: &Path) -> Outcome<()> {
+        let wants = |part| self.only.contains(&part);
+        let [lost, moves, monitors] = [Part::Lost, Part::Moves, Part::Monitors].map(wants);
+        let (kills, agents) = (wants(Part::Kills), wants(Part::Agents));
         for round in 0..self.rounds {
-            for fault in FAULTS {
+            for fault in FAULTS.into_iter().filter(|_| lost) {
                 self.lose(round, fault)?;
             }
             for system in self.world.systems.clone() {
-                self.move_away(round, system)?;
-                self.fail_monitor(round, system)?;
+                if moves {
+                    self.move_away(round, system)?;
+                }
+                if monitors {
+                    self.fail_monitor(round, system)?;
+                }
             }
         }
-        for round in self.rounds..MOVES.max(self.rounds) {
+        for round in (self.rounds..MOVES.max(self.rounds)).filter(|_| moves) {
             self.move_away(round, System::Muster)?;
         }
-        for round in self.rounds..ERRORS.max(self.rounds) {
+        for round in (self.rounds..ERRORS.max(self.rounds)).filter(|_| monitors) {
             self.fail_monitor(round, System::Muster)?;
         }
-        self.kill_processes()?;
-        let (added, _) = agents::measure(&self.world, directory)?;
-        self.costs.push(Cost::new("added to each call of an OCF agent", milliseconds(added), 2.0, "ms"));
+        if kills {
+            self.kill_processes()?;
+        }
+        if agents {
+            let (added, _) = agents::measure(&self.world, directory)?;
+            self.costs.push(Cost::new("added to each call of an OCF agent", milliseconds(added), 2.0, "ms"));
+        }
         Ok(())
     }
 

@@ -182,7 +182,7 @@ fn measure(args: &MembersArgs) -> Outcome<Costs> {
     let mut fleet = Fleet::new(agents)?;
     let routers = Routers::start(routers, args.members.div_ceil(CLUSTER_MEMBERS));
     wait_until_up(&mut fleet, &mut client, args.members)?;
-    routers.wait_until_ready(READY_TIME_MAX)?;
+    routers.wait_until_ready(&mut fleet, READY_TIME_MAX)?;
     eprintln!("every member is up");
     watch(args, &manager, fleet, routers)
 }

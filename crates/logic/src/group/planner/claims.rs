@@ -14,7 +14,7 @@ use super::{Group, Output, Planner};
 use crate::limits::{GROUP_EPOCHS_AHEAD_MAX, SETTLE_MS};
 use crate::time::Time;
 use std::cmp::Ordering;
-use wire::group::{GroupClass, GroupCondition};
+use wire::group::{Attribute, GroupClass, GroupCondition, GroupSettings};
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
 
@@ -175,6 +175,24 @@ impl Planner {
             Some(why) => stay(GroupCondition::Waiting, why),
             None => decision,
         }
+    }
+}
+
+/// What is left of a group that is not in the configuration any more: enough to stop it.
+pub(super) fn removed(name: &GroupName, record: &Record) -> GroupSettings {
+    GroupSettings {
+        name: name.clone(),
+        nodes: record.owner.iter().cloned().collect(),
+        startup: Attribute::Manual,
+        failover: Attribute::Manual,
+        failback: Attribute::Manual,
+        // Where nobody has noted it, it may have been either.
+        class: record.class.unwrap_or(GroupClass::Hard),
+        restarts_max: 0,
+        failovers_max: 0,
+        after: Vec::new(),
+        apart: Vec::new(),
+        resources: Vec::new(),
     }
 }
 

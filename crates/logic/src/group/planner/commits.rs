@@ -37,11 +37,13 @@ impl Planner {
             let (severity, kind) = (Severity::Info, "group-planned");
             self.outputs.push(Output::Event { severity, kind, text });
         }
+        let has_let_go = self.groups.get(name).is_some_and(|group| self.has_let_go(group));
         let Some(group) = self.groups.get_mut(name) else { return };
         match pending.record {
             Some(record) => {
                 if record.owner != group.record.owner {
                     group.confirmed_off = None;
+                    group.handed_over = Some(record.epoch).filter(|_| has_let_go);
                 }
                 if record.mark == Mark::No {
                     group.proven = None;

@@ -350,6 +350,10 @@ impl Planner {
         if let Some(held) = self.held(group) {
             return stay(GroupCondition::Waiting, format!("{}; {held}", report.reason));
         }
+        if group.settings.failover == Attribute::Manual {
+            let text = format!("{}; it goes to another node by a person's word only", report.reason);
+            return stay(GroupCondition::Waiting, text);
+        }
         match choose(&whys, Some(owner)) {
             Some(node) => self.give(group, node, StartCause::Failover, &report.reason),
             None => {
@@ -492,6 +496,7 @@ impl Planner {
             let steady = group.settings.nodes.iter().filter_map(|node| self.nodes.get(node)?.steady_since);
             wakes.extend(steady.map(|since| since + GROUP_FAILBACK_AFTER_MS));
         }
+        wakes.extend(Self::proof_wake(group));
         wakes.retain(|at| *at > self.now);
         wakes
     }

@@ -3,12 +3,14 @@
 //! The wish to fence is committed in the group's record before anybody acts (`Mark::Asked`), and so is the proof
 //! (`Mark::Off`). So who leads next goes on where the one before stopped, and looks whether the node is off before it switches
 //! anything. Both are of one stay: they are taken back, by a commit, before the node is told anything again.
+//! What a fence says of a node whose heartbeats go on proves nothing: the end of its lease has to bear it out, soon.
 //! Not here: how a node is switched off (`crate::fence`).
 
 use super::super::plan::{against, choose};
 use super::super::record::{Mark, Record};
 use super::decide::{Decision, stay};
 use super::{Group, Output, Planner};
+use crate::limits::FENCE_DOUBT_MS;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::group::{GroupClass, GroupCondition};
@@ -22,6 +24,16 @@ pub(super) struct Fencing {
     pub groups: BTreeMap<GroupName, u64>,
     /// Why it did not work yet.
     pub trouble: Option<String>,
+}
+
+/// What a fence has proven of a group's owner.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proof {
+    /// Of the stay that it is about.
+    epoch: u64,
+    at: Time,
+    /// The owner's lease was over then, or soon after.
+    is_borne_out: bool,
 }
 
 /// Why a node is not switched off, though it is not known to have ended a group.
@@ -57,7 +69,15 @@ impl Planner {
             let record = Record { mark, ..group.record.clone() };
             Some(Decision::Commit { record, event: format!("group {name}: {text}"), is_recovery: false })
         };
-        let is_proven = mark == Mark::Asked && group.proven == Some(group.record.epoch);
+        if mark == Mark::Off && self.is_here(owner) && !self.is_lease_over(now, group, owner) {
+            return commit(Mark::No, format!("node {owner} is back"));
+        }
+        let proof = group.proven.filter(|proof| mark == Mark::Asked && proof.epoch == group.record.epoch);
+        let is_proven = proof.is_some_and(|proof| proof.is_borne_out);
+        if proof.is_some() && !is_proven {
+            let reason = format!("node {owner} is said to be off, and its lease is not over yet");
+            return Some(stay(GroupCondition::Waiting, reason));
+        }
         if !self.needs_fence(now, group, owner) && !is_proven {
             return match mark {
                 Mark::No => None,
@@ -130,7 +150,8 @@ impl Planner {
         let mut wanted: BTreeMap<NodeName, BTreeMap<GroupName, u64>> = BTreeMap::new();
         for (name, group) in &self.groups {
             let Some(owner) = &group.record.owner else { continue };
-            let is_asked = group.record.mark == Mark::Asked && group.proven != Some(group.record.epoch);
+            let is_proven = group.proven.is_some_and(|proof| proof.epoch == group.record.epoch);
+            let is_asked = group.record.mark == Mark::Asked && !is_proven;
             // One that is being switched off is gone before its lease is over.
             let began = self.fencing.get(owner).is_some_and(|fencing| fencing.groups.contains_key(name));
             let is_needed = self.needs_fence(now, group, owner) || (began && !self.is_here(owner));
@@ -156,7 +177,24 @@ impl Planner {
         }
     }
 
-    pub(super) fn on_fenced(&mut self, node: &NodeName, run: u64, result: Result<(), String>) {
+    /// Whether what fences have said is borne out by now. What is not in time counts for nothing, and the node is fenced anew.
+    pub(super) fn weigh_proof(&mut self, now: Time, name: &GroupName) {
+        let Some(group) = self.groups.get(name) else { return };
+        let Some(mut proof) = group.proven.filter(|proof| !proof.is_borne_out) else { return };
+        let owner = group.record.owner.as_ref();
+        proof.is_borne_out = owner.is_some_and(|owner| self.is_lease_over(now, group, owner));
+        let still = proof.is_borne_out || now.since_ms(proof.at) < FENCE_DOUBT_MS;
+        let group = self.groups.get_mut(name).expect("it was just there");
+        group.proven = still.then_some(proof);
+    }
+
+    /// When what a fence has said is not waited for any more.
+    pub(super) fn proof_wake(group: &Group) -> Option<Time> {
+        let proof = group.proven.filter(|proof| !proof.is_borne_out)?;
+        Some(proof.at + FENCE_DOUBT_MS)
+    }
+
+    pub(super) fn on_fenced(&mut self, now: Time, node: &NodeName, run: u64, result: Result<(), String>) {
         let Some(fencing) = self.fencing.get_mut(node).filter(|fencing| fencing.run == run) else { return };
         match result {
             Err(why) => fencing.trouble = Some(why),
@@ -168,7 +206,7 @@ impl Planner {
                         (group.record.owner.as_ref(), group.record.epoch) == (Some(node), epoch)
                     });
                     if let Some(group) = group {
-                        group.proven = Some(epoch);
+                        group.proven = Some(Proof { epoch, at: now, is_borne_out: false });
                     }
                 }
             }

@@ -152,6 +152,33 @@ impl Planner {
         }
     }
 
+    /// Whether the owner has given it back in good order, and nobody else can have anything of it: then who gets it next meets
+    /// nobody. Less than `is_stopped` allows: what a lease or a person has proven is asked for once more, in the network.
+    pub(super) fn has_let_go(&self, group: &Group) -> bool {
+        let Some(name) = &group.record.owner else { return false };
+        let Some(node) = self.nodes.get(name) else { return false };
+        let is_gone = match node.report_of(group).map(|report| report.state) {
+            None | Some(GroupState::Stopped) => true,
+            Some(
+                GroupState::Waiting
+                | GroupState::Starting
+                | GroupState::Online
+                | GroupState::Stopping
+                | GroupState::Failed
+                | GroupState::Expired,
+            ) => false,
+        };
+        let is_alone = group.claims.is_empty() && group.record.taken.is_empty() && !node.is_taken;
+        let has_obeyed = node.is_connected && node.is_settled() && !node.is_told(group);
+        is_alone && has_obeyed && is_gone && group.confirmed_off.is_none()
+    }
+
+    /// Who begins later than at once has to ask.
+    pub(super) fn forget_handed_over(&mut self, node: &NodeName) {
+        let of_node = |group: &&mut Group| group.record.owner.as_ref() == Some(node);
+        self.groups.values_mut().filter(of_node).for_each(|group| group.handed_over = None);
+    }
+
     /// Whether the node has ended the group for certain, though it does not say so: its lease was taken from it, and where
     /// that is not enough it is off as well.
     pub(super) fn is_fenced(&self, now: Time, group: &Group, name: &NodeName) -> bool {

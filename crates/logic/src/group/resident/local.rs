@@ -4,7 +4,7 @@ use super::super::plan::environment;
 use super::recover::{Care, Next};
 use super::rest::Rest;
 use super::{Action, Around, Output, RUN_OF_BEFORE, Verb};
-use crate::limits::RECOVERY_SCRIPT_MS;
+use crate::limits::{GROUP_HANDED_OVER_MS, RECOVERY_SCRIPT_MS};
 use crate::recovery::Ledger;
 use crate::time::Time;
 use wire::group::{
@@ -90,11 +90,14 @@ pub(super) struct Local {
     rests_until: Option<Time>,
     /// What the guardian could not give back.
     pub left: Option<String>,
+    /// Until when what is started was handed over by the node before in this moment.
+    handed_until: Time,
 }
 
 impl Local {
-    pub fn new(assignment: GroupAssignment, ledger: Ledger) -> Self {
+    pub fn new(now: Time, assignment: GroupAssignment, ledger: Ledger) -> Self {
         Self {
+            handed_until: handed_until(now, &assignment),
             assignment,
             next: None,
             is_wanted: true,
@@ -121,6 +124,7 @@ impl Local {
             cause: StartCause::Start,
             priority: 0,
             previous: None,
+            is_handed_over: false,
             resources,
         };
         Self {
@@ -128,7 +132,7 @@ impl Local {
             reason: "an agent before this one did not end it in good order".into(),
             phase: Phase::Ending { run: RUN_OF_BEFORE, then: Then::Failed },
             left: Some(why),
-            ..Self::new(assignment, Ledger::default())
+            ..Self::new(Time(0), assignment, Ledger::default())
         }
     }
 
@@ -179,6 +183,7 @@ impl Local {
             self.assignment.restarts_max = assignment.restarts_max;
             self.assignment.granted = assignment.granted;
         } else {
+            self.handed_until = handed_until(around.now, &assignment);
             self.next = Some(assignment);
         }
     }
@@ -468,6 +473,8 @@ impl Local {
     /// Stops the next resource, the last first; or ends what is left.
     pub(super) fn leave(&mut self, around: &Around<'_>, used: &mut u64, outputs: &mut Vec<Output>) {
         let Phase::Leaving { run, at, mut then } = self.phase else { return };
+        // What ends here and begins again may meet anybody.
+        self.handed_until = Time(0);
         if let Then::Again { from } = then {
             if self.is_unwanted(around) {
                 then = self.end_unwanted(around);
@@ -490,7 +497,8 @@ impl Local {
     fn action(&self, run: u64, step: u64, index: usize, verb: Verb, around: &Around<'_>) -> Output {
         let resource = self.assignment.resources[index].clone();
         let environment = environment(&self.assignment, &resource.name, around.node);
-        let action = Box::new(Action { verb, index, resource, environment });
+        let is_handed_over = around.now < self.handed_until;
+        let action = Box::new(Action { verb, index, resource, environment, is_handed_over });
         Output::Do { group: self.assignment.name.clone(), run, step, action }
     }
 
@@ -563,6 +571,11 @@ impl Local {
             Phase::Idle(_) | Phase::Online { .. } | Phase::Before { .. } | Phase::Ending { .. } => {}
         }
     }
+}
+
+/// That the node before has given it back is not known for longer: somebody else may take it meanwhile.
+fn handed_until(now: Time, assignment: &GroupAssignment) -> Time {
+    if assignment.is_handed_over { now + GROUP_HANDED_OVER_MS } else { Time(0) }
 }
 
 #[cfg(test)]

@@ -309,7 +309,8 @@ impl Local {
         let mut environment = environment(&self.assignment, &resource.name, around.node);
         environment.insert("MUSTER_WHY".into(), self.reason.clone());
         let index = self.assignment.resources.len();
-        let action = Box::new(Action { verb: Verb::Start, index, resource, environment });
+        let is_handed_over = false;
+        let action = Box::new(Action { verb: Verb::Start, index, resource, environment, is_handed_over });
         self.phase = Phase::Before { run, step, until: around.now + RECOVERY_SCRIPT_MS, next };
         outputs.push(Output::Do { group: self.assignment.name.clone(), run, step, action });
     }

@@ -77,6 +77,7 @@ impl Story {
             cause: StartCause::Start,
             priority: 0,
             previous: None,
+            is_handed_over: false,
             resources: vec![resource("disk")],
         };
         self.number += 1;

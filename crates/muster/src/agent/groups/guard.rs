@@ -171,12 +171,12 @@ impl<'a> Guard<'a> {
                     self.send(&Order::Until { since_boot_ms }).await;
                 }
                 Turn::Command(Some(Command::Do { step, action })) => {
-                    let Action { verb, index, resource, environment } = *action;
+                    let Action { verb, index, resource, environment, is_handed_over } = *action;
                     let verb = match verb {
                         Verb::Start => message::Verb::Start,
                         Verb::Stop => message::Verb::Stop,
                     };
-                    let task = Task { step, verb, index, resource, environment };
+                    let task = Task { step, verb, index, resource, environment, is_handed_over };
                     self.send(&Order::Do(Box::new(task))).await;
                 }
                 Turn::Command(None | Some(Command::End)) => {

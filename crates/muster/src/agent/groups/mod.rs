@@ -148,26 +148,25 @@ async fn wait_until(clock: &BootClock, due: Option<Time>) {
     }
 }
 
-/// Until no guardian of an agent that was killed holds anything. What one has left that was killed too is taken away; says what
-/// of which group cannot be.
+/// Until no guardian of an agent that was killed holds anything, for a bounded time. What one has left that was killed too is
+/// taken away; says what of which group cannot be, and who holds on: only such groups are kept from beginning.
 async fn wait_for_guardians(directory: &Path) -> io::Result<BTreeMap<GroupName, Left>> {
     std::fs::create_dir_all(directory)?;
-    let mut found = BTreeMap::new();
+    let mut undoing = JoinSet::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let Some(group) = path.file_stem().and_then(OsStr::to_str).map(GroupName::from) else { continue };
-        // Off the event loop: it may take as long as a process hangs in the kernel.
-        let locked = tokio::task::spawn_blocking(move || record::lock(&path));
-        let file = locked.await.map_err(io::Error::other)??;
-        match guard::undo(move || Ok(file)).await {
-            Undone::Nothing => {}
-            Undone::Left(left) => {
-                found.insert(group, left);
-            }
-            Undone::Hangs(_) => {
-                found.insert(group, Left::unknown("it hangs in the kernel".to_owned()));
-            }
-        }
+        undoing.spawn_local(async move { (group, guard::undo(move || record::lock(&path)).await) });
+    }
+    let mut found = BTreeMap::new();
+    while let Some(undone) = undoing.join_next().await {
+        let (group, left) = match undone.map_err(io::Error::other)? {
+            (_, Undone::Nothing) => continue,
+            (group, Undone::Left(left)) => (group, left),
+            // The guardian itself, or what it held.
+            (group, Undone::Hangs(_)) => (group, Left::unknown("it hangs in the kernel".to_owned())),
+        };
+        found.insert(group, left);
     }
     Ok(found)
 }
@@ -270,5 +269,26 @@ impl Shell {
             tracing::warn!("some groups have not ended in time");
         }
         self.tasks.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::scratch::Scratch;
+
+    /// It takes as long as a guardian may.
+    #[tokio::test]
+    async fn a_guardian_that_holds_on_keeps_its_own_group_from_beginning_and_no_other() {
+        let directory = Scratch::new("wait-for-guardians");
+        let held = record::lock(&directory.0.join("held.lock")).expect("nobody has it");
+        drop(record::lock(&directory.0.join("free.lock")).expect("nobody has it"));
+        std::fs::create_dir(directory.0.join("odd.lock")).expect("a directory can be made");
+        let waiting = tokio::task::LocalSet::new();
+        let found = waiting.run_until(wait_for_guardians(&directory.0)).await;
+        let found = found.expect("the rest can be waited for");
+        let names: Vec<&str> = found.keys().map(|name| name.0.as_str()).collect();
+        assert_eq!(names, ["held", "odd"]);
+        drop(held);
     }
 }

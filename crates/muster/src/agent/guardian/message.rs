@@ -50,6 +50,9 @@ pub struct Task {
     pub resource: ResourceSettings,
     /// What its programs may know, beside what is configured.
     pub environment: BTreeMap<String, String>,
+    /// The node before has just given it back (see `GroupAssignment`).
+    #[serde(default)]
+    pub is_handed_over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

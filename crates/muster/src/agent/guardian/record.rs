@@ -2,8 +2,8 @@
 //! was killed, or could not give everything back.
 //!
 //! Promise: it is written before something is begun, and empty once nothing is left. It means nothing after the machine was
-//! started again, when all of it is gone. The file is for its owner only, and outlives no format: what is not understood was
-//! written by another edition, whose guardian must have cleared up.
+//! started again, when all of it is gone. What is there and cannot be read, of this start of the machine, is not taken for
+//! nothing: its group stays here. The file is for its owner only.
 
 use crate::resource;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use wire::group::ResourceSettings;
 
 /// Longest record. 4 MiB: a hundred resources with long commands.
 const RECORD_MAX_BYTES: u64 = 4 << 20;
+/// Ends the sentence that tells what is left.
+const TORN: &str =
+    "what it was cannot be read: its record is torn. That ends when the machine is started again";
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Record {
@@ -129,19 +132,48 @@ fn write(mut file: &File, record: &Record) -> io::Result<()> {
     file.set_len(length)
 }
 
-/// What stands first in the file; the rest is of a record before, whose end was not cut off.
-fn parse(text: &str) -> Option<Record> {
-    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+/// What the file tells.
+#[derive(Debug)]
+enum Found {
+    /// Nothing was begun, or the machine was started again since.
+    Nothing,
+    Begun(Record),
+    /// Something was begun: its record was cut short, or is of an edition that writes another form.
+    Torn,
+}
+
+/// What stands first in the file counts; the rest is of a record before, whose end was not cut off.
+fn parse(text: &[u8], boot: &str) -> Found {
+    if text.is_empty() {
+        return Found::Nothing;
+    }
+    match serde_json::Deserializer::from_slice(text).into_iter::<Record>().next() {
+        Some(Ok(record)) if record.boot == boot => Found::Begun(record),
+        Some(Ok(_)) => Found::Nothing,
+        _ if boot_of(text).is_some_and(|other| other != boot.as_bytes()) => Found::Nothing,
+        _ => Found::Torn,
+    }
+}
+
+/// It stands first, so that the beginning of a record tells it.
+fn boot_of(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.strip_prefix(br#"{"boot":""#)?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    rest.get(..end)
 }
 
 /// Takes away what a guardian has left, all of whose processes are gone. None: nothing is left. The rest stays noted.
 pub fn undo(mut file: &File) -> Option<Left> {
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(RECORD_MAX_BYTES).read_to_string(&mut text));
+    let mut text = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(RECORD_MAX_BYTES).read_to_end(&mut text));
     if let Err(error) = read {
         return Some(Left::unknown(format!("what it was cannot be read: {error}")));
     }
-    let mut record = parse(&text).filter(|record| record.boot == boot())?;
+    let mut record = match parse(&text, &boot()) {
+        Found::Nothing => return None,
+        Found::Begun(record) => record,
+        Found::Torn => return Some(Left::unknown(TORN.to_owned())),
+    };
     let mut troubles = Vec::new();
     let mut rest = Vec::new();
     for settings in record.begun.into_iter().rev() {
@@ -173,15 +205,48 @@ fn boot() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use wire::group::ResourceKind;
+
+    fn record(boot: &str) -> Vec<u8> {
+        let resource = ResourceSettings {
+            name: "app".into(),
+            kind: ResourceKind::script(&["true".to_owned()]),
+            start_timeout_ms: 1_000,
+            stop_timeout_ms: 1_000,
+            environment: BTreeMap::new(),
+            directory: None,
+            user: None,
+        };
+        let begun = vec![resource];
+        serde_json::to_vec(&Record { boot: boot.into(), epoch: 7, begun })
+            .expect("plain texts always become JSON")
+    }
 
     #[test]
     fn a_record_whose_guardian_was_killed_before_it_cut_off_the_one_before_is_read() {
-        let record = Record { boot: "today".into(), epoch: 7, begun: Vec::new() };
-        let mut text = serde_json::to_string(&record).expect("plain texts always become JSON");
-        assert_eq!(parse(&text).map(|found| found.epoch), Some(7));
-        text.push_str("of before\"}]}");
-        assert_eq!(parse(&text).map(|found| found.epoch), Some(7));
-        assert_eq!(parse("").map(|found| found.epoch), None);
-        assert_eq!(parse("{\"boot\":").map(|found| found.epoch), None);
+        let mut text = record("today");
+        assert!(matches!(parse(&text, "today"), Found::Begun(found) if found.epoch == 7));
+        text.extend(b"of before\"}]}");
+        assert!(matches!(parse(&text, "today"), Found::Begun(found) if found.epoch == 7));
+        assert!(matches!(parse(b"", "today"), Found::Nothing));
+    }
+
+    #[test]
+    fn what_is_torn_anywhere_is_not_nothing_unless_the_machine_was_started_again_since() {
+        let text = record("today");
+        for end in 1..text.len() {
+            assert!(matches!(parse(&text[..end], "today"), Found::Torn), "cut at {end}");
+        }
+        assert!(matches!(parse(&text, "tomorrow"), Found::Nothing));
+        assert!(matches!(parse(&text[..text.len() - 1], "tomorrow"), Found::Nothing));
+        assert!(matches!(parse(b"{\"boot\":\"tod", "tomorrow"), Found::Torn), "nobody knows of when it is");
+    }
+
+    #[test]
+    fn a_record_of_another_form_or_of_no_text_is_not_nothing() {
+        assert!(matches!(parse(b"{\"boot\":\"today\",\"begun\":{}}", "today"), Found::Torn));
+        assert!(matches!(parse(b"{\"boot\":\"today\",\"begun\":[\"\xff", "today"), Found::Torn));
+        assert!(matches!(parse(b"\xff\xfe", "today"), Found::Torn));
     }
 }

@@ -149,6 +149,7 @@ enum Turn {
     AgentGone,
     Children,
     Output,
+    MakeReady,
     Acted(Acted),
     Lost(usize, String),
 }
@@ -191,6 +192,7 @@ impl Guardian {
                 () = self.programs.have_said_something() => Turn::Output,
                 (index, why) = first_lost(&mut self.watches) => Turn::Lost(index, why),
                 acted = finished(&mut self.action) => Turn::Acted(acted),
+                () = self.programs.miss_one() => Turn::MakeReady,
             };
             // Asked from the clock and not from the timer, whose news may come after those of others: nothing is begun late.
             if self.is_over() {
@@ -205,6 +207,7 @@ impl Guardian {
                 Turn::Order(Some(Order::Answer)) => tell(&News::Here),
                 Turn::Children => self.programs.reap(),
                 Turn::Output => self.programs.take_output(),
+                Turn::MakeReady => self.programs.make_ready(),
                 Turn::Lost(index, why) => {
                     self.watches.remove(&index);
                     tell(&News::Lost { index, why });
@@ -245,7 +248,7 @@ impl Guardian {
     /// Begins an action; what the last one has not ended is dropped first, with what it runs.
     fn act(&mut self, task: Task) {
         self.action = None;
-        let Task { step, index, verb, resource: settings, environment } = task;
+        let Task { step, index, verb, resource: settings, environment, is_handed_over } = task;
         self.watches.remove(&index);
         if verb == Verb::Start {
             let resource = match resource::make(&settings) {
@@ -253,7 +256,8 @@ impl Guardian {
                 Err(why) => return tell(&News::Done { step, error: Some(why) }),
             };
             let programs = self.programs.clone();
-            let tools = Tools::new(programs, settings, environment, self.has_deadline.clone());
+            let tools =
+                Tools::new(programs, settings, environment, is_handed_over, self.has_deadline.clone());
             // What a start before has left is still to be taken away, if this one does not begin.
             let before = self.begun.remove(&index).is_some_and(|begun| begun.is_here.get());
             let is_here = Rc::new(Cell::new(before));

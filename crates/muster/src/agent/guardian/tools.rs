@@ -4,10 +4,13 @@
 //! group, when nobody waits for it any more. Not here: what becomes of a group (see `run`).
 
 use super::message::News;
+use super::ready::Ready;
 use super::writer::Writer;
+use crate::agent::companion::at;
+use crate::agent::keeper::account::Account;
 use crate::agent::keeper::message::Start;
 use crate::agent::keeper::output::LastLine;
-use crate::agent::keeper::{account, program, status_text};
+use crate::agent::keeper::{account, program, status_text, what_to_become};
 use crate::readable::Readable;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
@@ -18,7 +21,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wire::group::ResourceSettings;
 
 /// Read at once. 64 KiB: all that a pipe holds.
@@ -33,6 +38,10 @@ const ANSWER_MAX_BYTES: usize = 256 << 10;
 const LINES_MAX: usize = 64;
 /// Longest of these lines.
 const LINE_LENGTH_MAX: usize = 1024;
+
+/// How long after a program was started the next one is made ready. A tenth of a second: what was just started is to have the
+/// processor.
+const READY_AFTER: Duration = Duration::from_millis(100);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +129,9 @@ pub struct Programs {
     /// What programs write to.
     pipe_end: OwnedFd,
     running: RefCell<HashMap<Pid, Told>>,
+    /// For the next program.
+    ready: RefCell<Option<Ready>>,
+    ready_at: Cell<Option<Instant>>,
 }
 
 impl Programs {
@@ -134,6 +146,8 @@ impl Programs {
             pipe: Readable::new(pipe)?,
             pipe_end,
             running: RefCell::default(),
+            ready: RefCell::default(),
+            ready_at: Cell::default(),
         })
     }
 
@@ -144,6 +158,22 @@ impl Programs {
         if let Some(room) = room {
             room.await;
         }
+    }
+
+    /// Waits until a process for the next program should be made ready. May be cancelled.
+    pub async fn miss_one(&self) {
+        at(self.ready_at.get()).await;
+    }
+
+    /// Makes one ready, which is only a help.
+    pub fn make_ready(&self) {
+        self.ready_at.set(None);
+        if self.ready.borrow().is_some() {
+            return;
+        }
+        let output = self.pipe_end.try_clone();
+        let ready = output.and_then(|output| Ready::prepare(self.cgroup.as_deref(), output));
+        self.ready.replace(ready.ok());
     }
 
     /// Takes what is there, as far as there is room; what never ends is taken in several turns.
@@ -178,6 +208,7 @@ impl Programs {
     /// Hears of all that has ended.
     pub fn reap(&self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            self.ready.borrow_mut().take_if(|ready| ready.pid == pid);
             let Some(told) = self.running.borrow_mut().remove(&pid) else { continue };
             // Its last words come before the news of its end.
             self.take_output();
@@ -207,20 +238,46 @@ impl Programs {
     ) -> Result<(Process, Readable), String> {
         let account = start.user.as_deref().map(account::find).transpose();
         let account = account.map_err(|error| format!("cannot be run: {error}"))?;
-        let start = Start { cgroup: self.cgroup.clone(), ..start.clone() };
-        let mut command = program(&start, self.cgroup.is_some(), account);
-        let spawned = || -> io::Result<(Process, Readable)> {
-            let (way_back, way_back_end) = pipe_with(PipeFlags::CLOEXEC)?;
-            let way_back = Readable::new(way_back)?;
-            command.stdin(way_back_end).stderr(self.pipe_end.try_clone()?).process_group(0);
-            command.stdout(output.map_or_else(|| self.pipe_end.try_clone(), Ok)?);
-            let child = command.spawn()?;
-            let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+        let spawned = self.run_ready(start, account.as_ref(), output.is_none());
+        let spawned = match spawned {
+            Some(spawned) => Ok(spawned),
+            None => self.run_new(start, account, output),
+        };
+        self.ready_at.set(Some(Instant::now() + READY_AFTER));
+        let spawned = spawned.map(|(pid, way_back)| {
             let (told, end) = watch::channel(None);
             self.running.borrow_mut().insert(pid, Told { end: told, rest });
-            Ok((Process { pid, end }, way_back))
-        }();
+            (Process { pid, end }, way_back)
+        });
         spawned.map_err(|error| format!("cannot be run: {error}"))
+    }
+
+    /// In the process that waits for that, if there is one that lives.
+    fn run_ready(
+        &self,
+        start: &Start,
+        account: Option<&Account>,
+        is_of_all: bool,
+    ) -> Option<(Pid, Readable)> {
+        let ready = self.ready.borrow_mut().take_if(|_| is_of_all)?;
+        ready.run(&what_to_become(start, account)).ok()
+    }
+
+    fn run_new(
+        &self,
+        start: &Start,
+        account: Option<Account>,
+        output: Option<OwnedFd>,
+    ) -> io::Result<(Pid, Readable)> {
+        let start = Start { cgroup: self.cgroup.clone(), ..start.clone() };
+        let mut command = program(&start, self.cgroup.is_some(), account);
+        let (way_back, way_back_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let way_back = Readable::new(way_back)?;
+        command.stdin(way_back_end).stderr(self.pipe_end.try_clone()?).process_group(0);
+        command.stdout(output.map_or_else(|| self.pipe_end.try_clone(), Ok)?);
+        let child = command.spawn()?;
+        let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((pid, way_back))
     }
 }
 
@@ -245,6 +302,7 @@ pub struct Tools {
     resource: ResourceSettings,
     /// What it may know, beside what is configured.
     environment: BTreeMap<String, String>,
+    is_handed_over: bool,
     has_deadline: Rc<Cell<bool>>,
 }
 
@@ -253,9 +311,10 @@ impl Tools {
         programs: Rc<Programs>,
         resource: ResourceSettings,
         environment: BTreeMap<String, String>,
+        is_handed_over: bool,
         has_deadline: Rc<Cell<bool>>,
     ) -> Self {
-        Self { programs, resource, environment, has_deadline }
+        Self { programs, resource, environment, is_handed_over, has_deadline }
     }
 
     pub fn settings(&self) -> &ResourceSettings {
@@ -264,6 +323,11 @@ impl Tools {
 
     pub fn name(&self) -> &str {
         &self.resource.name.0
+    }
+
+    /// Whether the node before has given it back in this moment, and no other had it.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over
     }
 
     /// Whether the group ends by itself when nobody moves its deadline.

@@ -2,9 +2,11 @@
 //! turns into the program. A failure goes back to the keeper as a sentence.
 //!
 //! Called with stdin being the way back to the keeper: it closes when the program has started, so silence means
-//! success. The program itself gets /dev/null as stdin. Promise: the program is killed with its keeper (PDEATHSIG).
+//! success. One that is to be ready waits in its control group until it hears there what to become. The program itself gets
+//! /dev/null as stdin. Promise: the program is killed with its keeper (PDEATHSIG).
 
 use super::cgroup;
+use super::message::{Become, LINE_MAX_BYTES, UserNumbers};
 use rustix::process::{Gid, Pid, Signal, Uid};
 use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
@@ -34,30 +36,49 @@ pub enum MemberExecError {
     KeeperGone,
 }
 
-/// The user to become, by numbers.
-#[derive(Debug, Clone)]
-pub struct UserNumbers {
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: Vec<u32>,
-}
-
+/// Whom the process belongs to, and where.
 #[derive(Debug)]
-pub struct MemberExec {
+pub struct Place {
     pub keeper_pid: i32,
     pub cgroup: Option<PathBuf>,
-    pub user: Option<UserNumbers>,
-    pub directory: Option<PathBuf>,
-    /// Program and arguments; not empty.
-    pub command: Vec<String>,
+}
+
+/// Waits for a line that says what to become, and becomes it. Comes back where there is none.
+pub fn become_member_when_told(place: &Place) {
+    if let Some(group) = &place.cgroup {
+        // Only a help, see `cgroup`.
+        let _ = cgroup::join(group);
+    }
+    // Nobody is there to wait for.
+    if tie(place).is_err() {
+        return;
+    }
+    if let Some(wish) = hear() {
+        become_member(&Place { keeper_pid: place.keeper_pid, cgroup: None }, &wish);
+    }
+}
+
+/// None: the keeper has nothing to say any more.
+fn hear() -> Option<Become> {
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    while !line.ends_with(b"\n") && line.len() < LINE_MAX_BYTES {
+        match rustix::io::read(std::io::stdin(), &mut buffer) {
+            Ok(0) => return None,
+            Ok(count) => line.extend_from_slice(&buffer[..count]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    serde_json::from_slice(&line).ok()
 }
 
 /// Does not return if all goes well. Otherwise the keeper has been told.
-pub fn become_member(wish: MemberExec) {
+pub fn become_member(place: &Place, wish: &Become) {
     // Closed by the kernel when the program starts, which is the good news.
     let way_back = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3);
-    let error = match prepare(&wish) {
-        Ok(()) => execute(&wish.command),
+    let error = match prepare(place, wish) {
+        Ok(()) => execute(wish),
         Err(error) => error,
     };
     // If even that fails the keeper sees an exit with a strange status, and nobody can do better.
@@ -67,8 +88,8 @@ pub fn become_member(wish: MemberExec) {
     };
 }
 
-fn prepare(wish: &MemberExec) -> Result<(), MemberExecError> {
-    if let Some(group) = &wish.cgroup {
+fn prepare(place: &Place, wish: &Become) -> Result<(), MemberExecError> {
+    if let Some(group) = &place.cgroup {
         // Only a help, see `cgroup`.
         let _ = cgroup::join(group);
     }
@@ -76,11 +97,7 @@ fn prepare(wish: &MemberExec) -> Result<(), MemberExecError> {
         become_user(user).map_err(|source| MemberExecError::User { uid: user.uid, source })?;
     }
     // After the change of user, which would undo it.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(MemberExecError::Tie)?;
-    let keeper = Pid::from_raw(wish.keeper_pid);
-    if rustix::process::getppid() != keeper {
-        return Err(MemberExecError::KeeperGone);
-    }
+    tie(place)?;
     // As the user: a directory that it may not enter is an error here and not a surprise later.
     if let Some(path) = &wish.directory {
         std::env::set_current_dir(path)
@@ -89,10 +106,22 @@ fn prepare(wish: &MemberExec) -> Result<(), MemberExecError> {
     Ok(())
 }
 
+fn tie(place: &Place) -> Result<(), MemberExecError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(MemberExecError::Tie)?;
+    let keeper = Pid::from_raw(place.keeper_pid);
+    if rustix::process::getppid() == keeper { Ok(()) } else { Err(MemberExecError::KeeperGone) }
+}
+
 /// Comes back only if it failed.
-fn execute(command: &[String]) -> MemberExecError {
-    let (program, arguments) = command.split_first().expect("the command line demands at least one word");
-    let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
+fn execute(wish: &Become) -> MemberExecError {
+    let Some((program, arguments)) = wish.command.split_first() else {
+        return MemberExecError::NoFile { program: String::new() };
+    };
+    let mut command = Command::new(program);
+    if wish.is_bare {
+        command.env_clear();
+    }
+    let error = command.args(arguments).envs(&wish.environment).stdin(Stdio::null()).exec();
     explain(program.clone(), error)
 }
 

@@ -37,6 +37,28 @@ pub struct Start {
     pub log_files_max: u32,
 }
 
+/// What a process that waits becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Become {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Added to the environment of the process that waits.
+    pub environment: BTreeMap<String, String>,
+    /// Nothing of that environment is kept.
+    pub is_bare: bool,
+    pub directory: Option<PathBuf>,
+    pub user: Option<UserNumbers>,
+}
+
+/// The user to become, by numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNumbers {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum News {

@@ -2,7 +2,7 @@
 
 use super::account::{self, Account};
 use super::log::Log;
-use super::message::{LINE_MAX_BYTES, News, Order, Start};
+use super::message::{Become, LINE_MAX_BYTES, News, Order, Start, UserNumbers};
 use super::output::Output;
 use super::{cgroup, descendants, signal};
 use crate::cli::Exit;
@@ -298,13 +298,34 @@ pub fn program(start: &Start, has_cgroup: bool, account: Option<Account>) -> Com
         for gid in &account.groups {
             command.args(["--group", &gid.to_string()]);
         }
-        command.envs([("HOME", &account.home), ("USER", &account.name), ("LOGNAME", &account.name)]);
+        command.envs(of_account(&account));
     }
     if let Some(directory) = &start.directory {
         command.arg("--directory").arg(directory);
     }
     command.arg("--").args(&start.command).envs(&start.environment);
     command
+}
+
+/// The same, told to a process that waits.
+pub fn what_to_become(start: &Start, account: Option<&Account>) -> Become {
+    let own =
+        account.into_iter().flat_map(of_account).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let configured = start.environment.clone();
+    Become {
+        command: start.command.clone(),
+        environment: own.chain(configured).collect(),
+        is_bare: start.is_bare,
+        directory: start.directory.clone(),
+        user: account.map(|account| {
+            let Account { uid, gid, groups, .. } = account.clone();
+            UserNumbers { uid, gid, groups }
+        }),
+    }
+}
+
+fn of_account(account: &Account) -> [(&str, &str); 3] {
+    [("HOME", &account.home), ("USER", &account.name), ("LOGNAME", &account.name)]
 }
 
 type Spawned = (Pid, Readable, Readable, Readable);

@@ -1,7 +1,7 @@
 //! Lines that nobody reads, and lines at the end.
 
 use super::*;
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 
 /// One that nobody else uses, for the rest of the process.
 fn behind() -> &'static Behind {
@@ -34,6 +34,19 @@ fn nobody_waits_for_who_reads_the_log_and_what_is_lost_is_counted() {
     }
     behind.finish();
     assert!(behind.queue().lines.is_empty());
+}
+
+#[test]
+fn programs_that_read_the_log_can_read_what_is_lost() {
+    let behind = behind();
+    behind.speak_json();
+    behind.queue().lost = 3;
+    let (reader, writer) = io::pipe().expect("a pipe can be made");
+    std::thread::spawn(move || behind.write_for_ever(writer));
+    let mut line = String::new();
+    io::BufReader::new(reader).read_line(&mut line).expect("the other end is open");
+    let told: serde_json::Value = serde_json::from_str(&line).expect("the line is JSON");
+    assert_eq!((&told["lost"], &told["level"]), (&3.into(), &"WARN".into()));
 }
 
 #[test]

@@ -172,6 +172,12 @@ impl Desk {
         let mut outputs = Vec::new();
         for output in planned {
             match output {
+                // Whoever switches itself off proves nothing to anybody, and takes the leases of all others with it.
+                PlannerOutput::Fence { node, run } if node == self.node => {
+                    let why = "the leading manager runs there; it can be fenced once another one leads";
+                    let result = Err(why.to_owned());
+                    outputs.extend(self.step_groups(now, PlannerInput::Fenced { node, run, result }));
+                }
                 PlannerOutput::Fence { node, run } => {
                     outputs.extend(self.step_fences(now, fence::Input::Fence { node, run }));
                 }

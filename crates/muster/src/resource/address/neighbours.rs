@@ -3,13 +3,13 @@
 use super::frame::{self, ETHERNET_ARP, LinkAddress};
 use super::interface::Interface;
 use crate::readable::Readable;
-use nix::sys::socket::LinkAddr;
-use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, send, socket_with};
+use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, sendto};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -29,6 +29,7 @@ pub struct Neighbours {
 
 struct Link {
     own: LinkAddress,
+    place: LinkAddr,
     index: u32,
     name: String,
     address: IpAddr,
@@ -38,16 +39,27 @@ struct Link {
 impl Neighbours {
     /// An interface that is not Ethernet has none.
     pub fn of(interface: &Interface, address: IpAddr) -> io::Result<Self> {
-        let Some((link, own)) = interface.link.zip(interface.link_address()) else {
+        let Some((place, own)) = interface.link.zip(interface.link_address()) else {
             return Ok(Self { link: None });
         };
         let socket = match address {
-            IpAddr::V4(_) => arp_socket(&link)?,
+            IpAddr::V4(_) => arp_socket()?,
             IpAddr::V6(_) => discovery_socket(interface.index, &interface.name, None)?.into(),
         };
         let (own, socket) = (LinkAddress(own), Readable::new(socket)?);
-        let link = Link { own, index: interface.index, name: interface.name.clone(), address, socket };
+        let link = Link { own, place, index: interface.index, name: interface.name.clone(), address, socket };
         Ok(Self { link: Some(link) })
+    }
+
+    /// From now on the kernel does not pass on what is said on other interfaces. May be cancelled.
+    pub async fn narrow(&self) {
+        let Some(link) = self.link.as_ref().filter(|link| link.address.is_ipv4()) else { return };
+        let Ok(socket) = link.socket.as_fd().try_clone_to_owned() else { return };
+        let place = link.place;
+        // The kernel waits until no processor uses the socket as it was, ten milliseconds or more. Without it more is heard than
+        // has to be, which does no harm.
+        let bind = move || nix::sys::socket::bind(socket.as_raw_fd(), &place);
+        let _ = tokio::task::spawn_blocking(bind).await;
     }
 
     /// Who says within this time that it has the address.
@@ -83,7 +95,7 @@ impl Link {
     async fn ask(&self) -> io::Result<()> {
         match self.address {
             IpAddr::V4(address) => {
-                send(&self.socket, &frame::who_has(self.own, address), SendFlags::empty())?;
+                self.send(&frame::who_has(self.own, address))?;
             }
             IpAddr::V6(address) => {
                 let message = frame::solicitation(self.own, address);
@@ -104,7 +116,7 @@ impl Link {
         match self.address {
             IpAddr::V4(address) => {
                 for frame in frame::i_have(self.own, address) {
-                    send(&self.socket, &frame, SendFlags::empty())?;
+                    self.send(&frame)?;
                 }
             }
             IpAddr::V6(address) => {
@@ -115,11 +127,26 @@ impl Link {
         Ok(())
     }
 
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        sendto(self.socket.as_fd().as_raw_fd(), frame, &self.place, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// What is there now; 0 bytes: of another interface.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.address.is_ipv6() {
+            return self.socket.read(buffer);
+        }
+        let (length, place) = recvfrom::<LinkAddr>(self.socket.as_fd().as_raw_fd(), buffer)?;
+        let is_here = place.is_some_and(|place| place.ifindex() == self.place.ifindex());
+        Ok(if is_here { length } else { 0 })
+    }
+
     async fn hear(&self) -> LinkAddress {
         let mut buffer = [0; 2048];
         loop {
             self.socket.ready().await;
-            let length = match self.socket.read(&mut buffer) {
+            let length = match self.read(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 // The interface is down, which is told once; when it is up again there is more to hear.
@@ -143,15 +170,14 @@ impl Link {
     }
 }
 
-/// All ARP frames of an interface.
-fn arp_socket(link: &LinkAddr) -> io::Result<OwnedFd> {
+/// All ARP frames of all interfaces. One that is bound to an interface is there only ten milliseconds later: the kernel waits
+/// until no processor uses it any more as it was before. Who needs the address waits for that.
+fn arp_socket() -> io::Result<OwnedFd> {
     let protocol = Protocol::from_raw(NonZeroU32::from(
         std::num::NonZeroU16::new(ETHERNET_ARP.to_be()).expect("a constant that is not 0"),
     ));
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(protocol))?;
-    nix::sys::socket::bind(socket.as_raw_fd(), link).map_err(io::Error::from)?;
-    Ok(socket)
+    Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(protocol))?)
 }
 
 /// Messages of neighbour discovery of an interface, from an address of ours or from the one that the kernel chooses.

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::time::Instant;
 

@@ -3,6 +3,7 @@
 //! They report as busy routers do: the traffic of every member, a thousand members a second, and at each change which view
 //! they use.
 
+use super::fleet::Fleet;
 use super::link::Link;
 use crate::failure::{Doing, Failure, Outcome};
 use std::collections::BTreeMap;
@@ -77,7 +78,8 @@ impl Routers {
         heard.whole_views = 0;
     }
 
-    pub fn wait_until_ready(&self, time_max: Duration) -> Outcome<()> {
+    /// The machines speak meanwhile: a link that says nothing for long is ended.
+    pub fn wait_until_ready(&self, fleet: &mut Fleet, time_max: Duration) -> Outcome<()> {
         let started = Instant::now();
         let ready = || self.heard.lock().expect("nobody panics while holding it").ready;
         while ready() < self.threads.len() {
@@ -87,7 +89,7 @@ impl Routers {
             if started.elapsed() > time_max {
                 return Err(Failure(format!("only {} routers have all views", ready())));
             }
-            std::thread::sleep(READ_WAIT);
+            fleet.run(Instant::now() + READ_WAIT, None)?;
         }
         Ok(())
     }

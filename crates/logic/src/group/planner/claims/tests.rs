@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::group::planner::{CommitEnd, Input};
-use crate::limits::GROUP_RETRY_MS;
+use crate::limits::{FENCE_DOUBT_MS, GROUP_RETRY_MS};
 use crate::machine::Machine;
 use std::collections::BTreeMap;
 use wire::error_code::{ACT_MAKES_NO_SENSE, ErrorCode};
@@ -388,6 +388,7 @@ fn what_a_node_cannot_give_back_stays_its_own() {
     assert_eq!(stage.fencing, ["fence a"]);
     stage.off("a");
     assert_eq!(stage.owner(), "a 5");
+    stage.later(FENCE_DOUBT_MS / 2);
     stage.lose("a");
     assert_eq!(stage.owner(), "b 6");
 
@@ -408,6 +409,34 @@ fn what_a_node_cannot_give_back_stays_its_own() {
     assert_eq!((stage.owner().as_str(), stage.fencing.len()), ("a 5", 0));
     let reason = stage.status().reason;
     assert!(reason.contains("still mounted") && reason.contains("confirm-off db a"), "{reason}");
+}
+
+#[test]
+fn a_fence_that_says_off_of_a_node_whose_heartbeats_go_on_proves_nothing_about_later() {
+    let stuck = || Told { left: Some("/srv/db is still mounted"), ..told(5, GroupState::Stopping) };
+    let mut stage = Stage::running(GroupClass::Hard, Attribute::Automatic);
+    stage.ask(GroupAct::Move { node: Some("b".into()) }).expect("it is granted");
+    stage.say("a", Some(stuck()));
+    stage.off("a");
+    stage.later(FENCE_DOUBT_MS);
+    assert!(stage.record().contains("mark=asked"), "{}", stage.record());
+    assert_eq!(stage.fencing, ["fence a", "fence a"], "it is fenced anew");
+    // An hour later its network is gone.
+    stage.later(3_600_000);
+    stage.lose("a");
+    assert_eq!(stage.owner(), "a 5", "it has what it could not give back");
+    stage.off("a");
+    assert_eq!(stage.owner(), "b 6");
+}
+
+#[test]
+fn a_node_that_is_back_is_not_off_though_it_says_that_it_has_what_it_had() {
+    let off = on("a", 5, true).replace("mark=-", "mark=off");
+    let mut stage = Stage::lead(settings(GroupClass::Hard, Attribute::Automatic), Some(off));
+    stage.join("a", Some(Told { left: Some("/srv/db is still mounted"), ..told(5, GroupState::Stopping) }));
+    assert!(!stage.record().contains("mark=off"), "{}", stage.record());
+    stage.lose("a");
+    assert_eq!(stage.owner(), "a 5");
 }
 
 #[test]
@@ -725,4 +754,60 @@ fn an_epoch_that_no_group_can_have_come_to_keeps_nothing_but_the_group() {
     stage.ask(GroupAct::Move { node: None }).expect("b is able");
     stage.say("a", None);
     assert_eq!(stage.owner(), "b 6");
+}
+
+/// Whether the node was told that nobody has to be asked.
+fn is_handed_over(stage: &Stage, node: &str) -> bool {
+    let (_, groups) = &stage.sent[&NodeName::from(node)];
+    groups.first().expect("it was told to run it").is_handed_over
+}
+
+#[test]
+fn who_has_given_it_back_hands_it_over_to_who_begins_at_once() {
+    for end in [None, Some(told(5, GroupState::Stopped))] {
+        let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+        assert!(!is_handed_over(&stage, "a"), "nobody had it before");
+        stage.ask(GroupAct::Move { node: None }).expect("b is able");
+        stage.say("a", Some(told(5, GroupState::Stopping)));
+        assert_eq!(stage.told("b"), None);
+        stage.say("a", end);
+        assert_eq!(stage.told("b"), Some((6, true)));
+        assert!(is_handed_over(&stage, "b"));
+        // Its agent dies, and the next one begins at another time.
+        stage.give(Input::NodeLost { node: "b".into() });
+        stage.join("b", None);
+        assert_eq!(stage.told("b"), Some((6, true)));
+        assert!(!is_handed_over(&stage, "b"));
+    }
+}
+
+#[test]
+fn what_a_lease_or_a_person_proves_or_has_failed_is_not_handed_over() {
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.lose("a");
+    assert_eq!(stage.told("b"), Some((6, true)));
+    assert!(!is_handed_over(&stage, "b"));
+    // As long as the first one has not come back, nobody knows what it has.
+    stage.join("c", None);
+    stage.configure(GroupSettings {
+        nodes: ["a", "b", "c"].map(NodeName::from).to_vec(),
+        ..settings(GroupClass::Soft, Attribute::Automatic)
+    });
+    stage.say("b", Some(told(6, GroupState::Online)));
+    stage.ask(GroupAct::Move { node: Some("c".into()) }).expect("c is able");
+    stage.say("b", None);
+    assert_eq!(stage.told("c"), Some((7, true)));
+    assert!(!is_handed_over(&stage, "c"));
+
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Manual);
+    stage.give(Input::NodeLost { node: "a".into() });
+    stage.confirm_off("a").expect("it is the only way out");
+    stage.later(SETTLE_MS);
+    assert_eq!(stage.told("b"), Some((6, false)));
+    assert!(!is_handed_over(&stage, "b"));
+
+    let mut stage = Stage::running(GroupClass::Soft, Attribute::Automatic);
+    stage.say("a", Some(told(5, GroupState::Failed)));
+    assert_eq!(stage.told("b"), Some((6, true)));
+    assert!(!is_handed_over(&stage, "b"), "perhaps because somebody else has its address");
 }

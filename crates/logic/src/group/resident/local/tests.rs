@@ -1,6 +1,7 @@
 //! One node and one group, with a guardian that does what it is told at once: what it is told, and when.
 
-use crate::group::resident::{Input, Output, Resident};
+use crate::group::resident::{Input, Output, Resident, Verb};
+use crate::limits::GROUP_HANDED_OVER_MS;
 use crate::machine::Machine;
 use crate::recovery::Verdict;
 use crate::time::Time;
@@ -28,6 +29,7 @@ fn assignment(is_leased: bool, is_frozen: bool) -> GroupAssignment {
         cause: StartCause::Start,
         priority: 0,
         previous: None,
+        is_handed_over: false,
         resources: vec![resource],
     }
 }
@@ -191,4 +193,39 @@ fn a_group_that_failed_at_once_rests_too_before_it_begins_again_as_a_whole() {
     stage.give(Input::Ended { group: "db".into(), run, why: "ended".into() });
     let lines = stage.assign(GroupAssignment { epoch: 8, ..assignment(false, false) });
     assert!(lines.contains(&"guard never".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn what_was_handed_over_counts_for_what_begins_at_once_and_only_once() {
+    let started = |stage: &mut Stage, input: Input| {
+        stage.now = stage.now + 1;
+        let outputs = stage.resident.step(stage.now, input);
+        let started = outputs.into_iter().find_map(|output| match output {
+            Output::Do { run, step, action, .. } => Some((run, step, action.verb, action.is_handed_over)),
+            _ => None,
+        });
+        started.expect("something is done")
+    };
+    let handed_over = || GroupAssignment { is_handed_over: true, restarts_max: 5, ..assignment(true, false) };
+    let assign = || Input::Assign { generation: 1, number: 1, groups: vec![handed_over()] };
+    let mut stage = Stage::new();
+    stage.lease(60_000);
+    let (run, step, verb, is_handed_over) = started(&mut stage, assign());
+    assert_eq!((verb, is_handed_over), (Verb::Start, true));
+    let done = |step| Input::Done { group: "db".into(), run, step, result: Ok(()) };
+    stage.give(done(step));
+    // It is lost at once, and whoever may have it now is asked.
+    let lost = Input::Lost { group: "db".into(), run, resource: 0, why: "was taken away".into() };
+    let (_, step, verb, _) = started(&mut stage, lost);
+    assert_eq!(verb, Verb::Stop);
+    let (_, _, verb, is_handed_over) = started(&mut stage, done(step));
+    assert_eq!((verb, is_handed_over), (Verb::Start, false));
+
+    // The lease comes too late for that.
+    let mut stage = Stage::new();
+    stage.give(assign());
+    stage.now = stage.now + GROUP_HANDED_OVER_MS;
+    let until = Some(stage.now + 60_000);
+    let (_, _, verb, is_handed_over) = started(&mut stage, Input::Lease { until });
+    assert_eq!((verb, is_handed_over), (Verb::Start, false));
 }

@@ -49,12 +49,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::led_from("boss")
+    }
+
+    fn led_from(leader: &str) -> Self {
         let settings = crate::config::parse(CONFIG, "test").unwrap_or_else(|problems| panic!("{problems}"));
         let config = Config { revision: 1, text: CONFIG.to_owned(), settings: settings.clone() };
         let groups = Groups::new(Planner::new(Time(0), 5, 1_550, []));
         let secrets = CellSecrets::default();
         let suspects = Suspects::default();
-        let desk = Desk::new((Cell::new(5, []), groups), config, "boss".into(), secrets, None, suspects);
+        let desk = Desk::new((Cell::new(5, []), groups), config, leader.into(), secrets, None, suspects);
         let (links, lines) = (Vec::new(), Vec::new());
         let mut world = Self { desk, links, sequence: 0, lost: None, is_off: false, has_power: true, lines };
         world.run(Input::Cell(cell::Input::Configure(Box::new(settings))));
@@ -186,6 +190,17 @@ fn a_hard_group_waits_while_its_node_cannot_be_switched_off() {
     let status = world.desk.groups.planner.status(&|time| time.0);
     assert_eq!(status[0].node, Some("a".into()));
     assert!(status[0].reason.contains("says that it is on still"), "{}", status[0].reason);
+}
+
+#[test]
+fn who_leads_is_not_switched_off_by_itself() {
+    let mut world = World::led_from("a");
+    world.lose("a");
+    expect_test::expect![[r#"
+        write epoch=1 owner=a cause=start previous=- wish=- to=- frozen=no leased=yes class=hard taken=- mark=asked"#]]
+    .assert_eq(&world.lines.join("\n"));
+    let status = world.desk.groups.planner.status(&|time| time.0);
+    assert!(status[0].reason.contains("the leading manager runs there"), "{}", status[0].reason);
 }
 
 #[test]
