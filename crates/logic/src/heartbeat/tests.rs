@@ -202,12 +202,12 @@ fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
     stage.said(expect![[r#"
         1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
         4.050s TakeOver { node: NodeNumber(7) }
-        4.925s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3990, heard_by: None }], is_mass: false }
-        6.200s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 5265, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        7.050s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6115, heard_by: None }], is_mass: false }
-        11.500s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10565, heard_by: None }], is_mass: false }
-        12.775s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 11840, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        13.125s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12190, heard_by: None }], is_mass: false }
+        4.375s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3440, heard_by: None }], is_mass: false }
+        5.650s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 4715, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        7.100s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6165, heard_by: None }], is_mass: false }
+        11.550s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10615, heard_by: None }], is_mass: false }
+        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 11890, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140, heard_by: None }], is_mass: false }
     "#]]);
 }
 
