@@ -14,8 +14,9 @@ mod monitors;
 mod node;
 mod story;
 
+use crate::asked::Asked;
 use crate::fleet::Clock;
-use election::{Asked, Word};
+use election::Word;
 use logic::fence::Call;
 use logic::group::{PlannerInput, ResidentInput};
 use logic::lease::Profile;

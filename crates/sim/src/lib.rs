@@ -8,6 +8,7 @@
 //! `models` holds other protocols, to be compared with. `super_cluster` is about many cells.
 //! `fleet` is a second world, for what comes with many nodes and several managers: leaders, leases and heartbeats.
 
+mod asked;
 mod chaos;
 mod checks;
 mod exchange;

@@ -1,4 +1,4 @@
-//! `cargo xtask instructions`: user instructions that the shipped binary spends on one request of 200 bytes.
+//! `cargo xtask instructions`: user instructions that the binary spends on one request of 200 bytes.
 //!
 //! Counted by callgrind, so the answer repeats and needs no quiet machine: the difference of two runs of different
 //! length, divided by the difference of their requests. Everything that runs in the router's process counts, as a user
@@ -24,14 +24,14 @@ const ANSWERS: [usize; 2] = [1_000, 11_000];
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Fails when a request costs more than it may.
-pub fn gate() -> Outcome<String> {
-    let found = per_request()?;
+pub fn gate(profile: &str) -> Outcome<String> {
+    let found = per_request(&bench::built(profile)?)?;
     let text = format!("{found} user instructions per request, at most {INSTRUCTIONS_MAX}");
     if found <= INSTRUCTIONS_MAX { Ok(text) } else { Err(Failure(text)) }
 }
 
-fn per_request() -> Outcome<u64> {
-    let (short, long) = (count(ANSWERS[0])?, count(ANSWERS[1])?);
+fn per_request(program: &Path) -> Outcome<u64> {
+    let (short, long) = (count(program, ANSWERS[0])?, count(program, ANSWERS[1])?);
     assert!(long.answers > short.answers, "the long run is longer");
     Ok(long.instructions.saturating_sub(short.instructions) / (long.answers - short.answers))
 }
@@ -42,19 +42,19 @@ struct Counted {
 }
 
 /// One run under callgrind.
-fn count(answers: usize) -> Outcome<Counted> {
+fn count(program: &Path, answers: usize) -> Outcome<Counted> {
     let scratch = bench::Scratch::new("instructions")?;
     let mut generator = Generator::new(&[SIZE_BYTES])?;
     let address = bench::free_address()?;
     let config = scratch.0.join(bench::MUSTER_FILE);
     let text = bench::muster_config(&scratch.0, address, generator.addresses())?;
     fs::write(&config, text).doing(format_args!("write {}", config.display()))?;
-    let _manager = bench::start_manager(&scratch.0, None, &bench::BESIDE_ROUTER)?;
+    let _manager = bench::start_manager(program, &scratch.0, None, &bench::BESIDE_ROUTER)?;
     let counts = scratch.0.join("callgrind.out");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--quiet", "--fair-sched=yes"]);
     valgrind.arg(format!("--callgrind-out-file={}", counts.display()));
-    valgrind.arg(bench::muster()?).arg("run").arg("--config").arg(&config).args(bench::ROUTER_ONLY);
+    valgrind.arg(program).arg("run").arg("--config").arg(&config).args(bench::ROUTER_ONLY);
     let log = scratch.0.join("output.log");
     bench::write_output_to(&mut valgrind, &log)?;
     let mut child = Owned(valgrind.spawn().doing("start valgrind")?);

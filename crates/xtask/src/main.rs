@@ -45,7 +45,11 @@ enum Task {
     /// Look for bytes that break what the parsers promise
     Fuzz(fuzz::Args),
     /// Count the user instructions of one request, and fail above the budget
-    Instructions,
+    Instructions {
+        /// How it was built: cargo build --profile PROFILE
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
         .and_then(|is_met| if is_met { Ok(()) } else { Err(Failure("a bar was missed".into())) }),
         Task::Lab { act } => lab::run(&act),
         Task::Fuzz(args) => fuzz::run(&args),
-        Task::Instructions => instructions::gate().map(|text| println!("{text}")),
+        Task::Instructions { profile } => instructions::gate(&profile).map(|text| println!("{text}")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

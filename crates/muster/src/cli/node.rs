@@ -58,9 +58,9 @@ enum Act {
     Undrain(empty::UndrainArgs),
     /// Leave a node alone, or look after it again: its monitors pause, and nothing moves because of it
     Maintenance(empty::MaintenanceArgs),
-    /// Reboot a node's machine, after its groups went elsewhere
+    /// Reboot a node's machine, once its groups have ended there
     Reboot(power::PowerArgs),
-    /// Shut a node's machine down, after its groups went elsewhere
+    /// Shut a node's machine down, once its groups have ended there
     Shutdown(power::PowerArgs),
     /// Cut a node's machine off: its connections end and its certificate counts no longer
     Remove(RemoveArgs),

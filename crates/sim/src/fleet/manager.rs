@@ -1,8 +1,8 @@
 //! A manager of a fleet: its elector and its detector, carried out, and what the world notes of both.
 
 use super::clock::Clock;
-use super::store::Asked;
 use super::world::{CELL, Event, Fleet, Place, Said};
+use crate::asked::Asked;
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{self, Carriers, Detector, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;

@@ -1,11 +1,9 @@
 //! The store of a fleet: `logic::model` behind a network, that may be down, slow, or put back to an older state.
 
 use super::world::{Event, Fleet, Place};
-use logic::model::{Model, Read, Revision, Snapshot, Txn};
+use crate::asked::{ANSWER_WAIT_US, Asked};
+use logic::model::{Model, Read, Revision, Snapshot};
 use logic::term::{Input, Outcome, PREFIX};
-
-/// A client gives up waiting for an answer after so long.
-const ANSWER_WAIT_US: u64 = 400_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -23,25 +21,6 @@ pub(super) struct Store {
     pub kill_on_commit: Option<usize>,
     /// The same, but the manager only gets no more time of its processor.
     pub stop_on_commit: Option<usize>,
-}
-
-/// On its way to the store.
-#[derive(Debug, Clone)]
-pub(super) enum Asked {
-    Read { ask: u64 },
-    Commit { attempt: u64, txn: Txn },
-}
-
-impl Asked {
-    /// What the manager hears if no answer comes.
-    fn no_answer(&self) -> Input {
-        match self {
-            Asked::Read { ask } => Input::Read { ask: *ask, snapshot: None },
-            Asked::Commit { attempt, .. } => {
-                Input::Committed { attempt: *attempt, outcome: Outcome::Unknown }
-            }
-        }
-    }
 }
 
 impl Fleet {

@@ -3,7 +3,8 @@
 use super::clock::Clock;
 use super::manager::ManagerHost;
 use super::node::{Manner, NodeHost};
-use super::store::{Asked, Store};
+use super::store::Store;
+use crate::asked::Asked;
 use logic::heartbeat::{Carriers, Courier, Reach};
 use logic::lease::Profile;
 use logic::seed::Chance;

@@ -2,6 +2,7 @@
 //! managers say to each other.
 
 use super::{Event, World};
+use crate::asked::{ANSWER_WAIT_US, Asked};
 use logic::heartbeat;
 use logic::lease::Profile;
 use logic::machine::Machine;
@@ -9,29 +10,8 @@ use logic::model::{Check, Read, Revision, Txn, Write};
 use logic::term::{Elector, Input, Outcome, Output, PREFIX};
 use wire::id::TermNumber;
 
-/// A client gives up waiting for an answer after so long.
-const ANSWER_WAIT_US: u64 = 400_000;
 /// Pause between words of a manager to the others.
 const PRESENCE_US: u64 = 200_000;
-
-/// On its way to the store.
-#[derive(Debug, Clone)]
-pub(super) enum Asked {
-    Read { ask: u64 },
-    Commit { attempt: u64, txn: Txn },
-}
-
-impl Asked {
-    /// What the manager hears if no answer comes.
-    fn no_answer(&self) -> Input {
-        match self {
-            Asked::Read { ask } => Input::Read { ask: *ask, snapshot: None },
-            Asked::Commit { attempt, .. } => {
-                Input::Committed { attempt: *attempt, outcome: Outcome::Unknown }
-            }
-        }
-    }
-}
 
 /// What one manager says to another.
 #[derive(Debug, Clone)]

@@ -218,7 +218,7 @@ fn start(proxy: Proxy, directory: &Path, members: &[SocketAddr]) -> Outcome<(Run
         Proxy::MusterAuto => {
             let config = directory.join(MUSTER_FILE);
             write_file(&config, &muster_config(directory, address, members)?)?;
-            let manager = start_manager(directory, None, &BESIDE_ROUTER)?;
+            let manager = start_manager(&muster()?, directory, None, &BESIDE_ROUTER)?;
             let mut command = Command::new(muster()?);
             command.arg("run").arg("--config").arg(config).args(ROUTER_ONLY);
             (command, Some(manager))

@@ -120,8 +120,11 @@ impl Candidate {
         fs::create_dir_all(&directory).doing(format_args!("create {}", directory.display()))?;
         let address = free_address()?;
         let mut command = prepare(kind, programs, &directory, address, back_ends, doors)?;
-        let manager =
-            if kind.has_manager() { Some(start_manager(&directory, None, &BESIDE_ROUTER)?) } else { None };
+        let manager = if kind.has_manager() {
+            Some(start_manager(&muster()?, &directory, None, &BESIDE_ROUTER)?)
+        } else {
+            None
+        };
         write_output_to(&mut command, &directory.join("output.log"))?;
         // A child is bound to where its parent is bound at its start, with all its threads.
         meter::bind_to(meter::PROXY_CORE)?;
@@ -154,8 +157,8 @@ pub fn write_output_to(command: &mut Command, log: &Path) -> Outcome<()> {
 }
 
 /// Starts these roles of the cell that `muster_config` wrote to `directory`; they take routers when this returns.
-pub fn start_manager(directory: &Path, node: Option<&str>, roles: &[&str]) -> Outcome<Owned> {
-    let mut command = Command::new(muster()?);
+pub fn start_manager(program: &Path, directory: &Path, node: Option<&str>, roles: &[&str]) -> Outcome<Owned> {
+    let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(directory.join(MUSTER_FILE));
     if let Some(node) = node {
         command.args(["--node", node]);
@@ -215,11 +218,20 @@ fn program(kind: Kind, programs: &Programs) -> Outcome<PathBuf> {
 
 /// The binary as it is shipped.
 pub fn muster() -> Outcome<PathBuf> {
+    built("release")
+}
+
+/// The binary as it was built with a profile.
+pub fn built(profile: &str) -> Outcome<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let path = target.unwrap_or_else(|| repository::root().join("target")).join("release/muster");
+    let target = target.unwrap_or_else(|| repository::root().join("target"));
+    let path = target.join(profile).join("muster");
     match path.is_file() {
         true => Ok(path),
-        false => Err(Failure(format!("{} is missing: cargo build --release builds it", path.display()))),
+        false => Err(Failure(format!(
+            "{} is missing: cargo build --profile {profile} --package muster builds it",
+            path.display()
+        ))),
     }
 }
 

@@ -93,7 +93,7 @@ pub fn measure(period: Duration) -> Outcome<Intake> {
         return Err(Failure(format!("muster init: {}", String::from_utf8_lossy(&made.stderr))));
     }
     // Without an agent: this is to be the node.
-    let manager = start_manager(&scratch.0, None, &["manager"])?;
+    let manager = start_manager(&candidate::muster()?, &scratch.0, None, &["manager"])?;
     Node::open(&scratch.0.join("state/cell"), heard_at)?.send_for(&manager, period)
 }
 

@@ -156,7 +156,7 @@ fn measure(args: &MembersArgs) -> Outcome<Costs> {
     fs::write(&config, configuration(args, &scratch.0, link, console)?)
         .doing(format_args!("write {}", config.display()))?;
     run(Command::new(candidate::muster()?).arg("init").arg("--config").arg(&config), "muster init")?;
-    let mut manager = start_manager(&scratch.0, Some("manager"), &["manager"])?;
+    let mut manager = start_manager(&candidate::muster()?, &scratch.0, Some("manager"), &["manager"])?;
     let token = scratch.0.join("state/admin-token");
     let mut client = CellClient::open(&mut manager, console, &token, READY_TIME_MAX)?;
     let count = args.nodes.max(args.routers);

@@ -28,7 +28,7 @@ mod told;
 
 pub use balance::{BalanceArgs, balance};
 pub use candidate::{
-    BESIDE_ROUTER, MUSTER_FILE, ROUTER_ONLY, free_address, muster, muster_config, start_manager,
+    BESIDE_ROUTER, MUSTER_FILE, ROUTER_ONLY, built, free_address, muster, muster_config, start_manager,
     write_output_to,
 };
 

@@ -65,7 +65,7 @@ impl Planner {
         }
         let groups = if said.is_empty() { "no group is there".to_owned() } else { said.join("; ") };
         Ok(format!(
-            "node {node} is being {}, after all that runs there was ended in its order: {groups}",
+            "node {node} is being {}, once its groups have ended there in their order: {groups}",
             act.done()
         ))
     }

@@ -105,12 +105,12 @@ fn a_person_is_told_where_groups_go() {
     assert_eq!(
         story.plan_of("a", &boss(), false).as_deref(),
         Ok(
-            "node a is being rebooted, after all that runs there was ended in its order: mail goes to b; web goes to b"
+            "node a is being rebooted, once its groups have ended there in their order: mail goes to b; web goes to b"
         )
     );
     assert_eq!(
         story.plan_of("b", &boss(), false).as_deref(),
-        Ok("node b is being rebooted, after all that runs there was ended in its order: no group is there")
+        Ok("node b is being rebooted, once its groups have ended there in their order: no group is there")
     );
 }
 

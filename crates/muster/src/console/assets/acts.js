@@ -95,8 +95,8 @@ let tries = 0;
 const WARNINGS = {
   drain: "Its groups go to other nodes one after the other, its members take no new conversations, and nothing is placed there until it is undrained.",
   "maintenance-on": "Its monitors pause, and nothing that fails there, or is lost with it, moves by itself until maintenance is over.",
-  reboot: "All that Muster runs there ends in its order, and goes to other servers where it can. Then the machine is rebooted.",
-  shutdown: "All that Muster runs there ends in its order, and goes to other servers where it can. Then the machine is shut down, and somebody has to switch it on again.",
+  reboot: "Its groups end in their order, and go to other servers where they can. Then the machine is rebooted, with its members and routers: drain it before if they are in use.",
+  shutdown: "Its groups end in their order, and go to other servers where they can. Then the machine is shut down, with its members and routers: drain it before if they are in use. Somebody has to switch it on again.",
   stop: "It stays stopped until somebody starts it.",
   "confirm-off": "Only a person can know this. If the node is not off and runs the group yet, the group will run twice, and its data may be lost. Look at the machine itself.",
 };
