@@ -64,8 +64,8 @@ impl Profile {
     }
 
     /// What the leader of managers that are elected grants to nodes. It lasts while another one is elected, which begins L after
-    /// the last renewal of the one before: so nothing ends on a node because a manager does. L(1-ρ) ≥ R(1+ρ) + K holds as
-    /// before, for both sides are longer by the same.
+    /// the last renewal of the one before: so nothing ends on a node because a manager does. The test of these profiles shows
+    /// that the inequality holds for them too.
     pub fn across_leaders(&self) -> Profile {
         Profile { hold_ms: self.hold_ms + self.wait_ms, wait_ms: 2 * self.wait_ms, ..*self }
     }

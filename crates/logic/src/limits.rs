@@ -325,6 +325,9 @@ pub const FENCE_AGAIN_MS: u64 = 10_000;
 /// How long before its link broke a node may have been off without anybody having noticed. Fifteen seconds: a link that says
 /// nothing counts as broken after ten, and a program that reads late adds to that.
 pub const FENCE_DOUBT_MS: u64 = 15_000;
+/// How long a node whose group has to be proven off may go on saying that it cannot give it back, before it is fenced. Twelve
+/// seconds: it tries again each five, and what was busy once is often free then.
+pub const LEFT_PATIENCE_MS: u64 = 12_000;
 /// Fences that are asked at the same time whether they could work. Four: one that hangs does not delay the others for long.
 pub const FENCE_CHECKS_AT_ONCE_MAX: usize = 4;
 /// A better node must have been able to run a group for so long before the group goes back by itself. Ten seconds: one that

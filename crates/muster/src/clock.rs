@@ -2,6 +2,7 @@
 
 use logic::time::Time;
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +42,17 @@ impl Clock {
     }
 }
 
-/// The clock of leases: counts also while the machine sleeps, which the other one does not.
+/// The clock of leases: counts also while the machine sleeps, which the other one does not. All of a process show the same, so
+/// that times of one mean something to another.
 #[derive(Debug, Clone, Copy)]
 pub struct BootClock {
     start: Duration,
 }
 
 impl BootClock {
-    pub fn start() -> Self {
-        Self { start: since_boot() }
+    pub fn of_process() -> Self {
+        static START: OnceLock<Duration> = OnceLock::new();
+        Self { start: *START.get_or_init(since_boot) }
     }
 
     pub fn now(&self) -> Time {
@@ -72,4 +75,20 @@ fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lease that ends at a time of one is judged by another, which somebody else made long after.
+    #[test]
+    fn all_boot_clocks_of_a_process_show_the_same() {
+        let early = BootClock::of_process();
+        std::thread::sleep(Duration::from_millis(20));
+        let late = BootClock::of_process();
+        let (first, second, third) = (early.now(), late.now(), early.now());
+        assert!(first <= second && second <= third, "{first:?} {second:?} {third:?}");
+        assert_eq!(early.since_boot_ms(first), late.since_boot_ms(first));
+    }
 }

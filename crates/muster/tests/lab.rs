@@ -63,6 +63,8 @@ scenarios! {
     the_leader_is_frozen_as_a_groups_machine_is_cut_off = "group-leader-frozen",
     the_leader_is_killed_as_a_groups_machine_is_cut_off_on_etcd = "group-leader-killed-etcd",
     the_leader_is_killed_as_a_groups_machine_is_cut_off_on_postgres = "group-leader-killed-postgres",
+    a_groups_machine_does_not_hear_the_leader = "group-deaf-etcd",
+    the_store_comes_up_after_the_managers_of_a_group = "group-store-late-etcd",
     the_leader_is_killed_on_etcd = "leader-killed-etcd",
     the_leader_is_killed_on_postgres = "leader-killed-postgres",
     the_leader_is_not_heard = "leader-one-way",

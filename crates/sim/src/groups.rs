@@ -31,7 +31,9 @@ use wire::heartbeat::Datagram;
 use wire::id::{GroupName, NodeName, TermNumber};
 
 pub use chaos::{GroupsOutcome, run_groups_seed};
-pub use story::{Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost};
+pub use story::{
+    Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost, run_groups_leader_unheard,
+};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -193,6 +195,8 @@ struct World {
     cut: BTreeSet<usize>,
     /// A manager and a node that do not reach each other.
     cut_pairs: BTreeSet<(usize, usize)>,
+    /// What the manager sends does not reach the node, which it hears.
+    deaf: BTreeSet<(usize, usize)>,
     /// Managers that do not reach the store.
     cut_store: BTreeSet<usize>,
     /// One way each.
@@ -285,6 +289,7 @@ impl World {
             away_until_us: 0,
             cut: BTreeSet::new(),
             cut_pairs: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             cut_store: BTreeSet::new(),
             cut_managers: BTreeSet::new(),
             loss_permille: 0,
@@ -319,14 +324,19 @@ impl World {
         least + u64::from(self.chance.below((most - least + 1) as u32))
     }
 
-    /// There is no way between them.
+    /// Nothing of the node reaches the manager.
     fn is_cut(&self, manager: usize, node: usize) -> bool {
         self.cut.contains(&node) || self.cut_pairs.contains(&(manager, node))
     }
 
-    fn is_lost(&mut self, manager: usize, node: usize) -> bool {
-        self.is_cut(manager, node)
-            || (self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille)
+    /// Nothing of the manager reaches the node.
+    fn is_deaf(&self, manager: usize, node: usize) -> bool {
+        self.is_cut(manager, node) || self.deaf.contains(&(manager, node))
+    }
+
+    /// A datagram is lost by chance.
+    fn is_lost(&mut self) -> bool {
+        self.loss_permille > 0 && self.chance.below(1_000) < self.loss_permille
     }
 
     fn tell(&mut self, line: impl FnOnce() -> String) {

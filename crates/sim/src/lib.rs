@@ -31,7 +31,8 @@ pub use fleet::{
     run_fleet_scenario, run_fleet_seed,
 };
 pub use groups::{
-    GroupsOutcome, Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost, run_groups_seed,
+    GroupsOutcome, Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost,
+    run_groups_leader_unheard, run_groups_seed,
 };
 pub use plant::Plant;
 pub use push::{PushBytes, push_bytes};

@@ -1,12 +1,13 @@
-//! 256 random histories of failover groups with one manager, and 256 with two to five: agents and managers are killed and stopped, cables cut, writes lost, scripts
-//! hang, people move groups about, change what they need while they run, and put the store back to what it was; no group is
-//! ever held twice, and in the end each runs again.
+//! 256 random histories of failover groups with one manager, and 256 with two to five: agents and managers are killed and stopped,
+//! cables cut, in one direction too, writes lost, scripts hang, people move groups about, change what they need while they run, and
+//! put the store back to what it was; no group is ever held twice, and in the end each runs again.
 //!
 //! `MUSTER_SEED=n` runs that seed alone and shows its history if it fails; `MUSTER_SEEDS=n` runs so many instead of 256.
 
 use logic::lease::{FAST, PROFILES};
 use sim::{
-    GroupsOutcome, Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost, run_groups_seed,
+    GroupsOutcome, Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost,
+    run_groups_leader_unheard, run_groups_seed,
 };
 
 const STEPS: u32 = 200;
@@ -83,6 +84,16 @@ fn no_group_has_two_owners_under_several_managers_even() {
 #[test]
 fn no_group_has_two_owners_under_several_managers_odd() {
     histories(1, true);
+}
+
+#[test]
+fn a_group_whose_node_does_not_hear_the_leader_runs_elsewhere_in_time() {
+    for profile in PROFILES {
+        for managers in [1, 2, 3] {
+            let away_ms = (0..16).map(|seed| run_groups_leader_unheard(managers, profile, seed)).max();
+            println!("{}, {managers} managers: at most {away_ms:?} ms", profile.name);
+        }
+    }
 }
 
 #[test]

@@ -179,6 +179,8 @@ struct Group {
     claims: BTreeMap<NodeName, Claim>,
     /// The owner is proven to be off, as far as it ran this epoch.
     proven: Option<fence::Proof>,
+    /// Since when its owner says that something of it cannot be given back.
+    left_since: Option<Time>,
     /// The epoch before which its owner gave it back, and said so.
     handed_over: Option<u64>,
     /// As people are told.
@@ -211,6 +213,7 @@ impl Group {
             failovers: VecDeque::new(),
             confirmed_off: None,
             proven: None,
+            left_since: None,
             handed_over: None,
             condition: GroupCondition::Offline,
             reason: "it is not started yet".into(),
@@ -365,6 +368,7 @@ impl Planner {
             self.count_failure(now, name);
             self.take_acts(now, name);
             self.weigh_proof(now, name);
+            self.note_left(now, name);
             self.settle_group(now, name);
         }
         // One that comes earlier may have waited for one that comes later.

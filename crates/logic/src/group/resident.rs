@@ -114,6 +114,8 @@ pub enum Output {
     EndService { command: Vec<String>, why: String },
     /// Nothing of groups runs any more, as at `Finished`, and this program is to be run. Answered by `Shutdown` or `PowerFailed`.
     Power { act: PowerAct, command: Vec<String>, who: String },
+    /// A wish of that kind comes to nothing; who asked was told that it is granted.
+    PowerRefused { act: PowerAct, why: &'static str },
     /// After `Shutdown`: nothing runs any more, and nothing more can be given back soon.
     Finished,
 }
@@ -172,7 +174,24 @@ enum Power {
         command: Vec<String>,
         who: String,
     },
-    UnderWay,
+    UnderWay {
+        act: PowerAct,
+    },
+}
+
+impl Power {
+    /// What becomes of another wish while the node ends: the same is granted already.
+    fn refuse(&self, act: PowerAct) -> Option<Output> {
+        let why = match self {
+            Power::No => "its agent is ending",
+            Power::Wanted { act: its, .. } | Power::UnderWay { act: its } if *its == act => return None,
+            Power::Wanted { act, .. } | Power::UnderWay { act } => match act {
+                PowerAct::Reboot => "it is being rebooted",
+                PowerAct::Shutdown => "it is being shut down",
+            },
+        };
+        Some(Output::PowerRefused { act, why })
+    }
 }
 
 /// What a group needs to know of its node.
@@ -341,11 +360,15 @@ impl Resident {
 
     /// Nothing runs any more, and nothing more can be given back soon.
     fn end(&mut self, outputs: &mut Vec<Output>) {
-        match std::mem::replace(&mut self.power, Power::UnderWay) {
-            Power::Wanted { act, command, who } => outputs.push(Output::Power { act, command, who }),
-            Power::UnderWay => {}
+        match &self.power {
+            Power::Wanted { act, command, who } => {
+                let (act, command, who) = (*act, command.clone(), who.clone());
+                self.power = Power::UnderWay { act };
+                outputs.push(Output::Power { act, command, who });
+            }
+            Power::UnderWay { .. } => {}
             Power::No => {
-                (self.power, self.is_finished) = (Power::No, true);
+                self.is_finished = true;
                 if let Some(recover::EndService { command, why }) = self.ends.take() {
                     outputs.push(Output::EndService { command, why });
                 }
@@ -401,10 +424,9 @@ impl Resident {
             Input::Power { act, command, who, .. } if !self.is_ending => {
                 (self.power, self.is_ending) = (Power::Wanted { act, command, who }, true);
             }
-            // It ends already.
-            Input::Power { .. } => {}
+            Input::Power { act, .. } => outputs.extend(self.power.refuse(act)),
             Input::PowerFailed => {
-                self.is_ending &= self.power != Power::UnderWay;
+                self.is_ending &= !matches!(self.power, Power::UnderWay { .. });
                 self.power = Power::No;
                 return true;
             }

@@ -15,6 +15,7 @@ mod searches;
 
 use super::case::{Case, Signs, missing_ms};
 use super::message::{Alarm, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
+use crate::lease::Profile;
 use crate::limits::{
     ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
     HEARTBEAT_INTERVAL_MS, HEARTBEATS_PER_SECOND_MAX, MANAGERS_MAX, MASS_SILENCE_PERCENT,
@@ -111,6 +112,11 @@ impl Detector {
         detector
     }
 
+    /// Those before this one went by another profile: what they have granted may last as long as that says.
+    pub fn follow_on(&mut self, earlier: Profile, now: Time) {
+        self.earlier_over_at = self.earlier_over_at.max(now + earlier.across_leaders().wait_ms);
+    }
+
     /// Takes a heartbeat that `admit` let through. `at`: when it arrived. `may_grant`: this manager leads, and its own lease
     /// holds at that time or later.
     pub fn hear(&mut self, at: Time, beat: &Datagram, may_grant: bool) -> Heard {
@@ -143,7 +149,9 @@ impl Detector {
         facts.is_deaf = is_deaf;
         let due_ms = if is_deaf { 0 } else { missing_ms(ASK_AFTER_BEATS, facts.interval_ms) };
         self.due_at[index] = (facts.last_heard + due_ms).0;
-        let is_granted = may_grant && !facts.is_withheld;
+        // What does not hear this manager would not hear the grant either, and nobody could tell when its last one runs out. One
+        // that hears it again says so with its next heartbeat.
+        let is_granted = may_grant && !facts.is_withheld && !is_deaf;
         if is_granted {
             facts.granted_at = facts.granted_at.max(at);
         }

@@ -1,6 +1,6 @@
 //! What goes into a detector and what comes out of it.
 //!
-//! Questions and opinions travel between managers over their own authenticated streams; their order does not matter.
+//! Questions and opinions travel between managers as authenticated datagrams; their order does not matter.
 
 use crate::lease::Profile;
 use crate::time::Time;
@@ -29,14 +29,14 @@ pub enum Reach {
     Elsewhere,
     /// No manager hears it and is heard by it, but another node has asked it and was answered. The same follows.
     Nearby,
-    /// One direction is broken: it hears no manager, though some hear it.
+    /// One direction is broken: it hears no manager, though some hear it. It is granted nothing meanwhile.
     Degraded,
     /// Route around it. Nothing may be taken over yet.
     Unreachable,
 }
 
 impl Reach {
-    /// The leader may go on granting it leases.
+    /// Whether its lease is expected to go on. Once it has run out it is taken over from, whatever was expected.
     pub fn may_hold_lease(self) -> bool {
         match self {
             Reach::Reachable | Reach::Degraded => true,

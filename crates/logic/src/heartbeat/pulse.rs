@@ -57,8 +57,6 @@ struct Peer {
     answered_at: Option<Time>,
     /// The newest heartbeat that was answered.
     answered: u64,
-    /// Until when it lets the node act.
-    granted_until: Option<Time>,
     /// What it last said that it has.
     epochs: u64,
     /// Its run, as it last said.
@@ -68,7 +66,7 @@ struct Peer {
 impl Peer {
     fn new(manager: ManagerNumber) -> Self {
         let interval_ms = HEARTBEAT_INTERVAL_MS;
-        Self { manager, interval_ms, answered_at: None, answered: 0, granted_until: None, epochs: 0, run: 0 }
+        Self { manager, interval_ms, answered_at: None, answered: 0, epochs: 0, run: 0 }
     }
 }
 
@@ -76,6 +74,8 @@ impl Peer {
 pub struct Pulse {
     settings: PulseSettings,
     peers: Vec<Peer>,
+    /// Until when the node may act, by whichever manager's word.
+    granted_until: Option<Time>,
     sequence: u64,
     /// When the last heartbeats were sent; that with sequence s is at s modulo the length.
     sent: [Time; HEARTBEATS_REMEMBERED_MAX],
@@ -94,6 +94,7 @@ impl Pulse {
         Self {
             peers: settings.managers.iter().map(|manager| Peer::new(*manager)).collect(),
             settings,
+            granted_until: None,
             sequence: 0,
             sent: [Time(0); HEARTBEATS_REMEMBERED_MAX],
             next_at: now,
@@ -104,8 +105,9 @@ impl Pulse {
         }
     }
 
-    /// Other managers, or another place in the cell. What managers that stay have granted stands; sequences go on, so that
-    /// no manager takes the next heartbeat for an old one.
+    /// Other managers, or another place in the cell. What was granted stands, also by a manager that is none any more: whoever
+    /// grants next has waited for it. With a shorter lease it lasts no longer than that. Sequences go on, so that no manager
+    /// takes the next heartbeat for an old one.
     pub fn reconfigure(&mut self, settings: PulseSettings) {
         let count = settings.managers.len();
         assert!((1..=MANAGERS_MAX).contains(&count), "a cell has 1 to {MANAGERS_MAX} managers, not {count}");
@@ -115,11 +117,19 @@ impl Pulse {
         let peer = |manager: &ManagerNumber| stays(manager).copied().unwrap_or_else(|| Peer::new(*manager));
         self.peers = settings.managers.iter().map(peer).collect();
         self.settings = settings;
+        let longest = self.longest();
+        self.granted_until = self.granted_until.filter(|_| is_same).map(|until| until.min(longest));
+    }
+
+    /// Nothing can be granted for longer by now.
+    fn longest(&self) -> Time {
+        let newest = self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
+        newest + self.settings.lease.across_leaders().hold_ms
     }
 
     /// The first moment at which this node may no longer act by its lease; None: it never might.
     pub fn lease_ends_at(&self) -> Option<Time> {
-        self.peers.iter().filter_map(|peer| peer.granted_until).max()
+        self.granted_until
     }
 
     /// How long a node may act by a grant.
@@ -208,7 +218,7 @@ impl Pulse {
         peer.answered_at = peer.answered_at.max(Some(now));
         peer.interval_ms = answer.interval_ms.clamp(HEARTBEAT_INTERVAL_MIN_MS, HEARTBEAT_INTERVAL_MAX_MS);
         if let Some(hold_ms) = hold_ms {
-            peer.granted_until = peer.granted_until.max(Some(sent_at + hold_ms));
+            self.granted_until = self.granted_until.max(Some(sent_at + hold_ms));
         }
         let is_news = answer.epochs != peer.epochs || answer.term > self.term;
         let is_behind = answer.epochs != self.epochs || answer.term > self.term;
@@ -247,12 +257,8 @@ impl Machine for Pulse {
     }
 
     fn check(&self) {
-        let newest = self.sent[self.sequence as usize % HEARTBEATS_REMEMBERED_MAX];
-        let longest = newest + self.settings.lease.across_leaders().hold_ms;
-        for peer in &self.peers {
-            let granted = peer.granted_until;
-            assert!(granted.is_none_or(|until| until <= longest), "a grant of what was never sent");
-            assert!(granted.is_none() || peer.answered_at.is_some(), "a grant without an answer");
-        }
+        let granted = self.granted_until;
+        assert!(granted.is_none_or(|until| until <= self.longest()), "a grant of what was never sent");
+        assert!(granted.is_none() || self.sequence > 0, "a grant without a heartbeat");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::admit::{Receiver, Refusal};
 use super::*;
-use crate::lease::{NORMAL, Profile};
+use crate::lease::{CAREFUL, FAST, NORMAL, Profile};
 use crate::limits::*;
 use crate::machine::Machine;
 use crate::time::Time;
@@ -184,6 +184,7 @@ fn a_node_whose_last_word_was_that_it_hears_nobody_is_missed_too() {
     stage.said(expect![[r#"
         3.005s Alarm(Lagged { lag_ms: 980 })
         3.830s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
+        5.080s TakeOver { node: NodeNumber(3) }
     "#]]);
 }
 
@@ -279,6 +280,35 @@ fn a_node_is_taken_over_from_once_the_leaders_grants_have_run_out_and_granted_no
         8.775s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
         11.075s TakeOver { node: NodeNumber(4) }
     "#]]);
+}
+
+#[test]
+fn who_does_not_hear_the_leader_is_granted_nothing_and_is_taken_over_from() {
+    for managers in [1, 3] {
+        let mut stage = Stage::new(managers, 10);
+        stage.run_until(8_000);
+        let deaf = Datagram { kind: Kind::Heartbeat { is_deaf: true }, ..beat(4, 1, 9_000_000) };
+        assert_eq!(stage.detector.hear(stage.now, &deaf, true), Heard::Fresh { is_granted: false });
+        let hears = beat(4, 1, 9_000_001);
+        assert_eq!(stage.detector.hear(stage.now, &hears, true), Heard::Fresh { is_granted: true });
+        let mut stage = Stage::new(managers, 10);
+        stage.run_until(3_000);
+        stage.deaf.push(4);
+        stage.run_until(12_000);
+        assert_eq!(stage.said.matches("TakeOver { node: NodeNumber(4) }").count(), 1, "{}", stage.said);
+    }
+}
+
+#[test]
+fn what_was_granted_by_a_longer_profile_is_waited_for() {
+    let mut stage = Stage::new(3, 10);
+    stage.detector.follow_on(CAREFUL, Time(0));
+    stage.give(Input::Lead { away: Vec::new(), taken: Vec::new() });
+    stage.silenced.push(4);
+    stage.run_until(CAREFUL.across_leaders().wait_ms - 30);
+    assert!(!stage.said.contains("TakeOver"), "{}", stage.said);
+    stage.run_until(CAREFUL.across_leaders().wait_ms + 30);
+    assert!(stage.said.contains("TakeOver { node: NodeNumber(4) }"), "{}", stage.said);
 }
 
 #[test]
@@ -540,8 +570,8 @@ fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
     stage.run_until(12_000);
     stage.said(expect![[r#"
         3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105, heard_by: None }], is_mass: false }
+        5.975s TakeOver { node: NodeNumber(4) }
         7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430, heard_by: Some(NodeNumber(1)) }], is_mass: false }
-        8.975s TakeOver { node: NodeNumber(4) }
         9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180, heard_by: None }], is_mass: false }
     "#]]);
 }
@@ -557,6 +587,7 @@ fn who_is_not_heard_by_a_node_asks_whom_it_hears() {
     stage.run_until(9_000);
     stage.said(expect![[r#"
         4.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        5.975s TakeOver { node: NodeNumber(4) }
         6.025s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
     "#]]);
 }
@@ -709,6 +740,23 @@ fn a_node_acts_by_the_leaders_grant_from_when_it_sent() {
     assert!(pulse.may_act(Time(end - 1)));
     assert!(!pulse.may_act(Time(end)));
     pulse.check();
+}
+
+#[test]
+fn what_was_granted_outlasts_the_manager_that_granted_it_and_no_shorter_profile() {
+    let mut pulse = pulse(3);
+    let others = pulse_settings(2);
+    let shorter = PulseSettings { lease: FAST, ..others.clone() };
+    let elsewhere = PulseSettings { node: NodeNumber(8), ..others.clone() };
+    pulse.step(Time(1_000), PulseInput::Tick);
+    pulse.step(Time(1_010), PulseInput::Answer(answer(2, 1)));
+    pulse.reconfigure(others);
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + NORMAL.across_leaders().hold_ms)));
+    pulse.reconfigure(shorter);
+    assert_eq!(pulse.lease_ends_at(), Some(Time(1_000 + FAST.across_leaders().hold_ms)));
+    pulse.check();
+    pulse.reconfigure(elsewhere);
+    assert_eq!(pulse.lease_ends_at(), None, "another node has no part in it");
 }
 
 #[test]

@@ -223,6 +223,10 @@ impl Story {
                 self.done.push(format!("{node} is {}: {}", act.done(), command.join(" ")));
                 return;
             }
+            ResidentOutput::PowerRefused { act, why } => {
+                self.done.push(format!("{node} is not {}: {why}", act.done()));
+                return;
+            }
             ResidentOutput::Finished => {
                 self.nodes.remove(node);
                 self.steps.push_back(Step::Planner(PlannerInput::NodeLost { node: node.clone() }));

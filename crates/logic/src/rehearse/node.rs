@@ -213,7 +213,8 @@ impl World {
             // Nothing is watched here, so that nothing is recovered.
             ResidentOutput::Activity(_)
             | ResidentOutput::EndService { .. }
-            | ResidentOutput::Power { .. } => {}
+            | ResidentOutput::Power { .. }
+            | ResidentOutput::PowerRefused { .. } => {}
             ResidentOutput::Refused { .. } | ResidentOutput::Tell { .. } | ResidentOutput::Finished => {}
         }
     }

@@ -143,8 +143,7 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let certificate = OwnCertificate::of(&start.options.state_dir);
     let role = Role::Agent { node: node.clone() };
     let link = follow(start.options.manager, role, obeyed, None, link_stop_seen);
-    let is_connected = Rc::new(Cell::new(false));
-    let (remember, to_remember) = watch::channel(None);
+    let (is_connected, (remember, to_remember)) = (Rc::new(Cell::new(false)), watch::channel(None));
 
     let (mut helpers, children) = (JoinSet::new(), Rc::new(Children::at_start()));
     let way = monitors::Way { to_manager: link.to_manager.clone(), is_connected: is_connected.clone() };
@@ -152,12 +151,13 @@ async fn live(start: Start, stop: watch::Receiver<bool>) {
     let (seen, side) = groups::beside_monitors(lease_seen);
     let monitors = monitors::start(&mut helpers, clock, node.clone(), start.incarnation, way.clone(), side);
     helpers.spawn_local(alerts::listen(alert_socket, way.clone()));
-    let (boot_clock, (group_inputs, group_inbox)) = (BootClock::start(), groups::inbox());
+    let (boot_clock, (group_inputs, group_inbox)) = (BootClock::of_process(), groups::inbox());
     let errands = errands::start(&mut helpers, boot_clock, way);
     let told = Told {
         placed: start.options.placed,
         heartbeats: Heartbeats::new(start.incarnation, boot_clock, lease),
         groups: group_inputs.clone(),
+        to_manager: link.to_manager.clone(),
         monitors,
         errands,
         directory: start.directory.clone(),
@@ -224,6 +224,7 @@ struct Told {
     placed: watch::Sender<Option<Placed>>,
     heartbeats: Heartbeats,
     groups: mpsc::Sender<GroupInput>,
+    to_manager: mpsc::Sender<ToManager>,
     monitors: MonitorsHandle,
     errands: mpsc::Sender<Vec<Errand>>,
     directory: PathBuf,
@@ -238,8 +239,12 @@ impl Told {
     }
 
     async fn tell_groups(&self, input: GroupInput) {
-        if self.groups.send(input).await.is_err() {
-            tracing::debug!("no groups are run here any more");
+        let Err(mpsc::error::SendError(unheard)) = self.groups.send(input).await else { return };
+        tracing::debug!("no groups are run here any more");
+        if let GroupInput::Power { act, .. } = unheard {
+            let why = "its agent is ending, or cannot run groups".to_owned();
+            // Its task reads as long as there is a link.
+            let _ = self.to_manager.send(ToManager::PowerFailed { act, why }).await;
         }
     }
 

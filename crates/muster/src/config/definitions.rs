@@ -298,8 +298,9 @@ const MANAGER: &[Definition] = &[
         Preset::Else("`normal`"),
         "\"careful\"",
         "How soon another manager leads when the present one is lost, and how soon a failover group starts elsewhere \
-         when its node is lost: after 1.3 (`fast`), 1.6 or 7.1 seconds (`careful`). The store, and the network to the \
-         nodes, must answer within 0.2, 0.3 or 2 seconds. All managers must have the same.",
+         when its node is lost: after 1.3 (`fast`), 1.6 or 7.1 seconds (`careful`); with several managers such a group after \
+         2.6, 3.1 or 14.2. The store, and the network to the nodes, must answer within 0.2, 0.3 or 2 seconds. All managers \
+         must have the same.",
     ),
     integer(
         "certificate_life_ms",

@@ -106,7 +106,7 @@ impl Election {
         getrandom::fill(&mut run)?;
         let manager = ManagerName(node.0.clone());
         let elector = RefCell::new(Elector::new(manager, u64::from_be_bytes(run), profile));
-        let clock = BootClock::start();
+        let clock = BootClock::of_process();
         let shared =
             Rc::new(Shared { elector, clock, terms, is_leaving: Cell::new(false), left: Notify::new() });
         let (inputs, inbox) = mpsc::channel(INPUTS_MAX);

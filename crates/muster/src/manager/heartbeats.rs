@@ -252,7 +252,7 @@ pub struct Heartbeats {
 impl Heartbeats {
     pub fn start(prepared: Prepared) -> io::Result<Self> {
         let Prepared { socket, keys } = prepared;
-        let (clock, terms) = (BootClock::start(), Terms::default());
+        let (clock, terms) = (BootClock::of_process(), Terms::default());
         let start = Start {
             cell: keys.cell,
             managers_key: keys.secret.key_of_managers(),

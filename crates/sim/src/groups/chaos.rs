@@ -110,6 +110,11 @@ impl World {
                     self.break_link(node);
                 }
             }
+            19 => {
+                let leader = self.leader().unwrap_or(manager);
+                self.tell(|| format!("{} does not hear manager-{}", node_name(node), leader + 1));
+                self.deaf.insert((leader, node));
+            }
             9..=11 => {
                 self.heal_cables();
             }
@@ -139,6 +144,7 @@ impl World {
         self.tell(|| "all cables are whole".into());
         self.cut.clear();
         self.cut_pairs.clear();
+        self.deaf.clear();
         self.cut_store.clear();
         self.cut_managers.clear();
     }

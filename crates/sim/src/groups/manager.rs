@@ -369,7 +369,7 @@ impl World {
         };
         let answer = process.detector.answer(beat, is_granted, highest, 0);
         let node = beat.node.0 as usize;
-        if !self.is_lost(manager, node) {
+        if !self.is_deaf(manager, node) && !self.is_lost() {
             // Whoever grants may be stopped before the answer leaves.
             let longest_us = if self.has_mischief() && self.chance.percent(2) { 2_000_000 } else { 3_000 };
             let pause_us = self.some(100, longest_us);

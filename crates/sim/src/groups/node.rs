@@ -127,7 +127,7 @@ impl World {
         if host.link.is_some() || host.machines.is_none() {
             return;
         }
-        let leader = self.leader().filter(|leader| !host.is_stopped && !self.is_cut(*leader, node));
+        let leader = self.leader().filter(|leader| !host.is_stopped && !self.is_deaf(*leader, node));
         let Some(run) = leader.and_then(|leader| Some(self.managers[leader].led()?.run)) else {
             return self.after(DIAL_PAUSE_US, Event::Dial { node });
         };
@@ -167,7 +167,7 @@ impl World {
 
     fn is_link_cut(&self, node: usize) -> bool {
         let manager = self.nodes[node].link.and_then(|(run, _)| self.manager_of(run));
-        self.cut.contains(&node) || manager.is_none_or(|manager| self.is_cut(manager, node))
+        self.cut.contains(&node) || manager.is_none_or(|manager| self.is_deaf(manager, node))
     }
 
     fn send_report(&mut self, node: usize, report: wire::group::GroupsReport) {
@@ -233,7 +233,8 @@ impl World {
     fn send_heartbeats(&mut self, node: usize, outputs: Vec<PulseOutput>) {
         for output in outputs {
             if let PulseOutput::Send(datagram) = output
-                && !self.is_lost(usize::from(datagram.manager.0), node)
+                && !self.is_cut(usize::from(datagram.manager.0), node)
+                && !self.is_lost()
             {
                 let pause_us = self.some(100, 3_000);
                 self.after(pause_us, Event::Heartbeat { datagram });
@@ -293,7 +294,9 @@ impl World {
             ResidentOutput::Refused { .. } => self.outcome.refused += 1,
             ResidentOutput::Activity(activity) => self.on_activity(node, start, activity),
             ResidentOutput::EndService { .. } => self.outcome.ended += 1,
-            ResidentOutput::Power { .. } => unreachable!("nobody asks for it here"),
+            ResidentOutput::Power { .. } | ResidentOutput::PowerRefused { .. } => {
+                unreachable!("nobody asks for it here")
+            }
             ResidentOutput::Finished => self.on_service_ended(node),
             ResidentOutput::Tell { .. } => {}
         }

@@ -95,6 +95,26 @@ pub fn run_groups_both_lost(managers: usize, profile: Profile, how: Lost, seed: 
     away_ms
 }
 
+/// The group's node does not hear the leader, which hears it. Tells after how many milliseconds the group runs elsewhere.
+pub fn run_groups_leader_unheard(managers: usize, profile: Profile, seed: u64) -> u64 {
+    let mut world = World::with_one_group((managers, 3), profile, Attribute::Automatic, seed, false);
+    let node = world.groups[0].nodes[0].clone();
+    world.run_on(&node);
+    let (deaf, start_us) = (world.index_of(&node), world.now_us);
+    world.deaf.insert((world.leader().expect("one leads"), deaf));
+    let is_elsewhere = |world: &World| world.held.values().flatten().any(|held| held.node != deaf);
+    let away_ms = |world: &World| (world.now_us - start_us) / 1_000;
+    while !is_elsewhere(&world) {
+        world.run_until_us(world.now_us + 10_000);
+        let is_late = away_ms(&world) > 2 * profile.across_leaders().wait_ms;
+        assert!(!is_late, "seed {seed}, {managers} managers: {:#?}", world.status());
+    }
+    let away_ms = away_ms(&world);
+    world.heal_cables();
+    world.run_until_us(world.now_us + 20_000_000);
+    away_ms
+}
+
 impl World {
     /// One soft group that stays where it is, and in which nothing fails unless it must.
     fn with_one_group(

@@ -107,7 +107,7 @@ fn tidy_step(log: &Path) -> Ended {
     Ended::single(outcome.map(|()| String::new()))
 }
 
-/// How the binary is built that instructions are counted of: a release takes three times as long to build, and fewer of them.
+/// How the binary is built that instructions are counted of: a release takes twice as long to build, and fewer of them.
 const CHECKED_BUILD: [&str; 6] = ["build", "--profile", "checked", "--locked", "--package", "muster"];
 
 /// Builds the binary as it is shipped.

@@ -124,7 +124,10 @@ impl Planner {
             |node: &Node| node.report_of(group).is_some_and(|report| report.epoch == group.record.epoch);
         // The owner has it, or had it, just as it is written.
         let is_sure = owner.and_then(|owner| self.nodes.get(owner)).is_some_and(knows);
-        if is_sure || now >= self.started_at + SETTLE_MS {
+        // What runs by a lease ends with it, also on a node that nobody hears of: a store that was put back knows nothing of it.
+        let settled_at = self.started_at + SETTLE_MS;
+        let over_at = if group.record.is_leased { settled_at.max(self.trust_at) } else { settled_at };
+        if is_sure || now >= over_at {
             return None;
         }
         let others = group.settings.nodes.iter().filter(|node| Some(*node) != owner);

@@ -489,14 +489,15 @@ impl Planner {
         if group.pending.is_none() && group.retry_at > self.started_at {
             wakes.push(group.retry_at);
         }
-        if !group.record.taken.is_empty() || group.record.owner.as_ref().is_some_and(|it| self.is_taken(it)) {
+        let may_run_elsewhere = group.record.is_leased || !group.record.taken.is_empty();
+        if may_run_elsewhere || group.record.owner.as_ref().is_some_and(|it| self.is_taken(it)) {
             wakes.push(self.trust_at);
         }
         if group.settings.failback == Attribute::Automatic && group.condition == GroupCondition::Online {
             let steady = group.settings.nodes.iter().filter_map(|node| self.nodes.get(node)?.steady_since);
             wakes.extend(steady.map(|since| since + GROUP_FAILBACK_AFTER_MS));
         }
-        wakes.extend(Self::proof_wake(group));
+        wakes.extend(Self::fence_wakes(group));
         wakes.retain(|at| *at > self.now);
         wakes
     }

@@ -10,7 +10,7 @@ use super::super::plan::{against, choose};
 use super::super::record::{Mark, Record};
 use super::decide::{Decision, stay};
 use super::{Group, Output, Planner};
-use crate::limits::FENCE_DOUBT_MS;
+use crate::limits::{FENCE_DOUBT_MS, LEFT_PATIENCE_MS};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use wire::group::{GroupClass, GroupCondition};
@@ -44,10 +44,11 @@ enum Spared {
 }
 
 impl Planner {
-    /// Whether it takes more than a lease to be sure of a group's node, and more is needed now: its lease was taken, or it says
-    /// itself that it cannot give the group back.
+    /// Whether it takes more than a lease to be sure of a group's node, and more is needed now: its lease was taken, or it has
+    /// said itself for a while that it cannot give the group back.
     fn needs_fence(&self, now: Time, group: &Group, owner: &NodeName) -> bool {
-        let is_lost = || self.is_lease_over(now, group, owner) || self.left(group, owner).is_some();
+        let cannot = || group.left_since.is_some_and(|since| now.since_ms(since) >= LEFT_PATIENCE_MS);
+        let is_lost = || self.is_lease_over(now, group, owner) || cannot();
         group.class() == GroupClass::Hard && group.record.is_leased && is_lost()
     }
 
@@ -188,10 +189,19 @@ impl Planner {
         group.proven = still.then_some(proof);
     }
 
-    /// When what a fence has said is not waited for any more.
-    pub(super) fn proof_wake(group: &Group) -> Option<Time> {
-        let proof = group.proven.filter(|proof| !proof.is_borne_out)?;
-        Some(proof.at + FENCE_DOUBT_MS)
+    /// Since when the owner says that something of the group cannot be given back.
+    pub(super) fn note_left(&mut self, now: Time, name: &GroupName) {
+        let Some(group) = self.groups.get(name) else { return };
+        let has_left = group.record.owner.as_ref().is_some_and(|owner| self.left(group, owner).is_some());
+        let since = has_left.then(|| group.left_since.unwrap_or(now));
+        self.groups.get_mut(name).expect("it was just there").left_since = since;
+    }
+
+    /// When what a fence has said is not waited for any more, and when a node is fenced for what it cannot give back.
+    pub(super) fn fence_wakes(group: &Group) -> impl Iterator<Item = Time> {
+        let proof = group.proven.filter(|proof| !proof.is_borne_out);
+        let doubt = proof.map(|proof| proof.at + FENCE_DOUBT_MS);
+        doubt.into_iter().chain(group.left_since.map(|since| since + LEFT_PATIENCE_MS))
     }
 
     pub(super) fn on_fenced(&mut self, now: Time, node: &NodeName, run: u64, result: Result<(), String>) {

@@ -24,13 +24,22 @@ struct Story {
     number: u64,
     run: u64,
     said: Option<GroupsReport>,
+    refused: Vec<&'static str>,
     is_finished: bool,
 }
 
 impl Story {
     fn new() -> Self {
         let resident = Resident::new(Time(0), "a".into(), 1);
-        Self { resident, now: Time(0), number: 0, run: 0, said: None, is_finished: false }
+        Self {
+            resident,
+            now: Time(0),
+            number: 0,
+            run: 0,
+            said: None,
+            refused: Vec::new(),
+            is_finished: false,
+        }
     }
 
     fn online() -> Self {
@@ -60,6 +69,7 @@ impl Story {
                 | Output::Activity(_)
                 | Output::EndService { .. }
                 | Output::Power { .. } => {}
+                Output::PowerRefused { why, .. } => self.refused.push(why),
             }
         }
         done.into_iter().for_each(|done| self.tell(done));
@@ -157,6 +167,17 @@ fn a_node_that_ends_does_not_wait_for_what_cannot_be_given_back_and_does_not_cal
     story.left(BUSY);
     assert!(story.is_finished);
     story.check(GroupState::Stopping, 5, Some(BUSY));
+}
+
+#[test]
+fn a_machine_whose_agent_ends_already_is_not_rebooted_and_says_so() {
+    let mut story = Story::online();
+    story.tell(Input::Shutdown);
+    let (act, command, who) = (PowerAct::Reboot, vec!["reboot".to_owned()], "ann".to_owned());
+    story.tell(Input::Power { generation: GENERATION, act, command, who });
+    assert_eq!(story.refused, ["its agent is ending"]);
+    story.ended();
+    assert!(story.is_finished);
 }
 
 /// News of a guardian before this one.

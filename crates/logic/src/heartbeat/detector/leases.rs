@@ -61,7 +61,7 @@ impl Detector {
     }
 
     fn may_take_over(&self, now: Time, case: &Case) -> bool {
-        !case.said.may_hold_lease()
+        case.said != Reach::Reachable
             && !case.is_mass
             && !case.is_taken
             && !self.hears_nobody
@@ -70,7 +70,7 @@ impl Detector {
 
     /// It is silent for as long as a lease, and is about to be taken over from.
     pub(super) fn may_be_over(&self, now: Time, node: NodeNumber, case: &Case) -> bool {
-        let since = self.facts[node.0 as usize].granted_at.max(self.started_at);
+        let since = self.facts[node.0 as usize].last_heard.max(self.started_at);
         now >= since + self.settings.lease.wait_ms && self.may_take_over(now, case)
     }
 
@@ -103,7 +103,7 @@ impl Detector {
             case.is_taken = true;
         }
         if self.settings.is_elected {
-            self.earlier_over_at = now + self.earlier_wait_ms();
+            self.earlier_over_at = self.earlier_over_at.max(now + self.earlier_wait_ms());
         }
     }
 }

@@ -39,6 +39,11 @@ fn groups_end_in_their_order_and_go_elsewhere_and_then_the_program_is_run() {
     let mut story = Story::with_nodes(vec![group("mail")]);
     story.reboot("a");
     let done = story.done();
+    story.reboot("a");
+    assert_eq!(story.done(), Vec::<String>::new(), "the same is under way");
+    let (generation, act, who) = (story.generation, PowerAct::Shutdown, "ann".to_owned());
+    story.tell("a", ResidentInput::Power { generation, act, command: vec!["off".into()], who });
+    assert_eq!(story.done(), ["a is not shut down: it is being rebooted"]);
     let program = done.iter().position(|line| line == "a is rebooted: reboot now").expect("it was run");
     assert_eq!(done[..3], ["a stop extra", "a stop server", "a stop disk"], "{done:?}");
     assert!(program >= 3 && done[program..].iter().all(|line| !line.starts_with("a st")), "{done:?}");

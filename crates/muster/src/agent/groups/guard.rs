@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::id::GroupName;
@@ -48,21 +48,21 @@ const LOG_FILES_MAX: u32 = 3;
 
 #[derive(Debug)]
 pub enum Command {
-    Until(Option<Time>),
     Do { step: u64, action: Box<Action> },
     End,
 }
 
-/// Starts a guardian, and obeys until it has ended.
+/// Starts a guardian, and obeys until it has ended. Of deadlines only the newest counts; it is told before any command.
 pub async fn look_after(
     around: Rc<Surroundings>,
     group: GroupName,
     epoch: u64,
     run: u64,
+    until: watch::Receiver<Option<Time>>,
     mut commands: mpsc::Receiver<Command>,
 ) {
     let why = match Guard::begin(&around, &group, epoch, run).await {
-        Ok(guard) => guard.run(&mut commands).await,
+        Ok(guard) => guard.run(until, &mut commands).await,
         Err(error) => format!("could not be started: {error}"),
     };
     // Nobody listens only when the agent has ended.
@@ -103,6 +103,7 @@ enum Turn {
     Help,
     Late,
     Ask,
+    Until(Option<Time>),
     Command(Option<Command>),
 }
 
@@ -143,10 +144,15 @@ impl<'a> Guard<'a> {
     }
 
     /// Until the guardian has ended; says how.
-    async fn run(mut self, commands: &mut mpsc::Receiver<Command>) -> String {
+    async fn run(
+        mut self,
+        mut until: watch::Receiver<Option<Time>>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> String {
         let (mut has_orders, mut has_news) = (true, true);
+        until.mark_changed();
         loop {
-            // Only waiting here; `next` and `recv` lose nothing when another branch wins.
+            // Only waiting here; `next`, `changed` and `recv` lose nothing when another branch wins.
             let turn = tokio::select! {
                 biased;
                 line = self.news.next(), if has_news => Turn::News(line),
@@ -154,6 +160,7 @@ impl<'a> Guard<'a> {
                 () = at(self.help_at) => Turn::Help,
                 () = at(self.kill_at) => Turn::Late,
                 () = at(self.ask_at) => Turn::Ask,
+                Ok(()) = until.changed(), if has_orders => Turn::Until(*until.borrow_and_update()),
                 command = commands.recv(), if has_orders => Turn::Command(command),
             };
             match turn {
@@ -166,7 +173,7 @@ impl<'a> Guard<'a> {
                 }
                 Turn::Late => self.on_late().await,
                 Turn::Ask => self.ask().await,
-                Turn::Command(Some(Command::Until(until))) => {
+                Turn::Until(until) => {
                     let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
                     self.send(&Order::Until { since_boot_ms }).await;
                 }

@@ -31,9 +31,10 @@ use wire::id::{GroupName, NodeName};
 use wire::link::ToManager;
 use wire::node::PowerAct;
 
-/// Orders that may wait for one guardian. 64: steps of one group come one after the other, the rest are deadlines, of which
-/// only the newest counts.
-const ORDERS_MAX: usize = 64;
+/// Commands that may wait for one guardian. 16: the steps of a group come one after the other, and its end is the last.
+const COMMANDS_MAX: usize = 16;
+/// How often it is tried to tell the manager something that it must hear.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How long the end waits for guardians to clear up.
 const END_WAIT: Duration = Duration::from_secs(4);
 
@@ -52,6 +53,16 @@ pub struct Surroundings {
     pub inputs: mpsc::Sender<Input>,
     pub to_manager: mpsc::Sender<ToManager>,
     pub is_connected: Rc<Cell<bool>>,
+}
+
+impl Surroundings {
+    /// A person was told that the machine would be rebooted or shut down: who leads hears that it is not, once there is a link.
+    async fn tell_power_failed(&self, act: PowerAct, why: String) {
+        let message = ToManager::PowerFailed { act, why };
+        while !self.is_connected.get() || self.to_manager.try_send(message.clone()).is_err() {
+            tokio::time::sleep(TELL_AGAIN).await;
+        }
+    }
 }
 
 /// What groups go by beside their inbox, and say to monitors; only the newest counts.
@@ -171,10 +182,17 @@ async fn wait_for_guardians(directory: &Path) -> io::Result<BTreeMap<GroupName, 
     Ok(found)
 }
 
+/// The way to the guardian of a group.
+struct Guarded {
+    run: u64,
+    /// When the guardian takes everything away by itself; only the newest counts.
+    until: watch::Sender<Option<Time>>,
+    commands: mpsc::Sender<Command>,
+}
+
 struct Shell {
     around: Rc<Surroundings>,
-    /// By group, with the run that they hold.
-    guardians: BTreeMap<GroupName, (u64, mpsc::Sender<Command>)>,
+    guardians: BTreeMap<GroupName, Guarded>,
     tasks: JoinSet<()>,
     activity: watch::Sender<Activity>,
     /// A final action: all that runs here is to end.
@@ -184,24 +202,15 @@ struct Shell {
 impl Shell {
     /// What an agent before this one has left of the group.
     fn clear_up(&mut self, group: &GroupName) {
-        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
         self.tasks.spawn_local(guard::clear_up(self.around.clone(), group.clone(), received));
-        self.guardians.insert(group.clone(), (RUN_OF_BEFORE, orders));
+        let until = watch::Sender::new(None);
+        self.guardians.insert(group.clone(), Guarded { run: RUN_OF_BEFORE, until, commands });
     }
 
     fn carry_out(&mut self, machine: &Resident, output: Output) {
         match output {
-            Output::Guard { group, run, until } => {
-                if self.guardians.get(&group).is_none_or(|(known, _)| *known != run) {
-                    let (orders, received) = mpsc::channel(ORDERS_MAX);
-                    let around = self.around.clone();
-                    let epoch = machine.running().find(|(name, _)| **name == group);
-                    let epoch = epoch.map_or(0, |(_, epoch)| epoch);
-                    self.tasks.spawn_local(guard::look_after(around, group.clone(), epoch, run, received));
-                    self.guardians.insert(group.clone(), (run, orders));
-                }
-                self.order(&group, run, Command::Until(until));
-            }
+            Output::Guard { group, run, until } => self.guard(machine, group, run, until),
             Output::Do { group, run, step, action } => {
                 self.order(&group, run, Command::Do { step, action });
             }
@@ -219,32 +228,45 @@ impl Shell {
             Output::Activity(activity) => drop(self.activity.send_replace(activity)),
             Output::EndService { command, why } => self.service = Some(service::Ending { command, why }),
             Output::Power { act, command, who } => self.power(act, command, who),
+            Output::PowerRefused { act, why } => {
+                let around = self.around.clone();
+                self.tasks.spawn_local(async move { around.tell_power_failed(act, why.to_owned()).await });
+            }
             Output::Finished => {}
         }
     }
 
-    /// What came of it is told to who leads, if it can be; a machine that does not end is a node again either way.
+    /// What came of it is told to who leads, as soon as it can be; a machine that does not end is a node again either way.
     fn power(&mut self, act: PowerAct, command: Vec<String>, who: String) {
         let around = self.around.clone();
         self.tasks.spawn_local(async move {
             let Err(why) = service::power(act, &command, &who).await else { return };
             tracing::error!(why, "this machine is not {}, and its node goes on", act.done());
-            if around.is_connected.get()
-                && around.to_manager.try_send(ToManager::PowerFailed { act, why }).is_err()
-            {
-                tracing::warn!("the manager does not hear of that: it does not read");
-            }
             // Only fails when the node ends all the same.
             drop(around.inputs.send(Input::PowerFailed).await);
+            around.tell_power_failed(act, why).await;
         });
     }
 
+    /// Begins a guardian, or tells the one that is there how long it may hold on.
+    fn guard(&mut self, machine: &Resident, group: GroupName, run: u64, until: Option<Time>) {
+        if let Some(guarded) = self.guardians.get(&group).filter(|guarded| guarded.run == run) {
+            guarded.until.send_replace(until);
+            return;
+        }
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (until, deadline) = watch::channel(until);
+        let epoch = machine.running().find(|(name, _)| **name == group).map_or(0, |(_, epoch)| epoch);
+        let around = self.around.clone();
+        self.tasks.spawn_local(guard::look_after(around, group.clone(), epoch, run, deadline, received));
+        self.guardians.insert(group, Guarded { run, until, commands });
+    }
+
     fn order(&mut self, group: &GroupName, run: u64, command: Command) {
-        let Some((_, orders)) = self.guardians.get(group).filter(|(known, _)| *known == run) else { return };
-        // A deadline that finds no room is followed by the next one; without any the guardian ends the group, which is what
-        // it is for.
-        if orders.try_send(command).is_err() {
-            tracing::warn!(%group, "an order for the guardian of this group was lost");
+        let Some(guarded) = self.guardians.get(group).filter(|guarded| guarded.run == run) else { return };
+        // Fails only for a guardian that is gone, whose end is on its way to the machine.
+        if guarded.commands.try_send(command).is_err() {
+            tracing::warn!(%group, "a command for the guardian of this group was lost");
         }
     }
 

@@ -67,7 +67,7 @@ impl Desk {
     }
 
     pub(super) fn power_failed(node: &NodeName, act: PowerAct, why: &str) -> Output {
-        let text = format!("the machine of node {node} is not {}, and the node goes on: {why}", act.done());
+        let text = format!("the machine of node {node} is not {}: {why}", act.done());
         let (severity, kind) = (Severity::Error, "node-power");
         Output::NodeEvent { severity, kind, node: node.clone(), id: None, text }
     }

@@ -8,6 +8,7 @@ use crate::heartbeat::{code, usable};
 use logic::enrol::to_hex;
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{Detector, Fellows, Heard, Input, Output, Reach, Search, Settings, Verdict};
+use logic::lease::Profile;
 use logic::limits::{NODE_NUMBERS_MAX, SWEEP_LAG_MAX_MS};
 use logic::machine::Machine;
 use logic::time::Time;
@@ -158,7 +159,7 @@ impl Ears {
             && old.is_elected == self.orders.is_elected
             && numbers(&old) == numbers(&self.orders);
         if !is_same {
-            self.begin_anew();
+            self.begin_anew(old.profile);
         }
         self.council.find_at(self.orders.managers.clone());
         let known = self.orders.known.clone();
@@ -178,13 +179,15 @@ impl Ears {
         }
     }
 
-    /// Among other managers, or with other numbers: promises and grants to those before mean nothing now.
-    fn begin_anew(&mut self) {
+    /// Among other managers, or with other numbers: what was heard until now means nothing. What was granted lasts, as long as
+    /// the profile of before says.
+    fn begin_anew(&mut self, earlier: Profile) {
         let now = self.clock.now();
         match machines(self.cell, &self.managers_key, &self.orders, now) {
             Ok((detector, council)) => (self.detector, self.council) = (detector, council),
             Err(error) => return tracing::error!(%error, "managers stay as they were: no random numbers"),
         }
+        self.detector.follow_on(earlier, now);
         self.receiver = Receiver::Manager {
             cell: self.cell,
             manager: self.orders.me.expect("a manager that had a number has one"),

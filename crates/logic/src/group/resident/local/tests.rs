@@ -66,7 +66,10 @@ impl Stage {
                     lines.push(format!("report {states:?}"));
                 }
                 Output::Activity(_) | Output::Tell { .. } | Output::Refused { .. } => {}
-                Output::EndService { .. } | Output::Power { .. } | Output::Finished => {}
+                Output::EndService { .. }
+                | Output::Power { .. }
+                | Output::PowerRefused { .. }
+                | Output::Finished => {}
             }
         }
         self.resident.check();

@@ -116,5 +116,5 @@ fn that_a_machine_goes_on_is_told_as_an_error_of_its_node() {
         panic!("{outputs:?}");
     };
     assert_eq!(node.0, "b");
-    assert_eq!(text, "the machine of node b is not shut down, and the node goes on: `off`: not found");
+    assert_eq!(text, "the machine of node b is not shut down: `off`: not found");
 }
