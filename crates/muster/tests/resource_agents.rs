@@ -80,17 +80,15 @@ fn ocf_tester_is_content_with_agents_in_the_environment_that_they_get() {
     }
 }
 
-/// The variables that an agent was called with, by action; the last call of each.
+/// The variables that an agent was called with, by action; the last call of each that is written whole by now.
 fn calls(dumped: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut calls: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    let mut current = String::new();
-    for line in dumped.lines() {
-        if let Some(action) = line.strip_prefix("### ") {
-            current = action.to_owned();
-            calls.insert(current.clone(), BTreeMap::new());
-        } else if let (Some((name, value)), Some(call)) = (line.split_once('='), calls.get_mut(&current)) {
-            call.insert(name.to_owned(), value.to_owned());
-        }
+    for call in dumped.split("### ").filter_map(|call| call.strip_suffix("###\n")) {
+        let mut lines = call.lines();
+        let action = lines.next().unwrap_or_default();
+        let variables = lines.filter_map(|line| line.split_once('='));
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        calls.insert(action.to_owned(), variables.collect());
     }
     calls
 }
@@ -101,7 +99,7 @@ fn an_agent_gets_the_variables_of_the_standard_and_its_reasons_are_shown() {
     let dump = scratch.join("dump");
     // As the agent for tests of another cluster, which writes its whole environment; and a monitor that can be told to fail.
     let agent = format!(
-        "#!/bin/sh\n. $OCF_ROOT/lib/heartbeat/ocf-shellfuncs\n{{ echo \"### $1-$OCF_RESKEY_CRM_meta_interval\"; env; }} >>{dump}\n\
+        "#!/bin/sh\n. $OCF_ROOT/lib/heartbeat/ocf-shellfuncs\n{{ echo \"### $1-$OCF_RESKEY_CRM_meta_interval\"; env; echo '###'; }} >>{dump}\n\
          case \"$1\" in\nmeta-data) cat <<END\n<?xml version=\"1.0\"?>\n<!DOCTYPE resource-agent SYSTEM \"ra-api-1.dtd\">\n\
          <resource-agent name=\"Thing\" version=\"1.0\"><version>1.0</version><parameters>\n\
          <parameter name=\"colour\" required=\"1\"><content type=\"string\"/></parameter></parameters><actions>\n\
