@@ -14,6 +14,7 @@ mod identity;
 mod kept_file;
 mod late_manager;
 mod link;
+mod lock_file;
 mod logging;
 mod manager;
 mod monitor;

@@ -1,8 +1,7 @@
-//! What an agent keeps in `<state_dir>/agent`: the newest assignments, its incarnation, a lock.
+//! What an agent keeps in `<state_dir>/agent`: the newest assignments, its incarnation.
 
 use crate::kept_file::{read, write};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,16 +15,6 @@ const ASSIGNMENTS: &str = "assignments.json";
 pub struct Remembered {
     pub generation: u64,
     pub assignments: Vec<Assignment>,
-}
-
-/// Takes the directory for this process; None if another has it. Free again when the file is dropped.
-pub fn lock(directory: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// Wall-clock microseconds, but higher than at the last start even if somebody has set the clock back. A full disk keeps
@@ -104,16 +93,5 @@ mod tests {
         write(&directory.join("incarnation.json"), &far_future).expect("the directory is ours");
         assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 1);
         assert_eq!(next_incarnation(directory).expect("the directory is ours"), far_future + 2);
-    }
-
-    #[test]
-    fn a_directory_belongs_to_one_at_a_time() {
-        let scratch = Scratch::new("disk-lock");
-        let directory = &scratch.0;
-        let first = lock(directory).expect("the directory is ours");
-        assert!(first.is_some());
-        assert!(lock(directory).expect("the directory is ours").is_none());
-        drop(first);
-        assert!(lock(directory).expect("the directory is ours").is_some());
     }
 }

@@ -26,6 +26,7 @@ mod scratch;
 use crate::clock::{BootClock, Clock};
 use crate::driver::{INBOX_MAX, drive};
 use crate::link::{Heard, LinkEvent, ManagerAt, follow};
+use crate::lock_file;
 use crate::role::RoleHandle;
 use certificate::OwnCertificate;
 use disk::Remembered;
@@ -89,7 +90,7 @@ pub fn start(options: AgentOptions) -> Result<RoleHandle, AgentError> {
     let directory = state_dir.join("agent");
     let cannot_use = |source| AgentError::Directory { path: directory.clone(), source };
     std::fs::create_dir_all(&directory).map_err(cannot_use)?;
-    let lock = disk::lock(&directory).map_err(cannot_use)?;
+    let lock = lock_file::take(&directory.join("lock")).map_err(cannot_use)?;
     let lock = lock.ok_or_else(|| AgentError::AlreadyRuns { path: directory.clone() })?;
     let incarnation = disk::next_incarnation(&directory).map_err(cannot_use)?;
     // What a killed keeper leaves behind comes to us and to nobody else.

@@ -118,8 +118,13 @@ impl Check {
         say(&format!("kill: SIGKILL to {victim}"));
         load.allow_out([victim.clone()]);
         let started = Instant::now();
-        self.signal(&victim, Signal::KILL).await?;
-        self.wait_out(&victim, &format!("{victim} is seen to be killed")).await?;
+        let killed = self.signal(&victim, Signal::KILL).await?;
+        // Its next process may be up before we get to look.
+        let is_seen = |status: &CellStatus| {
+            let member = member(status, &victim);
+            (member.state != RunState::Up || process(member) != Some(killed)) && routers_know(status)
+        };
+        self.wait_for(&format!("{victim} is seen to be killed"), is_seen).await?;
         findings.detect_ms.insert("kill", elapsed_ms(started));
         self.all_up(&format!("{victim} is back")).await?;
         self.settle(load).await
@@ -309,11 +314,15 @@ impl Check {
         Ok(members.iter().filter_map(|member| Some((member.member.0.clone(), process(member)?))).collect())
     }
 
-    async fn signal(&self, name: &str, signal: Signal) -> Result<(), CheckError> {
-        let processes = self.processes().await?;
-        let number = processes.get(name).and_then(|pid| i32::try_from(*pid).ok()).and_then(Pid::from_raw);
-        let pid = number.ok_or_else(|| CheckError::NoProcess { member: name.into() })?;
-        kill_process(pid, signal).map_err(|source| CheckError::Signal { member: name.into(), source })
+    /// Gives the number of the member's process.
+    async fn signal(&self, name: &str, signal: Signal) -> Result<u32, CheckError> {
+        let process = self.processes().await?.get(name).copied();
+        let number = process.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let (Some(process), Some(pid)) = (process, number) else {
+            return Err(CheckError::NoProcess { member: name.into() });
+        };
+        let sent = kill_process(pid, signal);
+        sent.map(|()| process).map_err(|source| CheckError::Signal { member: name.into(), source })
     }
 
     async fn act(&self, member: Option<&str>, act: Act) -> Result<(), CheckError> {

@@ -5,9 +5,10 @@
 
 use super::authority::Authority;
 use super::{Identity, IdentityError, Place, join, load, now_us};
+use crate::lock_file;
 use crate::role::RoleHandle;
 use logic::enrol::renew_at_s;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,13 +85,7 @@ fn tell(told: &mut String, error: &IdentityError) {
 /// The right to change this node's certificate; None: another process of this node has it at this moment.
 pub fn lock(place: &Place) -> Result<Option<File>, IdentityError> {
     let path = place.path().join("renewal.lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let lock = lock.map_err(|source| IdentityError::Write { path: path.clone(), source })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(IdentityError::Write { path, source }),
-    }
+    lock_file::try_take(&path).map_err(|source| IdentityError::Write { path, source })
 }
 
 async fn renew_once(place: &Place, identity: &Identity) -> Result<(), IdentityError> {

@@ -31,6 +31,7 @@ mod waiting;
 use crate::accounts::{self, Accounts, AccountsHandle};
 use crate::clock::Clock;
 use crate::identity::IdentityError;
+use crate::lock_file;
 use crate::role::{RoleHandle, manager_socket};
 use archive::ArchiveError;
 use desk::{Again, Suspects};
@@ -40,10 +41,10 @@ use front::{Front, Passage};
 use handle::{CALLERS_MAX, Leadership, ManagerHandle, NodeCallers, REQUESTS_MAX, Request, Started};
 use heartbeats::Heartbeats;
 use logic::lease::{NORMAL, Profile};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -295,7 +296,7 @@ pub fn start(options: ManagerOptions) -> Result<Started, ManagerError> {
     let ManagerOptions { settings, config_text, is_users, node, state_dir, who } = options;
     let unusable = |source| ManagerError::Directory { path: state_dir.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&state_dir).map_err(unusable)?;
-    let lock = lock(&state_dir).map_err(unusable)?;
+    let lock = lock_file::take(&state_dir.join("manager.lock")).map_err(unusable)?;
     let lock = lock.ok_or_else(|| ManagerError::InUse { path: state_dir.clone() })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ManagerError::Thread { source })?;
@@ -361,17 +362,6 @@ async fn open_own(own: &Own, state_dir: &Path, waiting: accounts::Waiting) -> Re
     let accounts = waiting.open(store.clone()).await;
     let accounts = accounts.map_err(|error| ManagerError::Archive { source: ArchiveError::Store(error) })?;
     Ok(Opened { store, thread, begun, accounts })
-}
-
-/// None: another process has it.
-fn lock(directory: &Path) -> io::Result<Option<File>> {
-    let path = directory.join("manager.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// We hold the lock, so a socket that is there belongs to nobody.

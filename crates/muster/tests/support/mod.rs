@@ -26,6 +26,7 @@ use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -213,11 +214,17 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for pid in family(self.pid()) {
+        let family = family(self.pid());
+        let held: Vec<_> = family.iter().filter_map(|pid| hold(*pid)).collect();
+        for pid in family {
             send(pid, Signal::KILL);
         }
         // An error means that it has been waited for already.
         let _ = self.child.wait();
+        // All that they had is given back only now: files, locks, ports.
+        for process in &held {
+            wait_until_ended(process);
+        }
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
@@ -232,6 +239,20 @@ pub fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, signal);
     }
+}
+
+/// A hold on a process that cannot become one on another; none if it is gone.
+fn hold(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Waits until a killed process has ended with all its threads.
+fn wait_until_ended(process: &OwnedFd) {
+    let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let mut polled = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
+    // One that hangs in the kernel is what its test is about, or fails it by what it keeps.
+    let _ = rustix::event::poll(&mut polled, Some(&patience));
 }
 
 /// Whether a process is there and not only waiting to be buried.

@@ -1,7 +1,7 @@
 //! The workspace's test programs: built once, then run beside each other.
 //!
-//! `cargo test` runs them one after the other, and most of them wait for other processes most of the time: three at
-//! once keep two cores busy. The output of each is in `target/xtask/tests/`.
+//! `cargo test` runs them one after the other, and most of them wait for other processes most of the time: two at
+//! once use two cores and leave enough of them. The output of each is in `target/xtask/tests/`.
 
 use super::counts::{self, Counts};
 use super::steps;
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Programs that run at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 2;
 /// Longest time of one program. Fifteen minutes: three times what the longest takes on a slow machine.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// Begun before the others, as they take longest: none of them is left running alone.
