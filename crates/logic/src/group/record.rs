@@ -124,6 +124,11 @@ impl Record {
         self.epoch.max(self.above) + 1
     }
 
+    /// Somebody else has run it since, with a higher epoch: the store was put back.
+    pub fn is_outrun(&self) -> bool {
+        self.above > self.epoch
+    }
+
     /// None for what nobody has written so.
     pub fn parse(text: &str) -> Option<Self> {
         let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -219,7 +224,7 @@ impl fmt::Display for Record {
             let leased = if claim.ends_with_lease { LEASED } else { "" };
             write!(out, "{before}{node}:{}{leased}", claim.epoch)?;
         }
-        if self.above > self.epoch {
+        if self.is_outrun() {
             write!(out, " above={}", self.above)?;
         }
         Ok(())

@@ -120,10 +120,13 @@ impl Planner {
     /// A node that may run the group, for all that is known a moment after the start.
     fn unheard<'a>(&self, now: Time, group: &'a Group) -> Option<&'a NodeName> {
         let owner = group.record.owner.as_ref();
-        let knows =
-            |node: &Node| node.report_of(group).is_some_and(|report| report.epoch == group.record.epoch);
-        // The owner has it, or had it, just as it is written.
-        let is_sure = owner.and_then(|owner| self.nodes.get(owner)).is_some_and(knows);
+        // The owner has it just as it is written. That it had it proves nothing: it may have gone elsewhere since, and the store
+        // have forgotten that.
+        let has_it = |node: &Node| {
+            let report = node.report_of(group);
+            report.is_some_and(|report| report.epoch == group.record.epoch && is_held(report.state))
+        };
+        let is_sure = owner.and_then(|owner| self.nodes.get(owner)).is_some_and(has_it);
         // What runs by a lease ends with it, also on a node that nobody hears of: a store that was put back knows nothing of it.
         let settled_at = self.started_at + SETTLE_MS;
         let over_at = if group.record.is_leased { settled_at.max(self.trust_at) } else { settled_at };
@@ -137,9 +140,10 @@ impl Planner {
         others.into_iter().find(|name| self.nodes.get(*name).is_none_or(is_silent))
     }
 
-    /// Whether the group's owner is told to run it, as far as this goes: one that has begun goes on.
+    /// Whether the group's owner is told to run it, as far as this goes: one that has begun goes on, and nobody begins with an
+    /// epoch below one that was run.
     pub(super) fn may_begin(&self, group: &Group, owner: &NodeName) -> bool {
-        if self.withheld(self.now, group).is_none() {
+        if !group.record.is_outrun() && self.withheld(self.now, group).is_none() {
             return true;
         }
         let epoch = group.record.epoch;

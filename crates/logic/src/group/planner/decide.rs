@@ -277,6 +277,10 @@ impl Planner {
     fn decide_staying(&self, now: Time, group: &Group, owner: &NodeName) -> Decision {
         let node = self.nodes.get(owner);
         let report = node.and_then(|node| node.report_of(group));
+        if group.record.is_outrun() && self.is_stopped(now, group, owner) {
+            let why = "another node has run it since the store was saved";
+            return self.give(group, owner, group.record.cause, why);
+        }
         let Some(report) = report.filter(|report| report.epoch == group.record.epoch) else {
             let is_connected = node.is_some_and(|node| node.is_connected);
             return match is_connected {
