@@ -311,6 +311,8 @@ pub const CELLS_MAX: usize = 256;
 
 /// Wishes of operators that may wait for one group. Sixteen: each waits for one write; more is a program gone wild.
 pub const GROUP_ACTS_MAX: usize = 16;
+/// Groups that are gone whose last epochs are remembered. Ten thousand: each is a record of a hundred bytes.
+pub const GROUPS_GONE_MAX: usize = 10_000;
 /// How far ahead of the store a node may say that a group's epoch is, and the next one goes above it. A million: more than a
 /// group moves between two copies of a store; beyond that it is nonsense, and must not use all epochs up.
 pub const GROUP_EPOCHS_AHEAD_MAX: u64 = 1_000_000;

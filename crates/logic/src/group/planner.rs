@@ -258,7 +258,7 @@ pub struct Planner {
     trust_at: Time,
     started_at: Time,
     groups: BTreeMap<GroupName, Group>,
-    /// Of groups that are not configured yet, or not any more and have an owner.
+    /// Of groups that are not configured yet, or not any more.
     found: BTreeMap<GroupName, Record>,
     nodes: BTreeMap<NodeName, Node>,
     /// Nodes that are to be switched off.
@@ -345,7 +345,8 @@ impl Planner {
             group.is_leaving = !names.contains(name);
         }
         // Of a group that was removed while nobody led: its owner may still run it.
-        for (name, record) in std::mem::take(&mut self.found) {
+        let is_gone = |_: &GroupName, record: &mut Record| record.rest().as_ref() != Some(record);
+        for (name, record) in self.found.extract_if(.., is_gone).collect::<Vec<_>>() {
             let settings = claims::removed(&name, &record);
             let mut group = Group::new(settings, record, now);
             group.is_leaving = true;

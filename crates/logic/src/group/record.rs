@@ -129,6 +129,13 @@ impl Record {
         self.above > self.epoch
     }
 
+    /// What is kept of a group that is gone, so that one of its name begins above it: a node that was not there all the while
+    /// may remember it, and a store that is put back may name it. None: it never ran.
+    pub fn rest(&self) -> Option<Self> {
+        let epoch = self.epoch.max(self.above);
+        (epoch > 0).then(|| Self { epoch, ..Self::default() })
+    }
+
     /// None for what nobody has written so.
     pub fn parse(text: &str) -> Option<Self> {
         let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));

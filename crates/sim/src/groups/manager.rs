@@ -304,10 +304,6 @@ impl World {
         let is_reached = !self.is_away_from(manager);
         let is_done = is_current && is_reached && self.store.commit(txn).is_ok();
         let found = self.store.read(&Read::Keys(vec![key.to_owned()])).entries.into_iter().next();
-        if let (true, None, Some(group)) = (is_done, &found, key.strip_prefix(logic::group::PREFIX)) {
-            // A group that was removed and has ended is forgotten: one of that name begins anew.
-            self.outcome.epochs.remove(&wire::id::GroupName::from(group));
-        }
         let is_told = is_done && !self.chance.percent(5);
         let pause_us = if is_told { self.some(300, 5_000) } else { FIND_OUT_US };
         let end = if is_done {

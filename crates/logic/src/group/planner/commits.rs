@@ -2,7 +2,7 @@
 
 use super::super::record::{self, Mark, Record};
 use super::{CommitEnd, Output, Pending, Planner, operate};
-use crate::limits::GROUP_RETRY_MS;
+use crate::limits::{GROUP_RETRY_MS, GROUPS_GONE_MAX};
 use crate::time::Time;
 use wire::id::{GroupName, NodeName};
 use wire::status::Severity;
@@ -53,12 +53,22 @@ impl Planner {
                     let is_there = |node: &NodeName| self.nodes.get(node).is_some_and(|it| it.is_connected);
                     group.claims.retain(|node, _| record.claims.contains_key(node) || is_there(node));
                 }
+                let is_gone = group.is_leaving && record.rest().as_ref() == Some(&record);
                 group.record = record;
+                if is_gone && let Some(group) = self.groups.remove(name) {
+                    self.found.insert(name.clone(), group.record);
+                }
             }
             None if group.is_leaving => drop(self.groups.remove(name)),
             // It was put back into the configuration meanwhile, and begins anew.
             None => group.record = Record::default(),
         }
+    }
+
+    /// A group that is not in the configuration any more, and of which nothing is left anywhere.
+    pub(super) fn forget(&mut self, name: &GroupName) {
+        let rest = self.record(name).and_then(Record::rest).filter(|_| self.found.len() < GROUPS_GONE_MAX);
+        self.commit(name, rest, None, None);
     }
 
     fn on_not_done(&mut self, now: Time, name: &GroupName, pending: Pending, found: Option<Record>) {

@@ -67,7 +67,7 @@ impl Planner {
                 self.refuse_wish(now, name, number, &why, &objection);
                 self.say(now, name, GroupCondition::Online, format!("{why}; {objection}, so that it stays"));
             }
-            Decision::Forget => self.commit(name, None, None, None),
+            Decision::Forget => self.forget(name),
         }
     }
 
