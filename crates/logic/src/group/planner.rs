@@ -345,8 +345,11 @@ impl Planner {
             group.is_leaving = !names.contains(name);
         }
         // Of a group that was removed while nobody led: its owner may still run it.
-        let is_gone = |_: &GroupName, record: &mut Record| record.rest().as_ref() != Some(record);
-        for (name, record) in self.found.extract_if(.., is_gone).collect::<Vec<_>>() {
+        let found = std::mem::take(&mut self.found).into_iter();
+        let (resting, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            found.partition(|(_, record)| record.rest().as_ref() == Some(record));
+        self.found = resting;
+        for (name, record) in gone {
             let settings = claims::removed(&name, &record);
             let mut group = Group::new(settings, record, now);
             group.is_leaving = true;
