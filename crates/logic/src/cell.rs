@@ -12,6 +12,7 @@
 //! `Remember` holds what must survive this process: see `cell::record`. Everything else is learned again from reports.
 //! Not here: sockets, the store, the configuration file. Durations are milliseconds.
 
+mod absence;
 mod changes;
 mod cluster;
 mod configure;
@@ -68,10 +69,13 @@ pub enum Input {
     Beats {
         node: NodeNumber,
     },
-    /// What heartbeats tell, all that is new at once. `is_mass`: suspiciously much.
-    Verdicts {
-        verdicts: Vec<Verdict>,
-        is_mass: bool,
+    /// What heartbeats tell, all that is new at once.
+    Verdicts(Vec<Verdict>),
+    /// A person says that a node which fell silent together with many others is lost. `ask` comes back in the answer.
+    ConfirmLost {
+        ask: u64,
+        who: String,
+        node: NodeName,
     },
     Restarted(Restart),
     /// What operators want of the node, at start and after each change. It is kept elsewhere.
@@ -169,6 +173,10 @@ pub enum Output {
     Overtaken {
         node: NodeName,
         incarnation: u64,
+    },
+    /// The node counts as one that fell alone.
+    Lost {
+        node: NodeName,
     },
     /// Keep `value` under `key` for the next manager; None: forget it.
     Remember {
@@ -347,7 +355,11 @@ impl Machine for Cell {
             Input::AgentReport(report) => self.on_agent_report(now, report),
             Input::AgentLost { node } => self.on_agent_lost(now, node),
             Input::Beats { node } => self.on_beats(node),
-            Input::Verdicts { verdicts, is_mass } => self.on_verdicts(now, &verdicts, is_mass),
+            Input::Verdicts(verdicts) => self.on_verdicts(now, &verdicts),
+            Input::ConfirmLost { ask, who, node } => {
+                let result = self.confirm_lost(&who, &node);
+                answer = Some(Output::Answer { ask, result });
+            }
             Input::Restarted(restart) => self.on_restarted(&restart),
             Input::NodeWish { node, wish } => self.on_node_wish(node, wish),
             Input::NodeRemoved { node } => self.on_node_removed(&node),

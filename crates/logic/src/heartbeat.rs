@@ -27,7 +27,9 @@ pub use carriers::Carriers;
 pub use courier::Courier;
 pub use detector::Detector;
 pub use fellows::{Fellows, Presence, Word};
-pub use message::{Alarm, Glance, Heard, Input, Opinion, Output, Reach, Restart, Search, Settings, Verdict};
+pub use message::{
+    Alarm, Doubted, Glance, Heard, Input, Opinion, Output, Reach, Restart, Search, Settings, Verdict,
+};
 pub use pulse::{Pulse, PulseInput, PulseOutput, PulseSettings};
 
 #[cfg(test)]

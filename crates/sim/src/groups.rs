@@ -28,7 +28,7 @@ use node::NodeHost;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::group::{Attribute, GroupClass, GroupSettings, ResourceKind, ResourceSettings};
 use wire::heartbeat::Datagram;
-use wire::id::{GroupName, NodeName, TermNumber};
+use wire::id::{GroupName, NodeName, NodeNumber, TermNumber};
 
 pub use chaos::{GroupsOutcome, run_groups_seed};
 pub use story::{
@@ -184,6 +184,8 @@ struct World {
     monitors: Vec<wire::monitor::MonitorAssignment>,
     /// Services that do not work.
     sick: BTreeSet<(usize, GroupName)>,
+    /// Nodes that fell with many others, as their records say, and wait for a person.
+    mass: BTreeSet<NodeNumber>,
     store: Model,
     /// A copy of the store that people have made.
     backup: Option<Model>,
@@ -274,6 +276,7 @@ impl World {
             queue: BTreeMap::new(),
             queued: 0,
             chance,
+            mass: BTreeSet::new(),
             profile,
             managers: hosts_of_managers,
             has_several: managers > 1,

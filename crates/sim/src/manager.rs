@@ -178,6 +178,7 @@ impl World {
             Output::Event { kind, text, .. } | Output::NodeEvent { kind, text, .. } => {
                 self.tell(|| format!("manager: {kind}: {text}"))
             }
+            Output::Lost { node } => self.tell(|| format!("manager: {node} is lost")),
             // No state directory is copied here; a late report of an agent that is gone has nobody to tell.
             Output::Overtaken { node, .. } => self.tell(|| format!("manager: {node} is overtaken")),
             Output::Remember { key, value: Some(value) } => {

@@ -167,6 +167,9 @@ pub struct NodeStatus {
     /// Requests go around it: neither heartbeats nor its agent's link lead there.
     #[serde(default)]
     pub left_out: bool,
+    /// It fell silent together with many others: nothing is taken over from it before somebody says that it is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost_with_many: bool,
     /// None if none has come since the manager's start.
     #[serde(default)]
     pub heartbeat: Option<HeartbeatStatus>,

@@ -6,10 +6,11 @@
 //! A degraded node, of which one direction is broken, is left out only when its link does not vouch for it in time.
 //! Promise: a number is never given to another node, nor to another machine that takes a removed node's name.
 
+use super::absence::Absence;
 use super::cluster::Cluster;
 use super::member::Member;
 use super::{Cell, Output};
-use crate::heartbeat::{Reach, Restart, Verdict};
+use crate::heartbeat::{Doubted, Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
 use crate::run_state::Away;
 use crate::time::Time;
@@ -40,19 +41,19 @@ pub struct NodePlace {
     pub beats: bool,
 }
 
-/// What survives a manager, as text: `number=3 beats=yes away=yes`.
+/// What survives a manager, as text: `number=3 beats=yes away=mass`. A manager that does not know `mass` yet takes such a node for
+/// there until it misses it itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Record {
+pub(super) struct Record {
     number: NodeNumber,
     beats: bool,
-    /// It was unreachable when anything was last said of it: the next manager to lead does not take it for there.
-    was_away: bool,
+    pub away: Absence,
 }
 
 impl Record {
     fn text(self) -> String {
-        let word = |is: bool| if is { "yes" } else { "no" };
-        format!("number={} beats={} away={}", self.number, word(self.beats), word(self.was_away))
+        let beats = if self.beats { "yes" } else { "no" };
+        format!("number={} beats={beats} away={}", self.number, self.away.word())
     }
 
     /// None for what nobody has written so; then the node gets a new number.
@@ -60,8 +61,8 @@ impl Record {
         let (number, rest) = text.strip_prefix("number=")?.split_once(" beats=")?;
         // A manager of an earlier version wrote no more.
         let (beats, away) = rest.split_once(" away=").unwrap_or((rest, "no"));
-        let (beats, was_away) = (beats == "yes", away == "yes");
-        Some(Self { number: NodeNumber(number.parse().ok()?), beats, was_away })
+        let away = Absence::named(away);
+        Some(Self { number: NodeNumber(number.parse().ok()?), beats: beats == "yes", away })
     }
 }
 
@@ -88,13 +89,15 @@ pub(super) struct Agent {
     overtaken: Option<(u64, u64)>,
     /// What it was told last on its present connection.
     pub assigned: Option<Vec<Assignment>>,
-    record: Record,
+    pub record: Record,
     /// Where others reach the machine.
     address: Option<IpAddr>,
     /// Since when it is connected, or not.
     link_since: Time,
     /// As its heartbeats tell.
     pub reach: Reach,
+    /// It fell together with too many others, and nobody has said that it is lost.
+    pub is_mass: bool,
     /// Who hears it where the leader does not.
     pub heard_by: Option<NodeName>,
     /// None: it has always been so.
@@ -130,7 +133,8 @@ impl Agent {
             record,
             address: None,
             link_since: Time(0),
-            reach: if record.was_away { Reach::Unreachable } else { Reach::Reachable },
+            reach: if record.away == Absence::No { Reach::Reachable } else { Reach::Unreachable },
+            is_mass: record.away == Absence::Mass,
             heard_by: None,
             reach_since: None,
             clock: None,
@@ -209,10 +213,12 @@ impl Cell {
     }
 
     /// Those of them that cannot simply be reached, as was last said.
-    pub fn away(&self) -> impl Iterator<Item = (NodeNumber, Reach)> {
+    pub fn away(&self) -> impl Iterator<Item = Doubted> {
         let configured = self.agents.values().filter(|agent| agent.is_configured);
         let doubted = configured.filter(|agent| agent.reach != Reach::Reachable);
-        doubted.map(|agent| (agent.record.number, agent.reach))
+        let tell =
+            |agent: &Agent| Doubted { node: agent.record.number, reach: agent.reach, is_mass: agent.is_mass };
+        doubted.map(tell)
     }
 
     pub(super) fn configure_agents(&mut self, nodes: &[NodeName], mut addresses: BTreeMap<NodeName, IpAddr>) {
@@ -245,7 +251,7 @@ impl Cell {
 
     /// Nobody hears heartbeats: what they told earlier managers is not true for ever.
     pub(super) fn forget_reach(&mut self) {
-        self.agents.values_mut().for_each(|agent| agent.reach = Reach::Reachable);
+        self.agents.values_mut().for_each(|agent| (agent.reach, agent.is_mass) = (Reach::Reachable, false));
     }
 
     fn new_record(&mut self, node: &NodeName) -> Record {
@@ -254,7 +260,7 @@ impl Cell {
             self.node_floor = self.node_floor.max(record.number.0 + 1);
             return record;
         }
-        let record = Record { number: NodeNumber(self.node_floor), beats: false, was_away: false };
+        let record = Record { number: NodeNumber(self.node_floor), beats: false, away: Absence::No };
         self.node_floor += 1;
         let floor = self.node_floor.to_string();
         self.outputs.push(Output::Remember { key: FLOOR_KEY.to_owned(), value: Some(floor) });
@@ -262,7 +268,7 @@ impl Cell {
         record
     }
 
-    fn remember_node(&mut self, node: &NodeName, record: Record) {
+    pub(super) fn remember_node(&mut self, node: &NodeName, record: Record) {
         self.outputs.push(Output::Remember { key: key(node), value: Some(record.text()) });
     }
 
@@ -373,30 +379,31 @@ impl Cell {
     }
 
     /// All that heartbeats tell at once: one epoch of each cluster.
-    pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict], is_mass: bool) {
+    pub(super) fn on_verdicts(&mut self, now: Time, verdicts: &[Verdict]) {
         let mut said = Said::default();
         let (mut silence_ms, mut hearers) = (0, BTreeSet::new());
         for verdict in verdicts {
             let heard_by = verdict.heard_by.and_then(|by| self.numbered.get(&by)).cloned();
             let Some(node) = self.numbered.get(&verdict.node).cloned() else { continue };
-            let found = self.agents.get_mut(&node);
-            let Some(agent) = found.filter(|agent| agent.reach != verdict.reach) else { continue };
+            let Some(agent) = self.agents.get_mut(&node) else { continue };
+            agent.is_mass = verdict.is_mass;
+            let away = std::mem::replace(&mut agent.record.away, Absence::of(verdict));
+            let (is_news, record) = (away != agent.record.away, agent.record);
+            let is_turn = agent.reach != verdict.reach;
+            if is_news {
+                self.remember_node(&node, record);
+            }
+            let Some(agent) = self.agents.get_mut(&node).filter(|_| is_turn) else { continue };
             agent.reach = verdict.reach;
             hearers.extend(heard_by.clone().filter(|_| verdict.reach == Reach::Nearby));
             agent.heard_by = heard_by;
-            let was_away = agent.record.was_away;
-            agent.record.was_away = verdict.reach == Reach::Unreachable;
-            let is_news = was_away != agent.record.was_away;
             agent.reach_since = Some(now);
             agent.is_vouched = false;
             agent.is_given_up = false;
             let last_beat = Time(now.0.saturating_sub(verdict.silence_ms));
             let ended = agent.link_since;
             agent.is_agent_end = !agent.is_connected && ended.0.abs_diff(last_beat.0) <= AGENT_END_MS;
-            let (record, is_removed) = (agent.record, agent.is_removed);
-            if is_news {
-                self.remember_node(&node, record);
-            }
+            let is_removed = agent.is_removed;
             self.mark_node(&node);
             match verdict.reach {
                 // Nobody asks any more.
@@ -412,6 +419,7 @@ impl Cell {
             }
         }
         let hearers: Vec<NodeName> = hearers.into_iter().collect();
+        let is_mass = verdicts.iter().any(|verdict| verdict.is_mass);
         self.tell_reach(said, &hearers, silence_ms, is_mass);
     }
 

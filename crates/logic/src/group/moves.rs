@@ -79,11 +79,11 @@ impl Moves {
                 self.seen.remove(node);
                 self.doubt(now, node, Stage::Suspected, "its agent is not connected any more");
             }
-            Input::Reach { node, is_reachable: true } => {
+            Input::Reach { node, is_reachable: true, .. } => {
                 self.believe(node, Stage::LastHeard);
                 self.believe(node, Stage::Confirmed);
             }
-            Input::Reach { node, is_reachable: false } => {
+            Input::Reach { node, is_reachable: false, .. } => {
                 self.doubt(now, node, Stage::Confirmed, "its heartbeats do not come");
             }
             Input::Taken { node } => {

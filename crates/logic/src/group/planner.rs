@@ -54,6 +54,8 @@ pub enum Input {
     Reach {
         node: NodeName,
         is_reachable: bool,
+        /// It fell together with too many others, and nobody has said that it is lost.
+        is_mass: bool,
     },
     /// Its lease has run out, and it gets none before `Output::Release`.
     Taken {
@@ -489,7 +491,10 @@ impl Machine for Planner {
                 self.node(node.clone()).take_report(now, generation, report);
                 self.note_claims(&node);
             }
-            Input::Reach { node, is_reachable } => self.node(node).is_reachable = is_reachable,
+            Input::Reach { node, is_reachable, is_mass } => {
+                let node = self.node(node);
+                (node.is_reachable, node.is_mass) = (is_reachable, is_mass);
+            }
             Input::Taken { node } => {
                 let node = self.node(node);
                 (node.is_taken, node.is_taken_here) = (true, true);

@@ -14,7 +14,7 @@ mod leases;
 mod searches;
 
 use super::case::{Case, Signs, missing_ms};
-use super::message::{Alarm, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
+use super::message::{Alarm, Doubted, Glance, Heard, Input, Output, Reach, Restart, Settings, Verdict};
 use crate::lease::Profile;
 use crate::limits::{
     ASK_AFTER_BEATS, CUT_HOLD_MAX_MS, HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_INTERVAL_MIN_MS,
@@ -234,14 +234,15 @@ impl Detector {
         self.restarts.reserve(self.members);
     }
 
-    fn lead(&mut self, now: Time, away: Vec<(NodeNumber, Reach)>, taken: &[NodeNumber]) {
+    fn lead(&mut self, now: Time, away: Vec<Doubted>, taken: &[NodeNumber]) {
         self.is_leader = true;
         self.open_all();
-        for (node, reach) in away {
+        for Doubted { node, reach, is_mass } in away {
             if self.is_member(node) && reach != Reach::Reachable {
                 let mut case = Case::new(reach);
-                // It fell before this manager led, and alone as far as anybody knows.
+                // It fell before this manager led.
                 case.fell_at = (!reach.may_hold_lease()).then_some(Time(0));
+                case.is_mass = is_mass && !reach.may_hold_lease();
                 self.facts[node.0 as usize].has_case = true;
                 self.cases.insert(node, case);
             }
@@ -398,46 +399,58 @@ impl Detector {
     }
 
     fn say(&mut self, now: Time, outputs: &mut Vec<Output>) {
-        let is_falling = |case: &&mut Case| {
+        let is_falling = |case: &&Case| {
             case.fell_at.is_some_and(|fell| fell.0 > 0 && now.since_ms(fell) <= MASS_SILENCE_WINDOW_MS)
         };
-        let fallen = self.cases.values_mut().filter(is_falling).count();
+        let fallen = self.cases.values().filter(is_falling).count();
         let falls_now = self.cases.values().any(|case| case.next.is_some_and(|next| !next.may_hold_lease()));
         let is_mass = falls_now && fallen > (self.members * MASS_SILENCE_PERCENT / 100).max(1);
         if is_mass {
-            self.cases.values_mut().filter(is_falling).for_each(|case| case.is_mass = true);
             outputs.push(Output::Alarm(Alarm::MassSilence { fallen, nodes: self.members }));
         }
         let mut verdicts = Vec::new();
         let mut cases = std::mem::take(&mut self.cases);
         for (node, case) in &mut cases {
-            let Some(reach) = case.next.take() else { continue };
-            let heard_by = self.heard_by(now, *node, case, reach);
-            let facts = &mut self.facts[node.0 as usize];
-            let falls_again = reach == Reach::Unreachable && case.was_unreachable;
-            if case.said == Reach::Reachable || falls_again {
-                let is_relapse =
-                    facts.returned_at.0 > 0 && now.since_ms(facts.returned_at) < RELAPSE_WINDOW_MS;
-                let relapses = if is_relapse { facts.relapses + 1 } else { 0 };
-                facts.relapses = relapses.min(RELAPSES_COUNTED_MAX);
+            let joins = is_mass && !case.is_mass && is_falling(&&*case);
+            case.is_mass |= joins;
+            let news = case.next.take();
+            if let Some(reach) = news {
+                self.turn(now, *node, case, reach);
             }
-            if case.said == Reach::Unreachable || reach == Reach::Reachable {
-                facts.returned_at = now;
+            if news.is_some() || joins {
+                let Case { said: reach, is_mass, .. } = *case;
+                let heard_by = self.heard_by(now, *node, case, reach);
+                let silence_ms = self.silence_ms(now, &self.facts[node.0 as usize]);
+                verdicts.push(Verdict { node: *node, reach, silence_ms, heard_by, is_mass });
             }
-            if reach == Reach::Reachable {
-                (case.fell_at, case.is_mass) = (None, false);
-            }
-            case.was_unreachable |= reach == Reach::Unreachable;
-            case.said = reach;
-            let silence_ms = now.since_ms(facts.last_heard.max(self.listening_since));
-            verdicts.push(Verdict { node: *node, reach, silence_ms, heard_by });
         }
         self.cases = cases;
-        outputs.push(Output::Verdicts { verdicts, is_mass });
+        outputs.push(Output::Verdicts(verdicts));
     }
 
-    fn confirm(&mut self) {
-        self.cases.values_mut().for_each(|case| case.is_mass = false);
+    /// What is said of a node changes.
+    fn turn(&mut self, now: Time, node: NodeNumber, case: &mut Case, reach: Reach) {
+        let facts = &mut self.facts[node.0 as usize];
+        let falls_again = reach == Reach::Unreachable && case.was_unreachable;
+        if case.said == Reach::Reachable || falls_again {
+            let is_relapse = facts.returned_at.0 > 0 && now.since_ms(facts.returned_at) < RELAPSE_WINDOW_MS;
+            let relapses = if is_relapse { facts.relapses + 1 } else { 0 };
+            facts.relapses = relapses.min(RELAPSES_COUNTED_MAX);
+        }
+        if case.said == Reach::Unreachable || reach == Reach::Reachable {
+            facts.returned_at = now;
+        }
+        if reach.may_hold_lease() {
+            (case.fell_at, case.is_mass) = (None, false);
+        }
+        case.was_unreachable |= reach == Reach::Unreachable;
+        case.said = reach;
+    }
+
+    fn confirm(&mut self, node: NodeNumber) {
+        if let Some(case) = self.cases.get_mut(&node) {
+            case.is_mass = false;
+        }
     }
 }
 
@@ -460,7 +473,7 @@ impl Machine for Detector {
             Input::Told { by, asked_at, opinions } => self.on_told(by, asked_at, &opinions),
             Input::Carried { by, reply } => self.on_carried(now, by, &reply),
             Input::Release { node } => self.release(node),
-            Input::Confirm => self.confirm(),
+            Input::Confirm { node } => self.confirm(node),
             Input::Lagged { lag_ms } if lag_ms > SWEEP_LAG_MAX_MS => self.lagged(now, lag_ms, &mut outputs),
             Input::Lagged { .. } => {}
             Input::Dropped => self.doubt_myself(now),

@@ -53,6 +53,16 @@ pub struct Verdict {
     pub silence_ms: u64,
     /// Who hears it, where the leader does not: a manager, which has its node's number, or another node.
     pub heard_by: Option<NodeNumber>,
+    /// It fell with too many others: it is taken over from only once somebody says that it is lost.
+    pub is_mass: bool,
+}
+
+/// A node that is not simply there, as the leader before has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubted {
+    pub node: NodeNumber,
+    pub reach: Reach,
+    pub is_mass: bool,
 }
 
 /// A node as people are shown it.
@@ -116,7 +126,7 @@ pub enum Input {
     /// This manager leads from now on. What is committed of nodes that cannot be reached, and those from which something is
     /// being taken over.
     Lead {
-        away: Vec<(NodeNumber, Reach)>,
+        away: Vec<Doubted>,
         taken: Vec<NodeNumber>,
     },
     Follow,
@@ -140,8 +150,10 @@ pub enum Input {
     Release {
         node: NodeNumber,
     },
-    /// A person says that what fell at once is really gone.
-    Confirm,
+    /// A person says that a node which fell with many others is lost: it is one that fell alone from now on.
+    Confirm {
+        node: NodeNumber,
+    },
     /// The manager's other work came so much too late.
     Lagged {
         lag_ms: u64,
@@ -167,12 +179,8 @@ pub enum Output {
         asked_at: Time,
         opinions: Vec<Opinion>,
     },
-    /// One epoch.
-    Verdicts {
-        verdicts: Vec<Verdict>,
-        /// Too many at once to take anything over from them.
-        is_mass: bool,
-    },
+    /// One epoch. Of one that had fallen before others fell with it, only the rest may be news.
+    Verdicts(Vec<Verdict>),
     Restarted(Restart),
     /// Every grant has run out, and it gets none before it is released: what this leader commits may count on the node having
     /// stopped.

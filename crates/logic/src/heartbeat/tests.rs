@@ -165,7 +165,7 @@ fn who_did_not_run_believes_nobody_to_be_deaf() {
     stage.silenced.clear();
     stage.run_until(8_500);
     stage.said(expect![[r#"
-        7.655s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Elsewhere, silence_ms: 140, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        7.655s Verdicts([Verdict { node: NodeNumber(3), reach: Elsewhere, silence_ms: 140, heard_by: Some(NodeNumber(1)), is_mass: false }])
     "#]]);
 }
 
@@ -183,7 +183,7 @@ fn a_node_whose_last_word_was_that_it_hears_nobody_is_missed_too() {
     stage.run_until(6_000);
     stage.said(expect![[r#"
         3.005s Alarm(Lagged { lag_ms: 980 })
-        3.830s Verdicts { verdicts: [Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
+        3.830s Verdicts([Verdict { node: NodeNumber(3), reach: Unreachable, silence_ms: 815, heard_by: None, is_mass: false }])
         5.080s TakeOver { node: NodeNumber(3) }
     "#]]);
 }
@@ -201,14 +201,14 @@ fn a_node_that_others_hear_now_and_then_must_be_heard_for_longer_each_time() {
         stage.run_until(7_000 + turn * 6_000);
     }
     stage.said(expect![[r#"
-        1.750s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815, heard_by: None }], is_mass: false }
+        1.750s Verdicts([Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 815, heard_by: None, is_mass: false }])
         4.050s TakeOver { node: NodeNumber(7) }
-        4.375s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3440, heard_by: None }], is_mass: false }
-        5.650s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 4715, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        7.100s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6165, heard_by: None }], is_mass: false }
-        11.550s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10615, heard_by: None }], is_mass: false }
-        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 11890, heard_by: Some(NodeNumber(2)) }], is_mass: false }
-        13.075s Verdicts { verdicts: [Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140, heard_by: None }], is_mass: false }
+        4.375s Verdicts([Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 3440, heard_by: None, is_mass: false }])
+        5.650s Verdicts([Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 4715, heard_by: Some(NodeNumber(2)), is_mass: false }])
+        7.100s Verdicts([Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 6165, heard_by: None, is_mass: false }])
+        11.550s Verdicts([Verdict { node: NodeNumber(7), reach: Degraded, silence_ms: 10615, heard_by: None, is_mass: false }])
+        12.825s Verdicts([Verdict { node: NodeNumber(7), reach: Elsewhere, silence_ms: 11890, heard_by: Some(NodeNumber(2)), is_mass: false }])
+        13.075s Verdicts([Verdict { node: NodeNumber(7), reach: Unreachable, silence_ms: 12140, heard_by: None, is_mass: false }])
     "#]]);
 }
 
@@ -228,7 +228,7 @@ fn a_silent_node_is_unreachable_when_a_majority_misses_it() {
     stage.opinions = vec![Some(700), None];
     stage.run_until(6_000);
     stage.said(expect![[r#"
-        3.675s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
+        3.675s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None, is_mass: false }])
         5.975s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
@@ -240,7 +240,7 @@ fn alone_it_takes_one_heartbeat_more() {
     stage.silenced.push(4);
     stage.run_until(6_000);
     stage.said(expect![[r#"
-        3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None }], is_mass: false }
+        3.825s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None, is_mass: false }])
         4.425s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
@@ -255,9 +255,9 @@ fn a_node_that_another_manager_hears_stays_in_use_and_gets_no_lease() {
     stage.silenced.clear();
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        4.650s Verdicts([Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)), is_mass: false }])
         5.975s TakeOver { node: NodeNumber(4) }
-        9.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
+        9.325s Verdicts([Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None, is_mass: false }])
     "#]]);
 }
 
@@ -277,7 +277,7 @@ fn a_node_is_taken_over_from_once_the_leaders_grants_have_run_out_and_granted_no
     let answer = stage.detector.answer(&again, true, TermNumber(0), 0);
     assert_eq!(answer.kind, Kind::Answer { grant: Some(Grant::Leader) });
     stage.said(expect![[r#"
-        8.775s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None }], is_mass: false }
+        8.775s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 805, heard_by: None, is_mass: false }])
         11.075s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
@@ -346,9 +346,56 @@ fn what_falls_together_is_said_at_once_and_not_taken_over_from() {
     assert!(lines[0].contains("MassSilence { fallen: 10, nodes: 40 }"), "{}", lines[0]);
     assert_eq!(lines[1].matches("Unreachable").count(), 10);
     stage.said.clear();
-    stage.give(Input::Confirm);
+    (10..20).for_each(|node| stage.give(Input::Confirm { node: NodeNumber(node) }));
     stage.run_until(10_500);
     assert_eq!(stage.said.matches("TakeOver").count(), 10, "{}", stage.said);
+}
+
+/// What was said is in the record of each node: whoever leads next, or this manager once it was started again, goes by that.
+#[test]
+fn what_fell_together_waits_for_a_person_whoever_leads_next() {
+    let mut stage = Stage::new(1, 40);
+    stage.run_until(3_000);
+    stage.silenced.extend(10..20);
+    stage.run_until(5_000);
+    let away = |is_mass| {
+        let doubted = |node| Doubted { node: NodeNumber(node), reach: Reach::Unreachable, is_mass };
+        (10..20).map(doubted).collect::<Vec<_>>()
+    };
+    stage.said.clear();
+    stage.give(Input::Follow);
+    stage.give(Input::Lead { away: away(true), taken: Vec::new() });
+    stage.run_until(60_000);
+    assert_eq!(stage.said, "", "nothing is taken over");
+    stage.give(Input::Confirm { node: NodeNumber(12) });
+    stage.run_until(60_500);
+    assert_eq!(stage.said.matches("TakeOver").count(), 1, "{}", stage.said);
+    assert!(stage.said.contains("TakeOver { node: NodeNumber(12) }"), "{}", stage.said);
+    stage.give(Input::Follow);
+    stage.give(Input::Lead { away: away(false), taken: Vec::new() });
+    stage.run_until(70_000);
+    assert_eq!(
+        stage.said.matches("TakeOver").count(),
+        11,
+        "those that fell alone are taken over: {}",
+        stage.said
+    );
+}
+
+/// Two were lost alone, as far as anybody knew; then the rest of their rack followed.
+#[test]
+fn who_fell_a_moment_before_many_others_fell_with_them() {
+    let mut stage = Stage::new(1, 40);
+    stage.run_until(3_000);
+    stage.silenced.extend(10..12);
+    stage.run_until(5_000);
+    assert_eq!(stage.said.matches("is_mass: false").count(), 2, "{}", stage.said);
+    stage.said.clear();
+    stage.silenced.extend(12..20);
+    stage.run_until(20_000);
+    assert!(stage.said.contains("MassSilence { fallen: 10, nodes: 40 }"), "{}", stage.said);
+    assert_eq!(stage.said.matches("is_mass: true").count(), 10, "{}", stage.said);
+    assert_eq!(stage.said.matches("TakeOver").count(), 0, "{}", stage.said);
 }
 
 #[test]
@@ -390,7 +437,7 @@ fn who_hears_nobody_but_its_own_machine_says_nothing_either() {
     stage.silenced.push(2);
     stage.run_until(14_000);
     stage.said(expect![[r#"
-        12.825s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965, heard_by: None }], is_mass: false }
+        12.825s Verdicts([Verdict { node: NodeNumber(2), reach: Unreachable, silence_ms: 965, heard_by: None, is_mass: false }])
         13.425s TakeOver { node: NodeNumber(2) }
     "#]]);
 }
@@ -408,7 +455,7 @@ fn what_the_kernel_dropped_is_held_against_nobody() {
     stage.said(expect![[""]]);
     stage.run_until(9_000);
     stage.said(expect![[r#"
-        6.450s Verdicts { verdicts: [Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
+        6.450s Verdicts([Verdict { node: NodeNumber(1), reach: Unreachable, silence_ms: 950, heard_by: None, is_mass: false }])
         7.050s TakeOver { node: NodeNumber(1) }
     "#]]);
 }
@@ -472,7 +519,7 @@ fn a_manager_that_was_not_running_listens_anew() {
     stage.run_until(13_000);
     stage.said(expect![[r#"
         9.300s Alarm(Lagged { lag_ms: 5975 })
-        10.250s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950, heard_by: None }], is_mass: false }
+        10.250s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 950, heard_by: None, is_mass: false }])
         10.850s TakeOver { node: NodeNumber(4) }
     "#]]);
 }
@@ -569,10 +616,10 @@ fn a_node_that_another_manager_hears_and_that_hears_no_manager_is_degraded() {
     stage.opinions = vec![Some(5_000), Some(5_000)];
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        3.275s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105, heard_by: None }], is_mass: false }
+        3.275s Verdicts([Verdict { node: NodeNumber(4), reach: Degraded, silence_ms: 105, heard_by: None, is_mass: false }])
         5.975s TakeOver { node: NodeNumber(4) }
-        7.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430, heard_by: Some(NodeNumber(1)) }], is_mass: false }
-        9.050s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180, heard_by: None }], is_mass: false }
+        7.300s Verdicts([Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1430, heard_by: Some(NodeNumber(1)), is_mass: false }])
+        9.050s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 3180, heard_by: None, is_mass: false }])
     "#]]);
 }
 
@@ -586,9 +633,9 @@ fn who_is_not_heard_by_a_node_asks_whom_it_hears() {
     stage.deaf.clear();
     stage.run_until(9_000);
     stage.said(expect![[r#"
-        4.300s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        4.300s Verdicts([Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 80, heard_by: Some(NodeNumber(1)), is_mass: false }])
         5.975s TakeOver { node: NodeNumber(4) }
-        6.025s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
+        6.025s Verdicts([Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None, is_mass: false }])
     "#]]);
 }
 
@@ -601,8 +648,8 @@ fn a_deaf_node_is_degraded() {
     stage.deaf.clear();
     stage.run_until(5_000);
     stage.said(expect![[r#"
-        3.025s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Degraded, silence_ms: 15, heard_by: None }], is_mass: false }
-        4.075s Verdicts { verdicts: [Verdict { node: NodeNumber(2), reach: Reachable, silence_ms: 15, heard_by: None }], is_mass: false }
+        3.025s Verdicts([Verdict { node: NodeNumber(2), reach: Degraded, silence_ms: 15, heard_by: None, is_mass: false }])
+        4.075s Verdicts([Verdict { node: NodeNumber(2), reach: Reachable, silence_ms: 15, heard_by: None, is_mass: false }])
     "#]]);
 }
 

@@ -364,7 +364,7 @@ fn r_04_no_failovers_and_a_final_action_take_the_node_out_and_all_its_groups_go_
         story.fall_sick("a", "web");
         assert_eq!(story.place("mail"), "online on b", "{action}");
         // The agent was gone before it could say that nothing of this one is left: the end of its lease proves it.
-        story.plan(PlannerInput::Reach { node: "a".into(), is_reachable: false });
+        story.plan(PlannerInput::Reach { node: "a".into(), is_reachable: false, is_mass: false });
         story.plan(PlannerInput::Taken { node: "a".into() });
         assert_eq!(
             (story.place("mail").as_str(), story.place("other").as_str()),

@@ -375,13 +375,17 @@ impl World {
             Seen::Tell { to, asked_at, opinions } => {
                 self.tell_others(manager, Some(to), &heartbeat::Input::Told { by, asked_at, opinions });
             }
-            Seen::Verdicts { verdicts, .. } => {
+            Seen::Verdicts(verdicts) => {
                 let Some(term) = term else { return };
                 self.changed_at = self.now;
                 for verdict in verdicts {
                     let node = self.names[verdict.node.0 as usize].clone();
                     let is_reachable = verdict.reach.may_hold_lease();
-                    self.step_planner(manager, term, PlannerInput::Reach { node, is_reachable });
+                    self.step_planner(
+                        manager,
+                        term,
+                        PlannerInput::Reach { node, is_reachable, is_mass: verdict.is_mass },
+                    );
                 }
             }
             Seen::TakeOver { node } => {

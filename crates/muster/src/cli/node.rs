@@ -1,6 +1,7 @@
 //! `muster node`: the machines of the cell, whether they are heard, and who may become one.
 
 mod empty;
+mod lost;
 mod power;
 
 pub use empty::{ask as ask_of_node, see_empty};
@@ -27,6 +28,7 @@ Examples:
   muster node undrain web-2          it may be used again
   muster node maintenance web-2 on   leave it alone while somebody works on it
   muster node reboot web-2           its groups go elsewhere, then its machine is rebooted
+  muster node confirm-lost web-2     it fell silent with many others, and is really lost
   muster node remove web-2           its machine is cut off at once
 
 Exit codes:
@@ -62,6 +64,8 @@ enum Act {
     Reboot(power::PowerArgs),
     /// Shut a node's machine down, once its groups have ended there
     Shutdown(power::PowerArgs),
+    /// A person has looked: nodes that fell silent together with many others are lost
+    ConfirmLost(lost::LostArgs),
     /// Cut a node's machine off: its connections end and its certificate counts no longer
     Remove(RemoveArgs),
 }
@@ -111,6 +115,9 @@ pub fn run(args: Args) -> Exit {
         }
         Some(Act::Reboot(args)) => end_machine(&args, PowerAct::Reboot),
         Some(Act::Shutdown(args)) => end_machine(&args, PowerAct::Shutdown),
+        Some(Act::ConfirmLost(args)) => {
+            run_until_done(lost::confirm_lost(&args)).unwrap_or_else(|error| fail(&error, args.json))
+        }
         Some(Act::Remove(args)) => {
             run_until_done(remove(&args)).unwrap_or_else(|error| fail(&error, args.json))
         }

@@ -362,7 +362,11 @@ fn heartbeats(node: &NodeStatus, now_ms: u64) -> Cell {
         }
         (NodeReach::Reachable, Some(heartbeat)) => cell(format!("{} ms ago", heartbeat.ago_ms)),
         (NodeReach::Degraded | NodeReach::Unreachable, _) => {
-            let used = if node.left_out { "" } else { ", still used" };
+            let used = match (node.left_out, node.lost_with_many) {
+                (true, true) => ", with many others",
+                (true, false) => "",
+                (false, _) => ", still used",
+            };
             let by = node.heard_by.as_ref().map(|by| format!(", heard by {}", plain(&by.0)));
             let used = format!("{}{used}", by.unwrap_or_default());
             styled(format!("{}{}{used}", node.reach, since()), Style::Bad)

@@ -83,6 +83,7 @@ async fn carry_out(shared: &Shared, call: Call, proven: Proven) -> Answer {
         Call::ActMonitor { monitor, act } => act_monitor(shared, &proven, monitor, act).await,
         Call::ActNode { node, act } => act_on_node(shared, &proven, node, act).await,
         Call::Power { node, act } => act_on_machine(shared, &proven, node, act).await,
+        Call::ConfirmLost { node } => confirm_lost(shared, &proven, node).await,
         Call::NodeToken { node } => node_token(shared, &proven, node).await,
         Call::NodeRemove { node } => node_remove(shared, &proven, node).await,
         Call::Config => show_config(shared, &proven).await,
@@ -250,6 +251,14 @@ async fn act_on_fence(shared: &Shared, proven: &Proven, wish: FenceWish) -> Outc
     let [] = query(proven, [])?;
     let who = who(proven);
     let done = ask(shared, |reply| Ask::ActFence { who, wish, reply }).await?;
+    let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
+    Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
+}
+
+async fn confirm_lost(shared: &Shared, proven: &Proven, node: NodeName) -> Outcome {
+    let [] = query(proven, [])?;
+    let who = who(proven);
+    let done = ask(shared, |reply| Ask::ConfirmLost { who, node, reply }).await?;
     let text = done.map_err(|error| Box::new(answer::refuse_as_manager(&error)))?;
     Ok(answer::json(StatusCode::ACCEPTED, &Acted { text }))
 }

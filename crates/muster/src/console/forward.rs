@@ -85,6 +85,7 @@ fn is_for_leader(call: &Call) -> bool {
         | Call::NodeOff { .. }
         | Call::ActNode { .. }
         | Call::Power { .. }
+        | Call::ConfirmLost { .. }
         | Call::NodeToken { .. }
         | Call::NodeRemove { .. }
         | Call::Config

@@ -66,6 +66,9 @@ pub enum Call {
         node: NodeName,
         act: PowerAct,
     },
+    ConfirmLost {
+        node: NodeName,
+    },
     NodeToken {
         node: NodeName,
     },
@@ -224,6 +227,12 @@ pub const ROUTES: &[Route] = &[
         path: "/api/v1/nodes/{node}/off",
         need: ADMIN,
         make: |names| Some(Call::NodeOff { node: (*names.first()?).into() }),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/nodes/{node}/confirm-lost",
+        need: OPERATOR,
+        make: |names| Some(Call::ConfirmLost { node: (*names.first()?).into() }),
     },
     Route {
         method: Method::POST,
@@ -422,6 +431,7 @@ impl Call {
             Call::ActNode { node, act } => (node_act(*act), node.to_string()),
             Call::Power { node, act: PowerAct::Reboot } => ("node-reboot", node.to_string()),
             Call::Power { node, act: PowerAct::Shutdown } => ("node-shutdown", node.to_string()),
+            Call::ConfirmLost { node } => ("node-confirm-lost", node.to_string()),
             Call::NodeToken { node } => ("node-token", node.to_string()),
             Call::NodeRemove { node } => ("node-remove", node.to_string()),
             Call::Apply => ("config-apply", String::new()),

@@ -91,7 +91,10 @@ impl FakeManager {
                 }
                 drop(reply.send(Ok(format!("{act:?} of {cluster}{name} has begun."))));
             }
-            request @ (Request::ActGroup { .. } | Request::ActNode { .. } | Request::Power { .. }) => {
+            request @ (Request::ActGroup { .. }
+            | Request::ActNode { .. }
+            | Request::ConfirmLost { .. }
+            | Request::Power { .. }) => {
                 answer_of_groups(&mut world.asked, request);
             }
             Request::GroupMoves { group, reply } => drop(reply.send(Ok(vec![sample_move(group)]))),
@@ -141,6 +144,7 @@ fn answer_of_groups(asked: &mut Vec<String>, request: Request) {
             asked.push(format!("{act:?} node {node} {who}{}", dry(dry_run)));
             drop(reply.send(Ok(format!("{} of {node} has begun.", act.name()))));
         }
+        Request::ConfirmLost { reply, .. } => drop(reply.send(Ok("it counts as lost".into()))),
         Request::Power { wish, reply } => {
             let how = if wish.is_confirmed { " confirmed" } else { "" };
             let (act, node, who) = (wish.act, &wish.node, &wish.who);
@@ -254,6 +258,7 @@ pub fn sample_status() -> CellStatus {
             node: "one".into(),
             connected: true,
             heard_by: Some("two".into()),
+            lost_with_many: true,
             heard_ms: Some(1_700_000_099_900),
             ..NodeStatus::default()
         }],

@@ -193,6 +193,10 @@ pub enum Output {
     Release {
         node: NodeNumber,
     },
+    /// The node, which fell with many others, counts as one that fell alone.
+    Lost {
+        node: NodeNumber,
+    },
     /// A node has brought this back from another one.
     Carried {
         by: NodeNumber,
@@ -474,12 +478,12 @@ impl Desk {
     fn step_cell(&mut self, now: Time, input: cell::Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         for output in self.cell.step(now, input) {
-            self.translate(output, &mut outputs);
+            self.translate(now, output, &mut outputs);
         }
         outputs
     }
 
-    fn translate(&mut self, output: cell::Output, outputs: &mut Vec<Output>) {
+    fn translate(&mut self, now: Time, output: cell::Output, outputs: &mut Vec<Output>) {
         let generation = self.cell.generation();
         let output = match output {
             cell::Output::Publish { to: None, view } => return self.publish(view, outputs),
@@ -508,6 +512,7 @@ impl Desk {
                 let joined_us = linked.map_or(0, |linked| linked.peer.joined_us);
                 self.placed(&node, joined_us, Some(incarnation))
             }
+            cell::Output::Lost { node } => return self.lost(now, &node, outputs),
             cell::Output::Remember { key, value } => Output::Remember { key, value },
             cell::Output::Answer { ask, result } => {
                 let reply = self.waiting.remove(&ask).expect("the cell answers each question once");
@@ -530,12 +535,16 @@ impl Machine for Desk {
         let mut outputs = self.serve_line(now);
         outputs.extend(match input {
             Input::Cell(input) => {
+                let is_configuration = matches!(input, cell::Input::Configure(_));
                 let groups = self.groups.inputs_of(&self.cell, &input);
                 self.groups.note_silence(now, &self.cell, &input);
                 let fences = Groups::fences_of(&input);
                 let mut outputs = self.step_cell(now, input);
                 fences.into_iter().for_each(|input| outputs.extend(self.step_fences(now, input)));
                 groups.into_iter().for_each(|input| outputs.extend(self.step_groups(now, input)));
+                if is_configuration {
+                    outputs.extend(self.tell_mass(now));
+                }
                 outputs
             }
             Input::Taken { node } => self.taken(now, node),

@@ -112,6 +112,12 @@ pub enum Request {
         act: MonitorAct,
         reply: oneshot::Sender<Result<String, ErrorBody>>,
     },
+    /// A person says that a node, which fell silent together with many others, is lost.
+    ConfirmLost {
+        who: String,
+        node: NodeName,
+        reply: oneshot::Sender<Result<String, ErrorBody>>,
+    },
     /// A node's machine is to be rebooted or shut down.
     Power {
         wish: PowerWish,

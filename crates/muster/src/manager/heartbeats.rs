@@ -21,8 +21,9 @@ use crate::heartbeat::{CellSecret, come_first};
 use crate::identity::Place;
 use ears::Ears;
 use logic::cell::NodePlace;
-use logic::heartbeat::{Glance, Presence, Reach, Search};
+use logic::heartbeat::{Doubted, Glance, Presence, Search};
 use logic::lease::{NORMAL, Profile};
+use logic::limits::NODE_NUMBERS_MAX;
 use logic::time::Time;
 use std::collections::BTreeMap;
 use std::io;
@@ -44,8 +45,9 @@ const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// is asked for again.
 const REPLIES_MAX: usize = 1_000;
 
-/// Nodes that may be released before the thread looks: every node of a cell at once.
-const RELEASES_MAX: usize = 1_000;
+/// Words about nodes that may wait before the thread looks: two about every node that a cell may have. Takes room only for those
+/// that there are.
+const WORDS_MAX: usize = 2 * NODE_NUMBERS_MAX;
 
 /// A node whose heartbeats count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,10 +172,17 @@ pub struct Sought {
     pub errand: Errand,
 }
 
-/// What comes to the thread from the manager: orders, nodes that are released by a generation, and what other nodes have
-/// brought.
-type Inlets =
-    (watch::Receiver<Orders>, mpsc::Receiver<(u64, NodeNumber)>, mpsc::Receiver<(NodeNumber, Vec<u8>)>);
+/// What whoever leads has to say of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// It may be granted leases again.
+    Release(NodeNumber),
+    /// It fell with many others, and counts as one that fell alone.
+    Lost(NodeNumber),
+}
+
+/// What comes to the thread from the manager: orders, words of a generation, and what other nodes have brought.
+type Inlets = (watch::Receiver<Orders>, mpsc::Receiver<(u64, Word)>, mpsc::Receiver<(NodeNumber, Vec<u8>)>);
 
 /// What a manager that leads has the thread do for it.
 #[derive(Debug, Clone)]
@@ -183,7 +192,7 @@ pub struct Lead {
     /// In which it was elected; None: it has its store to itself.
     pub term: Option<TermNumber>,
     /// The nodes that are left out, as the term began.
-    pub away: Vec<(NodeNumber, Reach)>,
+    pub away: Vec<Doubted>,
     /// The nodes whose leases were taken from them, as the term began.
     pub taken: Vec<NodeNumber>,
     pub inbox: mpsc::Sender<Input>,
@@ -244,7 +253,7 @@ pub struct Heartbeats {
     clock: BootClock,
     orders: watch::Sender<Orders>,
     glances: watch::Receiver<Glances>,
-    releases: mpsc::Sender<(u64, NodeNumber)>,
+    words: mpsc::Sender<(u64, Word)>,
     replies: mpsc::Sender<(NodeNumber, Vec<u8>)>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -261,17 +270,17 @@ impl Heartbeats {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, given) = watch::channel(Orders::default());
-        let (releases, released) = mpsc::channel(RELEASES_MAX);
+        let (words, said) = mpsc::channel(WORDS_MAX);
         let (replies, carried) = mpsc::channel(REPLIES_MAX);
         let (glances_in, glances) = watch::channel(Glances::default());
         let thread = std::thread::Builder::new().name("heartbeats".into()).spawn(move || {
             come_first();
             runtime.block_on(async {
                 let socket = UdpSocket::from_std(socket).expect("it is a socket of this runtime's kind");
-                Ears::hear_for_ever(socket, start, (given, released, carried), glances_in).await;
+                Ears::hear_for_ever(socket, start, (given, said, carried), glances_in).await;
             });
         })?;
-        Ok(Self { keys, terms, clock, orders, glances, releases, replies, thread: Some(thread) })
+        Ok(Self { keys, terms, clock, orders, glances, words, replies, thread: Some(thread) })
     }
 
     /// Whose heartbeats count from now on: those of nodes whose machines have joined. `own`: this manager's node.
@@ -312,8 +321,17 @@ impl Heartbeats {
 
     /// The node may be granted leases again, as the leader of this generation says.
     pub fn release(&self, generation: u64, node: NodeNumber) {
-        if self.releases.try_send((generation, node)).is_err() {
-            tracing::error!(%node, "this node gets no leases until another manager leads: the thread does not listen");
+        self.say(generation, Word::Release(node));
+    }
+
+    /// The node counts as one that fell alone, as the leader of this generation says.
+    pub fn lost(&self, generation: u64, node: NodeNumber) {
+        self.say(generation, Word::Lost(node));
+    }
+
+    fn say(&self, generation: u64, word: Word) {
+        if self.words.try_send((generation, word)).is_err() {
+            tracing::error!(?word, "this holds only once another manager leads: the thread does not listen");
         }
     }
 

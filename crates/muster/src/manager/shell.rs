@@ -132,15 +132,8 @@ impl Shell {
                 self.fence_calls.begin(&self.inbox, job, fence, node, call)
             }
             Output::KillFence { job } => self.fence_calls.kill(job),
-            Output::Release { node } => {
-                if let Some(heartbeats) = &self.heartbeats {
-                    heartbeats.release(desk.cell.generation(), node);
-                }
-            }
-            Output::Carried { by, reply } => {
-                if let Some(heartbeats) = &self.heartbeats {
-                    heartbeats.carried(by, reply);
-                }
+            Output::Release { .. } | Output::Lost { .. } | Output::Carried { .. } => {
+                self.tell_thread(desk.cell.generation(), output);
             }
             Output::Changed => self.changed.send_modify(|number| *number += 1),
             Output::Again(again) => {
@@ -150,6 +143,17 @@ impl Shell {
             Output::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
+    }
+
+    /// What the thread that hears heartbeats is to know, where there is one.
+    fn tell_thread(&self, generation: u64, output: Output) {
+        let Some(heartbeats) = &self.heartbeats else { return };
+        match output {
+            Output::Release { node } => heartbeats.release(generation, node),
+            Output::Lost { node } => heartbeats.lost(generation, node),
+            Output::Carried { by, reply } => heartbeats.carried(by, reply),
+            _ => unreachable!("only these are for it"),
+        }
     }
 
     /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.
@@ -265,6 +269,7 @@ impl Shell {
             | Request::ActGroup { .. }
             | Request::ActNode { .. }
             | Request::Power { .. }
+            | Request::ConfirmLost { .. }
             | Request::ActMonitor { .. }
             | Request::ActFence { .. } => {
                 unreachable!("the desk asks the cell")

@@ -40,6 +40,9 @@ pub struct Member {
     /// When it was left out last, and why.
     pub ejection: RefCell<Option<Ejected>>,
     in_flight: Cell<u64>,
+    /// When it last answered this thread, and when that last tried whether its system is there; 0: never.
+    pub answered_at: Cell<Time>,
+    pub tried_at: Cell<Time>,
     /// It has had a request: otherwise there is nothing to tell of it, and no connection to look after.
     is_used: Cell<bool>,
     /// Its cluster's, which chooses by what is under way.
@@ -107,6 +110,8 @@ impl Member {
             gate: RefCell::default(),
             ejection: RefCell::default(),
             in_flight: Cell::new(0),
+            answered_at: Cell::default(),
+            tried_at: Cell::default(),
             is_used: Cell::new(false),
             balancer: balancer.clone(),
             requests: Cell::new(0),
@@ -227,7 +232,8 @@ impl Member {
         self.forget_connections();
     }
 
-    fn forget_connections(&self) {
+    /// Closes those on which nothing is under way, and gives no further request to the others.
+    pub fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
         if let Some(end) = &mut *self.secure.borrow_mut() {
             end.idle.clear();
@@ -403,6 +409,11 @@ impl Cluster {
         }
     }
 
+    /// Whether this thread could not reach it a moment ago.
+    pub fn is_marked(&self, member: &Member, now: Time) -> bool {
+        member.index.get().is_some_and(|index| self.balancer.borrow().is_marked(index, now))
+    }
+
     /// Whether a request that has begun with this member may go on there, on another connection.
     pub fn keeps(&self, member: &Member) -> bool {
         member.index.get().is_some_and(|index| self.balancer.borrow().keeps(index))
@@ -417,6 +428,7 @@ impl Cluster {
 
     /// The member answered with this status, of which the first byte came after so long.
     pub fn member_answered(&self, member: &Member, status: u16, first_byte_us: u64, now: Time) {
+        member.answered_at.set(now);
         let Some(index) = member.index.get() else { return };
         let mut balancer = self.balancer.borrow_mut();
         balancer.answered(index);

@@ -13,6 +13,7 @@ mod compress;
 mod connect;
 mod control;
 mod core;
+mod doubt;
 mod exchange;
 mod finish;
 mod forward;

@@ -1,6 +1,7 @@
 //! One data thread: its event loop, its listeners, its sessions.
 
 use super::core::Core;
+use super::doubt;
 use super::listen::ACCEPT_PAUSE;
 use super::lot::{self, Lot};
 use super::report::{Pace, ThreadReport, of_thread};
@@ -80,6 +81,7 @@ async fn run(start: ThreadStart, lot: Lot) {
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
     tasks.spawn_local(lot::watch_for_ever(core.clone()));
+    tasks.spawn_local(doubt::watch_for_ever(core.clone()));
     tasks.spawn_local(report_for_ever(core.clone(), slot.clone(), reported));
     let mut accepting = JoinSet::new();
     let mut listening: Listening = BTreeMap::new();

@@ -8,6 +8,7 @@
 use crate::clock::Clock;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -32,6 +33,8 @@ struct Wait {
     deadline: Cell<u64>,
     /// Identity of the member whose answer it waits for; 0 for none.
     member: Cell<usize>,
+    /// Since when.
+    member_since: Cell<u64>,
     is_idle: Cell<bool>,
     signal: Cell<Option<Signal>>,
 }
@@ -91,6 +94,14 @@ impl Waits {
         self.signal_where(Signal::MemberLost, |wait| wait.member.get() == member);
     }
 
+    /// The members whose answers somebody has waited for since that time, or longer.
+    pub fn members_since(&self, since_us: u64) -> BTreeSet<usize> {
+        let all = self.all.borrow();
+        let waits = all.iter().map(|(_, wait)| wait);
+        let long = waits.filter(|wait| wait.member.get() != 0 && wait.member_since.get() <= since_us);
+        long.map(|wait| wait.member.get()).collect()
+    }
+
     /// Ends the waits of sessions without a request.
     pub fn stop_idle(&self) {
         self.signal_where(Signal::Stopping, |wait| wait.is_idle.get());
@@ -145,6 +156,7 @@ impl Ticket {
             waker: Waker::noop().clone(),
             deadline: Cell::new(NEVER),
             member: Cell::new(0),
+            member_since: Cell::new(0),
             is_idle: Cell::new(false),
             signal: Cell::new(None),
         };
@@ -173,7 +185,9 @@ impl Ticket {
 
     /// Names the member whose answer is waited for; 0 for none.
     pub fn set_member(&self, member: usize) {
-        self.waits.all.borrow()[self.key].member.set(member);
+        let all = self.waits.all.borrow();
+        all[self.key].member.set(member);
+        all[self.key].member_since.set(self.now_us());
     }
 
     /// Says whether the session has no request, so that it may be ended when the router stops.
@@ -288,6 +302,8 @@ mod tests {
                 let ticket = Ticket::new(&other);
                 ticket.enter().await;
                 ticket.set_member(4);
+                assert_eq!(other.members_since(ticket.now_us()), BTreeSet::from([4]));
+                assert!(other.members_since(ticket.now_us() - 1).is_empty());
                 ticket.until(NEVER, |_| Poll::<()>::Pending).await
             });
             while waits.count() == 0 {

@@ -142,7 +142,7 @@ impl Day {
                         }
                     }
                 }
-                Output::Verdicts { verdicts, .. } => outcome.false_verdicts += verdicts.len() as u64,
+                Output::Verdicts(verdicts) => outcome.false_verdicts += verdicts.len() as u64,
                 Output::TakeOver { node } => panic!("node {node} is well and was taken over from"),
                 Output::Alarm(alarm) => panic!("nothing is wrong, and yet: {alarm:?}"),
                 Output::Search { .. } | Output::Tell { .. } | Output::Restarted(_) => {}

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::world::{CELL, Event, Fleet, Place, Said};
 use crate::asked::Asked;
 use logic::heartbeat::admit::Receiver;
-use logic::heartbeat::{self, Carriers, Detector, Heard, Output as Seen, Reach, Settings};
+use logic::heartbeat::{self, Carriers, Detector, Doubted, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
 use logic::term::{self, Elector, Output as Elected};
 use logic::time::Time;
@@ -191,7 +191,11 @@ impl Fleet {
         self.elections += 1;
         self.led_at_us = now_us;
         self.tell(|| format!("manager-{} leads in term {term}", manager + 1));
-        let away = self.published.iter().map(|(node, reach)| (NodeNumber(*node as u32), *reach)).collect();
+        let away = self.published.iter().map(|(node, reach)| {
+            let (node, is_mass) = (NodeNumber(*node as u32), self.mass.contains(node));
+            Doubted { node, reach: *reach, is_mass }
+        });
+        let away = away.collect();
         let is_taken = |node: &usize| self.nodes[*node].taken_at_us.is_some();
         let taken = (0..self.nodes.len()).filter(is_taken).map(|node| NodeNumber(node as u32)).collect();
         self.step_detector(manager, run, heartbeat::Input::Lead { away, taken });
@@ -293,7 +297,7 @@ impl Fleet {
                 self.alarms += 1;
                 self.tell(|| format!("manager-{}: {alarm:?}", manager + 1));
             }
-            Seen::Verdicts { verdicts, is_mass } => self.on_verdicts(manager, now, &verdicts, is_mass),
+            Seen::Verdicts(verdicts) => self.on_verdicts(manager, now, &verdicts),
             Seen::TakeOver { node } => self.on_take_over(manager, now, node),
         }
     }
@@ -304,7 +308,7 @@ impl Fleet {
         machines.is_some_and(|(elector, _)| elector.acting(now).is_some())
     }
 
-    fn on_verdicts(&mut self, manager: usize, now: Time, verdicts: &[heartbeat::Verdict], is_mass: bool) {
+    fn on_verdicts(&mut self, manager: usize, now: Time, verdicts: &[heartbeat::Verdict]) {
         if !self.may_act(manager, now) {
             self.tell(|| format!("manager-{} may not say: {verdicts:?}", manager + 1));
             return;
@@ -315,6 +319,10 @@ impl Fleet {
         let mut said = [const { Vec::new() }; 5];
         for verdict in verdicts {
             let node = verdict.node.0 as usize;
+            match verdict.is_mass {
+                true => self.mass.insert(node),
+                false => self.mass.remove(&node),
+            };
             let place = match verdict.reach {
                 Reach::Reachable => {
                     self.published.remove(&node);
@@ -344,6 +352,7 @@ impl Fleet {
         let words = ["reachable", "degraded", "unreachable", "heard elsewhere", "heard by other nodes"];
         let parts = said.iter().zip(words).filter(|(nodes, _)| !nodes.is_empty());
         let parts: Vec<String> = parts.map(|(nodes, word)| format!("{} {word}", shorten(nodes))).collect();
+        let is_mass = verdicts.iter().any(|verdict| verdict.is_mass);
         let mass = if is_mass { ", too many at once" } else { "" };
         self.tell(|| format!("manager-{} says: {}{mass}", manager + 1, parts.join("; ")));
     }
@@ -353,6 +362,7 @@ impl Fleet {
             return;
         }
         let node = node.0 as usize;
+        assert!(!self.mass.contains(&node), "node-{} fell with many others, and nobody was asked", node + 1);
         let acts_until_us = self.node_acts_until_us(node);
         assert!(
             acts_until_us <= self.now_us,

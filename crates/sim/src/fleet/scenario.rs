@@ -7,6 +7,7 @@ use super::node::Manner;
 use super::world::{Event, Fleet, Place};
 use logic::heartbeat;
 use logic::lease::{NORMAL, Profile};
+use wire::id::NodeNumber;
 
 #[derive(Debug)]
 struct Plan {
@@ -85,10 +86,13 @@ impl Fleet {
             ["forge"] => self.forge(),
             ["lose", permille] => self.loss_permille = permille.parse().ok()?,
             ["store", rest @ ..] => self.act_on_store(rest)?,
+            // A person names those that fell together, and the leader writes that down.
             ["confirm"] => {
-                for manager in 0..self.managers.len() {
-                    let run = self.managers[manager].run;
-                    self.step_detector(manager, run, heartbeat::Input::Confirm);
+                for node in std::mem::take(&mut self.mass) {
+                    for manager in 0..self.managers.len() {
+                        let (run, node) = (self.managers[manager].run, NodeNumber(node as u32));
+                        self.step_detector(manager, run, heartbeat::Input::Confirm { node });
+                    }
                 }
             }
             [verb, place, rest @ ..] => {

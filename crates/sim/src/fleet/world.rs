@@ -131,6 +131,8 @@ pub(super) struct Fleet {
     pub was_restored: bool,
     /// What the leaders have committed: nodes that are not simply reachable.
     pub published: BTreeMap<usize, Reach>,
+    /// Those of them that fell with many others and wait for a person.
+    pub mass: BTreeSet<usize>,
     /// When and what the leaders said of whom, for those who measure.
     pub said: Vec<Said>,
     pub elections: u64,
@@ -193,6 +195,7 @@ impl Fleet {
             newest_term: TermNumber(0),
             was_restored: false,
             published: BTreeMap::new(),
+            mass: BTreeSet::new(),
             said: Vec::new(),
             elections: 0,
             led_at_us: 0,

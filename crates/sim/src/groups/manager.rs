@@ -7,7 +7,7 @@ use super::{Event, Said, World, node_name};
 use crate::fleet::Clock;
 use logic::fence::{self, Fences};
 use logic::group::{CommitEnd, Planner, PlannerInput, PlannerOutput};
-use logic::heartbeat::{self, Detector, Heard, Output as Seen, Settings};
+use logic::heartbeat::{self, Detector, Doubted, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
 use logic::model::{Check, Read, Txn, Write};
 use logic::term::Elector;
@@ -127,7 +127,10 @@ impl World {
         process.led = Some(led);
         self.outcome.terms += 1;
         self.tell(|| format!("manager-{} leads as generation {generation}", manager + 1));
-        self.step_detector(manager, heartbeat::Input::Lead { away: Vec::new(), taken });
+        let mass =
+            self.mass.iter().map(|node| Doubted { node: *node, reach: Reach::Unreachable, is_mass: true });
+        let away = mass.collect();
+        self.step_detector(manager, heartbeat::Input::Lead { away, taken });
         let fences = self.fences();
         self.step_fences(run, fence::Input::Configure(fences));
         let nodes = (0..self.nodes.len()).map(node_name).collect();
@@ -383,14 +386,25 @@ impl World {
         let by = ManagerNumber(manager as u16);
         for output in outputs {
             match (output, led) {
-                (Seen::Verdicts { verdicts, .. }, Some(run)) => {
+                (Seen::Verdicts(verdicts), Some(run)) => {
                     for verdict in verdicts {
+                        match verdict.is_mass {
+                            true => self.mass.insert(verdict.node),
+                            false => self.mass.remove(&verdict.node),
+                        };
                         let node = node_name(verdict.node.0 as usize);
                         let is_reachable = verdict.reach.may_hold_lease();
-                        self.step_planner(run, PlannerInput::Reach { node, is_reachable });
+                        self.step_planner(
+                            run,
+                            PlannerInput::Reach { node, is_reachable, is_mass: verdict.is_mass },
+                        );
                     }
                 }
                 (Seen::TakeOver { node }, Some(run)) => {
+                    assert!(
+                        !self.mass.contains(&node),
+                        "{node} fell with many others, and no person was asked"
+                    );
                     self.outcome.taken += 1;
                     let node = node_name(node.0 as usize);
                     self.tell(|| format!("the lease of {node} is over"));
@@ -403,7 +417,7 @@ impl World {
                     let to = Some(usize::from(to.0));
                     self.tell_others(manager, to, &heartbeat::Input::Told { by, asked_at, opinions });
                 }
-                (Seen::Verdicts { .. } | Seen::TakeOver { .. }, None) => {}
+                (Seen::Verdicts(_) | Seen::TakeOver { .. }, None) => {}
                 (Seen::Search { .. } | Seen::Restarted(_) | Seen::Alarm(_), _) => {}
             }
         }
@@ -411,8 +425,11 @@ impl World {
 
     /// A person says that what fell at once is really gone.
     pub(super) fn confirm(&mut self) {
-        if let Some(manager) = self.leader() {
-            self.step_detector(manager, heartbeat::Input::Confirm);
+        let Some(manager) = self.leader() else { return };
+        for node in std::mem::take(&mut self.mass) {
+            self.step_detector(manager, heartbeat::Input::Confirm { node });
+            let node = node_name(node.0 as usize);
+            self.say_to_leader(PlannerInput::Reach { node, is_reachable: false, is_mass: false });
         }
     }
 

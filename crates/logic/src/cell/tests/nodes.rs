@@ -215,6 +215,32 @@ fn a_rack_is_one_epoch_and_the_last_members_are_kept_for_want_of_others() {
 }
 
 #[test]
+fn that_nodes_fell_together_is_remembered_until_a_person_has_looked_or_they_are_there() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    let mut after = |line: &str, node: &str| {
+        told.forget();
+        told.tell(line);
+        let text = told.remembered_text();
+        let key = format!("node/{node}: ");
+        let record = text.lines().find_map(|line| line.strip_prefix(&key)).expect("it has a number");
+        record.split_once("away=").expect("it was said").1.to_owned()
+    };
+    assert_eq!(after("2000 reach a=away", "a"), "yes");
+    assert_eq!(after("2100 reach mass a=away b=away", "a"), "mass");
+    assert_eq!(after("2200 confirm-lost a", "b"), "mass");
+    assert_eq!(after("2200 confirm-lost a", "a"), "yes");
+    assert_eq!(after("3000 reach b=there", "b"), "no");
+    told.forget();
+    told.tell("3100 confirm-lost a");
+    told.tell("3200 confirm-lost x");
+    told.compare(&expect![[r#"
+        3100 refused M2005: node a is not one that fell silent together with many others: nothing waits for your word
+        3200 refused M2006: there is no node x in the configuration
+    "#]]);
+}
+
+#[test]
 fn members_of_lost_machines_are_for_panic_where_nobody_else_is_left() {
     check(
         "

@@ -150,6 +150,7 @@ impl Story {
                 };
                 return None;
             }
+            Output::Lost { node } => format!("lost {node}"),
             Output::Overtaken { node, incarnation } => format!("above {node} {incarnation}"),
             Output::Answer { ask: 1, result: Ok(text) } => format!("answer: {text}"),
             Output::Answer { ask: 1, result: Err(refusal) } => {
@@ -166,6 +167,7 @@ impl Story {
         let words: Vec<&str> = words.collect();
         let act = |act| operator(words[0], act);
         match verb {
+            "confirm-lost" => Input::ConfirmLost { ask: 1, who: "ann".into(), node: words[0].into() },
             "configure" => Input::Configure(Box::new(settings(&words))),
             "configure-addresses" => {
                 let address = [127, 0, 0, 1].into();
@@ -241,9 +243,9 @@ impl Story {
                 reach => panic!("no story knows the reach {reach}"),
             };
             let silence_ms = if reach == Reach::Unreachable { 950 } else { 0 };
-            Verdict { node: self.number(node), reach, silence_ms, heard_by }
+            Verdict { node: self.number(node), reach, silence_ms, heard_by, is_mass }
         });
-        Input::Verdicts { verdicts: verdicts.collect(), is_mass }
+        Input::Verdicts(verdicts.collect())
     }
 
     pub fn nodes(&self) -> Vec<crate::cell::NodePlace> {

@@ -149,7 +149,7 @@ impl Play {
         self.hear(Input::NodeLost { node: node.clone() });
         self.now = self.now + 600;
         self.moves.silent(self.now, &node, 700);
-        self.hear(Input::Reach { node: node.clone(), is_reachable: false });
+        self.hear(Input::Reach { node: node.clone(), is_reachable: false, is_mass: false });
         self.now = self.now + 550;
         self.hear(Input::Taken { node });
     }
@@ -311,8 +311,8 @@ fn a_doubt_that_has_passed_is_not_told_of() {
     let mut play = Play::new();
     play.moves = Moves { seen: play.moves.seen, ..Moves::default() };
     let node = NodeName::from("a");
-    play.hear(Input::Reach { node: node.clone(), is_reachable: false });
-    play.hear(Input::Reach { node, is_reachable: true });
+    play.hear(Input::Reach { node: node.clone(), is_reachable: false, is_mass: false });
+    play.hear(Input::Reach { node, is_reachable: true, is_mass: false });
     play.ask(GroupAct::Move { node: None });
     let newest = play.moves.of(&"g".into(), &|time| time.0).remove(0);
     assert_eq!(newest.stages[0].stage, Stage::Asked, "{newest:?}");

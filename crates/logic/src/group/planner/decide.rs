@@ -230,6 +230,12 @@ impl Planner {
     /// Why nobody else may have it.
     fn unproven(&self, group: &Group, owner: &NodeName) -> String {
         let is_known = self.known.is_empty() || self.known.contains(owner);
+        if self.nodes.get(owner).is_some_and(|node| node.is_mass && !node.is_taken) {
+            return format!(
+                "node {owner} fell silent together with many others, which is likelier the network: it may still run it. If it is \
+                 lost, say so with `muster node confirm-lost {owner}`"
+            );
+        }
         if group.record.is_leased && group.class() == GroupClass::Soft && is_known {
             return format!("node {owner} may still run it until its lease has run out");
         }

@@ -12,6 +12,8 @@ use wire::id::NodeName;
 pub(super) struct Node {
     pub is_connected: bool,
     pub is_reachable: bool,
+    /// It is taken over from only once somebody says that it is lost.
+    pub is_mass: bool,
     /// It gets no lease until it is released.
     pub is_taken: bool,
     /// This leader has seen that; otherwise an earlier one.
@@ -31,6 +33,7 @@ impl Default for Node {
         Self {
             is_connected: false,
             is_reachable: true,
+            is_mass: false,
             is_taken: false,
             is_taken_here: false,
             sent: None,

@@ -15,19 +15,19 @@ fn a_node_that_only_other_nodes_hear_is_used_and_loses_its_lease() {
     stage.nearby.push((4, 7));
     stage.run_until(8_000);
     stage.said(expect![[r#"
-        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Nearby, silence_ms: 1780, heard_by: Some(NodeNumber(7)) }], is_mass: false }
+        4.650s Verdicts([Verdict { node: NodeNumber(4), reach: Nearby, silence_ms: 1780, heard_by: Some(NodeNumber(7)), is_mass: false }])
         4.650s TakeOver { node: NodeNumber(4) }
     "#]]);
     // Nobody is answered any more: it is lost for all.
     stage.nearby.clear();
     stage.run_until(10_000);
     stage.said(expect![[r#"
-        8.400s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 5530, heard_by: None }], is_mass: false }
+        8.400s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 5530, heard_by: None, is_mass: false }])
     "#]]);
     stage.silenced.clear();
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        10.375s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None }], is_mass: false }
+        10.375s Verdicts([Verdict { node: NodeNumber(4), reach: Reachable, silence_ms: 5, heard_by: None, is_mass: false }])
     "#]]);
     assert_eq!(stage.asked, 0, "one manager has no other to ask");
 }
@@ -63,14 +63,14 @@ fn other_managers_that_hear_it_are_enough() {
     stage.nearby.push((4, 2));
     stage.run_until(6_000);
     stage.said(expect![[r#"
-        4.650s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)) }], is_mass: false }
+        4.650s Verdicts([Verdict { node: NodeNumber(4), reach: Elsewhere, silence_ms: 1780, heard_by: Some(NodeNumber(1)), is_mass: false }])
         5.975s TakeOver { node: NodeNumber(4) }
     "#]]);
     // They lose it too: it is used as long as a node is answered, and then taken over from.
     stage.opinions = vec![Some(2_000), Some(2_000)];
     stage.run_until(12_000);
     stage.said(expect![[r#"
-        7.325s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Nearby, silence_ms: 4455, heard_by: Some(NodeNumber(2)) }], is_mass: false }
+        7.325s Verdicts([Verdict { node: NodeNumber(4), reach: Nearby, silence_ms: 4455, heard_by: Some(NodeNumber(2)), is_mass: false }])
     "#]]);
 }
 
@@ -101,7 +101,7 @@ fn a_reply_counts_only_for_its_question_and_in_time() {
         stage.give(Input::Carried { by: NodeNumber(4), reply: good });
     }
     stage.said(expect![[r#"
-        3.825s Verdicts { verdicts: [Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None }], is_mass: false }
+        3.825s Verdicts([Verdict { node: NodeNumber(4), reach: Unreachable, silence_ms: 955, heard_by: None, is_mass: false }])
     "#]]);
 }
 

@@ -54,6 +54,9 @@ export function ofServer(node) {
     null,
     { label: "Reboot…", icon: "restart", isDanger: true, why: away, act: plan("reboot", "Reboot", `Reboot server ${node.node}?`, named) },
     { label: "Shut down…", icon: "off", isDanger: true, why: away, act: plan("shutdown", "Shut down", `Shut server ${node.node} down?`, named) },
+    ...(node.lost_with_many
+      ? [null, { label: "Confirm that it is lost", icon: "failed", isDanger: true, act: () => wish(`${base}/confirm-lost`) }]
+      : []),
   ];
 }
 

@@ -23,6 +23,12 @@ impl Desk {
                 let input = self.groups.ask_of_node(who, node, (act, dry_run), members, reply);
                 self.step_groups(now, input)
             }
+            Request::ConfirmLost { who, node, reply } => {
+                self.asks_count += 1;
+                let ask = self.asks_count;
+                self.waiting.insert(ask, reply);
+                self.step_cell(now, cell::Input::ConfirmLost { ask, who, node })
+            }
             Request::Power { wish, reply } => self.wish_of_power(wish, reply),
             Request::ActFence { who, wish, reply } => self.wish_of_fences(now, &who, wish, reply),
             Request::ActMonitor { who, monitor, act, reply } => {

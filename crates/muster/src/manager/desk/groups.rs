@@ -85,7 +85,7 @@ impl Groups {
 
     /// Notes since when nodes are silent, for the timelines of groups that leave them.
     pub(super) fn note_silence(&mut self, now: Time, cell: &Cell, input: &cell::Input) {
-        let cell::Input::Verdicts { verdicts, .. } = input else { return };
+        let cell::Input::Verdicts(verdicts) = input else { return };
         for verdict in verdicts.iter().filter(|verdict| verdict.reach == Reach::Unreachable) {
             if let Some(place) = cell.nodes().find(|place| place.number == verdict.node) {
                 self.moves.silent(now, &place.node, verdict.silence_ms);
@@ -135,11 +135,11 @@ impl Groups {
     pub(super) fn inputs_of(&self, cell: &Cell, input: &cell::Input) -> Vec<PlannerInput> {
         match input {
             cell::Input::Configure(settings) => Self::configuration(settings).to_vec(),
-            cell::Input::Verdicts { verdicts, .. } => {
+            cell::Input::Verdicts(verdicts) => {
                 let reach = verdicts.iter().filter_map(|verdict| {
                     let place = cell.nodes().find(|place| place.number == verdict.node)?;
-                    let is_reachable = verdict.reach.may_hold_lease();
-                    Some(PlannerInput::Reach { node: place.node, is_reachable })
+                    let (is_reachable, is_mass) = (verdict.reach.may_hold_lease(), verdict.is_mass);
+                    Some(PlannerInput::Reach { node: place.node, is_reachable, is_mass })
                 });
                 reach.collect()
             }
@@ -148,6 +148,7 @@ impl Groups {
             | cell::Input::AgentReport(_)
             | cell::Input::AgentLost { .. }
             | cell::Input::Beats { .. }
+            | cell::Input::ConfirmLost { .. }
             | cell::Input::Restarted(_)
             | cell::Input::NodeWish { .. }
             | cell::Input::NodeRemoved { .. }
@@ -212,6 +213,24 @@ impl Desk {
             // It was removed: nothing of it is wanted, and nothing is granted to it.
             None => Vec::new(),
         }
+    }
+
+    /// What a manager before has said of nodes that fell together.
+    pub(super) fn tell_mass(&mut self, now: Time) -> Vec<Output> {
+        let mass: Vec<NodeNumber> = self.cell.away().filter(|it| it.is_mass).map(|it| it.node).collect();
+        let places = mass.iter().filter_map(|node| self.cell.nodes().find(|place| place.number == *node));
+        let told: Vec<PlannerInput> = places
+            .map(|place| PlannerInput::Reach { node: place.node, is_reachable: false, is_mass: true })
+            .collect();
+        told.into_iter().flat_map(|input| self.step_groups(now, input)).collect()
+    }
+
+    /// Groups go on without the node once its leases have run out.
+    pub(super) fn lost(&mut self, now: Time, node: &NodeName, outputs: &mut Vec<Output>) {
+        let place = self.cell.nodes().find(|place| place.node == *node);
+        outputs.extend(place.map(|place| Output::Lost { node: place.number }));
+        let told = PlannerInput::Reach { node: node.clone(), is_reachable: false, is_mass: false };
+        outputs.extend(self.step_groups(now, told));
     }
 
     fn translate_group(&mut self, output: PlannerOutput) -> Option<Output> {

@@ -2,12 +2,12 @@
 
 use super::council::{Council, Stand};
 use super::pending::Pending;
-use super::{Glances, Inlets, Known, Lead, Orders, Sought, Start, Terms};
+use super::{Glances, Inlets, Known, Lead, Orders, Sought, Start, Terms, Word};
 use crate::clock::BootClock;
 use crate::heartbeat::{code, usable};
 use logic::enrol::to_hex;
 use logic::heartbeat::admit::Receiver;
-use logic::heartbeat::{Detector, Fellows, Heard, Input, Output, Reach, Search, Settings, Verdict};
+use logic::heartbeat::{Detector, Doubted, Fellows, Heard, Input, Output, Reach, Search, Settings, Verdict};
 use logic::lease::Profile;
 use logic::limits::{NODE_NUMBERS_MAX, SWEEP_LAG_MAX_MS};
 use logic::machine::Machine;
@@ -59,7 +59,7 @@ pub struct Ears {
     nodes: Vec<Option<Node>>,
     pending: Pending,
     /// What was said last of nodes that are not simply there.
-    said: BTreeMap<NodeNumber, Reach>,
+    said: BTreeMap<NodeNumber, Doubted>,
     glances: watch::Sender<Glances>,
     glanced_at: Time,
     drops: u64,
@@ -73,7 +73,7 @@ impl Ears {
     pub async fn hear_for_ever(
         socket: UdpSocket,
         start: Start,
-        (mut orders, mut released, mut carried): Inlets,
+        (mut orders, mut words, mut carried): Inlets,
         glances: watch::Sender<Glances>,
     ) {
         // What comes before this manager has a number waits in the socket.
@@ -97,7 +97,7 @@ impl Ears {
                     let new = orders.borrow_and_update().clone();
                     ears.obey(new);
                 }
-                Some((by, node)) = released.recv() => ears.release(by, node),
+                Some((by, word)) = words.recv() => ears.obey_word(by, word),
                 Some((by, reply)) = carried.recv() => ears.take_carried(by, &reply),
                 _ = ears.socket.readable() => {}
                 () = tokio::time::sleep_until(ears.clock.instant(due)) => {}
@@ -167,7 +167,7 @@ impl Ears {
         let generation = |lead: &Option<Lead>| lead.as_ref().map(|lead| lead.generation);
         match self.orders.lead.clone() {
             Some(lead) if generation(&old.lead) != Some(lead.generation) => {
-                self.said = lead.away.iter().copied().collect();
+                self.said = lead.away.iter().map(|doubted| (doubted.node, *doubted)).collect();
                 self.lead();
             }
             Some(_) if !is_same => self.lead(),
@@ -202,7 +202,7 @@ impl Ears {
         self.pending = Pending::default();
         self.council.tell_anew();
         self.nodes.iter_mut().flatten().for_each(|node| node.is_told = false);
-        let away = self.said.iter().map(|(node, reach)| (*node, *reach)).collect();
+        let away = self.said.values().copied().collect();
         let taken = self.orders.lead.as_ref().map(|lead| lead.taken.clone()).unwrap_or_default();
         self.step(Input::Lead { away, taken });
     }
@@ -250,9 +250,10 @@ impl Ears {
             reach: Reach::Reachable,
             silence_ms: 0,
             heard_by: None,
+            is_mass: false,
         };
         if self.orders.lead.is_some() {
-            self.pending.verdicts(gone.iter().map(there), false);
+            self.pending.verdicts(gone.iter().map(there));
         }
         self.said.retain(|node, _| !gone.contains(node));
     }
@@ -298,7 +299,8 @@ impl Ears {
             return;
         };
         let may_grant = self.may_grant(at);
-        let is_granted = match self.detector.hear(at, &beat, may_grant) {
+        let heard = self.detector.hear(at, &beat, may_grant);
+        let is_granted = match heard {
             Heard::Fresh { is_granted } => is_granted,
             Heard::Unproven => false,
             Heard::Old => return,
@@ -310,7 +312,10 @@ impl Ears {
             }
         };
         let node = self.nodes[index].as_mut().expect("its key was found");
-        node.from = Some(from);
+        // What may have been sent again by anybody changes nothing.
+        if matches!(heard, Heard::Fresh { .. }) {
+            node.from = Some(from);
+        }
         if !node.is_told && self.orders.lead.is_some() {
             node.is_told = true;
             self.pending.beats(beat.node);
@@ -329,9 +334,16 @@ impl Ears {
     }
 
     /// What a leader of before has said does not count any more.
-    fn release(&mut self, by: u64, node: NodeNumber) {
-        if self.orders.lead.as_ref().is_some_and(|lead| lead.generation == by) {
-            self.step(Input::Release { node });
+    fn obey_word(&mut self, by: u64, word: Word) {
+        if self.orders.lead.as_ref().is_none_or(|lead| lead.generation != by) {
+            return;
+        }
+        match word {
+            Word::Release(node) => self.step(Input::Release { node }),
+            Word::Lost(node) => {
+                self.said.entry(node).and_modify(|doubted| doubted.is_mass = false);
+                self.step(Input::Confirm { node });
+            }
         }
     }
 
@@ -394,7 +406,7 @@ impl Ears {
                     unreachable!("the council carries these out")
                 }
                 Output::Search { asked_at, searches } => self.search(asked_at, &searches),
-                Output::Verdicts { verdicts, is_mass } => self.say(verdicts, is_mass),
+                Output::Verdicts(verdicts) => self.say(verdicts),
                 Output::Restarted(restart) if leads => self.pending.restarted(restart),
                 // Its leader hears it too.
                 Output::Restarted(_) => {}
@@ -430,15 +442,15 @@ impl Ears {
         }
     }
 
-    fn say(&mut self, verdicts: Vec<Verdict>, is_mass: bool) {
-        for Verdict { node, reach, .. } in &verdicts {
-            if *reach == Reach::Reachable {
-                self.said.remove(node);
+    fn say(&mut self, verdicts: Vec<Verdict>) {
+        for &Verdict { node, reach, is_mass, .. } in &verdicts {
+            if reach == Reach::Reachable {
+                self.said.remove(&node);
             } else {
-                self.said.insert(*node, *reach);
+                self.said.insert(node, Doubted { node, reach, is_mass });
             }
         }
-        self.pending.verdicts(verdicts, is_mass);
+        self.pending.verdicts(verdicts);
     }
 }
 

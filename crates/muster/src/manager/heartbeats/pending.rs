@@ -18,7 +18,6 @@ pub struct Pending {
     restarts: BTreeMap<NodeNumber, Restart>,
     taken: BTreeSet<NodeNumber>,
     verdicts: BTreeMap<NodeNumber, Verdict>,
-    is_mass: bool,
     alarms: Vec<Alarm>,
     fellows: BTreeMap<ManagerNumber, bool>,
     /// Older questions are of no use once there are newer ones.
@@ -40,9 +39,8 @@ impl Pending {
         self.restarts.insert(restart.node, Restart { is_reboot, ..restart });
     }
 
-    pub fn verdicts(&mut self, verdicts: impl IntoIterator<Item = Verdict>, is_mass: bool) {
+    pub fn verdicts(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
         self.verdicts.extend(verdicts.into_iter().map(|verdict| (verdict.node, verdict)));
-        self.is_mass |= is_mass;
     }
 
     /// Which other managers are there again, or no more.
@@ -69,8 +67,7 @@ impl Pending {
                 Input::Cell(cell::Input::Restarted(restart))
             } else if !self.verdicts.is_empty() {
                 let verdicts = std::mem::take(&mut self.verdicts).into_values().collect();
-                let is_mass = std::mem::take(&mut self.is_mass);
-                Input::Cell(cell::Input::Verdicts { verdicts, is_mass })
+                Input::Cell(cell::Input::Verdicts(verdicts))
             } else if !self.sought.is_empty() {
                 Input::Search(std::mem::take(&mut self.sought))
             } else if let Some(node) = self.taken.pop_first() {
@@ -104,8 +101,10 @@ fn note(alarm: Alarm) -> Input {
             ("manager-alone", text)
         }
         Alarm::MassSilence { fallen, nodes } => {
-            let text =
-                format!("{fallen} of {nodes} nodes fell silent within seconds: a common cause is likely");
+            let text = format!(
+                "{fallen} of {nodes} nodes fell silent within seconds: a common cause is likely, so nothing is taken over from \
+                 them. Those that are lost are named with `muster node confirm-lost`"
+            );
             ("mass-silence", text)
         }
     };
@@ -121,11 +120,16 @@ mod tests {
     fn what_waits_is_merged_and_comes_in_one_batch() {
         let (inbox, mut heard) = mpsc::channel(3);
         let mut pending = Pending::default();
-        let verdict =
-            |node, reach| Verdict { node: NodeNumber(node), reach, silence_ms: 900, heard_by: None };
+        let verdict = |node, reach| Verdict {
+            node: NodeNumber(node),
+            reach,
+            silence_ms: 900,
+            heard_by: None,
+            is_mass: false,
+        };
         let restart = |is_reboot| Restart { node: NodeNumber(1), incarnation: 7, is_reboot };
-        pending.verdicts([verdict(1, Reach::Unreachable), verdict(2, Reach::Unreachable)], true);
-        pending.verdicts([verdict(2, Reach::Reachable)], false);
+        pending.verdicts([verdict(1, Reach::Unreachable), verdict(2, Reach::Unreachable)]);
+        pending.verdicts([verdict(2, Reach::Reachable)]);
         pending.restarted(restart(true));
         pending.restarted(restart(false));
         pending.beats(NodeNumber(3));
@@ -138,7 +142,7 @@ mod tests {
         assert_eq!(cell(heard.try_recv().expect("beats")), cell::Input::Beats { node: NodeNumber(3) });
         assert_eq!(cell(heard.try_recv().expect("a restart")), cell::Input::Restarted(restart(true)));
         let verdicts = vec![verdict(1, Reach::Unreachable), verdict(2, Reach::Reachable)];
-        let said = cell::Input::Verdicts { verdicts, is_mass: true };
+        let said = cell::Input::Verdicts(verdicts);
         assert_eq!(cell(heard.try_recv().expect("verdicts")), said);
         assert!(heard.try_recv().is_err(), "there was no more room");
         pending.hand_over(&inbox);

@@ -206,7 +206,7 @@ impl Stage {
 
     /// Its machine is gone, or looks so: its lease is over.
     fn lose(&mut self, node: &str) {
-        self.give(Input::Reach { node: node.into(), is_reachable: false });
+        self.give(Input::Reach { node: node.into(), is_reachable: false, is_mass: false });
         self.take_lease(node);
         self.give(Input::NodeLost { node: node.into() });
     }
