@@ -151,10 +151,11 @@ impl Cell {
             .map(|member| format!("{} is {:?}: {}", member.member, member.state, member.reason))
             .collect();
         for router in &status.routers {
-            let is_behind = |cluster: &wire::status::ClusterStatus| {
-                router.applied.get(&cluster.cluster).is_none_or(|epoch| *epoch < cluster.epoch)
+            // One that is ahead has an epoch that this manager did not give.
+            let is_elsewhere = |cluster: &wire::status::ClusterStatus| {
+                router.applied.get(&cluster.cluster) != Some(&cluster.epoch)
             };
-            if !router.connected || status.clusters.iter().any(is_behind) {
+            if !router.connected || status.clusters.iter().any(is_elsewhere) {
                 missing.push(format!("{} has not the newest view", router.router));
             }
         }
@@ -266,6 +267,12 @@ impl Cell {
             }
         }
         Err(problem)
+    }
+
+    /// What each of its managers says.
+    pub fn statuses(&self, hosts: &Hosts) -> Outcome<Vec<(String, CellStatus)>> {
+        let managers = self.plan.hosts[..self.plan.managers].iter();
+        managers.map(|host| Ok((host.clone(), self.status_at(hosts, host)?))).collect()
     }
 
     /// What has happened, as the manager of one host tells it.

@@ -13,6 +13,7 @@ pub mod host;
 pub mod hosts;
 mod janitor;
 pub mod lan;
+mod ledger;
 pub mod load;
 mod network;
 pub mod run;

@@ -3,8 +3,9 @@
 use crate::cell::{Cell, Plan};
 use crate::host::{Host, Program};
 use crate::hosts::Hosts;
+use crate::ledger::{self, Ledger};
 use crate::load::{self, Load, Method};
-use crate::scenario::{self, Act, Expected, Scenario, Step, StoreAct, Way, What};
+use crate::scenario::{self, Act, Expected, Scenario, Step, StoreAct, Way, WeightAt, What};
 use crate::servers::{self, Kind, Server};
 use crate::wait::until;
 use crate::{Doing, Outcome, Problem};
@@ -52,6 +53,7 @@ impl Patience {
 pub struct Lab {
     // Clients go first, so that they do not see the others go.
     load: Option<Load>,
+    ledger: Ledger,
     server: Option<Server>,
     burning: BTreeMap<String, Vec<Program>>,
     cell: Cell,
@@ -107,7 +109,7 @@ pub fn run(
     lab.patience = patience;
     tell(&format!("the cell is whole after {:.1} s", started.elapsed().as_secs_f64()));
     for step in &scenario.steps {
-        let done = lab.carry_out(step);
+        let done = lab.carry_out(step).and_then(|()| lab.ledger.judge());
         let at = lab.began.elapsed().as_secs_f64();
         if let Err(Problem(problem)) = done {
             lab.hosts.keep_directory();
@@ -130,8 +132,9 @@ impl Lab {
         let names: Vec<&str> = plan.hosts.iter().map(String::as_str).collect();
         let mut hosts = Hosts::new(directory, &names, muster, true)?;
         match Self::start_on(plan, &mut hosts) {
-            Ok((server, cell)) => Ok(Self {
+            Ok((server, cell, ledger)) => Ok(Self {
                 load: None,
+                ledger,
                 server,
                 burning: BTreeMap::new(),
                 cell,
@@ -148,7 +151,7 @@ impl Lab {
         }
     }
 
-    fn start_on(plan: &Plan, hosts: &mut Hosts) -> Outcome<(Option<Server>, Cell)> {
+    fn start_on(plan: &Plan, hosts: &mut Hosts) -> Outcome<(Option<Server>, Cell, Ledger)> {
         for (name, size) in &plan.disks {
             let host = hosts.get_mut(name)?;
             host.power_off();
@@ -169,7 +172,13 @@ impl Lab {
             Kind::Etcd | Kind::Postgres => Server::start(plan.store, hosts.get(servers::NAME)?)?,
         };
         let cell = Cell::start(plan, hosts)?;
-        Ok((server, cell))
+        let router = |(number, host): (usize, &String)| {
+            // A disk of its own is not seen from outside: nothing is said of that one.
+            let path = hosts.get(host)?.home.join(format!("state/router/front-{number}.json"));
+            Ok(ledger::Router { host: host.clone(), path, written: None })
+        };
+        let ledger = Ledger::start((1..).zip(&plan.hosts).map(router).collect::<Outcome<_>>()?)?;
+        Ok((server, cell, ledger))
     }
 
     pub fn hosts(&self) -> &Hosts {
@@ -255,7 +264,7 @@ impl Lab {
             Act::Delay { host, delay } => self.hosts.delay(host, *delay),
             Act::Unplug(host) => self.hosts.unplug(host),
             Act::Plug(host) => self.hosts.plug(host),
-            Act::Off(names) => names.iter().try_for_each(|name| self.hosts.power_off(name)),
+            Act::Off(names) => self.hosts.power_off(names),
             Act::On(names) => names.iter().try_for_each(|name| {
                 self.hosts.power_on(name)?;
                 self.cell.run(&self.hosts, name)
@@ -399,6 +408,12 @@ impl Lab {
                 let generation = status()?.generation;
                 hold(generation > *floor, format!("it is {generation}"))
             }
+            Expected::EpochsBegun { count, cluster } => {
+                let done = self.acts.last().ok_or_else(|| Problem("nothing was done yet".into()))?;
+                let begun = self.ledger.begun_since(cluster, *done)?;
+                hold(begun == *count, format!("there are {begun}"))
+            }
+            Expected::Weight { member, choices } => self.judge_weight(member, choices),
             Expected::Event { kind, is_meant } => {
                 let events = self.cell.events(&self.hosts)?;
                 // What came before the cell was whole is how a cell comes to be.
@@ -433,6 +448,28 @@ impl Lab {
             false => {
                 Err(Problem(format!("{} leads since {:.3} s after that", leader.node, after.as_secs_f64())))
             }
+        }
+    }
+
+    /// One of the choices holds everywhere: a configuration is in force wholly or not at all.
+    fn judge_weight(&self, member: &str, choices: &[WeightAt]) -> Outcome<()> {
+        let mut told = Vec::new();
+        for (host, status) in self.cell.statuses(&self.hosts)? {
+            let mut members = status.clusters.iter().flat_map(|cluster| &cluster.members);
+            let found = members.find(|known| known.member.0 == member);
+            let found = found.ok_or_else(|| Problem(format!("{host} has no member {member}")))?;
+            told.push((host, WeightAt { weight: found.weight, revision: status.config_revision }));
+        }
+        let used = self.ledger.weights(member);
+        let holds = |choice: &WeightAt| {
+            let is_told = told.iter().all(|(_, told)| told == choice);
+            is_told
+                && used.len() == self.cell.plan.hosts.len()
+                && used.iter().all(|(_, used)| *used == choice.weight)
+        };
+        match choices.iter().any(holds) {
+            true => Ok(()),
+            false => Err(Problem(format!("managers say {told:?}, and routers use {used:?}"))),
         }
     }
 

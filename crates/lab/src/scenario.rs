@@ -91,6 +91,13 @@ pub enum StoreAct {
     Restore,
 }
 
+/// The weight of a member by one revision of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightAt {
+    pub weight: u32,
+    pub revision: u64,
+}
+
 /// What must be so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
@@ -126,6 +133,16 @@ pub enum Expected {
         hosts: Vec<String>,
     },
     GenerationAbove(u64),
+    /// So many epochs of a cluster began at routers since something was done.
+    EpochsBegun {
+        count: u64,
+        cluster: String,
+    },
+    /// Every manager says one of these revisions, the same one, and every router has the member's weight of that revision.
+    Weight {
+        member: String,
+        choices: Vec<WeightAt>,
+    },
     Event {
         kind: String,
         is_meant: bool,
@@ -434,6 +451,13 @@ fn read_expected(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
         }
         ["leader", rest @ ..] if (1..5).contains(&rest.len()) => read_leader(plan, rest)?,
         ["generation", "above", floor] => Expected::GenerationAbove(number(floor, 0, 1_000_000)? as u64),
+        [count, "new", "epoch" | "epochs", "of", cluster] => {
+            Expected::EpochsBegun { count: number(count, 0, 1_000)? as u64, cluster: (*cluster).to_owned() }
+        }
+        ["weight", "of", member, choices @ ..] => {
+            let choices = choices.split(|word| *word == "or").map(read_weight).collect::<Result<_, _>>()?;
+            Expected::Weight { member: (*member).to_owned(), choices }
+        }
         ["event", kind] => Expected::Event { kind: (*kind).to_owned(), is_meant: true },
         ["no", "event", kind] => Expected::Event { kind: (*kind).to_owned(), is_meant: false },
         [host, word @ ("can" | "cannot"), command @ ..] if !command.is_empty() => {
@@ -443,11 +467,23 @@ fn read_expected(plan: &Plan, words: &[&str]) -> Result<Expected, String> {
             return Err(format!(
                 "`{}` cannot be expected; these can: all requests answered [later than TIME] [through HOST...]; \
                  no request slower than TIME [through HOST...]; the cell whole; node NAME connected|lost; member \
-                 NAME STATE; through HOST MEMBER...; leader [not] NAME [by TIME]; generation above NUMBER; [no] event KIND; HOST can|cannot COMMAND",
+                 NAME STATE; through HOST MEMBER...; leader [not] NAME [by TIME]; generation above NUMBER; \
+                 NUMBER new epochs of CLUSTER; weight of MEMBER NUMBER by revision NUMBER [or ...]; [no] event KIND; HOST can|cannot COMMAND",
                 words.join(" ")
             ));
         }
     })
+}
+
+/// `3 by revision 2`.
+fn read_weight(words: &[&str]) -> Result<WeightAt, String> {
+    match words {
+        [weight, "by", "revision", revision] => Ok(WeightAt {
+            weight: number(weight, 0, 1_000_000)? as u32,
+            revision: number(revision, 1, 1_000_000)? as u64,
+        }),
+        _ => Err("a weight is like `weight of shop-2 1 by revision 1 or 3 by revision 2`".into()),
+    }
 }
 
 /// `[not] NAME [by TIME]`.

@@ -133,7 +133,7 @@ fn cuts_losses_delays_and_power_do_what_they_say() {
         hosts.must("two", "touch /var/lib/muster/kept")?;
         let mut program = hosts.start("two", "sleep", "sleep 1000")?;
         hosts.get("two")?.signal_all(Signal::STOP);
-        hosts.power_off("two")?;
+        hosts.power_off(&["two"])?;
         program.wait(PATIENCE)?;
         assert!(hosts.run("two", "true").is_err(), "it has no power");
         assert!(state.exists(), "it was on its disk");

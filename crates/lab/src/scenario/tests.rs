@@ -65,6 +65,16 @@ fn figures_have_bounds() {
     assert_eq!(expected("expect no request slower than 2s through a c"), slower(&["a", "c"]));
     let load = What::Load { hosts: owned(&["a", "b"]), connections: 3, method: Method::Post };
     assert_eq!(steps("load a b with 3 connections posting"), [load]);
+    assert_eq!(
+        expected("within 3s expect 1 new epoch of shop"),
+        Expected::EpochsBegun { count: 1, cluster: "shop".into() }
+    );
+    let choices = [(1, 1), (3, 2)].map(|(weight, revision)| WeightAt { weight, revision }).to_vec();
+    assert_eq!(
+        expected("expect weight of shop-2 1 by revision 1 or 3 by revision 2"),
+        Expected::Weight { member: "shop-2".into(), choices }
+    );
+    assert!(mistake("expect weight of shop-2 1 or 3").contains("3: a weight is like"));
     for text in ["expect leader not", "expect leader not b by", "expect leader b in 2s"] {
         assert!(mistake(text).contains("3: a leader is like"), "{text}");
     }

@@ -31,7 +31,7 @@ impl Hosts {
 
     /// Takes a host's power away and gives it back; its disk is another one, and empty.
     pub fn replace(&mut self, name: &str) {
-        must(self.0.power_off(name));
+        must(self.0.power_off(&[name]));
         let state = must(self.0.get(name)).home.join("state");
         std::fs::remove_dir_all(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
         std::fs::create_dir(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
