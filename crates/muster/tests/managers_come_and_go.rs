@@ -1,5 +1,5 @@
-//! From one manager to three, another machine in the place of one, all of them lost and put back: the guides word by word, with
-//! the tools of real servers. Routers of other machines serve throughout.
+//! From one manager to three, another machine in the place of one, an upgrade of each, all of them lost and put back: the guides
+//! word by word, with the tools of real servers. Routers of other machines serve throughout.
 //!
 //! Each host is a network namespace of the test's own. Needs root.
 
@@ -333,4 +333,73 @@ fn three_managers_and_their_etcd_are_put_back_from_a_backup() {
 #[test]
 fn three_managers_and_their_postgresql_are_put_back_from_a_backup() {
     is_put_back(Kind::Postgres);
+}
+
+/// The keys of the store that are kept as lines or JSON, and for everybody to add to: not those by which managers keep the lead.
+const ADDED_TO: [&str; 4] = ["cell/member/", "cell/seen/", "enrol/node/", "config-info/"];
+
+/// Adds to each record what a newer version may say there, past the managers. Gives their keys.
+fn add_to_records(place: &Place) -> Vec<String> {
+    let etcd = |words: &str| {
+        let said = place.reader.shell("web-1", &format!("etcdctl --endpoints 10.0.0.4:2379 {words}"));
+        assert_eq!(said.code, Some(0), "{words}: {said:?}");
+        said.data
+    };
+    let keys = ADDED_TO.map(|prefix| etcd(&format!("get --prefix --keys-only muster/entries/{prefix}")));
+    let keys: Vec<&str> = keys.iter().flat_map(|keys| keys.lines()).filter(|key| !key.is_empty()).collect();
+    for key in &keys {
+        let value = etcd(&format!("get --print-value-only {key}"));
+        let value = value.trim();
+        let more = match value.strip_suffix('}') {
+            Some(json) => format!("{json},\"rank\":{{\"of\":3}}}}"),
+            None => format!("{value} rank=3"),
+        };
+        etcd(&format!("put {key} '{more}'"));
+    }
+    keys.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn managers_are_upgraded_one_after_the_other_and_the_leader_last() {
+    let scratch = Scratch::new();
+    let mut place = Place::new(&scratch, Kind::Etcd);
+    let (files, commands) = lines("several-managers.md");
+    place.write(&files[0]);
+    commands.iter().for_each(|line| place.follow(line));
+    let managers = ["web-1", "web-2", "web-3"];
+    place.wait_until_managed("web-1", &managers, &SHOP);
+    let (_, commands) = lines("upgrade-machines.md");
+    let mut away = String::new();
+    for line in commands.iter().skip_while(|line| line.text != "muster status") {
+        if let Some(member) = line.text.strip_prefix("muster cluster stop shop shop-") {
+            away = format!("web-{}", &member[..1]);
+            place.wait_until_managed("web-1", &managers, &SHOP);
+        }
+        if line.host == "web-1" && line.text == "kill %1" {
+            // Whoever leads next finds what a newer leader than this one, and than itself, has added.
+            let added = add_to_records(&place);
+            assert_eq!(
+                added.len(),
+                9,
+                "three members and what was seen of them, two nodes, a configuration: {added:?}"
+            );
+        }
+        place.follow(line);
+        for (number, host) in managers.iter().enumerate().filter(|(_, host)| **host != away) {
+            (0..2).for_each(|_| place.must_serve("web-5", &format!("10.0.0.{}", number + 1)));
+            assert!(place.reader.running.contains_key(*host));
+        }
+        if line.host == "web-1" && line.text == "muster check --node web-1" {
+            let status = wait_for("another one to lead", || match place.status("web-2")? {
+                status if status.leader.as_ref().is_some_and(|leader| leader.node.0 != "web-1") => Ok(status),
+                status => Err(format!("{:?}", status.leader)),
+            });
+            let mut members = status.clusters.iter().flat_map(|cluster| &cluster.members);
+            let stopped = members.find(|member| member.member.0 == "shop-1").expect("a member");
+            assert!(stopped.reason.contains("operator"), "what was wanted of it is known: {stopped:?}");
+        }
+    }
+    let status = place.wait_until_managed("web-1", &managers, &SHOP);
+    assert_eq!((status.config_revision, status.nodes.len()), (1, 3));
+    assert!(status.nodes.iter().all(|node| node.version == env!("CARGO_PKG_VERSION")), "{:?}", status.nodes);
 }
