@@ -76,7 +76,7 @@ impl Place {
             let is_up = |name: &&str| {
                 of_shop.clone().any(|member| member.member.0 == **name && member.state == RunState::Up)
             };
-            let is_served = members.iter().all(|name| is_up(name));
+            let is_served = members.iter().all(is_up);
             let is_known = status.managers.len() == managers.len();
             match is_known && found == managers && is_served {
                 true => Ok(status),
