@@ -18,5 +18,5 @@ mod resident;
 
 pub use moves::Moves;
 pub use planner::{CommitEnd, Input as PlannerInput, Output as PlannerOutput, Planner};
-pub use record::{PREFIX, is_record};
+pub use record::{PREFIX, is_readable, is_record};
 pub use resident::{Action, Input as ResidentInput, Output as ResidentOutput, RUN_OF_BEFORE, Resident, Verb};

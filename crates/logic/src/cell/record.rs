@@ -171,3 +171,19 @@ impl Fnv {
         self.bytes(text.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_version_adds_is_left_aside() {
+        let record = "wish=stop want=stopped instance=7 launched=00000000000000ff";
+        let read = Record::parse(&format!("{record} rank=3")).expect("it is one");
+        assert_eq!((read.wish, read.to_string().as_str()), (Wish::Stop, record));
+        let seen = "state=up address=10.0.0.1:80";
+        assert_eq!(Seen::parse(&format!("{seen} rank=3")).expect("it is one").to_string(), seen);
+        // Wanted to run, as the configuration says.
+        assert_eq!(Record::parse(&record.replace("wish=stop", "wish=rest")), None);
+    }
+}

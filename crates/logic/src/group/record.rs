@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wire::group::{GroupClass, StartCause};
 use wire::id::{GroupName, NodeName};
+use wire::node::NodeWish;
 
 /// Under which the records lie.
 pub const PREFIX: &str = "group/";
@@ -17,6 +18,15 @@ pub(super) const NODE_PREFIX: &str = "group-node/";
 /// Whether the planner wants it back at its start.
 pub fn is_record(key: &str) -> bool {
     key.starts_with(PREFIX) || key.starts_with(NODE_PREFIX)
+}
+
+/// Whether this version understands such a record. Nobody may plan while it does not: a group would be taken for one that never
+/// ran, and be started beside itself.
+pub fn is_readable(key: &str, text: &str) -> bool {
+    match key.strip_prefix(NODE_PREFIX) {
+        Some(_) => NodeWish::parse(text).is_some(),
+        None => Record::parse(text).is_some(),
+    }
 }
 
 pub(super) fn node_key(node: &NodeName) -> String {
@@ -275,5 +285,11 @@ mod tests {
         assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
         assert_eq!(record.next_epoch(), 10);
         assert_eq!(Record::parse(&record.to_string().replace(":9,", ":nine,")), None);
+        // What a newer version has to say beside it is left aside, and is no part of what is written next.
+        assert_eq!(Record::parse(&format!("{record} rank=3")), Some(record.clone()));
+        assert!(is_readable("group/g", &record.to_string()) && !is_readable("group/g", "epoch=7"));
+        // What it says in another way is not guessed at.
+        assert!(!is_readable("group/g", &record.to_string().replace("cause=failover", "cause=omen")));
+        assert!(!is_readable("group-node/a", "nothing that is known"));
     }
 }

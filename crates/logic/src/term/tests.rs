@@ -453,7 +453,12 @@ fn records_are_read_as_they_were_written() {
     for state in [State::Held, State::Released] {
         let holder = Candidate { manager: "m-1".into(), run: u64::MAX };
         let record = Record { term: TermNumber(7), holder, counter: 45, state };
-        assert_eq!(Record::parse(&record.to_string()), Some(record));
+        assert_eq!(Record::parse(&record.to_string()), Some(record.clone()));
+        assert_eq!(
+            Record::parse(&format!("{record} rank=3")),
+            Some(record),
+            "a newer manager has more to say"
+        );
     }
     for damaged in ["", "term=1", "term=x manager=m run=1 counter=1 state=held"] {
         assert_eq!(Found::parse(Some(damaged.as_bytes())), Found::Unreadable, "{damaged}");

@@ -2,7 +2,7 @@
 //!
 //! Its key is on the machines with a manager, and nowhere else. Not here: who gets a certificate (see `manager/enrol.rs`).
 
-use super::{IdentityError, Place, authority_of, fingerprint, now_us, pem_text};
+use super::{IdentityError, Place, authority_of, fingerprint, load, now_us, pem_text};
 use crate::console::token::new_secret;
 use crate::kept_file;
 use logic::enrol::{FINGERPRINT_BYTES, serial_of, to_hex, uri_of};
@@ -18,8 +18,10 @@ use wire::id::NodeName;
 
 /// How long the authority is valid. Twenty years: it can only be replaced by joining every node again.
 const LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
-/// Certificates are valid from so long before they are made: clocks of machines differ.
-const BACKDATED: Duration = Duration::from_secs(300);
+/// Certificates are valid from so long before they are made: clocks of machines differ. A day: a clock that is set by an
+/// hour, or shows the time of another zone, must shut nobody out. Nothing is counted from there: when a certificate is
+/// renewed, and whether it still counts, follow from when it was made.
+const BACKDATED: Duration = Duration::from_secs(86_400);
 /// What the authority's name begins with; the cell's id follows.
 const NAME_START: &str = "Muster cell ";
 /// Hexadecimal digits of a cell's id.
@@ -143,10 +145,13 @@ impl Authority {
         Ok(params.signed_by(key, &self.issuer).map_err(make)?.der().clone())
     }
 
-    /// Makes a key and a certificate for the manager's own node, and keeps them.
+    /// Makes a key and a certificate for the manager's own node, and keeps them. It is newer than the one before, whatever
+    /// the clock says: what is older than the record of a node is refused.
     pub fn issue_own(&self, place: &Place, node: &NodeName, life: Duration) -> Result<(), IdentityError> {
         let key = KeyPair::generate().map_err(make)?;
-        let subject = Subject { node, is_manager: true, issued_us: now_us(), life };
+        let before = load(place).ok().filter(|before| before.bearer.node == *node);
+        let issued_us = before.map_or(now_us(), |before| now_us().max(before.bearer.issued_us + 1));
+        let subject = Subject { node, is_manager: true, issued_us, life };
         let certificate = self.issue(&key, &subject)?;
         let path = place.identity();
         place.keep_identity(&certificate, &key).map_err(|source| IdentityError::Write { path, source })

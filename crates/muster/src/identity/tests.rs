@@ -106,6 +106,43 @@ fn a_node_and_a_manager_of_one_cell_believe_each_other() {
 }
 
 #[test]
+fn clocks_that_differ_by_an_hour_shut_nobody_out() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let (authority, manager) = cell();
+    let server = tls::server_config(&load(&manager).expect("an identity")).expect("a configuration");
+    let month = Duration::from_secs(30 * 86_400);
+    for issued_us in [now_us() - HOUR_US, now_us() + HOUR_US, now_us() + 23 * HOUR_US] {
+        let b = node(&authority, "b", issued_us, month);
+        let own = load(&b).expect("an identity");
+        let client = tls::client_config(&own, LINK_PROTOCOL).expect("a configuration");
+        shake(server.clone(), client).expect("they believe each other");
+        // What is backdated is not renewed the sooner.
+        let issued_s = i64::try_from(issued_us / 1_000_000).expect("it fits");
+        assert_eq!(renewal::due_s(&own), issued_s + 20 * 86_400);
+        clear(&[&b]);
+    }
+    let facts = certificate::read(&authority.certificate).expect("a certificate");
+    assert!(facts.not_before_s <= crate::tls::now_s() - 23 * 3_600, "{facts:?}");
+    clear(&[&manager]);
+}
+
+#[test]
+fn a_managers_next_certificate_is_newer_whatever_its_clock_says() {
+    let (authority, manager) = cell();
+    let ahead_us = now_us() + 3_600_000_000;
+    let key = KeyPair::generate().expect("a key");
+    let subject = Subject { node: &"a".into(), is_manager: false, issued_us: ahead_us, life: LIFE };
+    let certificate = authority.issue(&key, &subject).expect("a certificate");
+    manager.keep_identity(&certificate, &key).expect("written");
+    authority.issue_own(&manager, &"a".into(), LIFE).expect("the next one");
+    assert!(
+        load(&manager).expect("an identity").bearer.issued_us > ahead_us,
+        "its record refuses older ones"
+    );
+    clear(&[&manager]);
+}
+
+#[test]
 fn strangers_old_certificates_and_nodes_that_play_manager_are_refused() {
     let ((authority, manager), (other, other_manager)) = (cell(), cell());
     let server = tls::server_config(&load(&manager).expect("an identity")).expect("a configuration");

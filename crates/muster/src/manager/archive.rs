@@ -62,7 +62,9 @@ pub enum ArchiveError {
     #[error("the manager's store cannot be used")]
     Store(#[source] StoreError),
     /// Nothing has changed; a retry cannot help.
-    #[error("the store has {value:?} under {key}, which makes no sense; someone has changed it")]
+    #[error(
+        "the store has {value:?} under {key}, which makes no sense; someone has changed it, or a newer Muster wrote it"
+    )]
     Meaningless { key: String, value: String },
     /// Nothing has changed; decide again with what is there now.
     #[error("another configuration was applied meanwhile")]
@@ -132,7 +134,13 @@ pub async fn begin(
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let is_group = |entry: &&Entry| logic::group::is_record(&entry.key);
     let groups = snapshot.entries.iter().filter(is_group);
-    let groups = groups.map(|it| (it.key.clone(), text(it.value.clone()), it.revision)).collect();
+    let groups: Vec<_> = groups.map(|it| (it.key.clone(), text(it.value.clone()), it.revision)).collect();
+    // Before anything is written, so that a manager which understands it can lead instead.
+    if let Some((key, value, _)) =
+        groups.iter().find(|(key, value, _)| !logic::group::is_readable(key, value))
+    {
+        return Err(ArchiveError::Meaningless { key: key.clone(), value: value.clone() });
+    }
     let entries = snapshot.entries.into_iter();
     let mut values: BTreeMap<String, String> = entries.map(|it| (it.key, text(it.value))).collect();
     let old_generation = match values.get(GENERATION_KEY) {

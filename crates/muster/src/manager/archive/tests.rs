@@ -55,3 +55,44 @@ fn a_damaged_record_of_a_node_lets_nobody_in() {
         assert!(nodes[&NodeName::from("bad")].is_removed);
     });
 }
+
+#[test]
+fn no_term_begins_where_nobody_understands_who_may_run_a_group() {
+    with_store("group", async |store| {
+        let known = "epoch=3 owner=a cause=start previous=- wish=- to=- frozen=no leased=no taken=- mark=-";
+        let put = async |value: String| {
+            let writes = vec![Write::put("group/pay", value)];
+            store.commit(Txn { checks: Vec::new(), writes }).await.expect("nothing speaks against it");
+        };
+        put(format!("{known} rank=3")).await;
+        assert_eq!(begin(&store, 0, None).await.expect("what is added is left aside").generation, 1);
+        put(known.replace("cause=start", "cause=omen")).await;
+        let refused = begin(&store, 0, None).await.expect_err("the group may run somewhere");
+        assert!(refused.to_string().contains("omen"), "{refused}");
+        put(known.to_owned()).await;
+        assert_eq!(begin(&store, 0, None).await.expect("a term begins").generation, 2, "nothing was written");
+    });
+}
+
+#[test]
+fn what_a_newer_manager_adds_to_records_is_left_aside() {
+    with_store("newer", async |store| {
+        let key = format!("{}web-1", enrol::NODE_PREFIX);
+        let value = r#"{"valid_since_us":7,"is_removed":false,"rank":{"of":3}}"#;
+        let leader = r#"{"node":"a","term":3,"address":"1.2.3.4:5","since_ms":7,"rank":3}"#;
+        let info = r#"{"revision":1,"at_ms":0,"who":"anna","changes":[],"back_to":null,"rank":3}"#;
+        let writes = vec![
+            Write::put(key, value),
+            Write::put(LEADER_KEY, leader),
+            Write::put(info_key(1), info),
+            Write::put(config_key(1), "one"),
+            Write::put(CURRENT_KEY, "1"),
+        ];
+        store.commit(Txn { checks: Vec::new(), writes }).await.expect("nothing speaks against it");
+        let found = begin(&store, 0, None).await.expect("a term begins");
+        let record = NodeRecord { valid_since_us: 7, is_removed: false };
+        assert_eq!(found.nodes[&NodeName::from("web-1")], record);
+        assert_eq!((found.history, found.current), (vec![revision(1)], Some((1, "one".to_owned()))));
+        assert!(serde_json::from_str::<LeaderRecord>(leader).is_ok());
+    });
+}
