@@ -47,6 +47,7 @@ scenarios! {
     one_of_three_managers_is_cut_off_on_etcd = "host-cut-etcd",
     one_of_three_managers_is_cut_off_on_postgres = "host-cut-postgres",
     the_machine_of_the_leader_is_cut_off = "leader-cut",
+    what_is_never_sent_twice_goes_elsewhere_before_another_manager_leads = "leader-cut-posts",
     the_machine_of_the_leader_is_cut_off_on_postgres = "leader-cut-postgres",
     a_machine_loses_its_power = "host-off",
     one_direction_is_lost = "one-way",

@@ -15,7 +15,7 @@
 //! | 24-31 | incarnation: a later start of the node's agent has a higher one |
 //! | 32-39 | sequence: rises with each heartbeat of an incarnation; an answer repeats that of its heartbeat. Of a question: when it was asked, by the manager's clock; its reply repeats it |
 //! | 40-47 | highest term that the sender knows |
-//! | 48-55 | digest of the epochs that the sender has; where the two differ, the node fetches |
+//! | 48-55 | digest of the epochs that the sender has; 0 says nothing. What is new comes over links, so all of this version say 0 |
 //! | 56-63 | boot: drawn anew when the machine starts |
 //! | 64-71 | run of the manager: drawn when it starts; a heartbeat repeats that of the last answer, so that an old one is told from a new one by a manager that remembers nothing; a reply repeats that of its question |
 //! | last 16 | code that proves the sender, over everything before it |

@@ -93,7 +93,7 @@ impl Step<'_> {
                 tracing::debug!(member = %self.member.name, address = %self.address, %error, "connecting failed");
                 Err(fault_of(&error))
             }
-            Err(Signal::Deadline) => Err(Fault::ConnectTimeout),
+            Err(Signal::Deadline | Signal::Doubted) => Err(Fault::ConnectTimeout),
             Err(Signal::MemberLost | Signal::Stopping) => Err(Fault::ConnectFailed),
         }
     }

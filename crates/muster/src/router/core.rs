@@ -4,6 +4,7 @@ use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
 use super::client_views::ClientViews;
 use super::compress;
+use super::doubt::Unheard;
 use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
@@ -90,6 +91,8 @@ pub struct Core {
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
+    /// What was last found out about a member that was doubted.
+    pub unheard: RefCell<Unheard>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
     pub tls: RefCell<Arc<TlsTable>>,
     pub tls_buffers: Rc<TlsBuffers>,
@@ -128,6 +131,7 @@ impl Core {
             sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),
+            unheard: RefCell::default(),
             access_log: RefCell::default(),
             tls: RefCell::default(),
             tls_buffers: TlsBuffers::new(),

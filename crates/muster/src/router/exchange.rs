@@ -2,6 +2,7 @@
 //!
 //! Not here: which member, and whether to try again (see `session`).
 
+use super::core::Core;
 use super::reply::{Reply, State};
 use super::request::Request;
 use super::session::Client;
@@ -18,6 +19,8 @@ pub struct Exchange {
     pub connection: Stream,
     pub upload: Upload,
     pub reply: Reply,
+    /// The member has answered another request on the connection.
+    pub is_reused: bool,
 }
 
 /// What a step did.
@@ -30,7 +33,12 @@ pub enum Progress {
 
 impl Exchange {
     pub fn new(connection: Stream, now_us: u64, started_us: u64) -> Self {
-        Self { connection, upload: Upload::default(), reply: Reply::new(now_us, started_us) }
+        Self {
+            connection,
+            upload: Upload::default(),
+            reply: Reply::new(now_us, started_us),
+            is_reused: false,
+        }
     }
 
     /// Sends what is at hand of the request. An error means that the member took nothing.
@@ -46,6 +54,13 @@ impl Exchange {
             State::AwaitHead => Phase::SendBody,
             State::Body(_) | State::Finished | State::Switched => Phase::Body,
         }
+    }
+
+    /// Whether the system of the member, of which nobody hears, has not even taken what was sent. A connection that the member may not
+    /// have accepted yet says nothing.
+    pub fn is_unheard(&self, core: &Core) -> bool {
+        let ends = self.connection.ends().filter(|_| self.is_reused);
+        ends.is_some_and(|(local, remote)| core.unheard.borrow().has(local, remote))
     }
 
     /// Whose silence it is when nothing moves any more.

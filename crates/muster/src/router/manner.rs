@@ -91,7 +91,7 @@ pub async fn ask_first(
         });
         match read.await {
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(Signal::MemberLost | Signal::Stopping) => {
+            Ok(Ok(0) | Err(_)) | Err(Signal::MemberLost | Signal::Doubted | Signal::Stopping) => {
                 return Err(Fault::ConnectFailed);
             }
             Err(Signal::Deadline) => return Err(Fault::ConnectTimeout),

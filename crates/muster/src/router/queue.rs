@@ -47,7 +47,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
                 cluster.queue_refused.set(cluster.queue_refused.get() + 1);
                 return Err(refused(request, "no member had room in time"));
             }
-            Err(Signal::MemberLost | Signal::Stopping) => {}
+            Err(Signal::MemberLost | Signal::Doubted | Signal::Stopping) => {}
         }
         let now = client.core.now();
         if let Err((fault, reason)) = request.pick_again(&client.core, client.address(), now) {

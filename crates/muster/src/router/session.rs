@@ -178,7 +178,8 @@ impl Session {
                     deadline = idle_until_us;
                 }
                 Err(Signal::Deadline) if !is_idle => return Read::Refused(Refused::late_head()),
-                Ok(Err(_)) | Err(Signal::Deadline | Signal::MemberLost | Signal::Stopping) => {
+                Ok(Err(_))
+                | Err(Signal::Deadline | Signal::MemberLost | Signal::Doubted | Signal::Stopping) => {
                     return Read::End;
                 }
             }
@@ -322,6 +323,7 @@ impl Session {
         };
         *exchange =
             idle.map(|connection| Exchange::new(connection, self.ticket.now_us(), request.started_us));
+        exchange.iter_mut().for_each(|exchange| exchange.is_reused = true);
         exchange.is_some()
     }
 
@@ -371,7 +373,10 @@ impl Session {
                     }
                 }
                 Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
-                Err(Signal::MemberLost | Signal::Stopping) => return Err(Fault::MemberLost),
+                Err(Signal::Doubted) if !exchange.is_unheard(&client.core) => {}
+                Err(Signal::Doubted | Signal::MemberLost | Signal::Stopping) => {
+                    return Err(Fault::MemberLost);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use super::tls_stream::TlsStream;
 use rustix::net::{RecvFlags, SendFlags};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -55,6 +56,16 @@ impl Stream {
             Stream::Tcp(stream) => Some(stream),
             Stream::Tls(_) | Stream::Http2Client(_) | Stream::Http2Member(_) => None,
         }
+    }
+
+    /// Its own address and the other side's, where it is a connection of its own.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let stream = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.socket(),
+            Stream::Http2Client(_) | Stream::Http2Member(_) => return None,
+        };
+        Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
     }
 
     /// The request of an HTTP/2 client, which takes a head without having it written first.

@@ -23,6 +23,8 @@ pub enum Signal {
     Deadline,
     /// The member that it waits for is lost.
     MemberLost,
+    /// No connection to that member's machine comes about.
+    Doubted,
     /// The router stops and the session has nothing to finish.
     Stopping,
 }
@@ -92,6 +94,12 @@ impl Waits {
     /// Ends the waits for this member's answer.
     pub fn member_lost(&self, member: usize) {
         self.signal_where(Signal::MemberLost, |wait| wait.member.get() == member);
+    }
+
+    /// Tells those who have waited for this member since that time, or longer.
+    pub fn signal_waiting(&self, signal: Signal, member: usize, since_us: u64) {
+        let is_meant = |wait: &Wait| wait.member.get() == member && wait.member_since.get() <= since_us;
+        self.signal_where(signal, is_meant);
     }
 
     /// The members whose answers somebody has waited for since that time, or longer.

@@ -121,7 +121,7 @@ impl Front {
                     return tracing::debug!(client = &*self.origin.address, "HTTP/2 did not begin");
                 }
                 Err(Signal::Deadline) => self.ask_to_leave(),
-                Err(Signal::Stopping | Signal::MemberLost) => {}
+                Err(Signal::Stopping | Signal::MemberLost | Signal::Doubted) => {}
             }
         }
     }
@@ -140,7 +140,7 @@ impl Front {
                     thrown_away += bytes;
                     deadline = self.ticket.in_ms(LEAVE_MS).min(last_us);
                 }
-                Err(Signal::Stopping | Signal::MemberLost) => {}
+                Err(Signal::Stopping | Signal::MemberLost | Signal::Doubted) => {}
                 Ok(Ok(_) | Err(_)) | Err(Signal::Deadline) => return,
             }
         }
