@@ -3,13 +3,12 @@
 //! New connections tell: the member's system takes or refuses one, whatever the member itself is doing. Where several in a row come to
 //! nothing, others come first, as after any connection that failed, and kept connections are not used again, so that nothing that
 //! may be carried out only once is sent into the void. Requests that wait for a connection there go elsewhere. One that was sent
-//! ends only if its bytes have not even arrived: a member that has more callers than it can take drops new connections too, and
-//! may be busy with that request. Members on this machine are not doubted: its own network is not cut.
+//! ends only if its bytes were repeated and have not even arrived: a member that has more callers than it can take drops new
+//! connections too, and may be busy with that request. Members on this machine are not doubted: its own network is not cut.
 //! Not here: what is known of members by their connections (`session`), and by the cell (`views`).
 
 use super::core::Core;
 use super::member::{Cluster, Member};
-use super::waits::Signal;
 use crate::role::is_our_want;
 use logic::time::Time;
 use std::collections::BTreeSet;
@@ -21,20 +20,20 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinSet, spawn_blocking, spawn_local};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long a request waits before its member is doubted. 300 ms: few answers take longer, and with the wait for a connection all is
-/// over before the cell could know.
-const DOUBT_AFTER_MS: u64 = 300;
+/// How long a request waits before its member is doubted. 250 ms: most answers take less, and with both waits that follow all is over
+/// within a second, before the cell could know.
+const DOUBT_AFTER_MS: u64 = 250;
 /// Between two trials of a member. A second: a member that only answers slowly is not bothered more often.
 const TRIAL_PAUSE_MS: u64 = 1_000;
-/// Longest wait for a connection. 400 ms: the slowest networks of one cell take a tenth of it.
-const CONNECT_WAIT: Duration = Duration::from_millis(400);
+/// Longest wait for a connection. 300 ms: the slowest networks of one cell take a tenth of it.
+const CONNECT_WAIT: Duration = Duration::from_millis(300);
 /// Connections that are begun in that time. Four: of a hundred packets one may be lost, and the system repeats none in this time.
 const CONNECTIONS: u32 = 4;
-const CONNECTION_PAUSE: Duration = Duration::from_millis(80);
-/// What was sent a moment ago may be under way. 100 ms: twice what a system puts off saying that it has it.
-const UNDER_WAY_US: u64 = 100_000;
+const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
+/// What was sent just before is looked at once more after this. 250 ms: systems repeat after 200 what nobody says to have.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(250);
 
-/// Local ports of connections to a machine that has not said that it has what was sent.
+/// Local ports of connections to a machine that has not said that it has what was sent, and sent again.
 #[derive(Debug, Default)]
 pub struct Unheard {
     to: Option<SocketAddr>,
@@ -82,21 +81,30 @@ async fn try_out(core: Rc<Core>, cluster: Rc<Cluster>, member: Rc<Member>, addre
     if is_there(address).await {
         return;
     }
-    // Apart: with very many connections the table is long.
-    let ports = spawn_blocking(move || unheard(address)).await.unwrap_or_default();
-    let now_us = core.waits.refresh();
-    let now = core.now();
+    core.waits.refresh();
     // An answer is worth more.
-    if now.since_ms(member.answered_at.get()) < DOUBT_AFTER_MS {
+    let answered_at = member.answered_at.get();
+    if core.now().since_ms(answered_at) < DOUBT_AFTER_MS {
         return;
     }
     if core.may_tell() {
         tracing::warn!(member = %member.name, %address, "a request waits, and no connection comes about: others come first");
     }
     member.forget_connections();
-    cluster.member_failed(&member, now);
+    cluster.member_failed(&member, core.now());
+    end_unheard(&core, &member, address).await;
+    tokio::time::sleep(SECOND_LOOK_AFTER).await;
+    if member.answered_at.get() == answered_at {
+        end_unheard(&core, &member, address).await;
+    }
+}
+
+async fn end_unheard(core: &Core, member: &Rc<Member>, address: SocketAddr) {
+    // Apart: with very many connections the table is long.
+    let ports = spawn_blocking(move || unheard(address)).await.unwrap_or_default();
     core.unheard.replace(Unheard { to: Some(address), ports });
-    core.waits.signal_waiting(Signal::Doubted, member.identity(), now_us.saturating_sub(UNDER_WAY_US));
+    core.waits.refresh();
+    core.waits.member_doubted(member.identity());
 }
 
 /// Whether a system answers there; a refusal is an answer.
@@ -123,7 +131,7 @@ async fn is_there(address: SocketAddr) -> bool {
     tokio::time::timeout(CONNECT_WAIT, any).await.unwrap_or(false)
 }
 
-/// Local ports of connections there on which something was sent and not acknowledged.
+/// Local ports of connections there on which something was sent again, and not acknowledged yet.
 fn unheard(address: SocketAddr) -> BTreeSet<u16> {
     let path = if address.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let table = std::fs::read_to_string(path).unwrap_or_default();
@@ -139,7 +147,8 @@ fn unheard_in(table: &str, address: SocketAddr) -> BTreeSet<u16> {
         let sent = columns.next()?.split_once(':')?.0;
         // The timer that repeats; another one asks a full receiver for room, which is there.
         let repeats = columns.next()?.starts_with("01:");
-        let is_unheard = is_meant && repeats && u32::from_str_radix(sent, 16).ok()? > 0;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let is_unheard = is_meant && repeats && number(sent)? > 0 && number(columns.next()?)? > 0;
         is_unheard.then(|| u16::from_str_radix(local.split_once(':')?.1, 16).ok())?
     });
     ports.collect()
@@ -201,9 +210,13 @@ mod tests {
             let (own, remote) = (as_in_table(stream.local_addr().expect("connected")), as_in_table(address));
             let line = table.lines().find(|line| line.contains(&format!("{own} {remote} 01")));
             let line = line.expect("the connection has a line");
-            let line = line.replace("00000000:00000000 00:00000000", "00000001:00000000 01:00000014");
+            let still = "00000000:00000000 00:00000000 00000000";
+            assert!(line.contains(still), "{line}");
+            let line = line.replace(still, "00000001:00000000 01:00000014 00000001");
             let table = format!("a line above\n{line}\n");
             assert_eq!(unheard_in(&table, address), BTreeSet::from([port]));
+            let under_way = table.replace(" 01:00000014 00000001", " 01:00000014 00000000");
+            assert_eq!(unheard_in(&under_way, address), BTreeSet::new(), "it was sent only now");
             let probing = table.replace(" 01:00000014", " 04:00000014");
             assert_eq!(unheard_in(&probing, address), BTreeSet::new(), "its receiver is full");
         }

@@ -96,10 +96,9 @@ impl Waits {
         self.signal_where(Signal::MemberLost, |wait| wait.member.get() == member);
     }
 
-    /// Tells those who have waited for this member since that time, or longer.
-    pub fn signal_waiting(&self, signal: Signal, member: usize, since_us: u64) {
-        let is_meant = |wait: &Wait| wait.member.get() == member && wait.member_since.get() <= since_us;
-        self.signal_where(signal, is_meant);
+    /// Tells those who wait for this member that its machine may be gone.
+    pub fn member_doubted(&self, member: usize) {
+        self.signal_where(Signal::Doubted, |wait| wait.member.get() == member);
     }
 
     /// The members whose answers somebody has waited for since that time, or longer.

@@ -6,6 +6,8 @@ use sim::models::{Case, Fault};
 use sim::{Day, Leader, Push, SuperCluster, SuperOutcome, push_bytes, run_fleet_case};
 
 const NODES: usize = 10_000;
+/// Crashes of which the slowest but one is told: p99.
+const CRASHES: u64 = 100;
 
 pub fn all(is_whole_day: bool) -> (Vec<Bar>, Vec<String>) {
     let (mut bars, mut notes) = (Vec::new(), Vec::new());
@@ -25,22 +27,27 @@ fn case(nodes: usize, faulty: usize, seed: u64) -> Case {
 fn crash(bars: &mut Vec<Bar>, notes: &mut Vec<String>) {
     eprintln!("simulating: crashes among {NODES} nodes");
     let push = Push { routers: NODES, loss: 0 };
-    let (mut p50_ms, mut p99_ms, mut epochs) = (0, 0, 0);
-    for (faulty, seed) in [(1, 1), (10, 2), (100, 3)] {
-        let found = run_fleet_case(case(NODES, faulty, seed), Leader::Well, push);
-        p50_ms = found.informed_p50_ms.max(p50_ms);
-        p99_ms = found.informed_p99_ms.max(p99_ms);
-        epochs = found.epochs.max(epochs);
-    }
-    let text = "1, 10 and 100 of 10,000 crash: to 99 % of 10,000 routers informed, 3 managers";
+    let mut epochs = 0;
+    let mut informed_ms: Vec<u64> = (0..CRASHES)
+        .map(|seed| {
+            let faulty = [1, 10, 100][seed as usize % 3];
+            let found = run_fleet_case(case(NODES, faulty, seed + 1), Leader::Well, push);
+            epochs = found.epochs.max(epochs);
+            found.informed_max_ms
+        })
+        .collect();
+    informed_ms.sort_unstable();
+    let at = |percent: usize| informed_ms[(informed_ms.len() * percent).div_ceil(100) - 1];
+    let (p50_ms, p99_ms) = (at(50), at(99));
+    let text = "1, 10 or 100 of 10,000 crash, 3 managers: to all of 10,000 routers informed, p99 of 100";
     bars.push(bar(text, p99_ms as f64, 1_000.0, "ms"));
     bars.push(bar("each of these: epochs", epochs as f64, 1.0, ""));
     let rack = run_fleet_case(case(NODES, NODES / 4, 4), Leader::Well, push);
     bars.push(bar("a quarter of 10,000 gone at once: epochs", rack.epochs as f64, 1.0, ""));
     let lossy = run_fleet_case(case(NODES, 10, 5), Leader::Well, Push { loss: 10, ..push });
     notes.push(format!(
-        "crash to routers: half are informed after {p50_ms} ms at most; where the network loses 1 % of the packets to \
-         routers as well: half after {} ms, 99 % after {} ms, all after {} ms",
+        "crash to routers: of 100 crashes half are known to all after {p50_ms} ms; where the network loses 1 % of the packets to \
+         routers as well, after one of ten nodes: half of the routers know after {} ms, 99 % after {} ms, all after {} ms",
         lossy.informed_p50_ms, lossy.informed_p99_ms, lossy.informed_max_ms
     ));
 }
