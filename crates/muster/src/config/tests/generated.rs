@@ -38,7 +38,7 @@ fn schema_has_every_key_in_its_place() {
     }
 }
 
-/// What an example leaves out because it is about something else: a router, the clusters that it names, a member.
+/// What an example leaves out because it is about something else: a router, the clusters and the machines that it names, a member.
 fn completed(example: &str) -> String {
     // A cell of groups needs nothing else.
     if example.contains("[groups.") {
@@ -57,13 +57,24 @@ fn completed(example: &str) -> String {
     if clusters.len() > 1 && !example.contains("routes]]") {
         text += &format!("\n[[routers.front.routes]]\ncluster = \"{}\"\n", clusters[0]);
     }
+    let several = example.lines().filter(|line| line.starts_with("nodes = "));
+    let nodes: Vec<&str> = several.flat_map(|line| line.split('"').skip(1).step_by(2)).collect();
+    for (place, node) in
+        nodes.iter().enumerate().filter(|(_, node)| !example.contains(&format!("[nodes.{node}]")))
+    {
+        text += &format!("\n[nodes.{node}]\naddress = \"10.0.1.{place}\"\n");
+    }
+    if nodes.len() > 1 && !example.contains("[store]") {
+        text += "\n[store]\nkind = \"etcd\"\nservers = [\"10.0.0.4:2379\"]\n";
+    }
+    let place = if nodes.len() > 1 { format!("node = \"{}\"\n", nodes[0]) } else { String::new() };
     for cluster in clusters {
         if !example.contains(&format!("[clusters.{cluster}.members.")) {
-            text += &format!("\n[clusters.{cluster}.members.one]\naddress = \"10.0.0.1:8080\"\n");
+            text += &format!("\n[clusters.{cluster}.members.one]\naddress = \"10.0.0.1:8080\"\n{place}");
         }
     }
-    if !example.contains("listen") {
-        text += "\n[routers.front]\nlisten = [\"0.0.0.0:8080\"]\n";
+    if !example.contains("listen = [") && !example.contains("listeners]]") {
+        text += &format!("\n[routers.front]\nlisten = [\"0.0.0.0:8080\"]\n{place}");
     }
     text
 }
