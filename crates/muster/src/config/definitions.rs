@@ -386,7 +386,8 @@ const TIMEOUTS: &[Definition] = &[
         HOUR_MS,
         5000,
         "4000",
-        "To make a TCP connection to a member. Above 3000, so that the two repetitions of a lost first packet count.",
+        "To make a TCP connection to a member. Above 3000, so that the two repetitions of a lost first packet count. Who waits goes elsewhere sooner where the machine says nothing \
+         at all, to several connections within a third of a second, and another member can be reached.",
     ),
     integer("head_ms", 1, HOUR_MS, 10_000, "5000", "From the first byte of a request's head to its last."),
     integer(

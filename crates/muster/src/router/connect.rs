@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use wire::view::MemberTls;
@@ -81,9 +82,21 @@ struct Step<'a> {
 
 impl Step<'_> {
     async fn until<T>(&self, mut step: Pin<&mut impl Future<Output = io::Result<T>>>) -> Result<T, Fault> {
+        self.wait(|context| step.as_mut().poll(context)).await
+    }
+
+    /// Waits for a step. The member's being doubted ends it if another one can be reached.
+    async fn wait<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Result<T, Fault> {
         let Opening { ticket, deadline, .. } = self.opening;
-        let done = ticket.until(*deadline, |context| step.as_mut().poll(context)).await;
-        self.judge(done)
+        loop {
+            let done = ticket.until(*deadline, &mut poll).await;
+            if !matches!(done, Err(Signal::Doubted)) || self.member.doubt.borrow().has_other() {
+                return self.judge(done);
+            }
+        }
     }
 
     fn judge<T>(&self, done: Result<io::Result<T>, Signal>) -> Result<T, Fault> {
@@ -99,7 +112,7 @@ impl Step<'_> {
     }
 
     async fn shake_hands(&self, stream: TcpStream, tls: &MemberTls) -> Result<Stream, Fault> {
-        let Opening { core, ticket, deadline, http2, .. } = *self.opening;
+        let Opening { core, http2, .. } = *self.opening;
         let config = core.tls.borrow().of_member(tls, http2);
         let name = tls::server_name(tls, self.address.ip());
         let (Some(config), Some(name)) = (config, name) else {
@@ -112,11 +125,14 @@ impl Step<'_> {
         })?;
         let buffers = core.tls_buffers.clone();
         let mut stream = TlsStream::new(stream, Connection::Client(connection), buffers, Vec::new());
-        let shaken = ticket.until(deadline, |context| stream.poll_handshake(context)).await;
-        if let Ok(Err(error)) = &shaken {
-            self.tell(&error.to_string());
-        }
-        self.judge(shaken)?;
+        let shake = |context: &mut Context<'_>| {
+            let shaken = stream.poll_handshake(context);
+            if let Poll::Ready(Err(error)) = &shaken {
+                self.tell(&error.to_string());
+            }
+            shaken
+        };
+        self.wait(shake).await?;
         if http2 && stream.agreed().alpn_protocol() != Some(b"h2") {
             self.tell("it does not agree on HTTP/2");
             return Err(Fault::ConnectFailed);

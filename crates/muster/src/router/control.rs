@@ -15,6 +15,7 @@ use super::kept::{Keeper, Kept};
 use super::plugin_cfg::FileSource;
 use super::plugin_cfg_output::PluginCfgOutputs;
 use super::report::{Pace, Summary};
+use super::silence::Silences;
 use super::table::Table;
 use super::thread::{ORDERS_MAX, Order, ReportSlot, ThreadStart, start};
 use super::vault::Vault;
@@ -97,6 +98,7 @@ pub fn run(start: ControlStart, stopped: watch::Receiver<bool>) {
         needs_whole_views: false,
         known: having::Held::default(),
         reported: Arc::new(Notify::new()),
+        silences: Arc::default(),
         summary: Summary::default(),
         pace: Pace::default(),
         report_after: Instant::now(),
@@ -165,6 +167,7 @@ struct Control {
     /// What the next manager is told that there is.
     known: having::Held,
     reported: Arc<Notify>,
+    silences: Arc<Silences>,
     summary: Summary,
     /// Reports of a large router wait until tables have been handed out.
     pace: Pace,
@@ -388,6 +391,7 @@ impl Control {
                 orders: inbox,
                 slot: slot.clone(),
                 reported: self.reported.clone(),
+                silences: self.silences.clone(),
             })?;
             self.threads.push(DataThread { orders, slot, thread, drains_until: None });
         }

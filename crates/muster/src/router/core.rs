@@ -4,7 +4,6 @@ use super::access_log::AccessLogHandle;
 use super::actions::{RouteState, Routes};
 use super::client_views::ClientViews;
 use super::compress;
-use super::doubt::Unheard;
 use super::http2::crew::Crew;
 use super::http2::request_stream::Companies;
 use super::lot::Lot;
@@ -12,6 +11,7 @@ use super::member::Cluster;
 use super::own_cookie::Keys;
 use super::pick::Target;
 use super::request::Request;
+use super::silence::Silences;
 use super::splice::Pipes;
 use super::streams::SCRATCH_BYTES;
 use super::table::Table;
@@ -91,8 +91,8 @@ pub struct Core {
     pub report_now: Notify,
     /// The second in which clients' mistakes were logged last, and how many.
     told: Cell<(u64, u32)>,
-    /// What was last found out about a member that was doubted.
-    pub unheard: RefCell<Unheard>,
+    /// Where something was sent that nobody says to have.
+    pub silences: Arc<Silences>,
     pub access_log: RefCell<Option<AccessLogHandle>>,
     pub tls: RefCell<Arc<TlsTable>>,
     pub tls_buffers: Rc<TlsBuffers>,
@@ -104,7 +104,13 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(clock: Clock, settings: Arc<RouterSettings>, seed: u64, lot: Lot) -> Rc<Self> {
+    pub fn new(
+        clock: Clock,
+        settings: Arc<RouterSettings>,
+        seed: u64,
+        lot: Lot,
+        silences: Arc<Silences>,
+    ) -> Rc<Self> {
         let sessions_max = sessions_max(&settings);
         let cookie_keys = Keys::new(&settings.cookie_keys);
         Rc::new(Self {
@@ -131,7 +137,7 @@ impl Core {
             sessions_max: Cell::new(sessions_max),
             report_now: Notify::new(),
             told: Cell::default(),
-            unheard: RefCell::default(),
+            silences,
             access_log: RefCell::default(),
             tls: RefCell::default(),
             tls_buffers: TlsBuffers::new(),

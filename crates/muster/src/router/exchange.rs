@@ -2,7 +2,6 @@
 //!
 //! Not here: which member, and whether to try again (see `session`).
 
-use super::core::Core;
 use super::reply::{Reply, State};
 use super::request::Request;
 use super::session::Client;
@@ -58,9 +57,9 @@ impl Exchange {
 
     /// Whether the system of the member, of which nobody hears, has not even taken what was sent. A connection that the member may not
     /// have accepted yet says nothing.
-    pub fn is_unheard(&self, core: &Core) -> bool {
+    pub fn is_unheard(&self, request: &Request) -> bool {
         let ends = self.connection.ends().filter(|_| self.is_reused);
-        ends.is_some_and(|(local, remote)| core.unheard.borrow().has(local, remote))
+        ends.is_some_and(|(local, remote)| request.member.doubt.borrow().is_unheard(local, remote))
     }
 
     /// Whose silence it is when nothing moves any more.

@@ -90,8 +90,9 @@ pub async fn ask_first(
             })
         });
         match read.await {
-            Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(Signal::MemberLost | Signal::Doubted | Signal::Stopping) => {
+            // Who doubts it has not heard of this connection.
+            Ok(Ok(1..)) | Err(Signal::Doubted) => {}
+            Ok(Ok(0) | Err(_)) | Err(Signal::MemberLost | Signal::Stopping) => {
                 return Err(Fault::ConnectFailed);
             }
             Err(Signal::Deadline) => return Err(Fault::ConnectTimeout),

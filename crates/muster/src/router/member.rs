@@ -2,6 +2,7 @@
 //!
 //! Never shared between threads. A member that leaves the view lives on until its last request is over.
 
+use super::doubt::Doubt;
 use super::gate::{Gate, Queue, Rooms};
 use super::http2::member_link::Links;
 use super::manner::Manner;
@@ -40,9 +41,10 @@ pub struct Member {
     /// When it was left out last, and why.
     pub ejection: RefCell<Option<Ejected>>,
     in_flight: Cell<u64>,
-    /// When it last answered this thread, and when that last tried whether its system is there; 0: never.
-    pub answered_at: Cell<Time>,
+    /// When this thread heard of it last, and when it last tried whether its system is there; 0: never.
+    pub heard_at: Cell<Time>,
     pub tried_at: Cell<Time>,
+    pub doubt: RefCell<Doubt>,
     /// It has had a request: otherwise there is nothing to tell of it, and no connection to look after.
     is_used: Cell<bool>,
     /// Its cluster's, which chooses by what is under way.
@@ -110,8 +112,9 @@ impl Member {
             gate: RefCell::default(),
             ejection: RefCell::default(),
             in_flight: Cell::new(0),
-            answered_at: Cell::default(),
+            heard_at: Cell::default(),
             tried_at: Cell::default(),
+            doubt: RefCell::default(),
             is_used: Cell::new(false),
             balancer: balancer.clone(),
             requests: Cell::new(0),
@@ -129,6 +132,14 @@ impl Member {
 
     pub fn address(&self) -> Option<SocketAddr> {
         self.address.get()
+    }
+
+    /// All places where it is spoken to.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let secure = self.secure.borrow().as_ref().and_then(|end| end.is.address);
+        let mut all: Vec<_> = self.address.get().into_iter().chain(secure).collect();
+        all.dedup();
+        all
     }
 
     /// Where and how it is spoken to for requests that came by TLS, or for all others.
@@ -414,6 +425,12 @@ impl Cluster {
         member.index.get().is_some_and(|index| self.balancer.borrow().is_marked(index, now))
     }
 
+    /// Whether another member can be reached as far as this thread knows.
+    pub fn has_other(&self, member: &Rc<Member>, now: Time) -> bool {
+        let members = self.members.borrow();
+        members.iter().any(|other| !Rc::ptr_eq(other, member) && other.is_up() && !self.is_marked(other, now))
+    }
+
     /// Whether a request that has begun with this member may go on there, on another connection.
     pub fn keeps(&self, member: &Member) -> bool {
         member.index.get().is_some_and(|index| self.balancer.borrow().keeps(index))
@@ -428,7 +445,6 @@ impl Cluster {
 
     /// The member answered with this status, of which the first byte came after so long.
     pub fn member_answered(&self, member: &Member, status: u16, first_byte_us: u64, now: Time) {
-        member.answered_at.set(now);
         let Some(index) = member.index.get() else { return };
         let mut balancer = self.balancer.borrow_mut();
         balancer.answered(index);

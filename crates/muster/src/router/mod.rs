@@ -35,6 +35,7 @@ mod reply;
 mod report;
 mod request;
 mod session;
+mod silence;
 mod spill;
 mod splice;
 mod streams;

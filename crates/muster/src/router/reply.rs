@@ -165,6 +165,9 @@ impl Reply {
         read: &mut [u8],
     ) -> Result<(), Fault> {
         let bytes = &read[READ_ROOM_BYTES..];
+        if !bytes.is_empty() {
+            request.member.heard_at.set(core.now());
+        }
         match self.state {
             State::Finished | State::Switched => Ok(()),
             State::Body(Framing::UntilClose) if bytes.is_empty() => {

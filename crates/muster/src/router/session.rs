@@ -352,7 +352,14 @@ impl Session {
             let release_at_us = exchange.reply.release_at_us();
             deadline = deadline.min(body_due_us).min(release_at_us);
             let Self { ticket, client } = self;
-            let progress = ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
+            let progress = loop {
+                let progress =
+                    ticket.until(deadline, |context| exchange.poll(client, request, context)).await;
+                // Who was heard waits as if nobody had asked.
+                if !matches!(progress, Err(Signal::Doubted)) || exchange.is_unheard(request) {
+                    break progress;
+                }
+            };
             match progress {
                 Ok(Ok(Progress::Moved)) => {}
                 Ok(Ok(Progress::Finished)) => return Ok(()),
@@ -373,7 +380,6 @@ impl Session {
                     }
                 }
                 Err(Signal::Deadline) => return Err(exchange.silent_side(request)),
-                Err(Signal::Doubted) if !exchange.is_unheard(&client.core) => {}
                 Err(Signal::Doubted | Signal::MemberLost | Signal::Stopping) => {
                     return Err(Fault::MemberLost);
                 }

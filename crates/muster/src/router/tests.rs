@@ -3,6 +3,7 @@
 mod actions;
 mod choice;
 mod clients;
+mod doubt;
 mod http2;
 pub mod stage;
 

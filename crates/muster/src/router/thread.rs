@@ -5,6 +5,7 @@ use super::doubt;
 use super::listen::ACCEPT_PAUSE;
 use super::lot::{self, Lot};
 use super::report::{Pace, ThreadReport, of_thread};
+use super::silence::Silences;
 use super::table::Table;
 use super::takeover::take_over;
 use crate::clock::Clock;
@@ -64,6 +65,7 @@ pub struct ThreadStart {
     pub orders: mpsc::Receiver<Order>,
     pub slot: Arc<ReportSlot>,
     pub reported: Arc<Notify>,
+    pub silences: Arc<Silences>,
 }
 
 /// Starts a data thread.
@@ -76,8 +78,8 @@ pub fn start(start: ThreadStart) -> io::Result<std::thread::JoinHandle<()>> {
 }
 
 async fn run(start: ThreadStart, lot: Lot) {
-    let ThreadStart { clock, settings, seed, mut orders, slot, reported, .. } = start;
-    let core = Core::new(clock, settings, seed, lot);
+    let ThreadStart { clock, settings, seed, mut orders, slot, reported, silences, .. } = start;
+    let core = Core::new(clock, settings, seed, lot, silences);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(core.waits.clone().sweep_for_ever());
     tasks.spawn_local(lot::watch_for_ever(core.clone()));

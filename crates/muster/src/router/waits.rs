@@ -96,9 +96,11 @@ impl Waits {
         self.signal_where(Signal::MemberLost, |wait| wait.member.get() == member);
     }
 
-    /// Tells those who wait for this member that its machine may be gone.
-    pub fn member_doubted(&self, member: usize) {
-        self.signal_where(Signal::Doubted, |wait| wait.member.get() == member);
+    /// Tells those who have waited for this member since then that its machine may be gone, unless they have been told more.
+    pub fn member_doubted(&self, member: usize, since_us: u64) {
+        self.signal_where(Signal::Doubted, |wait| {
+            wait.member.get() == member && wait.member_since.get() <= since_us && wait.signal.get().is_none()
+        });
     }
 
     /// The members whose answers somebody has waited for since that time, or longer.
@@ -195,6 +197,10 @@ impl Ticket {
         let all = self.waits.all.borrow();
         all[self.key].member.set(member);
         all[self.key].member_since.set(self.now_us());
+        // What was said of the one before is over.
+        if matches!(all[self.key].signal.get(), Some(Signal::MemberLost | Signal::Doubted)) {
+            all[self.key].signal.set(None);
+        }
     }
 
     /// Says whether the session has no request, so that it may be ended when the router stops.
@@ -322,6 +328,27 @@ mod tests {
             waits.member_lost(4);
             assert_eq!(waiter.await.expect("no panic"), Err(Signal::MemberLost));
             assert_eq!(waits.count(), 0);
+        });
+    }
+
+    #[test]
+    fn a_doubt_is_told_to_who_waited_before_it_and_takes_no_certainty_away() {
+        check(async |waits| {
+            let ticket = Ticket::new(&waits);
+            ticket.enter().await;
+            let told = || waits.all.borrow()[ticket.key].signal.get();
+            ticket.set_member(4);
+            waits.member_doubted(4, ticket.now_us() - 1);
+            assert_eq!(told(), None, "it came later");
+            waits.member_doubted(5, ticket.now_us());
+            assert_eq!(told(), None, "it waits for another one");
+            waits.member_doubted(4, ticket.now_us());
+            assert_eq!(told(), Some(Signal::Doubted));
+            waits.member_lost(4);
+            waits.member_doubted(4, ticket.now_us());
+            assert_eq!(told(), Some(Signal::MemberLost));
+            ticket.set_member(5);
+            assert_eq!(told(), None, "that was said of another one");
         });
     }
 }

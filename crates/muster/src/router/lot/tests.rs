@@ -23,6 +23,7 @@ fn check(idle_ms: u64, clients: usize, story: impl AsyncFnOnce(Rc<Core>, Vec<Tcp
             Arc::new(settings),
             1,
             Lot::new(crate::router::lot::watcher().expect("an epoll")),
+            Arc::default(),
         );
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn_local(core.waits.clone().sweep_for_ever());

@@ -131,7 +131,8 @@ fn core_with(place: &RouterPlace, views: &[View], seed: u64) -> std::rc::Rc<Core
     settings.zone.clone_from(&place.zone);
     settings.routes.clone_from(&place.routes);
     let settings = Arc::new(settings);
-    let core = Core::new(Clock::start(), settings.clone(), seed, Lot::new(watcher().expect("an epoll")));
+    let lot = Lot::new(watcher().expect("an epoll"));
+    let core = Core::new(Clock::start(), settings.clone(), seed, lot, Arc::default());
     let views: BTreeMap<_, _> =
         views.iter().map(|view| (view.cluster.clone(), Arc::new(view.clone()))).collect();
     let routes = Arc::new(RouteTable::new(&settings.routes));
