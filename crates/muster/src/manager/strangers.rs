@@ -1,7 +1,7 @@
 //! Accepts other machines over TCP: nobody is a stranger for long, and strangers cannot take anybody's place.
 //!
 //! Promises: connections that have not proven who they are end after `STRANGER_MAX`, there are at most `STRANGERS_MAX`
-//! of them, and a few from each address; what they may send is small. Not here: what a node says once it is known
+//! of them, and a few from each address; of those that say nothing the oldest gives way to a newcomer; what they may send is small. Not here: what a node says once it is known
 //! (see `links`), and who gets a certificate (see `enrol`).
 
 use super::desk::Peer;
@@ -12,13 +12,15 @@ use super::telling;
 use crate::identity::{bearer_of, proof};
 use crate::link::{read_bounded_frame, write_frame};
 use logic::enrol::{Bearer, guesser};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -44,44 +46,79 @@ const LINGER_READS_MAX: usize = 64;
 /// Pause after the system gave no connection, e.g. for want of file descriptors: nothing tells when there are some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Counts connections that have not proven who they are.
+/// Has the connections that have not proven who they are.
 #[derive(Debug, Default)]
 struct Gate {
-    by_address: RefCell<BTreeMap<IpAddr, usize>>,
+    /// The oldest first.
+    inside: RefCell<BTreeMap<u64, Inside>>,
+    entered: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    address: IpAddr,
+    /// Nothing is done but to wait for what it says.
+    is_waited_for: bool,
+    must_go: Rc<Notify>,
 }
 
 /// One of them; dropping it makes room.
 #[derive(Debug)]
 pub struct Stranger {
     gate: Rc<Gate>,
-    address: IpAddr,
+    number: u64,
+    must_go: Rc<Notify>,
 }
 
 impl Gate {
+    /// Where there is no room, one that is only waited for has to go: the oldest of the address that has most of them. So
+    /// whoever fills all places with silence gives way to who knows what to say.
     fn enter(self: &Rc<Self>, address: IpAddr) -> Option<Stranger> {
         let address = guesser(address);
-        let mut by_address = self.by_address.borrow_mut();
-        if by_address.values().sum::<usize>() >= STRANGERS_MAX {
+        let mut inside = self.inside.borrow_mut();
+        let count = |address| inside.values().filter(|stranger| stranger.address == address).count();
+        if count(address) >= STRANGERS_PER_ADDRESS_MAX {
             return None;
         }
-        let here = by_address.entry(address).or_insert(0);
-        if *here >= STRANGERS_PER_ADDRESS_MAX {
-            return None;
+        if inside.len() >= STRANGERS_MAX {
+            let waited_for = inside.iter().filter(|(_, stranger)| stranger.is_waited_for);
+            let goes =
+                waited_for.max_by_key(|(number, stranger)| (count(stranger.address), Reverse(**number)));
+            let goes = *goes?.0;
+            inside.remove(&goes)?.must_go.notify_one();
         }
-        *here += 1;
-        Some(Stranger { gate: self.clone(), address })
+        let number = self.entered.get();
+        self.entered.set(number + 1);
+        let must_go = Rc::new(Notify::new());
+        inside.insert(number, Inside { address, is_waited_for: false, must_go: must_go.clone() });
+        Some(Stranger { gate: self.clone(), number, must_go })
+    }
+}
+
+impl Stranger {
+    /// Waits for what it says; None if that takes too long, or others need its place.
+    pub async fn hear<T>(&self, saying: impl Future<Output = T>) -> Option<T> {
+        self.set_waited_for(true);
+        // Both may be cancelled: the connection is given up then.
+        let said = tokio::select! {
+            biased;
+            () = self.must_go.notified() => None,
+            said = tokio::time::timeout(STRANGER_MAX, saying) => said.ok(),
+        };
+        self.set_waited_for(false);
+        said
+    }
+
+    fn set_waited_for(&self, is_waited_for: bool) {
+        if let Some(own) = self.gate.inside.borrow_mut().get_mut(&self.number) {
+            own.is_waited_for = is_waited_for;
+        }
     }
 }
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        let mut by_address = self.gate.by_address.borrow_mut();
-        if let Some(here) = by_address.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                by_address.remove(&self.address);
-            }
-        }
+        self.gate.inside.borrow_mut().remove(&self.number);
     }
 }
 
@@ -124,15 +161,15 @@ async fn connection(
     // What is written is a whole message, which shall not wait for the next. Without it all is only later.
     drop(stream.set_nodelay(true));
     let acceptor = TlsAcceptor::from(front.tls.borrow().clone());
-    let shaken = tokio::time::timeout(STRANGER_MAX, acceptor.accept(stream).into_fallible()).await;
+    let shaken = stranger.hear(acceptor.accept(stream).into_fallible()).await;
     let stream = match shaken {
-        Ok(Ok(stream)) => stream,
+        Some(Ok(stream)) => stream,
         // Anybody can cause as many of these as they like, so they are not for the log of every day.
-        Ok(Err((error, mut stream))) => {
+        Some(Err((error, mut stream))) => {
             tracing::debug!(%from, %error, "a connection did not agree on TLS");
             return drop(tokio::time::timeout(LINGER_MAX, linger(&mut stream)).await);
         }
-        Err(_) => return tracing::debug!(%from, "a connection was silent for too long"),
+        None => return tracing::debug!(%from, "a connection was silent for too long"),
     };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let known = shown.and_then(bearer_of);
@@ -141,7 +178,7 @@ async fn connection(
     }
     match (stream.get_ref().1.alpn_protocol(), known) {
         (Some(protocol), known) if protocol == PROTOCOL => {
-            enrol(stream, from, &reception, known.map(|(bearer, _)| bearer)).await;
+            enrol(stream, &stranger, from, &reception, known.map(|(bearer, _)| bearer)).await;
         }
         (Some(protocol), Some((bearer, facts))) if protocol == LINK_PROTOCOL => {
             let (from, bearer, until) = (Some(from), Some(bearer), Some(until(facts.not_after_s)));
@@ -230,16 +267,17 @@ fn until(not_after_s: i64) -> Instant {
 
 async fn enrol(
     mut stream: TlsStream<TcpStream>,
+    stranger: &Stranger,
     from: SocketAddr,
     reception: &Reception,
     bearer: Option<Bearer>,
 ) {
     let Some(challenge) = proof::challenge(stream.get_ref().1) else { return };
     let reading = read_bounded_frame::<EnrolRequest>(&mut stream, ENROL_FRAME_MAX_BYTES);
-    let request = match tokio::time::timeout(STRANGER_MAX, reading).await {
-        Ok(Ok(request)) => request,
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "a request was not understood"),
-        Err(_) => return tracing::debug!(%from, "a request did not come in time"),
+    let request = match stranger.hear(reading).await {
+        Some(Ok(request)) => request,
+        Some(Err(error)) => return tracing::debug!(%from, %error, "a request was not understood"),
+        None => return tracing::debug!(%from, "a request did not come in time"),
     };
     let answering = async {
         let answer = match reception {
@@ -256,5 +294,49 @@ async fn enrol(
     };
     if !matches!(tokio::time::timeout(ANSWER_MAX, answering).await, Ok(Ok(()))) {
         tracing::debug!(%from, "an answer was not taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    /// Strangers of so many addresses that take all places, oldest first, each with whether it is still heard.
+    async fn fill(gate: &Rc<Gate>) -> Vec<tokio::task::JoinHandle<Option<()>>> {
+        let addresses = STRANGERS_MAX / STRANGERS_PER_ADDRESS_MAX;
+        let mut heard = Vec::new();
+        for number in 0..STRANGERS_MAX {
+            let from = IpAddr::from([10, 0, 0, (number % addresses) as u8]);
+            let stranger = gate.enter(from).expect("there is room");
+            heard.push(tokio::task::spawn_local(async move { stranger.hear(pending::<()>()).await }));
+        }
+        while gate.inside.borrow().values().any(|stranger| !stranger.is_waited_for) {
+            tokio::task::yield_now().await;
+        }
+        heard
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn who_says_nothing_gives_way_and_who_is_being_answered_does_not() {
+        let gate = Rc::new(Gate::default());
+        let heard = fill(&gate).await;
+        assert!(gate.enter(IpAddr::from([10, 0, 0, 1])).is_none(), "its address has as many as it may");
+        let nodes: Vec<Stranger> = (0..3)
+            .map(|number| gate.enter(IpAddr::from([10, 0, 1, number])).expect("one gives way"))
+            .collect();
+        assert_eq!(gate.inside.borrow().len(), STRANGERS_MAX);
+        while heard.iter().filter(|heard| heard.is_finished()).count() < nodes.len() {
+            tokio::task::yield_now().await;
+        }
+        let ended: Vec<usize> = (0..STRANGERS_MAX).filter(|place| heard[*place].is_finished()).collect();
+        assert_eq!(ended, [0, 1, 2], "the oldest, of an address each");
+        // Nobody who waits is left: they are answered.
+        for stranger in gate.inside.borrow_mut().values_mut() {
+            stranger.is_waited_for = false;
+        }
+        assert!(gate.enter(IpAddr::from([10, 0, 1, 9])).is_none());
+        drop(nodes);
+        assert!(gate.enter(IpAddr::from([10, 0, 1, 9])).is_some(), "three have left");
     }
 }

@@ -50,10 +50,12 @@ pub async fn connection(
     stranger: Stranger,
 ) {
     let reading = read_bounded_frame::<BridgeHello>(&mut stream, BRIDGE_HELLO_MAX_BYTES);
-    let hello = match tokio::time::timeout(WAIT_MAX, reading).await {
-        Ok(Ok(hello)) => hello,
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "a hello of another cell was not understood"),
-        Err(_) => return tracing::debug!(%from, "a hello of another cell did not come in time"),
+    let hello = match stranger.hear(reading).await {
+        Some(Ok(hello)) => hello,
+        Some(Err(error)) => {
+            return tracing::debug!(%from, %error, "a hello of another cell was not understood");
+        }
+        None => return tracing::debug!(%from, "a hello of another cell did not come in time"),
     };
     let (admitted, lease) = match &reception {
         Reception::Leads { office: Some(office), lease, .. } => (
