@@ -58,6 +58,7 @@ scenarios! {
     a_bad_network = "bad-network",
     clocks_are_stepped = "clock",
     a_full_disk = "disk-full",
+    full_disks_beside_etcd = "disk-full-etcd",
     the_leader_is_cut_off = "leader-alone",
     the_leader_is_frozen = "leader-frozen",
     the_leader_is_frozen_on_postgres = "leader-frozen-postgres",
