@@ -9,6 +9,7 @@
 use super::absence::Absence;
 use super::cluster::Cluster;
 use super::member::Member;
+use super::record::word;
 use super::{Cell, Output};
 use crate::heartbeat::{Doubted, Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
@@ -51,18 +52,18 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn text(self) -> String {
+    pub fn text(self) -> String {
         let beats = if self.beats { "yes" } else { "no" };
         format!("number={} beats={beats} away={}", self.number, self.away.word())
     }
 
     /// None for what nobody has written so; then the node gets a new number.
-    fn parse(text: &str) -> Option<Self> {
-        let (number, rest) = text.strip_prefix("number=")?.split_once(" beats=")?;
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = NodeNumber(word(text, "number")?.parse().ok()?);
+        let beats = word(text, "beats")? == "yes";
         // A manager of an earlier version wrote no more.
-        let (beats, away) = rest.split_once(" away=").unwrap_or((rest, "no"));
-        let away = Absence::named(away);
-        Some(Self { number: NodeNumber(number.parse().ok()?), beats: beats == "yes", away })
+        let away = word(text, "away").map_or(Absence::No, Absence::named);
+        Some(Self { number, beats, away })
     }
 }
 
