@@ -27,6 +27,7 @@ mod router;
 mod settle;
 mod status;
 
+pub use absence::Absence;
 pub use changes::changes;
 pub use node::NodePlace;
 pub use remote::{CELL_COOKIE, Elsewhere};

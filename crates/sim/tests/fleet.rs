@@ -48,6 +48,11 @@ fn rack_gone() {
 }
 
 #[test]
+fn rack_gone_but_for_one_that_is_heard_by_other_nodes() {
+    check("rack-half-heard");
+}
+
+#[test]
 fn busy_manager() {
     check("busy");
 }

@@ -131,16 +131,16 @@ impl NodeWish {
         }
     }
 
-    /// None for what nobody has written so.
+    /// None for what nobody has written so. Words beside these are of a newer version, and left aside.
     pub fn parse(text: &str) -> Option<Self> {
-        let (drain, maintenance) = text.strip_prefix("drain=")?.split_once(" maintenance=")?;
-        let drain = match drain {
+        let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let drain = match word("drain")? {
             "no" => Drain::No,
             "one-by-one" => Drain::OneByOne,
             "at-once" => Drain::AtOnce,
             _ => return None,
         };
-        let is_in_maintenance = match maintenance {
+        let is_in_maintenance = match word("maintenance")? {
             "yes" => true,
             "no" => false,
             _ => return None,
@@ -171,9 +171,15 @@ mod tests {
         for act in NodeAct::ALL {
             let wish = NodeWish { drain: Drain::AtOnce, is_in_maintenance: false }.after(act);
             assert_eq!(NodeWish::parse(&wish.to_string()), Some(wish), "{wish}");
+            assert_eq!(
+                NodeWish::parse(&format!("{wish} rank=3")),
+                Some(wish),
+                "a newer version added a word"
+            );
             assert_eq!(NodeAct::named(act.name()), Some(act));
         }
         assert_eq!(NodeWish::parse("drain=perhaps maintenance=no"), None);
+        assert_eq!(NodeWish::parse("drain=no"), None);
         assert_eq!(NodeAct::named("burn"), None);
     }
 }

@@ -9,6 +9,7 @@
 use super::absence::Absence;
 use super::cluster::Cluster;
 use super::member::Member;
+use super::record::word;
 use super::{Cell, Output};
 use crate::heartbeat::{Doubted, Reach, Restart, Verdict};
 use crate::limits::{AGENT_END_MS, DEGRADED_WAIT_MS, NODES_NAMED_MAX, VOUCH_AFTER_MS};
@@ -51,18 +52,18 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn text(self) -> String {
+    pub fn text(self) -> String {
         let beats = if self.beats { "yes" } else { "no" };
         format!("number={} beats={beats} away={}", self.number, self.away.word())
     }
 
     /// None for what nobody has written so; then the node gets a new number.
-    fn parse(text: &str) -> Option<Self> {
-        let (number, rest) = text.strip_prefix("number=")?.split_once(" beats=")?;
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = NodeNumber(word(text, "number")?.parse().ok()?);
+        let beats = word(text, "beats")? == "yes";
         // A manager of an earlier version wrote no more.
-        let (beats, away) = rest.split_once(" away=").unwrap_or((rest, "no"));
-        let away = Absence::named(away);
-        Some(Self { number: NodeNumber(number.parse().ok()?), beats: beats == "yes", away })
+        let away = word(text, "away").map_or(Absence::No, Absence::named);
+        Some(Self { number, beats, away })
     }
 }
 
@@ -96,8 +97,6 @@ pub(super) struct Agent {
     link_since: Time,
     /// As its heartbeats tell.
     pub reach: Reach,
-    /// It fell together with too many others, and nobody has said that it is lost.
-    pub is_mass: bool,
     /// Who hears it where the leader does not.
     pub heard_by: Option<NodeName>,
     /// None: it has always been so.
@@ -133,8 +132,7 @@ impl Agent {
             record,
             address: None,
             link_since: Time(0),
-            reach: if record.away == Absence::No { Reach::Reachable } else { Reach::Unreachable },
-            is_mass: record.away == Absence::Mass,
+            reach: record.away.reach(),
             heard_by: None,
             reach_since: None,
             clock: None,
@@ -144,6 +142,18 @@ impl Agent {
             is_agent_end: false,
             is_removed: false,
         }
+    }
+
+    /// Its name stands for another node from now on, while its link is up: what was said of the one before says nothing of it.
+    fn named_anew(self, record: Record) -> Self {
+        let reach = record.away.reach();
+        let (heard_by, reach_since, is_given_up, is_agent_end) = (None, None, false, false);
+        Self { record, reach, heard_by, reach_since, is_given_up, is_agent_end, ..self }
+    }
+
+    /// It fell together with too many others, and nobody has said that it is lost.
+    pub fn is_mass(&self) -> bool {
+        self.record.away == Absence::Mass
     }
 
     pub fn is_away(&self) -> bool {
@@ -216,8 +226,11 @@ impl Cell {
     pub fn away(&self) -> impl Iterator<Item = Doubted> {
         let configured = self.agents.values().filter(|agent| agent.is_configured);
         let doubted = configured.filter(|agent| agent.reach != Reach::Reachable);
-        let tell =
-            |agent: &Agent| Doubted { node: agent.record.number, reach: agent.reach, is_mass: agent.is_mass };
+        let tell = |agent: &Agent| Doubted {
+            node: agent.record.number,
+            reach: agent.reach,
+            is_mass: agent.is_mass(),
+        };
         doubted.map(tell)
     }
 
@@ -226,7 +239,7 @@ impl Cell {
         for node in nodes {
             let mut agent = match old.remove(node) {
                 Some(agent) if agent.is_configured => agent,
-                Some(agent) => Agent { record: self.new_record(node), ..agent },
+                Some(agent) => agent.named_anew(self.new_record(node)),
                 None => Agent::new(self.new_record(node)),
             };
             agent.is_configured = true;
@@ -251,7 +264,8 @@ impl Cell {
 
     /// Nobody hears heartbeats: what they told earlier managers is not true for ever.
     pub(super) fn forget_reach(&mut self) {
-        self.agents.values_mut().for_each(|agent| (agent.reach, agent.is_mass) = (Reach::Reachable, false));
+        let agents = self.agents.values_mut();
+        agents.for_each(|agent| (agent.reach, agent.record.away) = (Reach::Reachable, Absence::No));
     }
 
     fn new_record(&mut self, node: &NodeName) -> Record {
@@ -386,8 +400,8 @@ impl Cell {
             let heard_by = verdict.heard_by.and_then(|by| self.numbered.get(&by)).cloned();
             let Some(node) = self.numbered.get(&verdict.node).cloned() else { continue };
             let Some(agent) = self.agents.get_mut(&node) else { continue };
-            agent.is_mass = verdict.is_mass;
-            let away = std::mem::replace(&mut agent.record.away, Absence::of(verdict));
+            let absence = Absence::of(verdict.reach, verdict.is_mass);
+            let away = std::mem::replace(&mut agent.record.away, absence);
             let (is_news, record) = (away != agent.record.away, agent.record);
             let is_turn = agent.reach != verdict.reach;
             if is_news {

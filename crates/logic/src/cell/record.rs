@@ -118,7 +118,7 @@ impl fmt::Display for Seen {
 }
 
 /// The value of `name=value` in `text`.
-fn word<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn word<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -174,7 +174,10 @@ impl Fnv {
 
 #[cfg(test)]
 mod tests {
+    use super::super::absence::Absence;
+    use super::super::node;
     use super::*;
+    use wire::node::NodeWish;
 
     #[test]
     fn what_a_newer_version_adds_is_left_aside() {
@@ -183,6 +186,12 @@ mod tests {
         assert_eq!((read.wish, read.to_string().as_str()), (Wish::Stop, record));
         let seen = "state=up address=10.0.0.1:80";
         assert_eq!(Seen::parse(&format!("{seen} rank=3")).expect("it is one").to_string(), seen);
+        let node = "number=3 beats=yes away=mass";
+        let read = node::Record::parse(&format!("{node} rank=3")).expect("it is one");
+        assert_eq!((read.away, read.text().as_str()), (Absence::Mass, node));
+        let wish = "drain=one-by-one maintenance=no";
+        assert_eq!(NodeWish::parse(&format!("{wish} rank=3")).expect("it is one").to_string(), wish);
+        assert!(crate::group::is_readable("group-node/a", &format!("{wish} rank=3")));
         // Wanted to run, as the configuration says.
         assert_eq!(Record::parse(&record.replace("wish=stop", "wish=rest")), None);
     }

@@ -45,7 +45,7 @@ impl Cell {
             heard_by: agent.heard_by.clone().filter(|_| agent.reach().is_some()),
             reach_since_ms: agent.reach_since.map(unix_ms),
             left_out: agent.is_away(),
-            lost_with_many: agent.is_mass,
+            lost_with_many: agent.is_mass(),
             certificate_until_ms: agent.certificate_until_ms,
             drained: self.wish_of(node).is_drained(),
             maintenance: self.wish_of(node).is_in_maintenance,

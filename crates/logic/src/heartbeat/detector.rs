@@ -448,8 +448,10 @@ impl Detector {
     }
 
     fn confirm(&mut self, node: NodeNumber) {
-        if let Some(case) = self.cases.get_mut(&node) {
+        if let Some(case) = self.cases.get_mut(&node).filter(|case| !case.said.may_hold_lease()) {
             case.is_mass = false;
+            // A person has looked: who falls right afterwards does not make it one of too many again.
+            case.fell_at = Some(Time(0));
         }
     }
 }

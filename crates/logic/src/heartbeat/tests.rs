@@ -382,6 +382,22 @@ fn what_fell_together_waits_for_a_person_whoever_leads_next() {
     );
 }
 
+/// Who has looked knows of a common cause, if there is one: the last of the rack does not take the word back.
+#[test]
+fn a_persons_word_holds_when_one_more_falls_right_afterwards() {
+    let mut stage = Stage::new(1, 40);
+    stage.run_until(3_000);
+    stage.silenced.extend(10..19);
+    stage.run_until(4_000);
+    assert!(stage.said.contains("MassSilence { fallen: 9, nodes: 40 }"), "{}", stage.said);
+    stage.said.clear();
+    (10..19).for_each(|node| stage.give(Input::Confirm { node: NodeNumber(node) }));
+    stage.silenced.push(19);
+    stage.run_until(20_000);
+    assert!(!stage.said.contains("is_mass: true"), "{}", stage.said);
+    assert_eq!(stage.said.matches("TakeOver").count(), 10, "{}", stage.said);
+}
+
 /// Two were lost alone, as far as anybody knew; then the rest of their rack followed.
 #[test]
 fn who_fell_a_moment_before_many_others_fell_with_them() {

@@ -20,7 +20,7 @@ use wire::id::NodeName;
 const LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Certificates are valid from so long before they are made: clocks of machines differ. A day: a clock that is set by an
 /// hour, or shows the time of another zone, must shut nobody out. Nothing is counted from there: when a certificate is
-/// renewed, and whether it still counts, follow from when it was made.
+/// renewed, and whether it still counts, follow from when it was made, as its serial number says.
 const BACKDATED: Duration = Duration::from_secs(86_400);
 /// What the authority's name begins with; the cell's id follows.
 const NAME_START: &str = "Muster cell ";
@@ -171,9 +171,10 @@ pub(super) fn make(error: rcgen::Error) -> IdentityError {
     IdentityError::Make { why: error.to_string() }
 }
 
-/// Certificates know whole seconds.
+/// Certificates know whole seconds. A manager whose clock was ahead goes on from there once it is set right (see `issue_own`):
+/// what it makes then counts at once all the same.
 fn set_validity(params: &mut CertificateParams, issued_us: u64, life: Duration) {
-    let issued = date_time_ymd(1970, 1, 1) + Duration::from_secs(issued_us / 1_000_000);
-    params.not_before = issued - BACKDATED;
-    params.not_after = issued + life;
+    let at = |us| date_time_ymd(1970, 1, 1) + Duration::from_secs(us / 1_000_000);
+    params.not_before = at(issued_us.min(now_us())) - BACKDATED;
+    params.not_after = at(issued_us) + life;
 }

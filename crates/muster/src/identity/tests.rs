@@ -142,6 +142,27 @@ fn a_managers_next_certificate_is_newer_whatever_its_clock_says() {
     clear(&[&manager]);
 }
 
+/// It was a year ahead at a renewal, and is right again: what is made now follows on what was made then, and counts today.
+#[test]
+fn a_manager_whose_clock_was_far_ahead_is_believed_once_it_is_right_again() {
+    let (authority, manager) = cell();
+    let ahead_us = now_us() + 365 * 86_400_000_000;
+    let key = KeyPair::generate().expect("a key");
+    let subject = Subject { node: &"a".into(), is_manager: true, issued_us: ahead_us, life: LIFE };
+    let certificate = authority.issue(&key, &subject).expect("a certificate");
+    manager.keep_identity(&certificate, &key).expect("written");
+    authority.issue_own(&manager, &"a".into(), LIFE).expect("the next one");
+    let own = load(&manager).expect("an identity");
+    assert!(own.bearer.issued_us > ahead_us, "its record refuses older ones");
+    let facts = certificate::read(&own.certificate).expect("a certificate");
+    assert!(facts.not_before_s <= crate::tls::now_s() - 23 * 3_600, "{facts:?}");
+    let server = tls::server_config(&own).expect("a configuration");
+    let b = node(&authority, "b", now_us(), LIFE);
+    let client = tls::client_config(&load(&b).expect("an identity"), LINK_PROTOCOL).expect("a configuration");
+    shake(server, client).expect("they believe each other");
+    clear(&[&manager, &b]);
+}
+
 #[test]
 fn strangers_old_certificates_and_nodes_that_play_manager_are_refused() {
     let ((authority, manager), (other, other_manager)) = (cell(), cell());

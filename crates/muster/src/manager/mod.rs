@@ -566,8 +566,8 @@ async fn take_turns(base: &mut Base, store: Store) {
 
 /// Tells why no term has begun, and waits a moment. False: the manager was asked to stop.
 async fn pause_after(base: &mut Base, error: &ArchiveError) -> bool {
-    let error = crate::logging::chain(error);
-    tracing::error!(error, "this manager cannot begin to lead; trying again");
+    let (code, error) = (shell::refusal(error).code, crate::logging::chain(error));
+    tracing::error!(code, error, "this manager cannot begin to lead; trying again");
     let mut stopping = base.stopping.clone();
     // What is cancelled only waits.
     tokio::select! {

@@ -85,6 +85,8 @@ impl Shell {
         if !self.lease.holds() {
             return ControlFlow::Break(());
         }
+        // The thread that hears heartbeats, where there is one.
+        let (thread, generation) = (self.heartbeats.as_ref(), desk.cell.generation());
         match output {
             // Whoever asked may have gone; that is no concern of ours, here and below.
             Output::Admit { result, reply } => {
@@ -132,9 +134,9 @@ impl Shell {
                 self.fence_calls.begin(&self.inbox, job, fence, node, call)
             }
             Output::KillFence { job } => self.fence_calls.kill(job),
-            Output::Release { .. } | Output::Lost { .. } | Output::Carried { .. } => {
-                self.tell_thread(desk.cell.generation(), output);
-            }
+            Output::Release { node } => thread.map_or((), |thread| thread.release(generation, node)),
+            Output::Lost { node } => thread.map_or((), |thread| thread.lost(generation, node)),
+            Output::Carried { by, reply } => thread.map_or((), |thread| thread.carried(by, reply)),
             Output::Changed => self.changed.send_modify(|number| *number += 1),
             Output::Again(again) => {
                 self.again = Some(again);
@@ -143,17 +145,6 @@ impl Shell {
             Output::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
-    }
-
-    /// What the thread that hears heartbeats is to know, where there is one.
-    fn tell_thread(&self, generation: u64, output: Output) {
-        let Some(heartbeats) = &self.heartbeats else { return };
-        match output {
-            Output::Release { node } => heartbeats.release(generation, node),
-            Output::Lost { node } => heartbeats.lost(generation, node),
-            Output::Carried { by, reply } => heartbeats.carried(by, reply),
-            _ => unreachable!("only these are for it"),
-        }
     }
 
     /// Tells whose heartbeats count: of the configuration's nodes, whose machines have joined.

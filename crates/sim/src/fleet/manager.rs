@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::world::{CELL, Event, Fleet, Place, Said};
 use crate::asked::Asked;
+use logic::cell::Absence;
 use logic::heartbeat::admit::Receiver;
 use logic::heartbeat::{self, Carriers, Detector, Doubted, Heard, Output as Seen, Reach, Settings};
 use logic::machine::Machine;
@@ -191,9 +192,11 @@ impl Fleet {
         self.elections += 1;
         self.led_at_us = now_us;
         self.tell(|| format!("manager-{} leads in term {term}", manager + 1));
-        let away = self.published.iter().map(|(node, reach)| {
-            let (node, is_mass) = (NodeNumber(*node as u32), self.mass.contains(node));
-            Doubted { node, reach: *reach, is_mass }
+        // As much as cells write down of it.
+        let away = self.published.iter().filter_map(|(node, reach)| {
+            let absence = Absence::of(*reach, self.mass.contains(node));
+            let (reach, is_mass) = (absence.reach(), absence == Absence::Mass);
+            (absence != Absence::No).then_some(Doubted { node: NodeNumber(*node as u32), reach, is_mass })
         });
         let away = away.collect();
         let is_taken = |node: &usize| self.nodes[*node].taken_at_us.is_some();

@@ -1,7 +1,9 @@
 //! Stories of machines that are lost, come back, start anew, or are only half there.
 
 use super::story::{Story, check};
+use crate::heartbeat::{Doubted, Reach};
 use expect_test::{Expect, expect};
+use wire::id::NodeNumber;
 
 /// Two machines; `x` runs elsewhere and is probed by the agent of b, and so is `s2`, which b's agent runs.
 const TWO: &str = "
@@ -230,6 +232,10 @@ fn that_nodes_fell_together_is_remembered_until_a_person_has_looked_or_they_are_
     assert_eq!(after("2100 reach mass a=away b=away", "a"), "mass");
     assert_eq!(after("2200 confirm-lost a", "b"), "mass");
     assert_eq!(after("2200 confirm-lost a", "a"), "yes");
+    // Somebody hears it, but that is no lease.
+    assert_eq!(after("2300 reach mass b=elsewhere", "b"), "mass");
+    assert_eq!(after("2400 reach mass b=nearby-by-a", "b"), "mass");
+    assert_eq!(after("2500 confirm-lost b", "b"), "no", "it is not out of reach");
     assert_eq!(after("3000 reach b=there", "b"), "no");
     told.forget();
     told.tell("3100 confirm-lost a");
@@ -237,6 +243,35 @@ fn that_nodes_fell_together_is_remembered_until_a_person_has_looked_or_they_are_
     told.compare(&expect![[r#"
         3100 refused M2005: node a is not one that fell silent together with many others: nothing waits for your word
         3200 refused M2006: there is no node x in the configuration
+    "#]]);
+}
+
+#[test]
+fn who_fell_with_many_others_and_is_heard_by_some_waits_for_a_person_under_the_next_manager_too() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.tell("2000 reach mass a=away b=away");
+    told.tell("3000 reach mass b=nearby-by-a");
+    told.restart_manager(8);
+    told.tell("4000 configure shop=s1@a,s2@b,s3@b,x@b!");
+    let doubted = |node| Doubted { node: NodeNumber(node), reach: Reach::Unreachable, is_mass: true };
+    assert_eq!(told.away(), [doubted(0), doubted(1)]);
+}
+
+/// Its agent stays connected all the while, so that what is known of its link holds. Nobody has ever heard its new number.
+#[test]
+fn a_node_that_is_named_anew_is_not_what_was_said_of_the_number_before() {
+    let mut told = Story::default();
+    told.tell(TWO);
+    told.tell("2000 reach mass a=away b=away");
+    told.tell("2100 configure-nodes a");
+    told.tell("2200 configure-nodes a,b");
+    let doubted = Doubted { node: NodeNumber(0), reach: Reach::Unreachable, is_mass: true };
+    assert_eq!(told.away(), [doubted]);
+    told.forget();
+    told.tell("2300 confirm-lost b");
+    told.compare(&expect![[r#"
+        2300 refused M2005: node b is not one that fell silent together with many others: nothing waits for your word
     "#]]);
 }
 

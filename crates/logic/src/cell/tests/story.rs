@@ -10,7 +10,7 @@
 //! `start|stop|drain|restart <cluster>[/<member>]`; `tick`. Between lines the cell is woken when it wants to be.
 
 use crate::cell::{Cell, Input, Output};
-use crate::heartbeat::{Reach, Restart, Verdict};
+use crate::heartbeat::{Doubted, Reach, Restart, Verdict};
 use crate::machine::Machine;
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -246,6 +246,10 @@ impl Story {
             Verdict { node: self.number(node), reach, silence_ms, heard_by, is_mass }
         });
         Input::Verdicts(verdicts.collect())
+    }
+
+    pub fn away(&self) -> Vec<Doubted> {
+        self.cell.away().collect()
     }
 
     pub fn nodes(&self) -> Vec<crate::cell::NodePlace> {
