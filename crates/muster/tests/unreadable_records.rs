@@ -1,5 +1,5 @@
-//! What the store says of a failover group makes no sense: no manager leads, the log says why, and the page of that error is the way
-//! out, with its own commands. On SQLite, etcd and PostgreSQL.
+//! The store is damaged, or what it says of a failover group makes no sense: no manager leads, the log says why, and the page of that
+//! error is the way out, with its own commands. On SQLite, etcd and PostgreSQL.
 
 mod support;
 
@@ -10,7 +10,9 @@ use support::stores::{Kind, PASSWORD, StoreServer};
 use support::{Running, Scratch, free_port, wait_for};
 use wire::group::GroupCondition;
 
-/// Whether the group runs, and the epoch of its owner.
+/// The page that is followed.
+const PAGE: &str = include_str!("../../../docs/errors/M5001.md");
+/// A group that runs wherever it is told to.
 const GROUP: &str = "
 [groups.mail]
 nodes = [\"local\"]
@@ -30,8 +32,7 @@ struct Page {
 
 impl Page {
     fn read(program: &str, store: Vec<(&'static str, String)>) -> Self {
-        let text = include_str!("../../../docs/errors/M5001.md");
-        let ours = text.lines().filter(|line| line.starts_with(program));
+        let ours = PAGE.lines().filter(|line| line.starts_with(program));
         let commands: Vec<String> = ours.map(str::to_owned).collect();
         assert_eq!(commands.len(), 3, "look, write and delete: {commands:?}");
         Self { commands, store }
@@ -65,6 +66,7 @@ impl Page {
     }
 }
 
+/// Its epoch.
 fn epoch_once_online(cell: &Cell) -> u64 {
     wait_for("the group to run", || {
         let groups = cell.try_status()?.groups;
@@ -122,6 +124,48 @@ fn on_a_server(kind: Kind) {
     };
     let table = server.table(&scratch.join("store-password"));
     is_mended(&scratch, &page, &format!("\n{table}"), false);
+}
+
+fn in_directory(scratch: &Scratch, command: &str) {
+    let state = scratch.join("state").display().to_string();
+    let text = command.replace("/var/lib/muster", &state);
+    let done = Command::new("sh").args(["-c", &text]).current_dir(scratch.join("")).output();
+    let done = done.expect("there is a shell");
+    assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_damaged_file_is_put_back_or_begun_anew_as_its_page_says() {
+    let scratch = Scratch::new();
+    let first = PAGE.lines().position(|line| line.starts_with("mkdir damaged")).expect("the page says so");
+    let commands: Vec<&str> = PAGE.lines().skip(first).take_while(|line| *line != "```").collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    let mut cell = Cell::start(&scratch, GROUP);
+    epoch_once_online(&cell);
+    cell.apply(&[("\"1000\"", "\"1001\"")]);
+    let token = || std::fs::read(scratch.join("state/admin-token")).expect("it is there");
+    let before = token();
+    in_directory(
+        &scratch,
+        "mkdir backup && sqlite3 /var/lib/muster/store.sqlite '.backup backup/store.sqlite'",
+    );
+    for (round, is_backed_up) in [(1, true), (2, false)] {
+        cell.process.signal(Signal::KILL);
+        cell.process.wait();
+        in_directory(&scratch, "truncate --size 100 /var/lib/muster/store.sqlite");
+        let mut refused = run(&cell.config, &[], &scratch.join(&format!("refused-{round}.log")));
+        assert_ne!(refused.wait(), Some(0));
+        assert!(refused.log().contains("M5001"), "{}", refused.log());
+        let count = if is_backed_up { 3 } else { 2 };
+        commands[..count].iter().for_each(|command| in_directory(&scratch, command));
+        in_directory(&scratch, "rm -r damaged");
+        cell.process = run(&cell.config, &[], &scratch.join(&format!("muster-{round}.log")));
+        cell.wait_until_it_answers();
+        epoch_once_online(&cell);
+        let revision = if is_backed_up { 2 } else { 1 };
+        assert_eq!((cell.status().config_revision, token() == before), (revision, true));
+    }
+    cell.stop();
 }
 
 #[test]
