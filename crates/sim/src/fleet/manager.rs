@@ -192,24 +192,20 @@ impl Fleet {
         self.elections += 1;
         self.led_at_us = now_us;
         self.tell(|| format!("manager-{} leads in term {term}", manager + 1));
-        // As much as cells write down of it, which is also what a new leader's views begin with.
-        let absence = |node: &usize, reach: &Reach| Absence::of(*reach, self.mass.contains(node));
-        let found = self.published.iter().map(|(node, reach)| (*node, absence(node, reach)));
-        let found: Vec<_> = found.filter(|(_, absence)| *absence != Absence::No).collect();
-        let published = found.iter().map(|(node, absence)| (*node, absence.reach())).collect();
-        for node in std::mem::replace(&mut self.published, published).into_keys() {
-            // As after a verdict that it is there.
-            if !self.published.contains_key(&node) {
-                self.after(500_000, Event::Settle { node });
-            }
-        }
-        let doubted = |(node, absence): &(usize, Absence)| {
-            let is_mass = *absence == Absence::Mass;
-            Doubted { node: NodeNumber(*node as u32), reach: absence.reach(), is_mass }
-        };
-        let away = found.iter().map(doubted).collect();
+        // It knows what cells write down, and no more: the rest it finds out anew.
+        let written = |(node, reach)| (node, Absence::of(reach, self.mass.contains(&node)).reach());
+        let published = std::mem::take(&mut self.published).into_iter().map(written);
+        self.published = published.filter(|(_, reach)| *reach != Reach::Reachable).collect();
+        let away = self.published.iter().map(|(node, reach)| {
+            let (node, is_mass) = (NodeNumber(*node as u32), self.mass.contains(node));
+            Doubted { node, reach: *reach, is_mass }
+        });
+        let away = away.collect();
         let is_taken = |node: &usize| self.nodes[*node].taken_at_us.is_some();
-        let taken = (0..self.nodes.len()).filter(is_taken).map(|node| NodeNumber(node as u32)).collect();
+        let taken: Vec<usize> = (0..self.nodes.len()).filter(is_taken).collect();
+        // One that is there all the while is no news to this leader.
+        taken.iter().for_each(|node| self.after(500_000, Event::Settle { node: *node }));
+        let taken = taken.into_iter().map(|node| NodeNumber(node as u32)).collect();
         self.step_detector(manager, run, heartbeat::Input::Lead { away, taken });
     }
 
