@@ -243,10 +243,14 @@ fn a_unit_that_does_not_start_or_is_not_there_is_told_with_the_reason() {
     );
     let groups = group_of("broken.service").replace("nodes", "startup = \"manual\"\nrestarts_max = 0\nnodes");
     let machine = Machine::start(&scratch, &groups);
+    wait_for("a place for the group", || {
+        let why = machine.cell.must(&["group", "why", "one"]);
+        if why.contains("yes, it can run there") { Ok(()) } else { Err(why) }
+    });
     let said = machine.cell.muster(&["group", "start", "one", "--yes"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     let why = machine.cell.must(&["group", "why", "one"]);
-    assert!(why.contains("server was not started: it exited with status 1"), "{why}");
+    assert!(why.contains("server was not started: it exited with status 1"), "{why}{said:?}");
 
     // What `muster check` says of a machine; ports that this very cell uses are no matter here.
     let eager = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=default.target\n";

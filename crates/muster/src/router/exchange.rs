@@ -20,6 +20,8 @@ pub struct Exchange {
     pub reply: Reply,
     /// The member has answered another request on the connection.
     pub is_reused: bool,
+    /// Of the member's connections, when this one was made or taken.
+    pub generation: u32,
 }
 
 /// What a step did.
@@ -31,12 +33,14 @@ pub enum Progress {
 }
 
 impl Exchange {
-    pub fn new(connection: Stream, now_us: u64, started_us: u64) -> Self {
+    /// A request's, on a connection to its member that is good now.
+    pub fn new(connection: Stream, request: &Request, now_us: u64) -> Self {
         Self {
             connection,
             upload: Upload::default(),
-            reply: Reply::new(now_us, started_us),
+            reply: Reply::new(now_us, request.started_us),
             is_reused: false,
+            generation: request.member.generation(),
         }
     }
 

@@ -122,7 +122,7 @@ impl Session {
             let until = core.now() + settings.timeouts.pool_idle_ms;
             let most = settings.limits.pool_size_max as usize;
             let is_secure = self.client.origin.is_secure();
-            request.member.keep_idle(exchange.connection, until, most, is_secure);
+            request.member.keep_idle(exchange.connection, exchange.generation, until, most, is_secure);
         }
     }
 

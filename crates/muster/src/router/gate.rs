@@ -61,11 +61,21 @@ impl Gate {
     pub fn rooms(&self, member: &MemberName) -> Option<Arc<Rooms>> {
         self.rooms.get(member).cloned()
     }
+
+    /// Waits behind all others; `wanted` is the only member that will do, if any.
+    pub fn enter(&self, wanted: Option<MemberName>) -> Place {
+        let place = self.queue.enter(wanted);
+        // What became free before the place was taken was called out to others, or to nobody.
+        for (member, _) in self.rooms.iter().filter(|(_, rooms)| !rooms.is_full()) {
+            self.queue.call(member);
+        }
+        place
+    }
 }
 
 impl Rooms {
     pub fn is_full(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) >= self.most.load(Ordering::Relaxed)
+        self.taken.load(Ordering::SeqCst) >= self.most.load(Ordering::Relaxed)
     }
 
     /// Takes room for one request if there is any.
@@ -111,8 +121,7 @@ impl Queue {
         self.count.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits behind all others.
-    pub fn enter(self: &Arc<Self>, wanted: Option<MemberName>) -> Place {
+    fn enter(self: &Arc<Self>, wanted: Option<MemberName>) -> Place {
         let entry = Arc::new(Entry {
             wanted,
             is_called: AtomicBool::new(false),

@@ -33,6 +33,8 @@ pub struct Member {
     pub transport: RefCell<Transport>,
     pub manner: Cell<Manner>,
     idle: RefCell<Vec<Idle>>,
+    /// Connections of an earlier one carry what is under way, and no further request.
+    generation: Cell<u32>,
     speaks_http2: Cell<bool>,
     /// Connections that are shared by requests, if it speaks HTTP/2.
     pub links: Links,
@@ -78,7 +80,7 @@ struct Idle {
 }
 
 /// How to reach a member.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Way {
     /// None while nobody knows it.
     pub address: Option<SocketAddr>,
@@ -107,6 +109,7 @@ impl Member {
             transport: RefCell::new(view.transport.clone()),
             manner: Cell::default(),
             idle: RefCell::default(),
+            generation: Cell::new(0),
             speaks_http2: Cell::new(view.transport.http2),
             links: Links::default(),
             gate: RefCell::default(),
@@ -172,9 +175,14 @@ impl Member {
         }
     }
 
-    /// Keeps a connection on which nothing is under way, unless there are enough or the member has left.
-    pub fn keep_idle(&self, connection: Stream, until: Time, most: usize, is_secure: bool) {
-        if connection.is_single() || self.index.get().is_none() {
+    /// Which of its connections are good now.
+    pub fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+
+    /// Keeps a connection on which nothing is under way, unless it is an old one, there are enough or the member has left.
+    pub fn keep_idle(&self, connection: Stream, generation: u32, until: Time, most: usize, is_secure: bool) {
+        if connection.is_single() || self.index.get().is_none() || generation != self.generation.get() {
             return;
         }
         // What a member was told about one client holds for no other.
@@ -245,6 +253,7 @@ impl Member {
 
     /// Closes those on which nothing is under way, and gives no further request to the others.
     pub fn forget_connections(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
         self.idle.borrow_mut().clear();
         if let Some(end) = &mut *self.secure.borrow_mut() {
             end.idle.clear();
@@ -267,6 +276,7 @@ impl Member {
             (_, _) => false,
         };
         if !is_same {
+            self.forget_connections();
             let end = |secure: &Secure| Box::new(SecureEnd { is: secure.clone(), idle: Vec::new() });
             self.secure.replace(view.secure.as_deref().map(end));
         }
@@ -374,8 +384,8 @@ impl Cluster {
         old.iter().chain(gate).for_each(|gate| gate.queue.call_all());
     }
 
-    pub fn queue(&self) -> Option<Arc<Queue>> {
-        self.gate.borrow().as_ref().map(|gate| gate.queue.clone())
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.gate.borrow().clone()
     }
 
     pub fn has_waiting(&self) -> bool {

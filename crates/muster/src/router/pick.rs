@@ -171,9 +171,8 @@ impl Target {
 
     /// Finds a member with room, and takes that room.
     pub fn pick(&self, asking: &Asking<'_, '_>) -> Result<Picked, Nobody> {
-        self.clusters.iter().flatten().for_each(|cluster| cluster.note_full());
-        // Each pass finds one member that has filled up in between; another thread cannot fill all of them for long.
         for _ in 0..PASSES_MAX {
+            self.clusters.iter().flatten().for_each(|cluster| cluster.note_full());
             let (cluster, choice) = match &self.spreader {
                 None => (0, self.choose_of_one(asking)),
                 Some(spreader) => {

@@ -15,7 +15,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
     let cluster = request.cluster.clone();
     let health = cluster.view.borrow().health.clone();
     let refused = |request: &Request, reason: &str| request.refused(Fault::NoMember, reason);
-    let Some(queue) = cluster.queue() else { return Err(refused(request, "the member is full")) };
+    let Some(gate) = cluster.gate() else { return Err(refused(request, "the member is full")) };
     if cluster.waiting.get() >= health.queue_max {
         cluster.queue_refused.set(cluster.queue_refused.get() + 1);
         let reason = if health.queue_max == 0 {
@@ -27,7 +27,7 @@ pub async fn wait(session: &mut Session, request: &mut Request) -> Result<(), Re
     }
     let is_own = awaited(&request.room) == Some(Awaited::OwnMember);
     let waiting = Waiting {
-        place: queue.enter(is_own.then(|| request.member.name.clone())),
+        place: gate.enter(is_own.then(|| request.member.name.clone())),
         _count: Count::begin(&cluster.waiting),
     };
     cluster.queued.set(cluster.queued.get() + 1);

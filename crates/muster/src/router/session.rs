@@ -285,7 +285,7 @@ impl Session {
             let connected = Box::pin(self.open(request)).await;
             let connection =
                 connected.map_err(|fault| unwritten(fault, Phase::Connect, request, is_reused))?;
-            *exchange = Some(Exchange::new(connection, self.ticket.now_us(), request.started_us));
+            *exchange = Some(Exchange::new(connection, request, self.ticket.now_us()));
         }
         let exchange = exchange.as_mut().expect("there is a connection");
         exchange
@@ -310,8 +310,20 @@ impl Session {
         let http2 = request.uses_http2();
         let deadline = self.ticket.in_ms(connect_ms).min(request.deadline_us);
         let opening = Opening { core, ticket: &self.ticket, client: (stream, origin), deadline, http2 };
-        let connection = connect(&opening, &request.member).await?;
-        if http2 { http2::begin(core, &request.member, connection).await } else { Ok(connection) }
+        let way = || request.member.way(origin.is_secure());
+        loop {
+            let found = way();
+            let connection = connect(&opening, &request.member).await?;
+            if found != way() {
+                // It has come to be somewhere else meanwhile.
+                continue;
+            }
+            return if http2 {
+                http2::begin(core, &request.member, connection).await
+            } else {
+                Ok(connection)
+            };
+        }
     }
 
     /// Takes an idle connection of the member if it has one.
@@ -321,8 +333,7 @@ impl Session {
         } else {
             request.member.take_idle(self.client.core.now(), self.client.origin.is_secure())
         };
-        *exchange =
-            idle.map(|connection| Exchange::new(connection, self.ticket.now_us(), request.started_us));
+        *exchange = idle.map(|connection| Exchange::new(connection, request, self.ticket.now_us()));
         exchange.iter_mut().for_each(|exchange| exchange.is_reused = true);
         exchange.is_some()
     }

@@ -193,7 +193,8 @@ fn requests_max_holds_over_all_threads() {
     });
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| send(&stage, &get("/"))).collect();
     for client in &mut clients {
-        assert!(read_answer(client).ends_with('a'));
+        let answer = read_answer(client);
+        assert!(answer.ends_with('a'), "{answer}");
     }
     let most = most.load(Ordering::SeqCst);
     assert!((2..=3).contains(&most), "{most} at once");
@@ -499,4 +500,22 @@ fn a_change_that_does_not_fit_is_not_applied_and_whole_views_are_asked_for() {
     stage.say(&FromManager::Views(vec![later.clone()]));
     let is_later = |report: &RouterReport| report.clusters.iter().any(|it| it.applied == later.epoch);
     stage.wait_for_report(|report| report.takes_changes && is_later(report));
+}
+
+#[test]
+fn what_was_under_way_when_a_member_moved_ends_there_and_what_follows_goes_to_the_new_place() {
+    let (stage, old) = (Stage::new(), Door::default());
+    stage.member("a", 1, old.serve());
+    let mut client = stage.connect();
+    client.write_all(get("/first").as_bytes()).expect("the router reads");
+    old.wait_for(1);
+    let (moved, _) = Stage::serve("a", 1, named("new"));
+    stage.change(|view| member(view, "a").address = moved.address);
+    // Whoever comes to the old place finds it open.
+    old.open_for(9);
+    assert!(read_answer(&mut client).ends_with("/first"));
+    client.write_all(get("/second").as_bytes()).expect("the router reads");
+    let answer = read_answer(&mut client);
+    assert!(answer.ends_with("new"), "{answer}");
+    assert_eq!(old.wait_for(1), ["/first"]);
 }
