@@ -103,7 +103,7 @@ pub fn configuration(plan: &Plan) -> String {
         let names: Vec<String> = plan.group.iter().map(|name| format!("\"{name}\"")).collect();
         let _ = write!(
             text,
-            "\n[groups.once]\nnodes = [{}]\n\n[groups.once.resources.work]\ntype = \"process\"\ncommand = {GROUP_COMMAND}\n",
+            "\n[groups.once]\nnodes = [{}]\nstartup = \"manual\"\n\n[groups.once.resources.work]\ntype = \"process\"\ncommand = {GROUP_COMMAND}\n",
             names.join(", ")
         );
     }
@@ -139,6 +139,11 @@ impl Cell {
             })?;
         }
         until(START_TIME_MAX, "the cell to be whole", || cell.is_whole(hosts))?;
+        if let Some(host) = plan.group.first() {
+            // By itself it starts where it may first, which is now one host and now another.
+            let line = format!("muster group start once {host} --yes {API}");
+            until(START_TIME_MAX, "the group to be started", || hosts.must(first, &line).map(drop))?;
+        }
         Ok(cell)
     }
 

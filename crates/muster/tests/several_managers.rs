@@ -284,7 +284,8 @@ fn lasts(kind: Kind) {
     cell.wait_until_more_are_answered(&MANAGERS);
     cell.lose_the_store();
     cell.kill_the_leader();
-    let generation = cell.pause_the_leader();
+    cell.pause_the_leader();
+    let generation = cell.start_where_nothing_can_be_written();
     cell.put_the_store_back(generation);
     cell.start_where_nobody_leads();
 }
@@ -338,8 +339,8 @@ impl Cell {
         self.forgive(first);
     }
 
-    /// It goes on when another one leads, and must not act. Gives the generation of that one.
-    fn pause_the_leader(&mut self) -> u64 {
+    /// It goes on when another one leads, and must not act.
+    fn pause_the_leader(&mut self) {
         let (first, before, _) = self.wait_for_leader(&MANAGERS);
         let rest = others(first);
         let paused_ms = now_ms();
@@ -362,7 +363,23 @@ impl Cell {
         }
         assert!(term(&status) >= term(&after) && status.generation >= after.generation, "{status:?}");
         assert_eq!(status.config_revision, after.config_revision);
-        status.generation
+    }
+
+    /// The first manager is started with its file, and can keep nothing. Gives the newest generation.
+    fn start_where_nothing_can_be_written(&mut self) -> u64 {
+        let mut first = self.running[index("web-1")].take().expect("it runs");
+        first.signal(Signal::TERM);
+        first.wait();
+        let obstacle = self.hosts.home("web-1").join("state/cell/cell.new");
+        std::fs::create_dir(&obstacle).expect("it is not there");
+        self.start("web-1");
+        self.wait_until_whole(&MANAGERS);
+        self.wait_until_followed();
+        let log = self.running[index("web-1")].as_ref().expect("it runs").log();
+        assert!(log.contains("starts with what was kept before"), "{log}");
+        std::fs::remove_dir(&obstacle).expect("ours");
+        self.forgive("web-1");
+        self.wait_for_leader(&MANAGERS).1.generation
     }
 
     /// Nobody goes back to what was, and the configuration of then can be changed again.

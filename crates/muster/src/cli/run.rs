@@ -203,7 +203,7 @@ fn joined(args: &Args, membership: Membership, state_dir: PathBuf) -> Result<Wha
 }
 
 /// Keeps what the file says of this manager's cell as if it had joined: with several managers each machine runs what the
-/// one that leads says.
+/// one that leads says. What cannot be written is an error only where nothing was kept before.
 fn settle(settings: &CellSettings, config: String, node: &NodeName) -> Result<Membership, String> {
     let place = Place::of(Path::new(&settings.state_dir));
     let managers = settings.manager_addresses();
@@ -211,8 +211,19 @@ fn settle(settings: &CellSettings, config: String, node: &NodeName) -> Result<Me
     let kept = place
         .keep_membership(&membership)
         .and_then(|()| place.keep_manager(&KeptManager { config, is_users: true }));
-    let path = place.path().to_path_buf();
-    kept.map_err(|source| chain(&IdentityError::Write { path, source }))?;
+    if let Err(source) = kept {
+        let error = chain(&IdentityError::Write { path: place.path().to_path_buf(), source });
+        let is_known =
+            place.membership().is_some_and(|kept| kept.cell == membership.cell && kept.node == *node);
+        if !is_known || place.manager().is_none() {
+            return Err(error);
+        }
+        // A full disk keeps no manager from starting: the store says what is in force.
+        tracing::warn!(
+            error,
+            "what the file says is not kept; this manager starts with what was kept before"
+        );
+    }
     if let Err(IdentityError::None { .. }) = identity::load(&place) {
         let life = Duration::from_millis(settings.manager.certificate_life_ms);
         let made = Authority::load(&place).and_then(|authority| authority.issue_own(&place, node, life));
