@@ -55,3 +55,4 @@ pub mod text_diff;
 pub mod time;
 pub mod trace;
 pub mod view;
+pub mod warden;

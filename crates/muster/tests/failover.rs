@@ -204,11 +204,8 @@ fn a_group_outlives_the_agent_the_manager_and_a_frozen_agent_with_one_owner_at_a
     cell.wait_until_able("beat");
     let held = cell.group("beat").expect("the manager answers");
     let node = held.node.expect("it runs somewhere").0;
-    let is_guardian = |pid: &u32| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0guardian\0"))
-    };
-    let guardian = support::family(cell.of(&node).pid()).into_iter().find(is_guardian);
-    support::send(guardian.expect("it holds the group"), Signal::STOP);
+    let [guardian] = companions(cell.of(&node).pid(), "guardian")[..] else { panic!("one has the group") };
+    support::send(guardian, Signal::STOP);
     let group = wait_for("the group to run with a new epoch", || {
         let group = cell.group("beat")?;
         let is_new = group.epoch > held.epoch && group.state == GroupCondition::Online;
@@ -227,6 +224,60 @@ fn a_group_outlives_the_agent_the_manager_and_a_frozen_agent_with_one_owner_at_a
     let node = group.node.expect("it runs somewhere").0;
     cell.wait_for_sign("beat", &node);
     cell.check_that_one_ran_at_a_time();
+}
+
+/// The processes below an agent that Muster gave this work to.
+fn companions(agent: u32, role: &str) -> Vec<u32> {
+    let end = format!("\0{role}\0");
+    let is_meant = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(end.as_bytes()))
+    };
+    support::family(agent).into_iter().filter(is_meant).collect()
+}
+
+/// What a script has left in the background, in a session of its own, does not end with whoever started it: a third process ends
+/// it. Each pair is what happens to the agent and to the guardian at once.
+#[test]
+fn what_runs_in_the_background_ends_when_agent_and_guardian_are_killed_or_stopped_both() {
+    let scratch = Scratch::new();
+    let groups = format!(
+        "[groups.beat]\nnodes = [\"one\", \"two\"]\n\n[groups.beat.resources.beat]\ntype = \"exec\"\n\
+         start = [\"setsid\", \"--fork\", \"sh\", \"-c\", \"exec > /dev/null 2>&1; {BEAT}\"]\nstop = [\"true\"]\n"
+    );
+    let mut cell = Cell::start(&scratch, &groups);
+    let [mut node, mut other] = cell.wait_until_started("beat");
+    let (kill, stop) = (Signal::KILL, Signal::STOP);
+    for (to_agent, to_guardian) in [(kill, kill), (stop, stop), (stop, kill), (kill, stop)] {
+        cell.wait_until_able("beat");
+        cell.wait_for_sign("beat", node);
+        let agent = cell.of(node).pid();
+        let [guardian] = companions(agent, "guardian")[..] else { panic!("one guardian has the group") };
+        // One that is killed has a successor.
+        let warden = wait_for("the node's warden", || match companions(agent, "warden")[..] {
+            [warden] => Ok(warden),
+            _ => Err("it is not there".to_owned()),
+        });
+        support::send(warden, kill);
+        wait_for("another warden", || match companions(agent, "warden")[..] {
+            [another] if another != warden => Ok(()),
+            _ => Err("it is not there".to_owned()),
+        });
+        // Stopped first, so that neither sees what becomes of the other.
+        cell.of(node).signal(stop);
+        support::send(guardian, to_guardian);
+        cell.of(node).signal(to_agent);
+        cell.wait_until_online("beat", other);
+        cell.wait_for_sign("beat", other);
+        support::send(guardian, Signal::CONT);
+        cell.of(node).signal(Signal::CONT);
+        if to_agent == kill {
+            cell.start_again(node, "muster run");
+        }
+        cell.wait_until_able("beat");
+        cell.wait_for_sign("beat", other);
+        cell.check_that_one_ran_at_a_time();
+        (node, other) = (other, node);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
 mod alerts;
+mod boot_timer;
 mod certificate;
 mod companion;
 mod disk;
@@ -22,6 +23,7 @@ mod probe;
 mod process;
 #[cfg(test)]
 mod scratch;
+pub mod warden;
 
 use crate::clock::{BootClock, Clock};
 use crate::driver::{INBOX_MAX, drive};

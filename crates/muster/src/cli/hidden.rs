@@ -4,6 +4,7 @@ use super::Exit;
 use crate::agent::guardian::guard;
 use crate::agent::keeper::message::{Become, UserNumbers};
 use crate::agent::keeper::{Place, become_member, become_member_when_told, keep};
+use crate::agent::warden::ward;
 use crate::agent::{self, AgentOptions};
 use crate::link::ManagerAt;
 use crate::role::{RoleHandle, manager_socket};
@@ -25,6 +26,9 @@ pub enum Own {
     /// Holds one group for an agent
     #[command(hide = true)]
     Guardian(GuardianArgs),
+    /// Ends groups of an agent that neither it nor their guardians end
+    #[command(hide = true)]
+    Warden(WardenArgs),
     /// Waits for the end of a guardian, for systemd
     #[command(hide = true)]
     UnitWatch(UnitWatchArgs),
@@ -53,6 +57,7 @@ impl Own {
         match self {
             Own::Keeper(args) => keeper(args),
             Own::Guardian(args) => guardian(args),
+            Own::Warden(args) => warden(args),
             Own::UnitWatch(args) => unit_watch(args),
             Own::MemberExec(args) => member_exec(args),
         }
@@ -73,6 +78,14 @@ pub struct GuardianArgs {}
 
 fn guardian(GuardianArgs {}: GuardianArgs) -> Exit {
     guard()
+}
+
+/// Orders come on stdin, see `agent::warden`.
+#[derive(Debug, clap::Args)]
+pub struct WardenArgs {}
+
+fn warden(WardenArgs {}: WardenArgs) -> Exit {
+    ward()
 }
 
 /// Waits for the end of a guardian, as the process of a unit; see `resource::systemd`.

@@ -8,6 +8,7 @@ use crate::agent::companion::{at, spawn};
 use crate::agent::guardian::message::{self, Hold, News, Order, Task};
 use crate::agent::guardian::record::{self, Left};
 use crate::agent::keeper::{cgroup, signal};
+use crate::agent::warden::{Held, Warden};
 use crate::readable::{Lines, Readable};
 use crate::resource;
 use logic::group::{Action, RUN_OF_BEFORE, ResidentInput as Input, Verb};
@@ -55,13 +56,14 @@ pub enum Command {
 /// Starts a guardian, and obeys until it has ended. Of deadlines only the newest counts; it is told before any command.
 pub async fn look_after(
     around: Rc<Surroundings>,
+    warden: Rc<Warden>,
     group: GroupName,
     epoch: u64,
     run: u64,
     until: watch::Receiver<Option<Time>>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let why = match Guard::begin(&around, &group, epoch, run).await {
+    let why = match Guard::begin(&around, &warden, &group, epoch, run).await {
         Ok(guard) => guard.run(until, &mut commands).await,
         Err(error) => format!("could not be started: {error}"),
     };
@@ -92,6 +94,8 @@ struct Guard<'a> {
     /// Questions since its last news. None before the first: a new guardian waits for what was there before it.
     open_questions: Option<u32>,
     cgroup: Option<std::path::PathBuf>,
+    /// None: there is no control group that it could look after.
+    warded: Option<Held>,
     is_killed: bool,
     /// It has said that something is left.
     has_left: bool,
@@ -108,7 +112,13 @@ enum Turn {
 }
 
 impl<'a> Guard<'a> {
-    async fn begin(around: &'a Surroundings, group: &'a GroupName, epoch: u64, run: u64) -> io::Result<Self> {
+    async fn begin(
+        around: &'a Surroundings,
+        warden: &Warden,
+        group: &'a GroupName,
+        epoch: u64,
+        run: u64,
+    ) -> io::Result<Self> {
         let (guardian, pidfd, orders, news) = spawn("guardian")?;
         let pid = guardian.id().cast_signed();
         around.children.add_keeper(pid);
@@ -121,6 +131,7 @@ impl<'a> Guard<'a> {
             log_size_max_bytes: LOG_SIZE_MAX_BYTES,
             log_files_max: LOG_FILES_MAX,
         };
+        let warded = cgroup.clone().map(|cgroup| warden.hold(pid, cgroup, hold.lock.clone()));
         let (help_at, kill_at, is_killed, has_left) = (None, None, false, false);
         let mut guard = Self {
             around,
@@ -136,6 +147,7 @@ impl<'a> Guard<'a> {
             ask_at: Some(Instant::now() + ASK_EVERY),
             open_questions: None,
             cgroup,
+            warded,
             is_killed,
             has_left,
         };
@@ -175,6 +187,10 @@ impl<'a> Guard<'a> {
                 Turn::Ask => self.ask().await,
                 Turn::Until(until) => {
                     let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
+                    // First who shall not be late with news: it ends what it does not know to go on.
+                    if let Some(warded) = &self.warded {
+                        warded.until(since_boot_ms);
+                    }
                     self.send(&Order::Until { since_boot_ms }).await;
                 }
                 Turn::Command(Some(Command::Do { step, action })) => {
@@ -290,6 +306,9 @@ impl<'a> Guard<'a> {
         self.around.children.remove_keeper(self.pid);
         if trouble.is_some() {
             self.clear(commands).await;
+        }
+        if let Some(warded) = &self.warded {
+            warded.forget();
         }
         if trouble.is_some() || self.has_left {
             give_back(self.around, self.group, self.run, commands).await;

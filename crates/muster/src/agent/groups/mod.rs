@@ -10,6 +10,7 @@ mod service;
 use super::guardian::record::{self, Left};
 use super::monitors::GroupsSide;
 use super::orphans::Children;
+use super::warden::Warden;
 use crate::clock::BootClock;
 use crate::driver::INBOX_MAX;
 use guard::{Command, Undone};
@@ -112,6 +113,7 @@ pub async fn live(
     let clock = around.clock;
     let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
     let mut shell = Shell {
+        warden: Rc::new(Warden::start(around.children.clone())),
         around: Rc::new(around),
         guardians: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -192,6 +194,7 @@ struct Guarded {
 
 struct Shell {
     around: Rc<Surroundings>,
+    warden: Rc<Warden>,
     guardians: BTreeMap<GroupName, Guarded>,
     tasks: JoinSet<()>,
     activity: watch::Sender<Activity>,
@@ -257,8 +260,9 @@ impl Shell {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (until, deadline) = watch::channel(until);
         let epoch = machine.running().find(|(name, _)| **name == group).map_or(0, |(_, epoch)| epoch);
-        let around = self.around.clone();
-        self.tasks.spawn_local(guard::look_after(around, group.clone(), epoch, run, deadline, received));
+        let (around, warden) = (self.around.clone(), self.warden.clone());
+        let guarding = guard::look_after(around, warden, group.clone(), epoch, run, deadline, received);
+        self.tasks.spawn_local(guarding);
         self.guardians.insert(group, Guarded { run, until, commands });
     }
 
@@ -291,6 +295,7 @@ impl Shell {
             tracing::warn!("some groups have not ended in time");
         }
         self.tasks.shutdown().await;
+        self.warden.end().await;
     }
 }
 

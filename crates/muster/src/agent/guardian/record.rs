@@ -7,7 +7,7 @@
 
 use crate::resource;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -48,10 +48,24 @@ impl Left {
 
 /// Waits until nobody holds the group on this machine, and holds it then for as long as the file is open.
 pub fn lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let file = open(path)?;
     file.lock()?;
     Ok(file)
+}
+
+/// The same without waiting; None: somebody holds it.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
 }
 
 /// The record of a guardian that lives.

@@ -4,17 +4,15 @@ use super::message::{Hold, News, Order, Task, Verb};
 use super::record::{self, Book, Page};
 use super::tools::{Programs, Tools, tell};
 use super::writer::Writer;
+use crate::agent::boot_timer::BootTimer;
 use crate::agent::keeper::log::Log;
 use crate::agent::keeper::message::LINE_MAX_BYTES;
 use crate::agent::keeper::{cgroup, descendants};
 use crate::cli::Exit;
 use crate::readable::{Lines, Readable};
 use crate::resource::{self, Doing, Resource};
+use logic::time::Time;
 use rustix::process::{PidfdFlags, pidfd_open};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
-};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -125,9 +123,7 @@ struct Guardian {
     hold: Hold,
     book: Rc<RefCell<Book>>,
     has_cgroup: bool,
-    /// When it fires, `until` is over.
-    deadline: Readable,
-    until: Option<Timespec>,
+    deadline: BootTimer,
     has_deadline: Rc<Cell<bool>>,
     programs: Rc<Programs>,
     begun: BTreeMap<usize, Begun>,
@@ -156,7 +152,6 @@ enum Turn {
 
 impl Guardian {
     fn new(hold: Hold, lock: File) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let has_cgroup = hold.cgroup.as_deref().is_some_and(cgroup::create);
         let (log, size_max_bytes, files_max) =
             (hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max);
@@ -166,8 +161,7 @@ impl Guardian {
             book: Rc::new(RefCell::new(Book::new(lock, hold.epoch))),
             hold,
             has_cgroup,
-            deadline: Readable::watch(timer)?,
-            until: None,
+            deadline: BootTimer::new()?,
             has_deadline: Rc::default(),
             programs: Rc::new(programs),
             begun: BTreeMap::new(),
@@ -195,7 +189,7 @@ impl Guardian {
                 () = self.programs.miss_one() => Turn::MakeReady,
             };
             // Asked from the clock and not from the timer, whose news may come after those of others: nothing is begun late.
-            if self.is_over() {
+            if self.deadline.is_over() {
                 break;
             }
             match turn {
@@ -219,26 +213,11 @@ impl Guardian {
         Ok(())
     }
 
-    /// Whether the deadline has passed.
-    fn is_over(&self) -> bool {
-        let now = || {
-            let now = clock_gettime(ClockId::Boottime);
-            (now.tv_sec, now.tv_nsec)
-        };
-        self.until.is_some_and(|until| (until.tv_sec, until.tv_nsec) <= now())
-    }
-
     fn set_deadline(&mut self, since_boot_ms: Option<u64>) -> io::Result<()> {
-        // A time that is over fires at once, and 0 would mean never.
-        let at_ms = since_boot_ms.map_or(0, |at_ms| at_ms.max(1)) as i64;
-        let at = Timespec { tv_sec: at_ms / 1_000, tv_nsec: at_ms % 1_000 * 1_000_000 };
-        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let spec = Itimerspec { it_interval: never, it_value: at };
-        timerfd_settime(&self.deadline, TimerfdTimerFlags::ABSTIME, &spec)?;
-        self.until = since_boot_ms.map(|_| at);
+        self.deadline.set(since_boot_ms.map(Time))?;
         self.has_deadline.set(since_boot_ms.is_some());
         // What is over is not renewed: the next turn ends it.
-        if self.is_over() {
+        if self.deadline.is_over() {
             return Ok(());
         }
         self.begun.values().for_each(|begun| begun.resource.renew(&begun.tools));
