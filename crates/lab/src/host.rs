@@ -231,15 +231,17 @@ impl Host {
 
     /// Kills the processes with this in their environment and that among their words. Says how many there were.
     pub fn kill_marked(&self, variable: &str, word: &str) -> usize {
-        let has = |pid: &u32, file: &str, wanted: &str| {
-            let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            bytes.split(|byte| *byte == 0).any(|part| part == wanted.as_bytes())
-        };
-        let all = self.processes().into_iter();
-        let found: Vec<u32> =
-            all.filter(|pid| has(pid, "environ", variable) && has(pid, "cmdline", word)).collect();
+        let mut found = self.processes();
+        found.retain(|pid| parts(*pid, "environ").contains(&variable.to_owned()));
+        found.retain(|pid| parts(*pid, "cmdline").contains(&word.to_owned()));
         found.iter().for_each(|pid| send(*pid, Signal::KILL));
         found.len()
+    }
+
+    /// Sends a signal to the processes with such words.
+    pub fn signal_where(&self, signal: Signal, is_meant: impl Fn(&[String]) -> bool) {
+        let meant = self.processes().into_iter().filter(|pid| is_meant(&parts(*pid, "cmdline")));
+        meant.for_each(|pid| send(pid, signal));
     }
 }
 
@@ -287,6 +289,12 @@ impl Program {
             false => Err(Problem("it runs".into())),
         })
     }
+}
+
+/// What is between zeros in a file of a process; nothing of one that is gone.
+fn parts(pid: u32, file: &str) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    bytes.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
 }
 
 /// Sends a signal; a process that is gone already has nothing to hear.

@@ -133,14 +133,14 @@ impl Hosts {
     }
 
     /// On the Ethernet a host and these others do not hear each other; all others hear all of them.
-    pub fn part_lan(&self, name: &str, others: &[&str]) -> Outcome<()> {
+    pub fn part_lan(&self, name: &str, others: &[&str], deaf: lan::Deaf) -> Outcome<()> {
         let numbers: Outcome<Vec<usize>> = others.iter().map(|other| self.lan_number(other)).collect();
         let address = |number: usize| {
             let number = u8::try_from(number).expect("a lab has fewer hosts than an address has room for");
             lan::addresses(number).0
         };
         let others: Vec<Ipv4Addr> = numbers?.into_iter().map(address).collect();
-        lan::part(&self.get(name)?.namespace, &others)
+        lan::part(&self.get(name)?.namespace, &others, deaf)
     }
 
     /// The opposite of `part_lan`.

@@ -45,16 +45,36 @@ pub fn join(prefix: &str, number: usize) -> Outcome<()> {
     ip(&format!("-n {prefix}-lan link set {prefix}l{number} master lan"))
 }
 
+/// What a parted host and the others do not hear of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deaf {
+    Both,
+    /// The host hears nothing of them, and is heard.
+    Host,
+    /// They hear nothing of the host, which hears them.
+    Others,
+}
+
 /// A host and these others hear nothing of each other but whose address is whose; to everybody else it speaks on.
-pub fn part(namespace: &str, others: &[Ipv4Addr]) -> Outcome<()> {
+pub fn part(namespace: &str, others: &[Ipv4Addr], deaf: Deaf) -> Outcome<()> {
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     let others = others.join(", ");
+    let incoming =
+        format!(" chain in {{\n  type filter hook input priority 0;\n  ip saddr {{ {others} }} drop\n }}\n");
     // What is sent to many is sent to them too.
-    let rules = format!(
-        "table ip parted {{\n chain in {{\n  type filter hook input priority 0;\n  ip saddr {{ {others} }} drop\n }}\n \
-         chain out {{\n  type filter hook output priority 0;\n  ip daddr {{ {others}, 224.0.0.0/4 }} drop\n }}\n}}\n"
+    let outgoing = format!(
+        " chain out {{\n  type filter hook output priority 0;\n  ip daddr {{ {others}, 224.0.0.0/4 }} drop\n }}\n"
     );
-    carry_out("ip", &["netns", "exec", namespace, "nft", "-f", "-"], &rules)
+    let chains = match deaf {
+        Deaf::Both => incoming + &outgoing,
+        Deaf::Host => incoming,
+        Deaf::Others => outgoing,
+    };
+    carry_out(
+        "ip",
+        &["netns", "exec", namespace, "nft", "-f", "-"],
+        &format!("table ip parted {{\n{chains}}}\n"),
+    )
 }
 
 /// The opposite of `part`.

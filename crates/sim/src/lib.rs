@@ -30,6 +30,9 @@ pub use fleet::{
     Day, DayOutcome, FleetFound, FleetOutcome, Leader, Push, fleet_boot_ms, fleet_join_ms, run_fleet_case,
     run_fleet_scenario, run_fleet_seed,
 };
+/// Histories of the lab are drawn as those here are.
+pub use logic::seed::Chance;
+
 pub use groups::{
     GroupsOutcome, Lost, run_groups_both_lost, run_groups_claimed, run_groups_leader_lost,
     run_groups_leader_unheard, run_groups_seed,

@@ -5,6 +5,8 @@
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::process::Owned;
+use lab::host::Host;
+use lab::load::enter;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -44,6 +46,18 @@ impl CellClient {
                 }
             }
         }
+    }
+
+    /// Connects to a console on a host of a lab.
+    pub fn open_on(host: &Host, console: SocketAddr, token: &str) -> Outcome<Self> {
+        let namespace = host.namespace.clone();
+        // A socket stays on the network on which it was made.
+        let connect =
+            move || enter(&namespace).map(|()| TcpStream::connect_timeout(&console, ANSWER_TIME_MAX));
+        let connected = std::thread::spawn(connect).join();
+        let connected = connected.map_err(|_| Failure("who connects to the console panicked".into()))?;
+        let stream = connected.doing("enter a host's network")?.doing("connect to the console")?;
+        Self::over(stream, token)
     }
 
     fn over(stream: TcpStream, token: &str) -> Outcome<Self> {

@@ -11,6 +11,7 @@ mod keepalived;
 mod many;
 mod muster;
 mod pacemaker;
+mod schedules;
 mod system;
 mod world;
 
@@ -20,6 +21,7 @@ use crate::lab::directory;
 use crate::testing::packages;
 use answer::{READY, answer};
 use client::Client;
+use schedules::Scheduled;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -63,6 +65,8 @@ enum Part {
     Agents,
     /// A node with 200 groups and 1,000 monitors
     Many,
+    /// Random schedules of faults: who has two owners
+    Schedules,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +77,12 @@ pub struct FailoverArgs {
     /// Parts to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Lost, Part::Moves, Part::Monitors, Part::Kills, Part::Agents, Part::Many])]
     only: Vec<Part>,
+    /// Schedules of `--only schedules`; each takes about half a minute
+    #[arg(long, default_value_t = 30)]
+    schedules: u32,
+    /// What schedules are drawn from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Leave the others out
     #[arg(long)]
     muster_only: bool,
@@ -135,6 +145,7 @@ struct Report {
     figures: Vec<Figure>,
     two_owners: Vec<Owners>,
     costs: Vec<Cost>,
+    schedules: Vec<Scheduled>,
     took_s: f64,
 }
 
@@ -158,7 +169,8 @@ pub fn failover(args: &FailoverArgs) -> Outcome<bool> {
     };
     let systems = if args.muster_only { vec![System::Muster] } else { SYSTEMS.to_vec() };
     let started = Instant::now();
-    let mut report = match args.only.iter().any(|part| *part != Part::Many) {
+    let is_beside = |part: &Part| matches!(part, Part::Many | Part::Schedules);
+    let mut report = match args.only.iter().any(|part| !is_beside(part)) {
         true => compare(args, &systems, &program)?,
         false => Report { machine: super::router::machine(), ..Report::default() },
     };
@@ -167,6 +179,9 @@ pub fn failover(args: &FailoverArgs) -> Outcome<bool> {
         true => many(&program).map(|percent| report.costs.push(Cost::new(MANY, percent, 5.0, "%"))),
         false => Ok(()),
     };
+    if args.only.contains(&Part::Schedules) {
+        report.schedules = schedule(args, &systems, &program)?;
+    }
     report.took_s = started.elapsed().as_secs_f64();
     report.show(args.json)?;
     many.map(|()| report.is_met())
@@ -177,11 +192,22 @@ fn many(program: &Path) -> Outcome<f64> {
     many::measure(&directory("failover-many")?, program)
 }
 
+fn schedule(args: &FailoverArgs, systems: &[System], program: &Path) -> Outcome<Vec<Scheduled>> {
+    install(systems)?;
+    eprintln!("bringing up four hosts with {} systems for {} schedules", systems.len(), args.schedules);
+    schedules::run(systems, args.schedules, args.seed, &directory("failover-schedules")?, program)
+}
+
+fn install(systems: &[System]) -> Outcome<()> {
+    match systems.len() {
+        0 | 1 => Ok(()),
+        _ => packages::install_rivals(&std::env::temp_dir().join("muster-failover-packages.log")).map(drop),
+    }
+}
+
 /// All that is measured on the same four hosts.
 fn compare(args: &FailoverArgs, systems: &[System], program: &Path) -> Outcome<Report> {
-    if systems.len() > 1 {
-        packages::install_rivals(&std::env::temp_dir().join("muster-failover-packages.log"))?;
-    }
+    install(systems)?;
     eprintln!("bringing up four hosts with {} systems", systems.len());
     let directory = directory("failover")?;
     let mut run = Run::start(systems, args, &directory, program)?;
@@ -212,7 +238,7 @@ struct Run {
 
 impl Run {
     fn start(systems: &[System], args: &FailoverArgs, directory: &Path, program: &Path) -> Outcome<Self> {
-        let world = World::start(systems, directory, program)?;
+        let world = World::start(systems, directory, program, &agents::prepare(directory)?)?;
         let (rounds, only) = (args.rounds, args.only.clone());
         Ok(Self { world, rounds, only, measured: Vec::new(), owners: BTreeMap::new(), costs: Vec::new() })
     }
@@ -414,6 +440,7 @@ impl Run {
             figures: self.measured.iter().map(Measured::figure).collect(),
             two_owners: two_owners.collect(),
             costs: self.costs,
+            schedules: Vec::new(),
             took_s: 0.0,
         }
     }
@@ -466,6 +493,7 @@ impl Report {
         let bars = self.figures.iter().map(|figure| figure.is_met);
         bars.chain(self.costs.iter().map(|cost| cost.is_met)).all(|is_met| is_met)
             && self.two_owners.iter().all(is_single)
+            && self.schedules.iter().all(Scheduled::is_met)
     }
 
     fn show(&self, is_json: bool) -> Outcome<()> {
@@ -507,6 +535,7 @@ impl Report {
             let verdict = if *is_met { "met    " } else { "MISSED " };
             println!("{verdict}{what}: {found:.2} {unit}, less than {most} {unit}");
         }
+        self.schedules.iter().for_each(|scheduled| println!("{scheduled}"));
         println!("{}, in {:.0} s", self.machine, self.took_s);
         Ok(())
     }

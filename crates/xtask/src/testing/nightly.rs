@@ -21,6 +21,8 @@ const DAY_NODES: &str = "10000";
 const CASES: &str = "20000";
 /// How long each target of the fuzzer is tried. A quarter of an hour: some tens of millions of inputs.
 const FUZZ_MINUTES: &str = "15";
+/// Random schedules of faults on machines with failover groups.
+const SCHEDULES: &str = "300";
 /// Times that the demo tries itself.
 const DEMO_RUNS: usize = 50;
 /// Longest time of a step. Four hours: several times what 20,000 seeds take on two cores.
@@ -32,7 +34,7 @@ const DEMO_LINES_MAX: usize = 80;
 /// Lines shown of what the benchmarks found: about the length of their report.
 const REPORT_LINES_MAX: usize = 60;
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "release", is_needed_by_others: true, carry_out: release },
     Step { name: "seeds", is_needed_by_others: false, carry_out: seeds },
     Step { name: "fleet", is_needed_by_others: false, carry_out: fleet },
@@ -40,6 +42,7 @@ const STEPS: [Step; 9] = [
     Step { name: "properties", is_needed_by_others: false, carry_out: properties },
     Step { name: "fuzz", is_needed_by_others: false, carry_out: fuzz },
     Step { name: "lab", is_needed_by_others: false, carry_out: lab },
+    Step { name: "schedules", is_needed_by_others: false, carry_out: schedules },
     Step { name: "demo", is_needed_by_others: false, carry_out: demo },
     Step { name: "benchmarks", is_needed_by_others: false, carry_out: benchmarks },
 ];
@@ -102,9 +105,20 @@ fn lab(log: &Path) -> Ended {
 }
 
 fn run_lab(log: &Path) -> Outcome<String> {
+    on_machines(&["lab", "run", "--nightly"], log)
+}
+
+/// Nobody may have two owners; how often others have is told.
+fn schedules(log: &Path) -> Ended {
+    let words = ["bench", "failover", "--only", "schedules", "--schedules", SCHEDULES];
+    Ended::single(on_machines(&words, log))
+}
+
+/// This tool with these words, and the binary as it is shipped.
+fn on_machines(words: &[&str], log: &Path) -> Outcome<String> {
     let (tool, program) = (std::env::current_exe().doing("find this tool")?, bench::muster()?);
     let mut command = Command::new(tool);
-    command.args(["lab", "run", "--nightly", "--muster"]).arg(program);
+    command.args(words).arg("--muster").arg(program);
     let status = process::run_logged(&mut command, log, STEP_TIME_MAX)?;
     let said = process::tail(log, REPORT_LINES_MAX);
     if !status.success() {

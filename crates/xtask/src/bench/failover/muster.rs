@@ -21,8 +21,8 @@ pub fn own_service() -> SocketAddr {
     SocketAddr::from((System::Muster.address(), OWN_PORT))
 }
 
-/// `agents`: tables of a group beside it.
-fn configuration(world: &World, agents: &str) -> String {
+/// `tables`: groups beside it.
+fn configuration(world: &World, tables: &str) -> String {
     let service = own_service();
     let mut text = String::from("[manager]\nlisten = \"0.0.0.0:29001\"\nprofile = \"fast\"\n");
     for (number, name) in (1..).zip([BOSS, ONE, TWO]) {
@@ -31,7 +31,7 @@ fn configuration(world: &World, agents: &str) -> String {
     }
     // Both are made to fail again and again.
     text.push_str(&format!(
-        "\n[groups.{GROUP}]\nnodes = [\"{ONE}\", \"{TWO}\"]\nrestarts_max = 500\n\n\
+        "\n[groups.{GROUP}]\nnodes = [\"{ONE}\", \"{TWO}\"]\nrestarts_max = 500\nfailovers_max = 500\n\n\
          [groups.{GROUP}.resources.ip]\ntype = \"address\"\naddress = \"{}/24\"\n\n\
          [groups.{GROUP}.resources.server]\ntype = \"process\"\ncommand = {:?}\n\n\
          [monitors.server]\nkind = \"tcp\"\ntarget = \"{service}\"\ngroup = \"{GROUP}\"\nresource = \"server\"\n\
@@ -39,15 +39,15 @@ fn configuration(world: &World, agents: &str) -> String {
         System::Muster.address(),
         world.service(&[service])
     ));
-    text + agents
+    text + tables
 }
 
 /// The manager runs, and both hosts belong to the cell.
-pub fn set_up(world: &mut World, agents: &str) -> Outcome<()> {
+pub fn set_up(world: &mut World, tables: &str) -> Outcome<()> {
     let path = world.hosts.get(BOSS).doing("find a host")?.home.join("muster.toml");
-    fs::write(&path, configuration(world, agents)).doing(format_args!("write {}", path.display()))?;
+    fs::write(&path, configuration(world, tables)).doing(format_args!("write {}", path.display()))?;
     world.hosts.must(BOSS, "muster init").doing("make a cell")?;
-    world.start_on(BOSS, "muster", &["muster", "run", "--node", BOSS].map(str::to_owned))?;
+    start_manager(world)?;
     let started = Instant::now();
     while status(&world.hosts).is_err() {
         if started.elapsed() > START_TIME_MAX {
@@ -60,6 +60,10 @@ pub fn set_up(world: &mut World, agents: &str) -> Outcome<()> {
         world.hosts.must(name, join.trim()).doing("join the cell")?;
     }
     Ok(())
+}
+
+pub fn start_manager(world: &mut World) -> Outcome<()> {
+    world.start_on(BOSS, "muster", &["muster", "run", "--node", BOSS].map(str::to_owned))
 }
 
 fn status(hosts: &Hosts) -> Outcome<CellStatus> {

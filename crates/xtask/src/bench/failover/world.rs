@@ -5,10 +5,11 @@
 
 use super::client::{Asker, Client};
 use super::system::System;
-use super::{agents, keepalived, muster, pacemaker};
+use super::{keepalived, muster, pacemaker};
 use crate::failure::{Doing, Failure, Outcome};
 use lab::host::Program;
 use lab::hosts::Hosts;
+use lab::lan::Deaf;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -83,8 +84,8 @@ pub struct World {
 }
 
 impl World {
-    /// Brings all up, and waits until all are at home.
-    pub fn start(systems: &[System], directory: &Path, program: &Path) -> Outcome<Self> {
+    /// Brings all up, and waits until all are at home. `tables`: more of Muster's configuration.
+    pub fn start(systems: &[System], directory: &Path, program: &Path, tables: &str) -> Outcome<Self> {
         let hosts = Hosts::new(directory, &HOSTS, program, true).doing("bring up the hosts")?;
         hosts.connect_by_lan().doing("connect the hosts")?;
         let host = |name| hosts.get(name).doing("find a host");
@@ -98,14 +99,14 @@ impl World {
         let tool = std::env::current_exe().doing("find this program")?;
         let mut world =
             Self { clients, asker, programs: BTreeMap::new(), hosts, systems: systems.to_vec(), tool };
-        if let Err(failure) = world.set_up(directory) {
+        if let Err(failure) = world.set_up(tables) {
             world.hosts.keep_directory();
             return Err(Failure(format!("{failure}\nkept for a look: {}", directory.display())));
         }
         Ok(world)
     }
 
-    fn set_up(&mut self, directory: &Path) -> Outcome<()> {
+    fn set_up(&mut self, tables: &str) -> Outcome<()> {
         if self.has(System::Pacemaker) {
             pacemaker::prepare(&self.hosts)?;
         }
@@ -113,7 +114,7 @@ impl World {
             keepalived::prepare(&self.hosts)?;
         }
         if self.has(System::Muster) {
-            muster::set_up(self, &agents::prepare(directory)?)?;
+            muster::set_up(self, tables)?;
         }
         [ONE, TWO].into_iter().try_for_each(|name| self.start_all(name))?;
         if self.has(System::Pacemaker) {
@@ -160,6 +161,9 @@ impl World {
 
     /// Starts what does not run of all that belongs on a host.
     pub fn start_all(&mut self, host: &'static str) -> Outcome<()> {
+        if host == BOSS {
+            return muster::start_manager(self);
+        }
         let addresses: Vec<SocketAddr> =
             self.systems.iter().map(|system| SocketAddr::from((system.address(), SERVICE_PORT))).collect();
         let service = self.service(&addresses);
@@ -237,7 +241,7 @@ impl World {
                 Ok(())
             }
             Fault::Kill => one.run(&["sh", "-c", "kill -9 -1"]).map(drop).doing("kill all of a host"),
-            Fault::Part => self.hosts.part_lan(ONE, &[BOSS, TWO]).doing("part hosts"),
+            Fault::Part => self.hosts.part_lan(ONE, &[BOSS, TWO], Deaf::Both).doing("part hosts"),
         }
     }
 
