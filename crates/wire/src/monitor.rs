@@ -30,6 +30,9 @@ pub struct Recovery {
     pub is_while_active: bool,
     /// From when the target is online to the first probe.
     pub delay_ms: u64,
+    /// With `is_while_active`: from when the target is online, how long failed probes are not counted while none was good.
+    #[serde(default)]
+    pub start_period_ms: u64,
     /// Restarts of the target in its place, within an hour, before anything else is done.
     pub restarts_max: u32,
     /// Times within an hour that the group then leaves a node, before the final action.

@@ -36,8 +36,10 @@ impl Import<'_> {
         if let Some(resource) = resource {
             self.text.value("resource", &resource);
         }
-        if self.take(monitor, "polling/timing") == Some("0") {
-            self.text.value("when", "always");
+        match self.take(monitor, "polling/timing") {
+            Some("0") => self.text.value("when", "always"),
+            // There each failure counts from the first one on.
+            _ => self.text.plain("start_period_ms", 0),
         }
         // What is active is what is recovered.
         if let Some(observed) = find(monitor, "target").filter(|observed| text_of(observed) == target) {

@@ -107,6 +107,7 @@ timeout_ms = 10000
 retries = 2
 group = "failover1"
 resource = "HTTP"
+start_period_ms = 0
 delay_ms = 5000
 restarts_max = 2
 failovers_max = 1

@@ -2,7 +2,7 @@
 //!
 //! Pure: the caller makes the probes. Times are milliseconds of `Time`.
 //! Promises: one probe at a time; an answer to any other than the newest probe is ignored; nothing but the configured
-//! number of failures in a row makes an Error; silence alone never does before it was asked about again (see
+//! number of failures in a row makes an Error, counted once it has answered or its start period is over; silence alone never does before it was asked about again (see
 //! `Pace::confirmations`), and until then the state is Unknown; one good answer ends an Error; what we fail to ask changes
 //! nothing.
 
@@ -15,6 +15,9 @@ use wire::id::MonitorName;
 use wire::monitor::{
     Check, Figure, MonitorAssignment, MonitorReport, MonitorState, MonitorWish, Pace, Recovery,
 };
+
+/// So much more often is asked what may still be starting.
+const OFTENER_AT_START: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -50,6 +53,8 @@ pub struct Watch {
     probes: u64,
     failures: u64,
     figures: Vec<Figure>,
+    /// What fails until then is not counted, as its target is only starting; None: it has answered since, or may not start.
+    starting_until: Option<Time>,
     /// The present stay of its target on this node (see `recovery::Activity`); None: it is not online here, or there is none.
     stay: Option<u64>,
 }
@@ -68,6 +73,7 @@ impl Watch {
             probes: 0,
             failures: 0,
             figures: Vec::new(),
+            starting_until: None,
             stay,
         };
         watch.begin(now);
@@ -132,6 +138,7 @@ impl Watch {
         self.calm = 0;
         self.took_ms = None;
         self.figures.clear();
+        self.starting_until = None;
         (self.state, self.reason, self.next) = match self.assignment.wish {
             MonitorWish::Pause => (MonitorState::Paused, "paused by an operator".into(), Next::Never),
             MonitorWish::Run | MonitorWish::Fail if self.is_idle() => {
@@ -140,9 +147,16 @@ impl Watch {
             MonitorWish::Run | MonitorWish::Fail => {
                 let delay_ms = self.assignment.recovery.as_ref().map_or(0, |recovery| recovery.delay_ms);
                 let delay_ms = if self.stay.is_some() { delay_ms } else { 0 };
+                self.starting_until = self.start_period_ms().map(|period_ms| now + period_ms);
                 (MonitorState::Unknown, "not answered yet".into(), Next::At(now + delay_ms))
             }
         };
+    }
+
+    /// How long what begins now may fail to answer; None: it may not.
+    fn start_period_ms(&self) -> Option<u64> {
+        let recovery = self.assignment.recovery.as_ref().filter(|recovery| recovery.is_while_active)?;
+        (self.stay.is_some() && recovery.start_period_ms > 0).then_some(recovery.start_period_ms)
     }
 
     /// The probe that is due, if one is. `fresh` names it; the caller uses that number for nothing else. A drill fails here
@@ -154,6 +168,7 @@ impl Watch {
         }
         self.next = Next::Awaiting { probe: fresh, sent: now };
         if self.assignment.wish == MonitorWish::Fail {
+            self.starting_until = None;
             self.answer(now, fresh, Answer::bad("an operator lets it fail, as a drill"));
             return None;
         }
@@ -173,8 +188,12 @@ impl Watch {
             Next::Awaiting { .. } | Next::At(_) | Next::Never => return false,
         };
         let took_ms = now.since_ms(sent);
+        let starting_until = self.starting_until.filter(|until| sent < *until);
+        self.starting_until = starting_until;
         match answer {
             Answer::Good { warning, figures } => self.on_good(took_ms, warning, figures),
+            Answer::Bad { why } if starting_until.is_some() => self.on_start(Some(why)),
+            Answer::Silent if starting_until.is_some() => self.on_start(None),
             Answer::Bad { why } => self.on_failure(Some(why)),
             Answer::Silent => self.on_failure(None),
             // Why nothing is known yet is worth telling; what was known stays.
@@ -185,11 +204,14 @@ impl Watch {
         }
         // Counted from sending, so that a slow answer does not stretch the interval; but never at once, so that an interval
         // below the time-out cannot make a service be asked without pause. Silence is asked about without delay.
-        let due = match self.confirming {
-            Some(_) if self.state == MonitorState::Unknown => now + 1,
-            _ => (sent + self.assignment.pace.interval_ms).max(now + 1),
+        // What starts is asked more often, so that it is soon known to be well, and once more when its period is over.
+        let interval_ms = self.assignment.pace.interval_ms;
+        let due = match (self.confirming, self.starting_until) {
+            (Some(_), _) if self.state == MonitorState::Unknown => now,
+            (_, Some(until)) => (sent + interval_ms / OFTENER_AT_START).min(until),
+            _ => sent + interval_ms,
         };
-        self.next = Next::At(due);
+        self.next = Next::At(due.max(now + 1));
         true
     }
 
@@ -197,6 +219,7 @@ impl Watch {
         self.probes += 1;
         self.failures_in_row = 0;
         self.confirming = None;
+        self.starting_until = None;
         self.took_ms = Some(took_ms);
         figures.truncate(FIGURES_MAX);
         self.figures = figures;
@@ -225,15 +248,27 @@ impl Watch {
             .then(|| format!("answers take more than {slow_percent}% of the {timeout_ms} ms that they may"))
     }
 
+    fn failure_text(&self, why: Option<String>) -> String {
+        let timeout_ms = self.assignment.pace.timeout_ms;
+        why.map_or_else(|| format!("no answer within {timeout_ms} ms"), |why| shorten(&why))
+    }
+
+    /// It fails while its target may still be starting. None: it was silent.
+    fn on_start(&mut self, why: Option<String>) {
+        self.probes += 1;
+        self.failures += 1;
+        self.reason = format!("{}; it may still be starting", self.failure_text(why));
+    }
+
     /// None: it was silent.
     fn on_failure(&mut self, why: Option<String>) {
         self.probes += 1;
         self.failures += 1;
         self.failures_in_row = self.failures_in_row.saturating_add(1);
         self.took_ms = None;
-        let Pace { retries, confirmations, timeout_ms, .. } = self.assignment.pace;
+        let Pace { retries, confirmations, .. } = self.assignment.pace;
         let is_silent = why.is_none();
-        let text = why.map_or_else(|| format!("no answer within {timeout_ms} ms"), |why| shorten(&why));
+        let text = self.failure_text(why);
         if self.state == MonitorState::Error {
             self.reason = text;
             return;
@@ -297,6 +332,11 @@ impl Watch {
         assert!(
             !is_confirming || self.state == MonitorState::Unknown,
             "silence is asked about in doubt only"
+        );
+        assert!(
+            self.starting_until.is_none()
+                || (self.state == MonitorState::Unknown && self.failures_in_row == 0),
+            "nothing is known of what is starting, and nothing counted"
         );
         let is_paused = self.assignment.wish == MonitorWish::Pause;
         let is_idle = self.state == MonitorState::Idle;

@@ -54,6 +54,7 @@ fn recovery(restarts_max: u32, failovers_max: u32, final_action: FinalAction) ->
         target: RecoveryTarget::Group { group: "mail".into() },
         is_while_active: true,
         delay_ms: 0,
+        start_period_ms: 0,
         restarts_max,
         failovers_max,
         final_action,

@@ -12,10 +12,11 @@ use wire::monitor::{FinalAction, MonitorSettings, Pace, Recovery, RecoveryTarget
 use wire::settings::CellSettings;
 
 /// Keys that say nothing without a target.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "resource",
     "when",
     "delay_ms",
+    "start_period_ms",
     "restarts_max",
     "failovers_max",
     "final_action",
@@ -51,10 +52,16 @@ pub fn read(builder: &mut Builder<'_>, reader: &Reader<'_>, groups: &[GroupSetti
         Some(_) => false,
         None => target != RecoveryTarget::AllGroups,
     };
+    if !is_active && reader.says("start_period_ms") {
+        let message = "`start_period_ms` has no effect on a monitor that asks always".to_owned();
+        let (path, allowed) = (reader.path("start_period_ms"), "only with `when = \"active\"`");
+        builder.refuse(error_code::CONFIG_CONTRADICTION, &path, At::Key, message, allowed);
+    }
     Some(Recovery {
         target,
         is_while_active: is_active,
         delay_ms: reader.integer("delay_ms"),
+        start_period_ms: if is_active { reader.integer("start_period_ms") } else { 0 },
         restarts_max: reader.small_integer("restarts_max"),
         failovers_max: reader.small_integer("failovers_max"),
         final_action,
@@ -161,7 +168,8 @@ fn check_nodes(
 
 /// As long as restarts are forgotten before they are used up, nothing else ever follows.
 fn check_time(builder: &mut Builder<'_>, path: &KeyPath, monitor: &MonitorSettings, recovery: &Recovery) {
-    let found_ms = found_after_ms(&monitor.pace).saturating_add(recovery.delay_ms);
+    let found_ms =
+        found_after_ms(&monitor.pace).saturating_add(recovery.delay_ms.max(recovery.start_period_ms));
     let rounds = u64::from(recovery.restarts_max) + 1;
     if recovery.restarts_max == 0 || found_ms.saturating_mul(rounds) < RECOVERY_WINDOW_MS {
         return;

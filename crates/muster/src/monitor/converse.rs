@@ -76,13 +76,15 @@ pub async fn converse(
     let _ = stream.set_nodelay(true);
     let mut stream: Box<dyn Both> = Box::new(stream);
     if let Some(encryption) = encryption.filter(|encryption| encryption.is_from_start) {
-        stream = encrypt(stream, encryption, deadline).await?;
+        stream = Box::pin(encrypt(stream, encryption, deadline)).await?;
     }
     let mut next = conversation.begin();
-    let mut buffer = vec![0; READ_MAX_BYTES];
+    // Nothing is read from who shall only be there.
+    let mut buffer = Vec::new();
     loop {
         match next {
             Next::Say(bytes) => {
+                buffer.resize(READ_MAX_BYTES, 0);
                 send(&mut stream, &bytes, deadline).await?;
                 let read = in_time(Step::Exchange, deadline, stream.read(&mut buffer)).await?;
                 match read.map_err(|source| Trouble::Receive { source })? {
@@ -92,7 +94,7 @@ pub async fn converse(
             }
             Next::Encrypt => {
                 let encryption = encryption.expect("a conversation asks for TLS only where it is configured");
-                stream = encrypt(stream, encryption, deadline).await?;
+                stream = Box::pin(encrypt(stream, encryption, deadline)).await?;
                 next = conversation.encrypted();
             }
             Next::Done { verdict, goodbye } => {

@@ -37,6 +37,7 @@ pub(super) fn assignments(groups: &[GroupSettings], chance: &mut Chance) -> Vec<
             },
             is_while_active: chance.percent(70),
             delay_ms: 0,
+            start_period_ms: 0,
             restarts_max: chance.below(3),
             failovers_max: chance.below(3),
             final_action: match chance.below(4) {

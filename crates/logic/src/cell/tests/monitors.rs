@@ -259,6 +259,7 @@ fn a_monitor_of_a_group_says_what_the_monitoring_commands_say_under_their_number
         target: RecoveryTarget::AllGroups,
         is_while_active: true,
         delay_ms: 0,
+        start_period_ms: 0,
         restarts_max: 0,
         failovers_max: 0,
         final_action: FinalAction::None,

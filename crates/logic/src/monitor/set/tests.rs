@@ -114,6 +114,7 @@ fn what_belongs_to_a_target_is_asked_while_that_is_online_and_begins_anew_with_e
         target: RecoveryTarget::Group { group: "shop".into() },
         is_while_active: true,
         delay_ms: 2_000,
+        start_period_ms: 0,
         restarts_max: 3,
         failovers_max: 1,
         final_action: FinalAction::None,

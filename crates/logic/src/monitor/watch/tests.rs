@@ -211,3 +211,53 @@ fn no_history_makes_an_error_too_early_or_too_late() {
         }
     }
 }
+
+/// Of a target that is online since 0.
+fn starting(recovery: Recovery) -> Watch {
+    Watch::new(Time(0), MonitorAssignment { recovery: Some(recovery), ..assignment(0, 0) }, Some(1))
+}
+
+fn recovery(start_period_ms: u64) -> Recovery {
+    Recovery {
+        target: wire::monitor::RecoveryTarget::Group { group: "web".into() },
+        is_while_active: true,
+        delay_ms: 0,
+        start_period_ms,
+        restarts_max: 3,
+        failovers_max: 1,
+        final_action: wire::monitor::FinalAction::None,
+        final_command: Vec::new(),
+        before_restart: Vec::new(),
+        before_failover: Vec::new(),
+        before_final: Vec::new(),
+    }
+}
+
+#[test]
+fn what_fails_while_its_target_starts_is_not_counted_until_it_has_answered_or_the_period_is_over() {
+    for (start_period_ms, answers, states, sent) in [
+        // Asked four times as often, and right when the period ends; then one failure is an error.
+        (600, "bbbbb", "???EE", [0, 250, 500, 600, 1_600]),
+        // Silence counts as little.
+        (600, "ssbbb", "??EEE", [0, 401, 802, 1_802, 2_802]),
+        // One good answer ends it.
+        (5_000, "bgbgb", "?NENE", [0, 250, 1_250, 2_250, 3_250]),
+        (0, "bgbgb", "ENENE", [0, 1_000, 2_000, 3_000, 4_000]),
+    ] {
+        let (found, when, _) = run(starting(recovery(start_period_ms)), answers);
+        assert_eq!((found.as_str(), when.as_slice()), (states, sent.as_slice()), "{answers}");
+    }
+    let (found, _, watch) = run(starting(recovery(5_000)), "b");
+    assert_eq!((found.as_str(), watch.news().1), ("?", "refused; it may still be starting"));
+}
+
+#[test]
+fn a_drill_counts_while_its_target_starts_and_a_monitor_that_asks_always_has_no_start() {
+    let mut watch = starting(recovery(5_000));
+    watch.assign(Time(0), MonitorAssignment { wish: MonitorWish::Fail, ..watch.assignment.clone() });
+    assert_eq!(watch.ask(Time(0), ProbeNumber(1)), None);
+    assert_eq!(watch.state(), MonitorState::Error);
+    watch.check();
+    let always = Recovery { is_while_active: false, ..recovery(5_000) };
+    assert_eq!(run(starting(always), "b").0, "E");
+}

@@ -1,28 +1,40 @@
 //! Looks at this machine: a process, a file system, a network interface, an address.
 //!
-//! On a thread of its own that may block: a file system that hangs shall hold up nothing else. Such a thread cannot be ended, so
-//! that nobody waits for it, and its monitor gets no second one while it hangs.
+//! On threads of their own that may block (see `lookers`): a file system that hangs shall hold up nothing else. A look cannot be
+//! ended, so that nobody waits for one that hangs, and its monitor gets no second one meanwhile.
+
+mod lookers;
 
 use logic::monitor::Answer;
+use lookers::Lookers;
 use rustix::process::{Pid, test_kill_process};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use wire::id::MonitorName;
 use wire::monitor::Check;
 
 /// Longest file with a process number, and of an interface's state.
 const SMALL_MAX_BYTES: u64 = 4 << 10;
 
-/// Who looks at the moment: one thread at most for each monitor.
+/// How long a look may wait for those before it. 10 ms: a thousand times what one takes that does not hang.
+const BUSY_MAX: Duration = Duration::from_millis(10);
+
 #[derive(Debug, Default)]
-pub struct Looks(RefCell<BTreeMap<MonitorName, Look>>);
+pub struct Looks {
+    /// Those that have hung until nobody waited any more: one at most for each monitor.
+    hanging: RefCell<BTreeMap<MonitorName, Look>>,
+    lookers: Lookers,
+}
 
 #[derive(Debug)]
 struct Look {
     check: Check,
+    number: u64,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -36,7 +48,7 @@ struct Kept<'a> {
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
         if let Some(look) = self.look.take() {
-            self.looks.0.borrow_mut().insert(self.name.clone(), look);
+            self.looks.hanging.borrow_mut().insert(self.name.clone(), look);
         }
     }
 }
@@ -45,26 +57,30 @@ impl Looks {
     /// Takes as long as it takes: the caller has a time-out, and may cancel it. What an earlier look finds that has hung until
     /// now is taken for this one's answer.
     pub async fn look(&self, name: &MonitorName, check: &Check) -> Answer {
-        let earlier = self.0.borrow_mut().remove(name).filter(|look| look.check == *check);
-        let look = match earlier.map_or_else(|| begin(check), Ok) {
+        let earlier = self.hanging.borrow_mut().remove(name).filter(|look| look.check == *check);
+        let look = match earlier.map_or_else(|| self.begin(check), Ok) {
             Ok(look) => look,
             Err(error) => return Answer::Unasked { why: error.to_string() },
         };
         let mut kept = Kept { looks: self, name, look: Some(look) };
         let look = kept.look.as_mut().expect("it was put there just now");
-        let answer = (&mut look.answer).await;
+        let answer = match timeout(BUSY_MAX, &mut look.answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.lookers.help(look.number);
+                (&mut look.answer).await
+            }
+        };
         kept.look = None;
         answer.unwrap_or_else(|_| Answer::Unasked { why: "looking has failed".into() })
     }
-}
 
-fn begin(check: &Check) -> std::io::Result<Look> {
-    let (answering, answer) = oneshot::channel();
-    let check = check.clone();
-    let own = check.clone();
-    let looking = std::thread::Builder::new().name("monitor-look".into());
-    looking.spawn(move || drop(answering.send(look(&own))))?;
-    Ok(Look { check, answer })
+    fn begin(&self, check: &Check) -> std::io::Result<Look> {
+        let (answering, answer) = oneshot::channel();
+        let own = check.clone();
+        let number = self.lookers.begin(Box::new(move || drop(answering.send(look(&own)))))?;
+        Ok(Look { check: check.clone(), number, answer })
+    }
 }
 
 fn look(check: &Check) -> Answer {

@@ -41,29 +41,34 @@ pub async fn ask(
 ) -> Answer {
     let configs = &means.configs;
     let deadline = Instant::now() + limit;
+    // Conversations are boxed, so that a look at this machine, and what waits for it, is not as large as the largest of them.
     let asked = match check {
-        Check::Tcp { target } => converse(target, None, Conversation::Tcp, deadline).await,
-        Check::Http { target, tls, ask } => ask_http(configs, target, tls.as_ref(), ask, deadline).await,
+        Check::Tcp { target } => Box::pin(converse(target, None, Conversation::Tcp, deadline)).await,
+        Check::Http { target, tls, ask } => {
+            Box::pin(ask_http(configs, target, tls.as_ref(), ask, deadline)).await
+        }
         Check::Smtp { target, tls } => {
             let encryption = tls.as_ref().map(|tls| encryption(configs, target, &tls.tls, !tls.is_started));
             let is_started = tls.as_ref().is_some_and(|tls| tls.is_started);
             let manner = if is_started { SmtpManner::StartTls } else { SmtpManner::Greet };
             match encryption.transpose() {
                 Ok(encryption) => {
-                    converse(target, encryption.as_ref(), Conversation::smtp(manner), deadline).await
+                    let talk = Conversation::smtp(manner);
+                    Box::pin(converse(target, encryption.as_ref(), talk, deadline)).await
                 }
                 Err(trouble) => Err(trouble),
             }
         }
         Check::Redis { target, tls, credentials } => {
-            ask_redis(configs, target, tls.as_ref(), credentials.as_ref(), deadline).await
+            Box::pin(ask_redis(configs, target, tls.as_ref(), credentials.as_ref(), deadline)).await
         }
         Check::Postgres { target } => {
-            converse(target, None, Conversation::Postgres(Default::default()), deadline).await
+            let talk = Conversation::Postgres(Default::default());
+            Box::pin(converse(target, None, talk, deadline)).await
         }
-        Check::Dns { target, ask } => ask_name(target, ask, deadline).await,
-        Check::Program { command, manner } => return run(command, *manner, limit).await,
-        Check::Ocf { agent } => return ask_agent(agent, interval, limit).await,
+        Check::Dns { target, ask } => Box::pin(ask_name(target, ask, deadline)).await,
+        Check::Program { command, manner } => return Box::pin(run(command, *manner, limit)).await,
+        Check::Ocf { agent } => return Box::pin(ask_agent(agent, interval, limit)).await,
         Check::Pid { .. } | Check::Disk { .. } | Check::Link { .. } | Check::Address { .. } => {
             return means.looks.look(name, check).await;
         }

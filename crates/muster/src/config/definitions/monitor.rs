@@ -270,6 +270,15 @@ const RECOVERY: &[Definition] = &[
         "From when its target is online, also after a restart, to the first probe: the time that it needs until it answers.",
     ),
     integer(
+        "start_period_ms",
+        0,
+        DAY_MS,
+        5000,
+        "60000",
+        "With `when = \"active\"`: from when its target is online, also after a restart, failed probes are not counted for so \
+         long, until one is good. 0: each counts. It is asked four times as often then.",
+    ),
+    integer(
         "restarts_max",
         0,
         1000,

@@ -327,8 +327,8 @@ fn monitor_company(key: &str) -> (&'static str, &'static str) {
             "kind = \"tcp\"\ntarget = \"base:1\"\nnodes = [\"other\"]\ngroup = \"mail\"\nfinal_action = \"reboot\"\n",
             "",
         ),
-        "resource" | "when" | "delay_ms" | "restarts_max" | "failovers_max" | "final_action"
-        | "before_restart" | "before_failover" | "before_final" => (GROUP, ""),
+        "resource" | "when" | "delay_ms" | "start_period_ms" | "restarts_max" | "failovers_max"
+        | "final_action" | "before_restart" | "before_failover" | "before_final" => (GROUP, ""),
         _ => (TCP, ""),
     }
 }

@@ -1450,7 +1450,7 @@ fn r_02_restarts_that_would_be_forgotten_before_they_are_used_up_are_refused() {
     let problem = &problems.list[0];
     assert_eq!(problem.code.to_string(), "M1043", "{problem}");
     assert!(
-        problem.to_string().contains("an error of monitor `m` takes up to 1203 s to be found"),
+        problem.to_string().contains("an error of monitor `m` takes up to 1208 s to be found"),
         "{problem}"
     );
     assert!(problem.to_string().contains("at most 1, or a shorter `interval_ms`"), "{problem}");
@@ -1471,6 +1471,10 @@ fn recoveries_that_could_not_be_or_would_take_the_manager_away_are_refused() {
         (
             "group = \"g\"\nfinal_command = [\"x\"]\n",
             "`final_command` has no effect with the final action `none`",
+        ),
+        (
+            "group = \"g\"\nwhen = \"always\"\nstart_period_ms = 1\n",
+            "`start_period_ms` has no effect on a monitor that asks always",
         ),
         (
             "group = \"one\"\nfinal_action = \"stop-service\"\n",
@@ -1494,7 +1498,8 @@ fn what_follows_from_errors_is_read_with_its_presets() {
     assert_eq!(nodes, ["b", "c"], "those of its group");
     let recovery = monitor.recovery.as_ref().expect("it has a group");
     assert!(recovery.is_while_active && recovery.final_command.is_empty());
-    assert_eq!((recovery.restarts_max, recovery.failovers_max, recovery.delay_ms), (3, 1, 0));
+    assert_eq!((recovery.restarts_max, recovery.failovers_max), (3, 1));
+    assert_eq!((recovery.delay_ms, recovery.start_period_ms), (0, 5_000));
     let more = "all_groups = true\nnodes = [\"b\", \"c\"]\nfinal_action = \"reboot\"\n";
     let settings = parse(&recovery_file(more)).expect("it is right");
     let recovery = settings.monitors[0].recovery.as_ref().expect("it has groups");

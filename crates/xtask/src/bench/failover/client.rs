@@ -8,6 +8,7 @@ use lab::host::Host;
 use lab::load::enter;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
@@ -146,6 +147,7 @@ fn ask_all_the_time(
     gaps: &Mutex<Gaps>,
 ) -> Outcome<()> {
     let socket = UdpSocket::bind("0.0.0.0:0").doing("open a socket")?;
+    socket.set_nonblocking(true).doing("set a socket up")?;
     let mut next = Instant::now();
     let mut number = 0u64;
     let mut buffer = [0; 64];
@@ -156,12 +158,7 @@ fn ask_all_the_time(
         // Refused where the address is nowhere: that is the outage.
         let _ = socket.send_to(question, address);
         next += every;
-        loop {
-            let left = next.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            socket.set_read_timeout(Some(left)).doing("set a deadline")?;
+        while is_answered_by(&socket, next) {
             let Ok((ANSWER_BYTES, _)) = socket.recv_from(&mut buffer) else { continue };
             if let Ok(who) = buffer[size_of::<u64>()..ANSWER_BYTES].try_into() {
                 gaps.lock().unwrap_or_else(PoisonError::into_inner).answered(Instant::now(), who);
@@ -171,6 +168,14 @@ fn ask_all_the_time(
         next = next.max(Instant::now());
     }
     Ok(())
+}
+
+/// Whether something came before this moment. A socket's own time-outs end with the kernel's clock ticks, of 4 ms and more.
+fn is_answered_by(socket: &UdpSocket, moment: Instant) -> bool {
+    let left = moment.saturating_duration_since(Instant::now());
+    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+    let mut sources = [PollFd::new(socket, PollFlags::IN)];
+    poll(&mut sources, Some(&left)).is_ok_and(|ready| ready > 0)
 }
 
 /// Asks the Ethernet whose some addresses are, and counts how often two hosts answer to one question.

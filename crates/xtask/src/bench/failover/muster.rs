@@ -35,7 +35,7 @@ fn configuration(world: &World, tables: &str) -> String {
          [groups.{GROUP}.resources.ip]\ntype = \"address\"\naddress = \"{}/24\"\n\n\
          [groups.{GROUP}.resources.server]\ntype = \"process\"\ncommand = {:?}\n\n\
          [monitors.server]\nkind = \"tcp\"\ntarget = \"{service}\"\ngroup = \"{GROUP}\"\nresource = \"server\"\n\
-         interval_ms = 1000\nretries = 0\nrestarts_max = 500\n",
+         interval_ms = 1000\nretries = 0\nstart_period_ms = 1000\nrestarts_max = 500\n",
         System::Muster.address(),
         world.service(&[service])
     ));

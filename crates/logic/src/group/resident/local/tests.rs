@@ -117,6 +117,7 @@ fn a_frozen_group_with_a_monitor_in_error_wakes_nobody_for_what_is_long_over() {
             target: RecoveryTarget::Group { group: "db".into() },
             is_while_active: false,
             delay_ms: 0,
+            start_period_ms: 0,
             restarts_max: 1,
             failovers_max: 0,
             final_action: FinalAction::None,
