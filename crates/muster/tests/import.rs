@@ -29,7 +29,8 @@ fn what_is_made_of_clp_conf_is_taken_and_the_rest_is_named() {
     assert!(said.data.contains("start = [\"/etc/muster/scripts/failover1/http/start.sh\"]"), "{}", said.data);
     assert!(said.data.contains("type = \"address\"\naddress = \"10.0.0.12/24\""), "{}", said.data);
     assert!(
-        said.data.contains("group = \"failover1\"\nresource = \"http\"\nrestarts_max = 1"),
+        said.data
+            .contains("group = \"failover1\"\nresource = \"http\"\nstart_period_ms = 0\nrestarts_max = 1"),
         "{}",
         said.data
     );

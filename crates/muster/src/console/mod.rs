@@ -33,7 +33,7 @@ use crate::role::RoleHandle;
 pub use last_known::STALE_HEADER;
 use server::Asked;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 use wire::error_code::{self, ErrorCode};
 
@@ -94,6 +94,19 @@ impl ConsoleError {
     }
 }
 
+/// For the commands on this machine, which find nobody without it; nothing else needs it, so a full disk stops nobody.
+fn tell_address(path: &Path, address: SocketAddr) {
+    let line = format!("{address}\n");
+    if std::fs::read_to_string(path).is_ok_and(|told| told == line) {
+        return;
+    }
+    if let Err(error) = token::write_private(path, &line) {
+        // Nobody there is better than somebody else.
+        let _ = std::fs::remove_file(path);
+        tracing::warn!(path = %path.display(), %error, "commands on this machine do not find the console: its address cannot be kept");
+    }
+}
+
 /// Starts the console. When this returns `Ok`, connections are accepted at the returned address.
 pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), ConsoleError> {
     let ConsoleOptions { listen, state_dir, manager, accounts, callers } = options;
@@ -104,9 +117,7 @@ pub fn start(options: ConsoleOptions) -> Result<(RoleHandle, SocketAddr), Consol
 
     let path = state_dir.join(TOKEN_FILE);
     let token = token::read_or_create(&path).map_err(|source| ConsoleError::Token { path, source })?;
-    let path = state_dir.join(ADDRESS_FILE);
-    token::write_private(&path, &format!("{address}\n"))
-        .map_err(|source| ConsoleError::Token { path, source })?;
+    tell_address(&state_dir.join(ADDRESS_FILE), address);
 
     let asked = Asked { manager, accounts, callers, place: Place::of(&state_dir) };
     let (stop, stopping) = watch::channel(false);

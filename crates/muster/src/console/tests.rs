@@ -5,7 +5,7 @@ mod people;
 
 use super::routes::{ASSETS, Need, ROUTES};
 use super::testing::{Directory, FakeManager, sample_event, sample_status};
-use super::{ConsoleOptions, TOKEN_FILE, start};
+use super::{ADDRESS_FILE, ConsoleOptions, TOKEN_FILE, start, tell_address};
 use crate::role::RoleHandle;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -481,6 +481,20 @@ fn the_token_is_its_owners_alone_and_stays() {
     std::fs::write(&path, "short\n").expect("ours");
     let error = super::token::read_or_create(&path).expect_err("too short for a secret");
     assert!(error.to_string().contains("32 to 1024 printable characters"), "{error}");
+}
+
+#[test]
+fn an_address_that_cannot_be_kept_leaves_no_other_one_behind() {
+    let console = Console::start();
+    let path = console.directory.0.join(ADDRESS_FILE);
+    let told = || std::fs::read_to_string(&path).ok();
+    let (old, other) = (told().expect("it was kept"), ([127, 0, 0, 1], 9).into());
+    // Nothing can be written any more.
+    std::fs::create_dir(path.with_extension("new")).expect("nothing is there");
+    tell_address(&path, old.trim().parse().expect("it is an address"));
+    assert_eq!(told(), Some(old), "what stands there already needs no room");
+    tell_address(&path, other);
+    assert_eq!(told(), None);
 }
 
 #[test]
