@@ -126,6 +126,30 @@ impl fmt::Display for Inequality {
     }
 }
 
+/// A stretch of time in which a node has its lease without a gap, for those who look at it now and then instead of hearing of each
+/// renewal. What is held by one span is not held by the next: in between somebody else may have begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Higher than that of the span before.
+    pub number: u64,
+    pub until: Time,
+}
+
+impl Span {
+    /// The lease lasts until then; one that had ended already begins another span. It never gets shorter.
+    pub fn renew(&mut self, now: Time, until: Time) {
+        if self.until <= now {
+            self.number += 1;
+        }
+        self.until = self.until.max(until);
+    }
+
+    /// Until when what is held by this span is held; None: no longer, whenever this is asked.
+    pub fn lasts(&self, number: u64) -> Option<Time> {
+        (self.number == number).then_some(self.until)
+    }
+}
+
 /// The holder's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {

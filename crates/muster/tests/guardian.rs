@@ -4,37 +4,43 @@
 mod processes;
 
 use processes::Scratch;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, IoSlice, Lines, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A guardian, told by hand.
 struct Guardian {
     process: Child,
-    stdin: Option<ChildStdin>,
+    orders: Option<UnixStream>,
     news: Lines<BufReader<ChildStdout>>,
     said: Vec<Value>,
 }
 
 impl Guardian {
     fn start() -> Self {
+        let (orders, its_orders) = UnixStream::pair().expect("sockets can be made");
+        send_board(&orders);
         let mut process = Command::new(env!("CARGO_BIN_EXE_muster"))
             .arg("guardian")
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(its_orders))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the guardian starts");
-        let stdin = process.stdin.take();
         let news = BufReader::new(process.stdout.take().expect("it is a pipe")).lines();
-        Self { process, stdin, news, said: Vec::new() }
+        Self { process, orders: Some(orders), news, said: Vec::new() }
     }
 
     /// All at once.
     fn tell(&mut self, orders: &[Value]) {
         let all: String = orders.iter().map(|order| format!("{order}\n")).collect();
-        let stdin = self.stdin.as_mut().expect("its agent is there");
-        stdin.write_all(all.as_bytes()).expect("a pipe holds it");
+        let socket = self.orders.as_mut().expect("its agent is there");
+        socket.write_all(all.as_bytes()).expect("a socket holds it");
     }
 
     /// Listens until this word was said, or until it has said all.
@@ -50,11 +56,21 @@ impl Guardian {
 
     /// The agent is gone; all that it has said until it has ended.
     fn end(mut self) -> Vec<Value> {
-        self.stdin = None;
+        self.orders = None;
         self.hear("nothing that it says");
         assert!(self.process.wait().expect("it ends").success(), "{:?}", self.said);
         self.said
     }
+}
+
+/// One that nothing was ever written on: no lease has begun.
+fn send_board(socket: &UnixStream) {
+    let board = File::open("/dev/null").expect("it is on every machine");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [board.as_fd()];
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)), "there is room for one");
+    sendmsg(socket, &[IoSlice::new(b"\n")], &mut ancillary, SendFlags::empty()).expect("it is empty");
 }
 
 /// All that it says, when all of this stands in its pipe before it looks. The agent is gone once something was done.
@@ -81,12 +97,11 @@ fn resource(name: &str, kind: &Value) -> Value {
 }
 
 #[test]
-fn nothing_is_begun_after_the_deadline_whatever_waits_in_the_pipe() {
+fn nothing_is_begun_after_the_lease_whatever_waits_in_the_socket() {
     let scratch = Scratch::new("guardian-late");
     let touched = scratch.path("touched");
     let exec = resource("app", &json!({ "exec": { "start": ["touch", touched], "stop": ["true"] } }));
-    // The machine has run for longer than a millisecond.
-    let said = told(&[hold(&scratch), json!({ "until": { "since_boot_ms": 1 } }), start(&exec)]);
+    let said = told(&[hold(&scratch), json!({ "leased": { "span": 1 } }), start(&exec)]);
     assert!(!touched.exists(), "{said:?}");
 }
 

@@ -161,7 +161,7 @@ struct Held {
     node: usize,
     run: u64,
     start: u64,
-    deadline_us: Option<u64>,
+    span: Option<u64>,
     is_ending: bool,
     /// It does not end whatever it is told: its processes hang in the kernel, or it is dead itself. Only a power switch helps.
     is_stuck: bool,

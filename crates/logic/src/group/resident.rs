@@ -14,6 +14,7 @@ mod local;
 mod recover;
 mod rest;
 
+use crate::lease::Span;
 use crate::limits::{RECOVERY_LEDGERS_MAX, REPORT_INTERVAL_MS};
 use crate::machine::Machine;
 use crate::recovery::{Activity, Ledger, Verdict};
@@ -94,9 +95,11 @@ pub const RUN_OF_BEFORE: u64 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// The group's guardian of this run, which is started if there is none, kills everything at this time; None: never by
-    /// itself.
-    Guard { group: GroupName, run: u64, until: Option<Time> },
+    /// The group's guardian of this run, which is started if there is none, kills everything when this span of the node's lease
+    /// ends (see `Lease`); None: never by itself.
+    Guard { group: GroupName, run: u64, span: Option<u64> },
+    /// So long the node has its lease, for all guardians: what is said of it comes before a `Guard` of its span.
+    Lease(Span),
     /// What the guardian's last action has not ended is killed first.
     Do { group: GroupName, run: u64, step: u64, action: Box<Action> },
     /// The guardian kills what is left, and ends.
@@ -149,6 +152,8 @@ pub struct Resident {
     generation: u64,
     number: u64,
     lease: Option<Time>,
+    /// As told last.
+    span: Span,
     groups: BTreeMap<GroupName, Local>,
     report_at: Time,
     /// Guardians and actions so far.
@@ -200,6 +205,8 @@ struct Around<'a> {
     now: Time,
     node: &'a NodeName,
     lease: Option<Time>,
+    /// The number of the present span of the lease.
+    span: u64,
     is_ending: bool,
     /// Monitors in error that have judged what is online now.
     faults: &'a [&'a Verdict],
@@ -221,6 +228,7 @@ impl Resident {
             generation: 0,
             number: 0,
             lease: None,
+            span: Span::default(),
             groups: BTreeMap::new(),
             report_at: now,
             used: 0,
@@ -260,8 +268,8 @@ impl Resident {
         (self.generation, self.number) = (generation, number);
         let mut wanted: BTreeMap<GroupName, GroupAssignment> =
             groups.into_iter().map(|group| (group.name.clone(), group)).collect();
-        let (node, lease, is_ending) = (&self.node, self.lease, self.is_ending);
-        let around = Around { now, node, lease, is_ending, faults: &[] };
+        let (node, lease, span, is_ending) = (&self.node, self.lease, self.span.number, self.is_ending);
+        let around = Around { now, node, lease, span, is_ending, faults: &[] };
         for (name, local) in &mut self.groups {
             local.assign(wanted.remove(name), &around, outputs);
         }
@@ -281,9 +289,9 @@ impl Resident {
             it.state == MonitorState::Error && it.stay.is_some() && it.stay == activity.stay(&it.recovery)
         };
         let faults: Vec<&Verdict> = self.verdicts.iter().filter(is_fault).collect();
-        let (node, lease, mut is_ending) = (&self.node, self.lease, self.is_ending);
+        let (node, lease, span, mut is_ending) = (&self.node, self.lease, self.span.number, self.is_ending);
         loop {
-            let around = Around { now, node, lease, is_ending, faults: &faults };
+            let around = Around { now, node, lease, span, is_ending, faults: &faults };
             self.groups.values_mut().for_each(|local| local.go_on(&around, &mut self.used, outputs));
             let ends = self.groups.values_mut().find_map(|local| local.care.take_end());
             // All of them have to see that.
@@ -386,10 +394,10 @@ impl Resident {
             }
             Input::Connected => return true,
             Input::Lease { until } => {
-                let is_longer = until > self.lease;
                 self.lease = until;
-                if is_longer {
-                    self.groups.values().for_each(|local| local.guard(until, outputs));
+                if let Some(until) = until.filter(|until| *until > self.span.until) {
+                    self.span.renew(now, until);
+                    outputs.push(Output::Lease(self.span));
                 }
             }
             Input::Done { group, run, step, result } => {
@@ -452,7 +460,8 @@ impl Machine for Resident {
             Input::Lease { until } => *until,
             _ => self.lease,
         };
-        let around = Around { now, node: &self.node, lease, is_ending: self.is_ending, faults: &[] };
+        let (node, span, is_ending) = (&self.node, self.span.number, self.is_ending);
+        let around = Around { now, node, lease, span, is_ending, faults: &[] };
         self.groups.values_mut().for_each(|local| local.expire(&around, &mut outputs));
         let is_asked = self.take(now, input, &mut outputs);
         self.settle(now, &mut outputs);

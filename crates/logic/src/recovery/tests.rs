@@ -233,7 +233,7 @@ impl Story {
                 self.steps.push_back(Step::Planner(PlannerInput::NodeLost { node: node.clone() }));
                 return;
             }
-            ResidentOutput::Refused { .. } | ResidentOutput::Tell { .. } => return,
+            ResidentOutput::Refused { .. } | ResidentOutput::Lease(_) | ResidentOutput::Tell { .. } => return,
         };
         self.steps.push_back(Step::Node(node.clone(), input));
     }

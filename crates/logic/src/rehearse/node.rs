@@ -211,7 +211,8 @@ impl World {
             }
             ResidentOutput::Report(report) => self.send_report(node, report),
             // Nothing is watched here, so that nothing is recovered.
-            ResidentOutput::Activity(_)
+            ResidentOutput::Lease(_)
+            | ResidentOutput::Activity(_)
             | ResidentOutput::EndService { .. }
             | ResidentOutput::Power { .. }
             | ResidentOutput::PowerRefused { .. } => {}

@@ -5,6 +5,7 @@
 //! Files: `<state_dir>/agent/` (lock, incarnation, assignments, ports) and `<state_dir>/log/`.
 
 mod alerts;
+mod board;
 mod boot_timer;
 mod certificate;
 mod companion;

@@ -19,7 +19,7 @@ use std::process::Child;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::agent::Launch;
@@ -97,7 +97,7 @@ struct Kept<'a> {
     keeper: Child,
     keeper_pid: i32,
     pidfd: Readable,
-    orders: pipe::Sender,
+    orders: UnixStream,
     news: Lines,
     told: Told,
     /// When the keeper is killed unless it has ended.
@@ -124,7 +124,7 @@ impl<'a> Kept<'a> {
         if line.len() > LINE_MAX_BYTES {
             return Err(StartError::TooLong);
         }
-        let (keeper, pidfd, orders, news) = spawn("keeper").map_err(StartError::Keeper)?;
+        let (keeper, pidfd, orders, news) = spawn("keeper", None).map_err(StartError::Keeper)?;
         let keeper_pid = keeper.id().cast_signed();
         around.children.add_keeper(keeper_pid);
         let told = Told::Nothing;

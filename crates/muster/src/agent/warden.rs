@@ -1,8 +1,8 @@
 //! The process that ends groups whose guardian does not, while the agent does not either: killed, or stopped, both of them.
 //!
 //! One for a node, started with its first group, where the machine has control groups: they are how it finds processes that it
-//! has not started. What it does when is `logic::warden`; it is told of guardians and deadlines by lines on its input, which
-//! end with the agent. Its process is called `warden`, so that who ends all processes called `muster` leaves it, which then ends
+//! has not started. What it does when is `logic::warden`; it is told of guardians by lines on its input, which
+//! end with the agent, and sees the lease on the board. Its process is called `warden`, so that who ends all processes called `muster` leaves it, which then ends
 //! what those have left.
 //! Here: the agent's side. It tells what has changed, not each change, and starts another one where one has ended.
 
@@ -11,6 +11,7 @@ mod run;
 
 pub use run::ward;
 
+use super::board::Board;
 use super::companion::spawn;
 use super::orphans::Children;
 use crate::readable::{Lines, Readable};
@@ -23,7 +24,7 @@ use std::process::Child;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -58,9 +59,9 @@ pub struct Held {
 
 impl Warden {
     /// Its process is started once there is something to hold.
-    pub fn start(children: Rc<Children>) -> Self {
+    pub fn start(children: Rc<Children>, board: Rc<Board>) -> Self {
         let known = Rc::<Known>::default();
-        let task = tokio::task::spawn_local(serve(known.clone(), children));
+        let task = tokio::task::spawn_local(serve(known.clone(), children, board));
         Self { known, task: RefCell::new(Some(task)) }
     }
 
@@ -68,7 +69,7 @@ impl Warden {
     pub fn hold(&self, guardian: i32, cgroup: PathBuf, lock: PathBuf) -> Held {
         let run = self.known.runs.get() + 1;
         self.known.runs.set(run);
-        self.known.held.borrow_mut().insert(run, Hold { run, guardian, cgroup, lock, until: None });
+        self.known.held.borrow_mut().insert(run, Hold { run, guardian, cgroup, lock, span: None });
         self.known.changed.notify_one();
         Held { known: self.known.clone(), run }
     }
@@ -86,10 +87,10 @@ impl Warden {
 }
 
 impl Held {
-    /// Milliseconds since the machine was started.
-    pub fn until(&self, since_boot_ms: Option<u64>) {
+    /// Of the lease, with which it ends; None: it does not.
+    pub fn span(&self, span: Option<u64>) {
         if let Some(hold) = self.known.held.borrow_mut().get_mut(&self.run) {
-            hold.until = since_boot_ms;
+            hold.span = span;
         }
         self.known.changed.notify_one();
     }
@@ -106,15 +107,15 @@ struct Running {
     process: Child,
     pid: i32,
     pidfd: Readable,
-    orders: pipe::Sender,
+    orders: UnixStream,
     warnings: Lines,
     has_warnings: bool,
     told: BTreeMap<u64, Hold>,
 }
 
 impl Running {
-    fn start(children: &Children) -> io::Result<Self> {
-        let (process, pidfd, orders, warnings) = spawn("warden")?;
+    fn start(children: &Children, board: &Board) -> io::Result<Self> {
+        let (process, pidfd, orders, warnings) = spawn("warden", Some(board))?;
         let pid = process.id().cast_signed();
         children.add_keeper(pid);
         Ok(Self { process, pid, pidfd, orders, warnings, has_warnings: true, told: BTreeMap::new() })
@@ -152,11 +153,11 @@ impl Running {
 fn differences(told: &BTreeMap<u64, Hold>, held: &BTreeMap<u64, Hold>) -> Vec<u8> {
     let forget = told.keys().filter(|run| !held.contains_key(run)).map(|run| Order::Forget(*run));
     let hold = held.values().filter(|hold| !told.contains_key(&hold.run)).cloned().map(Order::Hold);
-    let is_moved = |hold: &&Hold| told.get(&hold.run).is_some_and(|before| before.until != hold.until);
-    let until: Vec<_> = held.values().filter(is_moved).map(|hold| (hold.run, hold.until)).collect();
-    let until = (!until.is_empty()).then_some(Order::Until(until));
+    let is_moved = |hold: &&Hold| told.get(&hold.run).is_some_and(|before| before.span != hold.span);
+    let spans: Vec<_> = held.values().filter(is_moved).map(|hold| (hold.run, hold.span)).collect();
+    let spans = (!spans.is_empty()).then_some(Order::Spans(spans));
     let mut lines = Vec::new();
-    for order in forget.chain(hold).chain(until) {
+    for order in forget.chain(hold).chain(spans) {
         lines.extend(serde_json::to_vec(&order).expect("plain texts and numbers always become JSON"));
         lines.push(b'\n');
     }
@@ -170,7 +171,7 @@ enum Turn {
 }
 
 /// Tells the process all that is to be known; starts it, and another one where it has ended.
-async fn serve(known: Rc<Known>, children: Rc<Children>) {
+async fn serve(known: Rc<Known>, children: Rc<Children>, board: Rc<Board>) {
     let mut running: Option<Running> = None;
     loop {
         // All only wait, or lose nothing.
@@ -215,15 +216,15 @@ async fn serve(known: Rc<Known>, children: Rc<Children>) {
             tokio::time::sleep(START_AGAIN).await;
         }
         if !held.is_empty() {
-            running = start(&known, &children).await;
+            running = start(&known, &children, &board).await;
         }
     }
 }
 
 /// None: it could not be started, and is tried again.
-async fn start(known: &Known, children: &Children) -> Option<Running> {
+async fn start(known: &Known, children: &Children, board: &Board) -> Option<Running> {
     let held = known.held.borrow().clone();
-    let mut process = match Running::start(children) {
+    let mut process = match Running::start(children, board) {
         Ok(process) => process,
         Err(error) => {
             tracing::warn!(%error, "groups have no warden for now: its process cannot be started");
@@ -241,8 +242,8 @@ async fn start(known: &Known, children: &Children) -> Option<Running> {
 mod tests {
     use super::*;
 
-    fn hold(run: u64, until: Option<u64>) -> (u64, Hold) {
-        (run, Hold { run, guardian: 7, cgroup: "/c".into(), lock: "/l".into(), until })
+    fn hold(run: u64, span: Option<u64>) -> (u64, Hold) {
+        (run, Hold { run, guardian: 7, cgroup: "/c".into(), lock: "/l".into(), span })
     }
 
     fn told(before: &[(u64, Hold)], after: &[(u64, Hold)]) -> Vec<Order> {
@@ -252,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_changed_is_told_and_deadlines_in_one_line() {
+    fn only_what_has_changed_is_told_and_spans_in_one_line() {
         let before = [hold(1, Some(5)), hold(2, Some(5)), hold(3, None), hold(4, Some(5))];
         let after = [hold(2, Some(9)), hold(3, None), hold(4, Some(9)), hold(6, Some(9))];
-        let until = vec![(2, Some(9)), (4, Some(9))];
-        let orders = [Order::Forget(1), Order::Hold(hold(6, Some(9)).1), Order::Until(until)];
+        let spans = vec![(2, Some(9)), (4, Some(9))];
+        let orders = [Order::Forget(1), Order::Hold(hold(6, Some(9)).1), Order::Spans(spans)];
         assert_eq!(told(&before, &after), orders);
         assert_eq!(told(&after, &after), []);
     }

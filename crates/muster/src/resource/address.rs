@@ -313,6 +313,10 @@ impl Resource for Address {
         }
     }
 
+    fn is_renewed(&self) -> bool {
+        self.expires
+    }
+
     fn cut(&self) -> Result<(), String> {
         // From now on nothing renews it.
         if let Some(taken) = self.taken.take() {

@@ -88,8 +88,14 @@ pub trait Resource {
         Box::pin(std::future::pending())
     }
 
-    /// The node may go on for a while: called whenever the deadline moves.
+    /// The node may go on for a while, or without a lease: called whenever that changes, and at each renewal of the lease where
+    /// `is_renewed` says so.
     fn renew(&self, _tools: &Tools) {}
+
+    /// Whether it must be renewed as often as the lease.
+    fn is_renewed(&self) -> bool {
+        false
+    }
 
     /// The first part of the kill path: what other machines see of it ends now. Also called by an agent whose guardian was
     /// killed, so it must look at the machine and need no memory.
@@ -102,6 +108,11 @@ pub trait Resource {
     fn release(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// Whether what the settings describe must be renewed as often as the lease.
+pub fn is_renewed(settings: &ResourceSettings) -> bool {
+    make(settings).is_ok_and(|resource| resource.is_renewed())
 }
 
 /// Makes what the settings describe.

@@ -4,9 +4,9 @@ use super::{Event, Held, Said, World, node_name};
 use crate::fleet::Clock;
 use logic::group::{Resident, ResidentInput, ResidentOutput, Verb};
 use logic::heartbeat::{Pulse, PulseInput, PulseOutput, PulseSettings};
+use logic::lease::Span;
 use logic::machine::Machine;
 use logic::monitor::set::Monitors;
-use logic::time::Time;
 use wire::heartbeat::Datagram;
 use wire::id::{CellNumber, GroupName, ManagerNumber, NodeNumber};
 
@@ -31,6 +31,8 @@ pub(super) struct NodeHost {
     arrives_us: u64,
     /// The wake that is on its way; others mean nothing.
     wakes_us: Option<u64>,
+    /// Of its lease, as its agent has told its guardians.
+    pub span: Span,
     pub is_stopped: bool,
     /// A fence has switched it off.
     pub is_off: bool,
@@ -50,6 +52,7 @@ impl NodeHost {
             known_link: 0,
             arrives_us: 0,
             wakes_us: None,
+            span: Span::default(),
             is_stopped: false,
             is_off: false,
             held: Vec::new(),
@@ -78,6 +81,7 @@ impl World {
         host.incarnation += 1;
         host.start = start;
         host.wakes_us = None;
+        host.span = Span::default();
         let resident = Resident::new(now, node_name(node), host.incarnation);
         host.machines = Some((resident, Pulse::new(settings, now)));
         let incarnation = host.incarnation;
@@ -269,7 +273,8 @@ impl World {
 
     fn on_resident(&mut self, node: usize, start: u64, output: ResidentOutput) {
         match output {
-            ResidentOutput::Guard { group, run, until } => self.guard(node, start, &group, run, until),
+            ResidentOutput::Guard { group, run, span } => self.guard(node, start, &group, run, span),
+            ResidentOutput::Lease(span) => self.nodes[node].span = span,
             ResidentOutput::Do { group, run, step, action } => {
                 let is_process = action.resource.kind.name == "process";
                 let is_bad = !self.is_calm && self.chance.percent(3);
@@ -302,13 +307,18 @@ impl World {
         }
     }
 
-    /// A guardian begins, or hears a new deadline.
-    fn guard(&mut self, node: usize, start: u64, group: &GroupName, run: u64, until: Option<Time>) {
-        let clock = self.nodes[node].clock;
-        let deadline_us = until.map(|until| clock.reaches(until));
+    /// When a guardian ends by itself that holds by this span of its node's lease, for all that its node has told so far.
+    fn deadline_us(&self, node: usize, span: Option<u64>) -> Option<u64> {
+        let NodeHost { clock, span: told, .. } = &self.nodes[node];
+        span.map(|number| told.lasts(number).map_or(self.now_us, |until| clock.reaches(until)))
+    }
+
+    /// A guardian begins, or hears by which span it holds.
+    fn guard(&mut self, node: usize, start: u64, group: &GroupName, run: u64, span: Option<u64>) {
+        let deadline_us = self.deadline_us(node, span);
         let all = self.held.entry(group.clone()).or_default();
         if let Some(held) = all.iter_mut().find(|held| held.node == node && held.run == run) {
-            held.deadline_us = deadline_us;
+            held.span = span;
             let number = held.number;
             if let Some(at_us) = deadline_us {
                 self.at(at_us, Event::Deadline { node, group: group.clone(), held: number });
@@ -335,7 +345,7 @@ impl World {
         );
         self.outcome.epochs.insert(group.clone(), (epoch, node));
         let number = self.fresh();
-        let held = Held { number, node, run, start, deadline_us, is_ending: false, is_stuck: false };
+        let held = Held { number, node, run, start, span, is_ending: false, is_stuck: false };
         self.held.entry(group.clone()).or_default().push(held);
         self.outcome.starts += 1;
         self.tell(|| format!("group {group} begins on {} as epoch {epoch}", node_name(node)));
@@ -346,8 +356,12 @@ impl World {
 
     pub(super) fn on_deadline(&mut self, node: usize, group: &GroupName, number: u64) {
         let held = self.held.get(group).and_then(|all| all.iter().find(|held| held.number == number));
-        if held.is_some_and(|held| held.deadline_us.is_some_and(|at_us| at_us <= self.now_us)) {
-            self.end_guardians(node, Some(group));
+        let Some(held) = held.filter(|held| !held.is_ending) else { return };
+        // It looks how long the lease lasts by now.
+        match self.deadline_us(node, held.span) {
+            None => {}
+            Some(at_us) if at_us <= self.now_us => self.end_guardians(node, Some(group)),
+            Some(at_us) => self.at(at_us, Event::Deadline { node, group: group.clone(), held: number }),
         }
     }
 

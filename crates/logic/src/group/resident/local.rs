@@ -197,16 +197,8 @@ impl Local {
         if is_leased && !around.has_lease() {
             return self.expire(around, outputs);
         }
-        let until = around.lease.filter(|_| is_leased);
-        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until });
-    }
-
-    /// Tells the guardian how long it may go on.
-    pub fn guard(&self, lease: Option<Time>, outputs: &mut Vec<Output>) {
-        let is_ending = matches!(self.phase, Phase::Ending { .. });
-        if let (Some(run), true) = (self.run(), self.assignment.is_leased && !is_ending) {
-            outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until: lease });
-        }
+        let span = is_leased.then_some(around.span);
+        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, span });
     }
 
     /// Ends it at once if the node may not go on.
@@ -454,8 +446,8 @@ impl Local {
         self.care = Care::default();
         *used += 1;
         let run = *used;
-        let until = around.lease.filter(|_| self.assignment.is_leased);
-        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, until });
+        let span = self.assignment.is_leased.then_some(around.span);
+        outputs.push(Output::Guard { group: self.assignment.name.clone(), run, span });
         self.phase = Phase::Starting { run, at: 0, step: 0, until: around.now };
         self.start(run, 0, around, used, outputs);
     }

@@ -64,6 +64,7 @@ impl Story {
                 Output::Report(report) => self.said = Some(report),
                 Output::Finished => self.is_finished = true,
                 Output::End { .. }
+                | Output::Lease(_)
                 | Output::Refused { .. }
                 | Output::Tell { .. }
                 | Output::Activity(_)

@@ -4,6 +4,7 @@
 //! ended is killed, and what it leaves behind too. What cannot be taken away is told as `Left`, and tried again.
 
 use super::Surroundings;
+use crate::agent::board::Board;
 use crate::agent::companion::{at, spawn};
 use crate::agent::guardian::message::{self, Hold, News, Order, Task};
 use crate::agent::guardian::record::{self, Left};
@@ -12,7 +13,6 @@ use crate::agent::warden::{Held, Warden};
 use crate::readable::{Lines, Readable};
 use crate::resource;
 use logic::group::{Action, RUN_OF_BEFORE, ResidentInput as Input, Verb};
-use logic::time::Time;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -20,7 +20,7 @@ use std::process::Child;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -53,18 +53,31 @@ pub enum Command {
     End,
 }
 
-/// Starts a guardian, and obeys until it has ended. Of deadlines only the newest counts; it is told before any command.
+/// How long a guardian may hold on.
+pub struct Spans {
+    /// The span of the node's lease that it holds by; only the newest counts. It is told before any command.
+    pub newest: watch::Receiver<Option<u64>>,
+    pub renewals: watch::Receiver<()>,
+}
+
+/// What all guardians of a node share.
+pub struct Companions {
+    pub warden: Rc<Warden>,
+    pub board: Rc<Board>,
+}
+
+/// Starts a guardian, and obeys until it has ended.
 pub async fn look_after(
     around: Rc<Surroundings>,
-    warden: Rc<Warden>,
+    companions: Companions,
     group: GroupName,
     epoch: u64,
     run: u64,
-    until: watch::Receiver<Option<Time>>,
+    spans: Spans,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let why = match Guard::begin(&around, &warden, &group, epoch, run).await {
-        Ok(guard) => guard.run(until, &mut commands).await,
+    let why = match Guard::begin(&around, &companions, &group, epoch, run).await {
+        Ok(guard) => guard.run(spans, &mut commands).await,
         Err(error) => format!("could not be started: {error}"),
     };
     // Nobody listens only when the agent has ended.
@@ -85,7 +98,7 @@ struct Guard<'a> {
     guardian: Child,
     pid: i32,
     pidfd: Readable,
-    orders: pipe::Sender,
+    orders: UnixStream,
     news: Lines,
     help_at: Option<Instant>,
     kill_at: Option<Instant>,
@@ -96,6 +109,8 @@ struct Guard<'a> {
     cgroup: Option<std::path::PathBuf>,
     /// None: there is no control group that it could look after.
     warded: Option<Held>,
+    /// Something of it is to be renewed as often as the lease.
+    is_renewed: bool,
     is_killed: bool,
     /// It has said that something is left.
     has_left: bool,
@@ -107,19 +122,20 @@ enum Turn {
     Help,
     Late,
     Ask,
-    Until(Option<Time>),
+    Span(Option<u64>),
+    Renewed,
     Command(Option<Command>),
 }
 
 impl<'a> Guard<'a> {
     async fn begin(
         around: &'a Surroundings,
-        warden: &Warden,
+        companions: &Companions,
         group: &'a GroupName,
         epoch: u64,
         run: u64,
     ) -> io::Result<Self> {
-        let (guardian, pidfd, orders, news) = spawn("guardian")?;
+        let (guardian, pidfd, orders, news) = spawn("guardian", Some(&companions.board))?;
         let pid = guardian.id().cast_signed();
         around.children.add_keeper(pid);
         let cgroup = around.cgroup.as_ref().map(|base| base.join(format!("group.{group}")));
@@ -131,8 +147,8 @@ impl<'a> Guard<'a> {
             log_size_max_bytes: LOG_SIZE_MAX_BYTES,
             log_files_max: LOG_FILES_MAX,
         };
-        let warded = cgroup.clone().map(|cgroup| warden.hold(pid, cgroup, hold.lock.clone()));
-        let (help_at, kill_at, is_killed, has_left) = (None, None, false, false);
+        let warded = cgroup.clone().map(|cgroup| companions.warden.hold(pid, cgroup, hold.lock.clone()));
+        let (help_at, kill_at, is_renewed, is_killed, has_left) = (None, None, false, false, false);
         let mut guard = Self {
             around,
             group,
@@ -148,6 +164,7 @@ impl<'a> Guard<'a> {
             open_questions: None,
             cgroup,
             warded,
+            is_renewed,
             is_killed,
             has_left,
         };
@@ -156,13 +173,9 @@ impl<'a> Guard<'a> {
     }
 
     /// Until the guardian has ended; says how.
-    async fn run(
-        mut self,
-        mut until: watch::Receiver<Option<Time>>,
-        commands: &mut mpsc::Receiver<Command>,
-    ) -> String {
+    async fn run(mut self, mut spans: Spans, commands: &mut mpsc::Receiver<Command>) -> String {
         let (mut has_orders, mut has_news) = (true, true);
-        until.mark_changed();
+        spans.newest.mark_changed();
         loop {
             // Only waiting here; `next`, `changed` and `recv` lose nothing when another branch wins.
             let turn = tokio::select! {
@@ -172,7 +185,8 @@ impl<'a> Guard<'a> {
                 () = at(self.help_at) => Turn::Help,
                 () = at(self.kill_at) => Turn::Late,
                 () = at(self.ask_at) => Turn::Ask,
-                Ok(()) = until.changed(), if has_orders => Turn::Until(*until.borrow_and_update()),
+                Ok(()) = spans.newest.changed(), if has_orders => Turn::Span(*spans.newest.borrow_and_update()),
+                Ok(()) = spans.renewals.changed(), if has_orders && self.is_renewed => Turn::Renewed,
                 command = commands.recv(), if has_orders => Turn::Command(command),
             };
             match turn {
@@ -185,16 +199,17 @@ impl<'a> Guard<'a> {
                 }
                 Turn::Late => self.on_late().await,
                 Turn::Ask => self.ask().await,
-                Turn::Until(until) => {
-                    let since_boot_ms = until.map(|until| self.around.clock.since_boot_ms(until));
+                Turn::Span(span) => {
                     // First who shall not be late with news: it ends what it does not know to go on.
                     if let Some(warded) = &self.warded {
-                        warded.until(since_boot_ms);
+                        warded.span(span);
                     }
-                    self.send(&Order::Until { since_boot_ms }).await;
+                    self.send(&Order::Leased { span }).await;
                 }
+                Turn::Renewed => self.send(&Order::Renewed).await,
                 Turn::Command(Some(Command::Do { step, action })) => {
                     let Action { verb, index, resource, environment, is_handed_over } = *action;
+                    self.is_renewed |= resource::is_renewed(&resource);
                     let verb = match verb {
                         Verb::Start => message::Verb::Start,
                         Verb::Stop => message::Verb::Stop,

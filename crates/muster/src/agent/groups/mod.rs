@@ -7,6 +7,7 @@
 mod guard;
 mod service;
 
+use super::board::Board;
 use super::guardian::record::{self, Left};
 use super::monitors::GroupsSide;
 use super::orphans::Children;
@@ -15,6 +16,7 @@ use crate::clock::BootClock;
 use crate::driver::INBOX_MAX;
 use guard::{Command, Undone};
 use logic::group::{RUN_OF_BEFORE, Resident, ResidentInput as Input, ResidentOutput as Output};
+use logic::lease::Span;
 use logic::machine::Machine;
 use logic::recovery::{Activity, Verdict};
 use logic::time::Time;
@@ -112,13 +114,12 @@ pub async fn live(
     };
     let clock = around.clock;
     let mut machine = Resident::new(clock.now(), around.node.clone(), around.incarnation);
-    let mut shell = Shell {
-        warden: Rc::new(Warden::start(around.children.clone())),
-        around: Rc::new(around),
-        guardians: BTreeMap::new(),
-        tasks: JoinSet::new(),
-        activity,
-        service: None,
+    let mut shell = match Shell::new(around, activity) {
+        Ok(shell) => shell,
+        Err(error) => {
+            tracing::error!(%error, "no groups are run here: guardians could not see the lease");
+            return;
+        }
     };
     for (group, left) in found {
         shell.clear_up(&group);
@@ -187,14 +188,17 @@ async fn wait_for_guardians(directory: &Path) -> io::Result<BTreeMap<GroupName, 
 /// The way to the guardian of a group.
 struct Guarded {
     run: u64,
-    /// When the guardian takes everything away by itself; only the newest counts.
-    until: watch::Sender<Option<Time>>,
+    /// The span of the lease that it holds by; only the newest counts.
+    span: watch::Sender<Option<u64>>,
     commands: mpsc::Sender<Command>,
 }
 
 struct Shell {
     around: Rc<Surroundings>,
     warden: Rc<Warden>,
+    board: Rc<Board>,
+    /// Of the lease.
+    renewals: watch::Sender<()>,
     guardians: BTreeMap<GroupName, Guarded>,
     tasks: JoinSet<()>,
     activity: watch::Sender<Activity>,
@@ -203,17 +207,32 @@ struct Shell {
 }
 
 impl Shell {
+    fn new(around: Surroundings, activity: watch::Sender<Activity>) -> io::Result<Self> {
+        let board = Rc::new(Board::new()?);
+        Ok(Self {
+            warden: Rc::new(Warden::start(around.children.clone(), board.clone())),
+            board,
+            renewals: watch::Sender::new(()),
+            around: Rc::new(around),
+            guardians: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            activity,
+            service: None,
+        })
+    }
+
     /// What an agent before this one has left of the group.
     fn clear_up(&mut self, group: &GroupName) {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         self.tasks.spawn_local(guard::clear_up(self.around.clone(), group.clone(), received));
-        let until = watch::Sender::new(None);
-        self.guardians.insert(group.clone(), Guarded { run: RUN_OF_BEFORE, until, commands });
+        let span = watch::Sender::new(None);
+        self.guardians.insert(group.clone(), Guarded { run: RUN_OF_BEFORE, span, commands });
     }
 
     fn carry_out(&mut self, machine: &Resident, output: Output) {
         match output {
-            Output::Guard { group, run, until } => self.guard(machine, group, run, until),
+            Output::Guard { group, run, span } => self.guard(machine, group, run, span),
+            Output::Lease(span) => self.tell_lease(span),
             Output::Do { group, run, step, action } => {
                 self.order(&group, run, Command::Do { step, action });
             }
@@ -251,19 +270,30 @@ impl Shell {
         });
     }
 
-    /// Begins a guardian, or tells the one that is there how long it may hold on.
-    fn guard(&mut self, machine: &Resident, group: GroupName, run: u64, until: Option<Time>) {
+    fn tell_lease(&self, span: Span) {
+        let until = Time(self.around.clock.since_boot_ms(span.until));
+        match self.board.write(Span { until, ..span }) {
+            Ok(()) => self.renewals.send_replace(()),
+            // They end when the time is over that they know of.
+            Err(error) => tracing::error!(%error, "guardians cannot see that the lease was renewed"),
+        }
+    }
+
+    /// Begins a guardian, or tells the one that is there by which span of the lease it holds.
+    fn guard(&mut self, machine: &Resident, group: GroupName, run: u64, span: Option<u64>) {
         if let Some(guarded) = self.guardians.get(&group).filter(|guarded| guarded.run == run) {
-            guarded.until.send_replace(until);
+            guarded.span.send_replace(span);
             return;
         }
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
-        let (until, deadline) = watch::channel(until);
+        let (span, newest) = watch::channel(span);
+        let spans = guard::Spans { newest, renewals: self.renewals.subscribe() };
         let epoch = machine.running().find(|(name, _)| **name == group).map_or(0, |(_, epoch)| epoch);
-        let (around, warden) = (self.around.clone(), self.warden.clone());
-        let guarding = guard::look_after(around, warden, group.clone(), epoch, run, deadline, received);
+        let companions = guard::Companions { warden: self.warden.clone(), board: self.board.clone() };
+        let around = self.around.clone();
+        let guarding = guard::look_after(around, companions, group.clone(), epoch, run, spans, received);
         self.tasks.spawn_local(guarding);
-        self.guardians.insert(group, Guarded { run, until, commands });
+        self.guardians.insert(group, Guarded { run, span, commands });
     }
 
     fn order(&mut self, group: &GroupName, run: u64, command: Command) {

@@ -10,8 +10,10 @@ use wire::group::ResourceSettings;
 pub enum Order {
     /// The first line, and only that.
     Hold(Hold),
-    /// Everything is taken away once the machine's clock shows this; None: never by itself.
-    Until { since_boot_ms: Option<u64> },
+    /// Everything is taken away once this span of the node's lease is over, as the board says; None: never by itself.
+    Leased { span: Option<u64> },
+    /// The lease was renewed: only told where something of the group is to be renewed too.
+    Renewed,
     /// Start or stop a resource. What the last action has not ended is killed first.
     Do(Box<Task>),
     /// Say `Here`: that it does not hang.

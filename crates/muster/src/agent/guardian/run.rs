@@ -4,6 +4,7 @@ use super::message::{Hold, News, Order, Task, Verb};
 use super::record::{self, Book, Page};
 use super::tools::{Programs, Tools, tell};
 use super::writer::Writer;
+use crate::agent::board::BoardReader;
 use crate::agent::boot_timer::BootTimer;
 use crate::agent::keeper::log::Log;
 use crate::agent::keeper::message::LINE_MAX_BYTES;
@@ -11,7 +12,6 @@ use crate::agent::keeper::{cgroup, descendants};
 use crate::cli::Exit;
 use crate::readable::{Lines, Readable};
 use crate::resource::{self, Doing, Resource};
-use logic::time::Time;
 use rustix::process::{PidfdFlags, pidfd_open};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use tokio::signal::unix::SignalKind;
 /// What ends a guardian before it holds anything. Nothing runs; a retry may help.
 #[derive(Debug, thiserror::Error)]
 enum GuardianError {
-    #[error("stdin must be a pipe from an agent")]
+    #[error("stdin must be a socket of an agent")]
     Stdin(#[source] io::Error),
     #[error("the first line must say what to hold")]
     NoHold,
@@ -70,6 +70,7 @@ async fn live() -> Result<(), GuardianError> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
         drop(tokio::signal::unix::signal(kind).map_err(GuardianError::Setup)?);
     }
+    let board = BoardReader::receive(io::stdin().as_fd()).map_err(GuardianError::Stdin)?;
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(GuardianError::Stdin)?;
     let mut orders = Lines::new(stdin, LINE_MAX_BYTES).map_err(GuardianError::Stdin)?;
     let Some(Order::Hold(hold)) = next_order(&mut orders).await else { return Err(GuardianError::NoHold) };
@@ -80,7 +81,7 @@ async fn live() -> Result<(), GuardianError> {
         tell(&News::Left { why: left.why });
         return Ok(());
     }
-    let guardian = Guardian::new(hold, lock).map_err(GuardianError::Setup)?;
+    let guardian = Guardian::new(hold, lock, board).map_err(GuardianError::Setup)?;
     guardian.run(orders).await.map_err(GuardianError::Setup)
 }
 
@@ -123,6 +124,10 @@ struct Guardian {
     hold: Hold,
     book: Rc<RefCell<Book>>,
     has_cgroup: bool,
+    board: BoardReader,
+    /// Of the node's lease, with which the group ends; None: it does not end by itself.
+    span: Option<u64>,
+    /// The end of the lease when the board was looked at last. It may last longer by now.
     deadline: BootTimer,
     has_deadline: Rc<Cell<bool>>,
     programs: Rc<Programs>,
@@ -151,7 +156,7 @@ enum Turn {
 }
 
 impl Guardian {
-    fn new(hold: Hold, lock: File) -> io::Result<Self> {
+    fn new(hold: Hold, lock: File, board: BoardReader) -> io::Result<Self> {
         let has_cgroup = hold.cgroup.as_deref().is_some_and(cgroup::create);
         let (log, size_max_bytes, files_max) =
             (hold.log.clone(), hold.log_size_max_bytes, hold.log_files_max);
@@ -161,6 +166,8 @@ impl Guardian {
             book: Rc::new(RefCell::new(Book::new(lock, hold.epoch))),
             hold,
             has_cgroup,
+            board,
+            span: None,
             deadline: BootTimer::new()?,
             has_deadline: Rc::default(),
             programs: Rc::new(programs),
@@ -189,14 +196,17 @@ impl Guardian {
                 () = self.programs.miss_one() => Turn::MakeReady,
             };
             // Asked from the clock and not from the timer, whose news may come after those of others: nothing is begun late.
-            if self.deadline.is_over() {
+            if self.is_over()? {
                 break;
             }
             match turn {
-                Turn::Deadline | Turn::AgentGone | Turn::Order(None | Some(Order::End)) => break,
+                Turn::AgentGone | Turn::Order(None | Some(Order::End)) => break,
+                // It lasts longer by now.
+                Turn::Deadline => {}
                 // A second one is nonsense: nobody is in charge any more.
                 Turn::Order(Some(Order::Hold(_))) => break,
-                Turn::Order(Some(Order::Until { since_boot_ms })) => self.set_deadline(since_boot_ms)?,
+                Turn::Order(Some(Order::Leased { span })) => self.hold_by(span)?,
+                Turn::Order(Some(Order::Renewed)) => self.renew()?,
                 Turn::Order(Some(Order::Do(task))) => self.act(*task),
                 Turn::Order(Some(Order::Answer)) => tell(&News::Here),
                 Turn::Children => self.programs.reap(),
@@ -213,15 +223,32 @@ impl Guardian {
         Ok(())
     }
 
-    fn set_deadline(&mut self, since_boot_ms: Option<u64>) -> io::Result<()> {
-        self.deadline.set(since_boot_ms.map(Time))?;
-        self.has_deadline.set(since_boot_ms.is_some());
+    fn hold_by(&mut self, span: Option<u64>) -> io::Result<()> {
+        self.span = span;
+        self.has_deadline.set(span.is_some());
+        self.renew()
+    }
+
+    fn renew(&mut self) -> io::Result<()> {
+        self.look()?;
         // What is over is not renewed: the next turn ends it.
-        if self.deadline.is_over() {
-            return Ok(());
+        if !self.deadline.is_over() {
+            self.begun.values().for_each(|begun| begun.resource.renew(&begun.tools));
         }
-        self.begun.values().for_each(|begun| begun.resource.renew(&begun.tools));
         Ok(())
+    }
+
+    /// Looks how long the lease lasts by now. Another span than that which the group is held by has no time at all.
+    fn look(&mut self) -> io::Result<()> {
+        let until = self.span.map(|span| self.board.read().lasts(span).unwrap_or_default());
+        self.deadline.set(until)
+    }
+
+    fn is_over(&mut self) -> io::Result<bool> {
+        if self.deadline.is_over() {
+            self.look()?;
+        }
+        Ok(self.deadline.is_over())
     }
 
     /// Begins an action; what the last one has not ended is dropped first, with what it runs.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     Hold(Hold),
-    /// Runs with new deadlines: milliseconds since the machine was started; None: none.
-    Until(Vec<(u64, Option<u64>)>),
+    /// Runs that are held by another span of the lease from now on; None: by none, for ever.
+    Spans(Vec<(u64, Option<u64>)>),
     /// No process of this run is left.
     Forget(u64),
 }
@@ -22,5 +22,5 @@ pub struct Hold {
     pub cgroup: PathBuf,
     /// Where the guardian notes what it has begun.
     pub lock: PathBuf,
-    pub until: Option<u64>,
+    pub span: Option<u64>,
 }

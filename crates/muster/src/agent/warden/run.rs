@@ -1,6 +1,7 @@
 //! The warden's life: hear the agent, wait for deadlines and ends, kill and take away what `logic::warden` says.
 
 use super::message::{Hold, Order};
+use crate::agent::board::BoardReader;
 use crate::agent::boot_timer::BootTimer;
 use crate::agent::guardian::record;
 use crate::agent::keeper::cgroup;
@@ -8,6 +9,7 @@ use crate::agent::keeper::message::LINE_MAX_BYTES;
 use crate::cli::Exit;
 use crate::readable::{Lines, Readable};
 use crate::resource::Doing;
+use logic::lease::Span;
 use logic::machine::Machine;
 use logic::time::Time;
 use logic::warden::{RunId, Warden, WardenInput as Input, WardenOutput as Output, WardenTold as Told};
@@ -51,8 +53,9 @@ async fn live() -> io::Result<()> {
     }
     // Not called as the others are: who ends those by name leaves it to end the rest. It is a name for people otherwise.
     let _ = rustix::thread::set_name(c"warden");
+    let board = BoardReader::receive(io::stdin().as_fd())?;
     let orders = Lines::new(io::stdin().as_fd().try_clone_to_owned()?, LINE_MAX_BYTES)?;
-    Ward::new(orders)?.run().await
+    Ward::new(orders, board)?.run().await
 }
 
 /// A run that is held, and its guardian; None: it had ended before.
@@ -63,6 +66,7 @@ struct Held {
 
 struct Ward {
     machine: Warden,
+    board: BoardReader,
     timer: BootTimer,
     /// None: the agent is gone.
     orders: Option<Lines>,
@@ -80,8 +84,9 @@ enum Turn {
 }
 
 impl Ward {
-    fn new(orders: Lines) -> io::Result<Self> {
+    fn new(orders: Lines, board: BoardReader) -> io::Result<Self> {
         Ok(Self {
+            board,
             machine: Warden::default(),
             timer: BootTimer::new()?,
             orders: Some(orders),
@@ -112,7 +117,9 @@ impl Ward {
                 Turn::Cleared(None) => Vec::new(),
                 Turn::Due => vec![Input::Tick],
             };
-            for input in inputs {
+            // First how long the lease lasts by now: what was known of it means nothing.
+            let deadlines = Input::Told(self.deadlines());
+            for input in std::iter::once(deadlines).chain(inputs) {
                 for output in self.machine.step(BootTimer::now(), input) {
                     match output {
                         Output::Finished => return Ok(()),
@@ -138,10 +145,13 @@ impl Ward {
         for line in lines {
             match serde_json::from_slice(&line) {
                 Ok(Order::Hold(hold)) => told.push(self.hold(hold)),
-                Ok(Order::Until(runs)) => told.extend(
-                    runs.into_iter()
-                        .map(|(run, until)| Told::Until { run: RunId(run), until: until.map(Time) }),
-                ),
+                Ok(Order::Spans(runs)) => {
+                    for (run, span) in runs {
+                        if let Some(held) = self.held.get_mut(&RunId(run)) {
+                            held.hold.span = span;
+                        }
+                    }
+                }
                 Ok(Order::Forget(run)) => {
                     self.held.remove(&RunId(run));
                     self.ends.remove(&RunId(run));
@@ -159,8 +169,13 @@ impl Ward {
         inputs
     }
 
+    fn deadlines(&self) -> Vec<Told> {
+        let (lease, held) = (self.board.read(), self.held.iter());
+        held.map(|(run, held)| Told::Until { run: *run, until: until(lease, held.hold.span) }).collect()
+    }
+
     fn hold(&mut self, hold: Hold) -> Told {
-        let (run, until) = (RunId(hold.run), hold.until.map(Time));
+        let (run, until) = (RunId(hold.run), until(self.board.read(), hold.span));
         // One that has ended meanwhile is gone for sure.
         let guardian = Pid::from_raw(hold.guardian).map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
         let guardian = guardian.and_then(Result::ok).and_then(|guardian| Readable::watch(guardian).ok());
@@ -206,6 +221,11 @@ impl Ward {
             Output::Finished => {}
         }
     }
+}
+
+/// When what is held by a span ends. Another one has ended already.
+fn until(lease: Span, held_by: Option<u64>) -> Option<Time> {
+    held_by.map(|span| lease.lasts(span).unwrap_or_default())
 }
 
 /// Takes away what is no process. Where somebody holds the group already, that is theirs: an agent after ours.

@@ -46,15 +46,16 @@ impl Stage {
         Self { now, resident: Resident::new(now, "a".into(), 1), number: 0 }
     }
 
-    /// What it says is written as `guard never`, `guard 500` from now on, `end`, `report online`.
+    /// What it says is written as `guard never`, `guard 1` for the first span, `lease 1 500` from now on, `end`, `report online`.
     fn give(&mut self, input: Input) -> Vec<String> {
         self.now = self.now + 1;
         let mut lines = Vec::new();
         for output in self.resident.step(self.now, input) {
             match output {
-                Output::Guard { until: None, .. } => lines.push("guard never".to_owned()),
-                Output::Guard { until: Some(until), .. } => {
-                    lines.push(format!("guard {}", until.since_ms(self.now)));
+                Output::Guard { span: None, .. } => lines.push("guard never".to_owned()),
+                Output::Guard { span: Some(span), .. } => lines.push(format!("guard {span}")),
+                Output::Lease(span) => {
+                    lines.push(format!("lease {} {}", span.number, span.until.since_ms(self.now)));
                 }
                 Output::Do { group, run, step, .. } => {
                     let done = Input::Done { group, run, step, result: Ok(()) };
@@ -93,12 +94,25 @@ fn its_guardian_has_the_deadline_before_the_leader_hears_that_a_lease_is_needed(
     let mut stage = Stage::new();
     stage.lease(1_000);
     assert_eq!(stage.assign(assignment(false, false))[0], "guard never");
-    assert_eq!(stage.assign(assignment(true, false)), ["guard 997", "report [Online]"]);
+    assert_eq!(stage.assign(assignment(true, false)), ["guard 1", "report [Online]"]);
     // Nothing is said twice.
     assert_eq!(stage.assign(assignment(true, false)), ["report [Online]"]);
-    assert_eq!(stage.lease(1_200), ["guard 1200"]);
+    assert_eq!(stage.lease(1_200), ["lease 1 1200"]);
     // It may go on without one, whatever becomes of this program.
     assert_eq!(stage.assign(assignment(false, false)), ["guard never", "report [Online]"]);
+}
+
+#[test]
+fn what_is_held_by_a_lease_that_has_ended_is_not_held_by_the_next() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.lease(1_000)[0], "lease 1 1000");
+    assert_eq!(stage.assign(assignment(true, false))[0], "guard 1");
+    // A shorter one changes nothing that was promised to its guardian.
+    assert!(stage.lease(500).is_empty());
+    assert_eq!(stage.lease(1_200), ["lease 1 1200"]);
+    // All of the machine was stopped, and the guardian has not noticed yet.
+    stage.now = stage.now + 1_300;
+    assert_eq!(stage.lease(1_000)[0], "lease 2 1000");
 }
 
 #[test]
